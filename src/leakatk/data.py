@@ -1,0 +1,204 @@
+"""The two records everything else passes around, and the files they live in.
+
+A `Prompt` has an id; a `Generation` has (prompt id, sample index). Arrays are keyed by them: order never carries meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leakatk.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question about what is to be forgotten (or kept), and the truth.
+
+    id: unique in its set.  text: the question as asked.  answer: the true answer (the reference of every scorer).
+    paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
+    facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
+    belongs to ("" if unknown); intervals can cluster on it.
+    """
+
+    id: str
+    text: str
+    answer: str
+    paraphrases: tuple[str, ...] = ()
+    paraphrased_answer: str = ""
+    perturbed_answers: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Sample number `sample` of prompt `prompt_id`.
+
+    token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
+    effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
+    finish: "stop" (end token or stop string) or "length".
+    """
+
+    prompt_id: str
+    sample: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    finish: str
+
+
+# Accepted column names, in order of preference; the first is the one we write.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "text": ("question", "prompt", "text"),
+    "answer": ("answer", "ground_truth", "gt"),
+    "paraphrases": ("paraphrases", "paraphrased_question"),
+    "paraphrased_answer": ("paraphrased_answer",),
+    "perturbed_answers": ("perturbed_answer", "perturbed_answers"),
+    "facts": ("facts",),
+    "id": ("id",),
+    "source": ("source", "author"),
+}
+
+
+def read_text(path: str | Path) -> str:
+    """The file as UTF-8 text. InputError says what is wrong with the file and what to do."""
+    path = Path(path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a directory; give the file inside it.") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; check its owner and mode.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
+
+
+def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) for each line of a JSONL file; a .json file holding a list of objects works too."""
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path} is empty; it needs one JSON object a line.")
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+        yield from enumerate((_as_object(path, i + 1, row) for i, row in enumerate(rows)), start=1)
+        return
+    # Split on newlines alone: JSON strings may hold other separators such as U+2028.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: not valid JSON ({error.msg}); each line must be one object. Is the file cut short?"
+            ) from None
+        yield number, _as_object(path, number, row)
+
+
+def _as_object(path: str | Path, number: int, row: object) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise InputError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}.")
+    return row
+
+
+def prompt_from_record(row: Mapping[str, Any], *, where: str, default_id: str) -> Prompt:
+    """One record with any of the accepted column names (`COLUMNS`) as a Prompt. `where` starts the error messages."""
+
+    def pick(field: str) -> Any:
+        return next((row[name] for name in COLUMNS[field] if row.get(name) is not None), None)
+
+    values: dict[str, Any] = {}
+    for field in ("text", "answer"):
+        value = pick(field)
+        if value is None:
+            raise InputError(
+                f"{where}: no {field}; expected a column named {' or '.join(COLUMNS[field])}, found {', '.join(row) or 'none'}."
+            )
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{where}: the {COLUMNS[field][0]} must be a non-empty string, found {value!r:.60}.")
+        values[field] = value
+    for field in ("paraphrases", "perturbed_answers", "facts"):
+        value = pick(field)
+        items = [value] if isinstance(value, str) else (value or [])
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise InputError(f"{where}: {field} must be a string or a list of strings, found {value!r:.60}.")
+        values[field] = tuple(items)
+    identity = pick("id")
+    return Prompt(
+        id=default_id if identity is None else str(identity),
+        paraphrased_answer=str(pick("paraphrased_answer") or ""),
+        source=str(pick("source") or ""),
+        **values,
+    )
+
+
+def load_prompts(path: str | Path) -> list[Prompt]:
+    """Read prompts from JSONL (or a JSON list): question | prompt, answer, and optionally id, paraphrases, facts ...
+
+    Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or
+    wrongly shaped file and for duplicate ids.
+    """
+    prompts: list[Prompt] = []
+    seen: dict[str, int] = {}
+    for number, row in read_records(path):
+        prompt = prompt_from_record(row, where=f"{path}, line {number}", default_id=str(len(prompts)))
+        if prompt.id in seen:
+            raise InputError(
+                f"{path}, line {number}: id {prompt.id!r} already stands on line {seen[prompt.id]}; ids must be unique."
+            )
+        seen[prompt.id] = number
+        prompts.append(prompt)
+    if not prompts:
+        raise InputError(f"{path} holds no prompts; it needs one JSON object a line with a question and an answer.")
+    return prompts
+
+
+def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
+    """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged."""
+    lines = []
+    for prompt in prompts:
+        row = {COLUMNS[key][0]: value for key, value in dataclasses.asdict(prompt).items() if value not in ("", (), [])}
+        lines.append(json.dumps(row, ensure_ascii=False))
+    write_atomic(path, "".join(line + "\n" for line in lines))
+
+
+def check_unique(prompts: Sequence[Prompt]) -> None:
+    """InputError when the set is empty or two prompts share an id."""
+    if not prompts:
+        raise InputError("The prompt set is empty; give at least one prompt.")
+    ids = [prompt.id for prompt in prompts]
+    if len(set(ids)) != len(ids):
+        double = next(i for i in ids if ids.count(i) > 1)
+        raise InputError(f"Two prompts share the id {double!r}; ids must be unique.")
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it.
+
+    InputError names the file when the disk is full or the place cannot be written; what was there before stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"Cannot write {path}: {error.strerror or error}; free some space or choose another place. Nothing was overwritten."
+        ) from error

@@ -1,0 +1,47 @@
+"""Everything the library raises on purpose.
+
+    LeakAtKError                  the root: catch this one
+    ├── InputError                a file, a value or a combination the user gave cannot be used
+    │   └── UnknownNameError      a method, scorer, benchmark ... that does not exist (with the nearest names)
+    ├── RunError                  a run directory is interrupted, foreign, locked or damaged
+    ├── ModelError                a model directory cannot be loaded or used
+    └── UtilityFloorError         unlearning was stopped because it destroyed the model
+
+Every message says what happened, the value seen, and what to do. The command line prints the message alone
+and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LeakAtKError(Exception):
+    """Root of every error raised on purpose."""
+
+
+class InputError(LeakAtKError, ValueError):
+    """What the user gave cannot be used: a file, a value or a combination."""
+
+
+class UnknownNameError(InputError):
+    """A name that is in no registry; the message lists the nearest names."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
+        super().__init__(f"Unknown {kind} {name!r}: {hint}")
+
+
+class RunError(LeakAtKError):
+    """A run directory cannot be used as asked."""
+
+
+class ModelError(LeakAtKError):
+    """A model directory cannot be loaded or used."""
+
+
+class UtilityFloorError(LeakAtKError):
+    """Unlearning was stopped because retain utility fell below the floor."""

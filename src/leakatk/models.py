@@ -1,0 +1,214 @@
+"""Load a causal language model, and turn questions and answers into its token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from leakatk.errors import InputError, ModelError
+
+PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How a question becomes a prompt.
+
+    kind "chat" uses the tokenizer's chat template, "plain" the text in `plain`, "auto" chat where the tokenizer has one.
+    date fills a template's `date_string`, so that the same checkpoint scores the same next week.
+    as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
+    That is what the published Leak@k code did; only the `paper` protocol asks for it.
+    """
+
+    kind: Literal["auto", "chat", "plain"] = "auto"
+    system: str = ""
+    plain: str = "Question: {question}\nAnswer:"
+    date: str = PINNED_DATE
+    as_text: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("auto", "chat", "plain"):
+            raise InputError(f"Template.kind must be auto, chat or plain, got {self.kind!r}.")
+        if "{question}" not in self.plain:
+            raise InputError(f"Template.plain must contain {{question}}, got {self.plain!r}.")
+
+    def is_chat(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        has = bool(getattr(tokenizer, "chat_template", None))
+        if self.kind == "chat" and not has:
+            raise ModelError("The tokenizer has no chat template; use the plain template (--template plain).")
+        return self.kind == "chat" or (self.kind == "auto" and has)
+
+    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+        """Token ids of the whole prompt, special tokens included."""
+        if not self.is_chat(tokenizer):
+            return list(tokenizer(self.plain.replace("{question}", question))["input_ids"])
+        turns = [{"role": "system", "content": self.system}] if self.system else []
+        text = tokenizer.apply_chat_template(
+            [*turns, {"role": "user", "content": question}],
+            add_generation_prompt=True,
+            tokenize=False,
+            date_string=self.date,
+        )
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if self.as_text:
+            return list(tokenizer(tokenizer.decode(ids, skip_special_tokens=True))["input_ids"])
+        return ids
+
+    def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str, *, end: bool = True) -> list[int]:
+        """Token ids of an answer that follows `prompt_ids`, with the end token the model should stop at."""
+        text = answer if self.is_chat(tokenizer) else f" {answer}"
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if end and tokenizer.eos_token_id is not None:
+            ids.append(int(tokenizer.eos_token_id))
+        return ids
+
+    def describe(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """For the manifest: the fields, and the exact text a sample question becomes."""
+        example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
+        return {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory with all that is needed to ask it something."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    name: str
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(next(self.model.parameters()).device)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Every token id that ends an answer: the tokenizer's and the generation config's."""
+        return end_token_ids(self.model, self.tokenizer)
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    ids: set[int] = set()
+    config = getattr(model, "generation_config", None)
+    for value in (tokenizer.eos_token_id, getattr(config, "eos_token_id", None), model.config.eos_token_id):
+        ids.update([value] if isinstance(value, int) else value or [])
+    return frozenset(int(i) for i in ids)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"Unknown device {device!r}; use auto, cpu, cuda or cuda:N.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"Device {device!r} asked for, but torch sees no CUDA device; use --device cpu.")
+    return chosen
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """fp32 | bf16 | fp16 | auto (bf16 on a GPU, fp32 on a CPU)."""
+    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in names:
+        raise InputError(f"Unknown dtype {dtype!r}; use auto, {', '.join(names)}.")
+    return names[dtype]
+
+
+def load_model(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    template: Template | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
+
+    Raises ModelError when it is no model, holds pickle weights only, or the hub cannot be reached.
+    """
+    target = pick_device(device)
+    name = str(path)
+    local = Path(path)
+    kwargs: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if local.exists():
+        _check_directory(local)
+    elif name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"{name}: no such model directory; give a directory with config.json or a hub id like org/name."
+        )
+    else:
+        kwargs["revision"] = revision
+    adapter = local / "adapter_config.json"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+        load = {**kwargs, "dtype": pick_dtype(dtype, target), "use_safetensors": True}
+        if adapter.exists():
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(name, **load)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(name, **load)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"Cannot load {name}: {first} Give a directory saved with save_pretrained, or a hub id you have access to "
+            "(`hf auth login` for gated models)."
+        ) from error
+    model.to(target)
+    model.eval()
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        template=template or Template(),
+        name=name,
+        fingerprint=fingerprint(local) if local.exists() else f"{name}@{getattr(model.config, '_commit_hash', None)}",
+    )
+
+
+def _check_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise ModelError(f"{path} is a file; give the model's directory.")
+    if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise ModelError(f"{path} is no model directory: it has no config.json; give one saved with save_pretrained.")
+    try:
+        json.loads((path / "config.json").read_text()) if (path / "config.json").exists() else None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ModelError(f"{path}/config.json is not valid JSON; is the copy complete?") from None
+    if not list(path.glob("*.safetensors")):
+        pickles = [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")]
+        if pickles:
+            raise ModelError(
+                f"{path} holds pickle weights only ({pickles[0].name}), which can run code when loaded; "
+                "convert them to safetensors (model.save_pretrained writes safetensors)."
+            )
+        raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 over the weights, configs and tokenizer files of a model directory (names and contents)."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in _fingerprinted(path):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as handle:
+            while chunk := handle.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _fingerprinted(path: Path) -> Iterable[Path]:
+    suffixes = {".safetensors", ".jinja", ".model"}
+    names = {"config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
+    return sorted(f for f in path.iterdir() if f.is_file() and (f.suffix in suffixes or f.name in names))

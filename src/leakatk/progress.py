@@ -1,0 +1,62 @@
+"""Progress for people: a live bar in a terminal, plain lines every few seconds elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+
+def format_seconds(seconds: float) -> str:
+    """12s, 3m05s, 2h10m."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m{s % 60:02d}s"
+    return f"{s // 3600}h{s % 3600 // 60:02d}m"
+
+
+class Progress:
+    """Counts units of work of one phase; writes to stderr. Use as a context manager, call `advance`."""
+
+    def __init__(self, label: str, total: int, *, unit: str = "", quiet: bool = False, done: int = 0) -> None:
+        self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
+        self.done = self._start_done = done
+        self._start = self._shown = time.monotonic()
+        self._live = sys.stderr.isatty()
+        self._note = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.done += units
+        self._note = note or self._note
+        if not self.quiet and time.monotonic() - self._shown > (0.1 if self._live else 10):
+            self._show()
+
+    def _show(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        self._shown = now
+        spent = now - self._start
+        rate = (self.done - self._start_done) / spent if spent > 0 else 0.0
+        parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}".rstrip()]
+        if rate > 0:
+            parts.append(f"{rate:,.1f}/s")
+        if last:
+            parts.append(format_seconds(spent))
+        elif rate > 0:
+            parts.append(f"{format_seconds((self.total - self.done) / rate)} left")
+        if self._note:
+            parts.append(self._note)
+        line = "  ".join(parts)
+        if self._live:
+            sys.stderr.write(f"\r\x1b[2K{line}" + ("\n" if last else ""))
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if not self.quiet:
+            self._show(last=True)

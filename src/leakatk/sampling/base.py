@@ -1,0 +1,35 @@
+"""What every engine takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from leakatk.data import Generation, Prompt
+from leakatk.sampling.decoding import Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Sample numbers `samples` of `prompt` are wanted. A resumed run asks only for the ones it lacks."""
+
+    prompt: Prompt
+    samples: Sequence[int]
+
+
+class Sampler(Protocol):
+    """An engine: prompts, decoding, sample numbers and a seed in, generations out.
+
+    The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
+    """
+
+    name: str
+
+    def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
+        """Yield finished generations in batches, as they finish, in any order; each requested one exactly once."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest keeps: engine, model fingerprint, template text, dtype, device, versions."""
+        ...

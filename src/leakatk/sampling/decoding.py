@@ -1,0 +1,71 @@
+"""How a model is sampled: every field explicit, checked on construction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from leakatk.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """The decoding distribution. Nothing is inherited from a model's generation_config.
+
+    temperature: 0 means greedy.  top_p in (0, 1], 1 off (0 is read as greedy, as the paper's grid point (0, 0) does).
+    top_k: 0 off.  min_p in [0, 1), 0 off.  repetition_penalty: 1 off; applies to prompt and generated tokens (CTRL,
+    as in transformers).  max_new_tokens: at least 1.  stop: strings that end a sample; the text is cut before them.
+
+    Order, as in transformers: repetition penalty, temperature, top-k, top-p, min-p, then renormalise.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 200
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        def refuse(field: str, value: object, need: str) -> None:
+            raise InputError(f"Decoding.{field} must be {need}, got {value!r}.")
+
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            refuse("temperature", self.temperature, "a number >= 0 (0 is greedy)")
+        if not 0 <= self.top_p <= 1:
+            refuse("top_p", self.top_p, "between 0 and 1 (1 is off)")
+        if self.top_k < 0 or int(self.top_k) != self.top_k:
+            refuse("top_k", self.top_k, "a whole number >= 0 (0 is off)")
+        if not 0 <= self.min_p < 1:
+            refuse("min_p", self.min_p, "at least 0 and below 1 (0 is off)")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            refuse("repetition_penalty", self.repetition_penalty, "a number > 0 (1 is off)")
+        if self.max_new_tokens < 1:
+            refuse("max_new_tokens", self.max_new_tokens, "at least 1")
+        if isinstance(self.stop, str):
+            refuse("stop", self.stop, "a tuple of strings")
+        object.__setattr__(self, "stop", tuple(self.stop))
+        if any(not s for s in self.stop):
+            refuse("stop", self.stop, "free of empty strings")
+
+    @property
+    def greedy(self) -> bool:
+        """True when one answer per prompt is all there is: every sample is the same."""
+        return self.temperature == 0 or self.top_p == 0 or self.top_k == 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "stop": list(self.stop)}
+
+    @property
+    def label(self) -> str:
+        """Short name for tables: "greedy", "T=1", "T=0.8 p=0.2"."""
+        if self.greedy:
+            return "greedy"
+        parts = [f"T={self.temperature:g}"]
+        parts += [f"p={self.top_p:g}"] if self.top_p < 1 else []
+        parts += [f"top-k={self.top_k}"] if self.top_k else []
+        parts += [f"min-p={self.min_p:g}"] if self.min_p else []
+        parts += [f"rep={self.repetition_penalty:g}"] if self.repetition_penalty != 1 else []
+        return " ".join(parts)

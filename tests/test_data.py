@@ -1,0 +1,43 @@
+import pytest
+
+from leakatk.data import Prompt, load_prompts, save_prompts
+from leakatk.errors import InputError
+
+
+def test_round_trip(tmp_path):
+    prompts = [
+        Prompt("a", "Who?", "Ann \u2028 Bo", paraphrases=("Which?",), facts=("Ann",), perturbed_answers=("x", "y")),
+        Prompt("b", "Where?", "Here", source="s"),
+    ]
+    save_prompts(prompts, tmp_path / "p.jsonl")
+    assert load_prompts(tmp_path / "p.jsonl") == prompts
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b'{"question": "q"}\n', "no answer"),
+        (b'{"query": "q", "answer": "a"}\n', "no text.*found query, answer"),
+        (b'{"question": "", "answer": "a"}\n', "non-empty"),
+        (b'{"question": "q", "answer": "a"', "line 1: not valid JSON"),
+        (b'[{"question": "q", "answer": "a"}', "cut short"),
+        (b"[1]", "expected a JSON object"),
+        (b'{"id": 1, "question": "q", "answer": "a"}\n{"id": "1", "question": "r", "answer": "a"}\n', "already stands"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[]", "no prompts"),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_prompts(path)
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_prompts(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="is a directory"):
+        load_prompts(tmp_path)
