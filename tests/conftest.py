@@ -1,0 +1,19 @@
+import os
+from pathlib import Path
+
+import pytest
+
+# Two workers on two cores: one thread each is faster than four threads fighting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The published data files, where they are at hand: LEAKATK_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("LEAKATK_DATA")
+    path = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("no published data at hand (set LEAKATK_DATA)")
+    return path
