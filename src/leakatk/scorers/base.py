@@ -1,0 +1,165 @@
+"""What a scorer is, how one is named, and the registry.
+
+A scorer reads (reference, generation) pairs and returns one float a pair. It declares its range and whether a higher
+score means more leak. A pair it cannot score is NaN, never 0.
+
+    score = get_scorer("rouge-l").score(prompts, texts)              # parallel lists, (len(texts),) float64
+    score = score_texts("rouge-l:part=f1,stem=no", answers, texts)   # strings in place of prompts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.registry import Registry
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+H = TypeVar("H", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Scorer(ABC):
+    """Base class: a frozen dataclass whose fields are the scorer's options.
+
+    A subclass sets the class variables and writes `score_distinct`. low, high: every score lies between them.
+    higher_means_leak: False for scores where a high value is good.  needs_model: True when a model (or a judge) is
+    loaded to score.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+    higher_means_leak: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = False
+
+    @abstractmethod
+    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        """Score parallel lists in which no pair occurs twice; NaN where the score is undefined or missing."""
+
+    def score(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        """Scores of parallel lists, shape (len(generations),), float64; equal pairs are scored once.
+
+        Raises InputError when the lists differ in length, and ValueError when a scorer leaves its declared range.
+        """
+        if len(references) != len(generations):
+            raise InputError(
+                f"{self.label}: {len(references)} references for {len(generations)} generations; give one reference for each."
+            )
+        if not generations:
+            return np.empty(0)
+        prompts, prompt_of = distinct_prompts(references)
+        texts, text_of = distinct(generations)
+        pairs, pair_of = np.unique(prompt_of * len(texts) + text_of, return_inverse=True)
+        scores = np.asarray(
+            self.score_distinct(
+                [prompts[i] for i in pairs // len(texts)],
+                [texts[i] for i in pairs % len(texts)],
+            ),
+            dtype=np.float64,
+        )
+        if scores.shape != pairs.shape or bool(((scores < self.low) | (scores > self.high)).any()):
+            raise ValueError(f"{self.label}: expected {len(pairs)} scores between {self.low} and {self.high} (or NaN).")
+        return scores[pair_of]
+
+    @property
+    def label(self) -> str:
+        """The name with the options that differ from their defaults: "rouge-l", "rouge-l:part=f1,stem=no"."""
+        changed = [
+            f"{field.name}={_show(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)
+            if field.repr and getattr(self, field.name) != field.default
+        ]
+        return self.name + (":" + ",".join(changed) if changed else "")
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest keeps: name, options, range, direction."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        return {
+            "name": self.name,
+            "label": self.label,
+            "options": options,
+            "low": self.low,
+            "high": self.high,
+            "higher_means_leak": self.higher_means_leak,
+        }
+
+
+SCORERS: Registry[type[Scorer]] = Registry("scorer")
+
+
+def get_scorer(spec: str, **options: Any) -> Scorer:
+    """A scorer by name, with options as keywords or in the name: "rouge-l:part=f1,stem=no".
+
+    Raises UnknownNameError for an unknown name and InputError for an unknown option or a value it does not take.
+    """
+    name, _, written = spec.partition(":")
+    kind = SCORERS[name.strip()]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in written.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"Scorer option {part!r} in {spec!r} has no value; write {name}:{part}=VALUE.")
+        given[key.strip()] = value.strip()
+    for key in {**given, **options}:
+        if key not in fields:
+            known = ", ".join(fields) or "none"
+            raise InputError(f"Scorer {name!r} has no option {key!r}; its options: {known}.")
+    parsed = {key: _parse(name, key, value, fields[key].default) for key, value in given.items()}
+    return kind(**{**parsed, **options})
+
+
+def score_texts(
+    name: str, references: Sequence[str | Prompt], generations: Sequence[str], **options: Any
+) -> FloatArray:
+    """The bare scorer on parallel lists; a string reference stands for a prompt without question, with that answer."""
+    made: dict[str, Prompt] = {}
+    prompts = []
+    for reference in references:
+        if isinstance(reference, str):
+            if reference not in made:
+                made[reference] = Prompt(id=str(len(made)), text="", answer=reference)
+            reference = made[reference]
+        prompts.append(reference)
+    return get_scorer(name, **options).score(prompts, generations)
+
+
+def distinct(items: Iterable[H]) -> tuple[list[H], IntArray]:
+    """The distinct items in order of first appearance, and for each item its index among them."""
+    index: dict[H, int] = {}
+    where = [index.setdefault(item, len(index)) for item in items]
+    return list(index), np.asarray(where, dtype=np.intp)
+
+
+def distinct_prompts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], IntArray]:
+    """`distinct` for prompts: hashing a prompt is slow and the same object comes many times, so look at objects first."""
+    objects, where = distinct(map(id, prompts))
+    by_object = {id(prompt): prompt for prompt in prompts}
+    kept, among = distinct(by_object[key] for key in objects)
+    return kept, among[where]
+
+
+def _show(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _parse(scorer: str, key: str, text: str, default: object) -> Any:
+    """Read an option written as text, as the type of its default."""
+    try:
+        if isinstance(default, bool):
+            return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[text.lower()]
+        return type(default)(text) if isinstance(default, int | float) else text
+    except (KeyError, ValueError):
+        need = "yes or no" if isinstance(default, bool) else f"a number like {default}"
+        raise InputError(f"Scorer option {scorer}:{key} must be {need}, got {text!r}.") from None
