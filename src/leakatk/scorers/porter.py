@@ -11,8 +11,13 @@ VOWELS = frozenset("aeiou")
 # Words whose stem the steps would get wrong (NLTK's list).
 IRREGULAR = {
     **{word: word for word in ("sky", "news", "inning", "outing", "canning", "howe", "proceed", "exceed", "succeed")},
-    **{"skies": "sky", "dying": "die", "lying": "lie", "tying": "tie"},
-    **{"innings": "inning", "outings": "outing", "cannings": "canning"},
+    "skies": "sky",
+    "dying": "die",
+    "lying": "lie",
+    "tying": "tie",
+    "innings": "inning",
+    "outings": "outing",
+    "cannings": "canning",
 }
 
 Rules = tuple[tuple[str, str], ...]

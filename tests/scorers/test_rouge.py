@@ -1,0 +1,103 @@
+"""ROUGE-L and its stemmer against the packages that define them: equal to the last bit, not nearly."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leakatk.scorers import rouge_l, score_texts
+from leakatk.scorers.porter import IRREGULAR, STEP_2, STEP_3, STEP_4, stem
+
+HARD = [
+    *(
+        "",
+        " ",
+        "...",
+        "a",
+        "\n\t",
+        "\x00",
+        "the the the",
+        "İstanbul İ",
+        "\u212aelvin K",
+        "straße",
+        "\ud800 half a pair",
+    ),
+    *(
+        "naïve café",
+        "日本語",
+        "O'Neil's 3.14",
+        "news newses",
+        "sky skies dying",
+        "yyyy y y",
+        "\u2028 line",
+        "e\u0301clair",
+    ),
+    *("word " * 70, "another word " * 70, "x" * 500, "generalizations oscillators " * 65, "1st 2nd 3rd 1,000,000"),
+]
+
+
+def reference_scores(references: list[str], generations: list[str], *, stem: bool) -> np.ndarray:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=stem)
+    rows = [scorer.score(truth, said)["rougeL"] for truth, said in zip(references, generations, strict=True)]
+    return np.array([(row.precision, row.recall, row.fmeasure) for row in rows])
+
+
+def test_stemmer_equals_nltk_on_made_up_words() -> None:
+    from nltk.stem.porter import PorterStemmer
+
+    theirs = PorterStemmer()
+    draw = random.Random(0)
+    endings = [suffix for suffix, _ in (*STEP_2, *STEP_3)] + [*STEP_4, "s", "es", "ies", "ied", "eed", "ed", "ing", "y"]
+    made = {
+        "".join(draw.choices("aeiouyybcdlstrzxw1", k=draw.randint(0, 6)))
+        + "".join(draw.choices(endings, k=draw.randint(0, 3)))
+        for _ in range(40_000)
+    }
+    assert [word for word in [*made, *IRREGULAR] if stem(word) != theirs.stem(word)] == []
+
+
+@pytest.mark.parametrize("use_stemmer", [True, False])
+def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool) -> None:
+    references = [truth for truth in HARD for _ in HARD]
+    generations = HARD * len(HARD)
+    ours = np.column_stack(rouge_l(references, generations, stem=use_stemmer))
+    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=use_stemmer))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text("abcs ing-é1", max_size=90), st.text("abcs ing-é1", max_size=90)), max_size=8))
+def test_equals_rouge_score_on_random_pairs(pairs: list[tuple[str, str]]) -> None:
+    references, generations = [truth for truth, _ in pairs], [said for _, said in pairs]
+    ours = np.column_stack(rouge_l(references, generations)).reshape(-1, 3)
+    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=True).reshape(-1, 3))
+
+
+def test_parts_and_stemmer_are_options() -> None:
+    truth, said = ["the cats sat"], ["cat sat here now"]
+    assert score_texts("rouge-l", truth, said)[0] == 2 / 3
+    assert score_texts("rouge-l:part=precision", truth, said)[0] == 2 / 4
+    assert score_texts("rouge-l", truth, said, part="f1")[0] == pytest.approx(4 / 7)
+    assert score_texts("rouge-l", ["running home"], ["runs"])[0] == 1 / 2
+    assert score_texts("rouge-l:stem=no", ["running home"], ["runs"])[0] == 0
+
+
+def test_more_words_than_one_alphabet_page() -> None:
+    """Letters run through the surrogate range; every word must still match itself and nothing else."""
+    references = [f"w{i}" for i in range(60_000)]
+    assert (score_texts("rouge-l", references, references) == 1).all()
+    assert (score_texts("rouge-l", references, references[1:] + references[:1]) == 0).all()
+
+
+def test_published_values(data_dir: Path) -> None:
+    """Every ROUGE-L recall that the leak@k authors stored with their 900 responses a prompt."""
+    lines = (data_dir / "logs" / "leakk" / "generations_n30.json").read_text().splitlines()
+    rows = [(row["ground_truth"], answer) for row in map(json.loads, lines) for answer in row["responses"]]
+    ours = score_texts("rouge-l", [truth for truth, _ in rows], [answer["response"] for _, answer in rows])
+    assert len(ours) == 3600
+    np.testing.assert_array_equal(ours, [answer["rougeL_recall"] for _, answer in rows])
