@@ -1,0 +1,113 @@
+"""Exact probabilities by teacher forcing: log p(answer | prompt) under the effective decoding distribution.
+
+A sample equals the answer with probability p = exp(log p), so verbatim leak@k is exactly 1 - (1 - p)^k for any k: one
+forward pass instead of k samples. It is also the sampler's oracle: the log-probability stored with a sample is this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.models import LoadedModel
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.warp import effective, log_probs
+
+Floats = npt.NDArray[np.float64]
+
+_BATCH_TOKENS = 4096
+_BATCH_LOGITS = 1 << 25  # float32 logits held at once
+
+
+def answer_logprob(
+    loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, answers: Sequence[str] | None = None
+) -> Floats:
+    """(m,) log p(answer and end token | prompt). answers defaults to the prompts' true answers.
+
+    -inf where the decoding cannot produce the answer: a token outside top-k / top-p / min-p, not the greedy one, or
+    more tokens than max_new_tokens. Stop strings are not considered: an answer is a whole token sequence.
+    """
+    return np.array([float(steps.sum()) for steps in answer_logprob_steps(loaded, prompts, decoding, answers)])
+
+
+def answer_logprob_steps(
+    loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, answers: Sequence[str] | None = None
+) -> list[Floats]:
+    """As `answer_logprob`, one array per prompt with the log-probability of each token, the end token last."""
+    texts = [prompt.answer for prompt in prompts] if answers is None else list(answers)
+    if len(texts) != len(prompts):
+        raise InputError(f"{len(prompts)} prompts but {len(texts)} answers; give one answer for each prompt.")
+    tokenizer, template = loaded.tokenizer, loaded.template
+    pairs = [
+        (template.prompt_ids(tokenizer, prompt.text), template.answer_ids(tokenizer, text))
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    return token_logprobs(loaded, pairs, decoding)
+
+
+@torch.inference_mode()
+def token_logprobs(
+    loaded: LoadedModel, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], decoding: Decoding
+) -> list[Floats]:
+    """Teacher forcing of (prompt ids, continuation ids): one array per pair, one log-probability per continuation token.
+
+    Batched by length. Tokens beyond max_new_tokens get -inf. The prompt needs at least one token.
+    """
+    results: list[Floats] = [np.zeros(0)] * len(pairs)
+    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    at = 0
+    while at < len(order):
+        width = sum(len(ids) for ids in pairs[order[at]])
+        rows = max(1, min(_BATCH_TOKENS // max(1, width), _BATCH_LOGITS // max(1, vocabulary * width)))
+        part = order[at : at + rows]
+        at += rows
+        for index, steps in zip(part, _batch(loaded, [pairs[i] for i in part], decoding), strict=True):
+            results[index] = steps
+    return results
+
+
+def _batch(
+    loaded: LoadedModel, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], decoding: Decoding
+) -> list[Floats]:
+    device = loaded.device
+    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
+    ids = torch.zeros((len(pairs), width), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, answer) in enumerate(pairs):
+        if len(prompt) == 0:
+            raise InputError("A prompt has no tokens; give a question or a template with text.")
+        tokens = torch.tensor([*prompt, *answer])
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    # Right padding: a causal model never looks at what follows. The positions that predict an answer token are kept.
+    longest = max(len(answer) for _, answer in pairs)
+    keep = width - min(len(prompt) for prompt, _ in pairs) + 1
+    logits = loaded.model(
+        input_ids=ids.to(device), attention_mask=mask.to(device), logits_to_keep=keep, use_cache=False
+    )
+    offset = width - logits.logits.shape[1]
+    results = []
+    for row, (prompt, answer) in enumerate(pairs):
+        steps = np.full(len(answer), -np.inf)
+        count = min(len(answer), decoding.max_new_tokens, longest)
+        if count:
+            first = len(prompt) - 1 - offset
+            history = _histories(prompt, answer, count, device) if decoding.repetition_penalty != 1 else None
+            weights = effective(logits.logits[row, first : first + count], decoding, history)
+            wanted = torch.tensor(list(answer[:count]), device=device)[:, None]
+            steps[:count] = log_probs(weights).gather(1, wanted)[:, 0].cpu().numpy()
+        results.append(steps)
+    return results
+
+
+def _histories(prompt: Sequence[int], answer: Sequence[int], count: int, device: torch.device) -> torch.Tensor:
+    """(count, L): what has been said before each answer token; what has not yet been said repeats the first token."""
+    said = torch.tensor([*prompt, *answer[: count - 1]], device=device).repeat(count, 1)
+    place = torch.arange(said.shape[1], device=device)[None, :]
+    return torch.where(place < len(prompt) + torch.arange(count, device=device)[:, None], said, said[:, :1])

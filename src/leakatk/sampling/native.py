@@ -1,0 +1,469 @@
+"""The native engine: many prompts and samples in one batch, one row per distinct prefix.
+
+Each prompt is prefilled once and enters the batch as ONE row carrying all its samples. At every step each sample draws
+its token from its own uniform (streams.py); a row whose samples draw different tokens splits into one row per distinct
+token. With `tree=False` every sample gets its own row at its first step. Both give the same draws: a sample depends on
+the model, the decoding, the seed, its prompt id and its number alone, up to floating-point ties (matrix products of
+other shapes round differently; a draw that lands within that rounding of a boundary may move).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from leakatk.data import Generation
+from leakatk.errors import InputError, ModelError
+from leakatk.models import LoadedModel
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.kv import SlotCache, decode_step, prefill
+from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.warp import draw, effective
+
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+_BLOCK = 16  # steps of uniforms computed at a time
+_YIELD = 256  # finished samples handed over at a time
+_PREFILL_TOKENS = 8192
+_ROWS_CPU, _ROWS_GPU = 1024, 4096
+_MEMORY_CPU, _MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
+
+
+@dataclass(slots=True)
+class _Job:
+    """Samples of one prompt that wait, or are in the batch."""
+
+    prompt_id: str
+    ids: list[int]
+    key: npt.NDArray[np.uint32]
+    samples: Int
+    peak: int = 0  # most rows it ever held
+    started: int = 0  # samples it entered the batch with
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is in flight. Arrays over samples (S,) and over rows (R,); `rows[i]` is the row sample i is on."""
+
+    jobs: list[_Job] = field(default_factory=list)
+    job: Int = field(default_factory=lambda: np.zeros(0, np.int64))
+    sample: Int = field(default_factory=lambda: np.zeros(0, np.int64))
+    row: Int = field(default_factory=lambda: np.zeros(0, np.int64))
+    logprob: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    uniform: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, _BLOCK)))
+    row_job: Int = field(default_factory=lambda: np.zeros(0, np.int64))
+    start: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # first slot of the row
+    drawn: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # tokens generated so far
+
+    @property
+    def rows(self) -> int:
+        return len(self.row_job)
+
+    def keep_samples(self, keep: Bool) -> None:
+        self.job, self.sample, self.row = self.job[keep], self.sample[keep], self.row[keep]
+        self.logprob, self.uniform = self.logprob[keep], self.uniform[keep]
+
+
+class NativeSampler:
+    """Samples a local transformers model. max_rows: rows in the batch ("auto": from the memory at hand; halved when it
+    turns out too many, without losing samples). tree: share the rows of samples with a common prefix."""
+
+    name = "native"
+
+    def __init__(self, loaded: LoadedModel, *, max_rows: int | Literal["auto"] = "auto", tree: bool = True) -> None:
+        if max_rows != "auto" and max_rows < 1:
+            raise InputError(f"max_rows must be at least 1 or auto, got {max_rows}.")
+        self.loaded, self.max_rows, self.tree = loaded, max_rows, tree
+        self.rows_computed = 0  # row-steps of the last call: the model's work
+        self.tokens_drawn = 0  # tokens of the last call: what the work without any sharing would be
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest keeps. Fields that cannot change a sample (rows, tree) are left out."""
+        loaded = self.loaded
+        parameter = next(loaded.model.parameters())
+        return {
+            "engine": self.name,
+            "model": loaded.name,
+            "fingerprint": loaded.fingerprint,
+            "template": loaded.template.describe(loaded.tokenizer),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "device": parameter.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        }
+
+    def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
+        """Yield each requested generation once, in batches, as they finish."""
+        self.rows_computed = self.tokens_drawn = 0
+        queue = deque(self._jobs(requests, decoding, seed))
+        if not queue:
+            return
+        longest = max(len(job.ids) for job in queue)
+        rows = self._rows(longest, decoding) if self.max_rows == "auto" else self.max_rows
+        finished: list[Generation] = []
+        while queue:
+            session = _Session(self, queue, decoding, rows, longest)
+            try:
+                while session.busy:
+                    finished += session.step()
+                    if len(finished) >= _YIELD:
+                        yield finished
+                        finished = []
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise ModelError(
+                        "Not enough memory for a single row; use a shorter prompt or a smaller model."
+                    ) from error
+                session.requeue()
+                rows //= 2
+            del session
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if finished:
+            yield finished
+
+    def _jobs(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> list[_Job]:
+        """Jobs, longest prompt first, so that prompts of similar length share the batch."""
+        jobs = []
+        for request in requests:
+            samples = np.asarray(request.samples, dtype=np.int64)
+            if len(samples) == 0:
+                continue
+            ids = self.loaded.template.prompt_ids(self.loaded.tokenizer, request.prompt.text)
+            if not ids:
+                raise InputError(
+                    f"Prompt {request.prompt.id!r} has no tokens; give a question or a template with text."
+                )
+            jobs.append(_Job(request.prompt.id, ids, stream_key(seed, request.prompt.id), samples))
+        jobs.sort(key=lambda job: (-len(job.ids), job.prompt_id))
+        self._check_length(jobs, decoding)
+        return jobs
+
+    def _check_length(self, jobs: list[_Job], decoding: Decoding) -> None:
+        """Learned position embeddings have a hard end; rotary ones only a trained length."""
+        config = self.loaded.model.config
+        limit = getattr(config, "max_position_embeddings", None)
+        rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
+        if jobs and limit and not rotary and len(jobs[0].ids) + decoding.max_new_tokens > limit:
+            raise InputError(
+                f"Prompt {jobs[0].prompt_id!r} has {len(jobs[0].ids)} tokens; with max_new_tokens "
+                f"{decoding.max_new_tokens} it exceeds the model's {limit} positions; lower max_new_tokens."
+            )
+
+    def _rows(self, longest: int, decoding: Decoding) -> int:
+        """How many rows fit: keys and values for every slot, and about six float32 copies of the logits."""
+        with torch.inference_mode():
+            shapes = prefill(self.loaded.model, [[0]])
+        need = (
+            SlotCache.bytes_per_slot(shapes) * _slots(longest, decoding)
+            + 24 * self.loaded.model.config.get_text_config().vocab_size
+        )
+        if self.loaded.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.loaded.device)
+            return max(1, min(_ROWS_GPU, int(free * _MEMORY_GPU / need)))
+        return max(1, min(_ROWS_CPU, int(_MEMORY_CPU / need)))
+
+
+def _slots(longest: int, decoding: Decoding) -> int:
+    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
+    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+class _Session:
+    """One run through the queue with a fixed cache; ends when queue and batch are empty."""
+
+    def __init__(self, sampler: NativeSampler, queue: deque[_Job], decoding: Decoding, rows: int, longest: int) -> None:
+        self.sampler, self.queue, self.decoding = sampler, queue, decoding
+        self.model, self.tokenizer = sampler.loaded.model, sampler.loaded.tokenizer
+        self.device, self.max_rows = sampler.loaded.device, rows
+        self.ends = np.array(sorted(sampler.loaded.end_ids), dtype=np.int64)
+        self.prefix_room = longest - 1
+        self.slots = _slots(longest, decoding)
+        self.cache: SlotCache | None = None
+        self.batch = _Batch()
+        self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
+        self.share = 1.0  # expected rows per sample, learnt from finished jobs
+        self.longest_stop = max((len(stop) for stop in decoding.stop), default=0)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.queue) or self.batch.rows > 0
+
+    @torch.inference_mode()
+    def step(self) -> list[Generation]:
+        """Admit what fits, feed every row one token, draw every sample's next one. Returns the samples that ended."""
+        self._admit()
+        cache, batch, decoding = self.cache, self.batch, self.decoding
+        assert cache is not None
+        rows = batch.rows
+        cache.low = int(batch.start.min())
+        tokens = torch.as_tensor(self.history[:rows, cache.cursor], device=self.device)
+        starts = torch.as_tensor(batch.start, device=self.device)
+        logits = decode_step(self.model, cache, tokens, starts)
+        weights = effective(logits, decoding, self._seen() if decoding.repetition_penalty != 1 else None)
+        token_tensor, logprob = draw(
+            weights,
+            torch.as_tensor(batch.row, device=self.device),
+            torch.as_tensor(self._uniforms(), device=self.device),
+        )
+        drawn: Int = token_tensor.cpu().numpy()
+        batch.logprob += logprob.cpu().numpy()
+        self.sampler.rows_computed += rows
+        self.sampler.tokens_drawn += len(drawn)
+        return self._advance(drawn, vocabulary=logits.shape[1])
+
+    # -- entering ------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Let waiting jobs in while their expected rows fit; wait for a quarter of the room before prefilling again."""
+        batch = self.batch
+        expected = max(batch.rows, self.share * len(batch.sample))
+        room = self.max_rows - expected
+        if not self.queue or (batch.rows and room < self.max_rows / 4):
+            return
+        entering: list[_Job] = []
+        while self.queue and batch.rows + len(entering) < self.max_rows:
+            job = self.queue[0]
+            fit = max(1, int(room / self.share))
+            if len(job.samples) > fit:
+                if batch.rows or entering:
+                    break
+                # Larger than the whole batch: enter in parts.
+                self.queue[0] = _Job(job.prompt_id, job.ids, job.key, job.samples[fit:])
+                job = _Job(job.prompt_id, job.ids, job.key, job.samples[:fit])
+            else:
+                self.queue.popleft()
+            room -= self.share * len(job.samples)
+            entering.append(job)
+        if entering:
+            self._enter(entering)
+
+    def _enter(self, jobs: list[_Job]) -> None:
+        batch = self.batch
+        width = max(1, max(len(job.ids) - 1 for job in jobs))
+        chunk = max(1, _PREFILL_TOKENS // width)
+        row = batch.rows
+        first_row, first_job = row, len(batch.jobs)
+        for at in range(0, len(jobs), chunk):
+            part = jobs[at : at + chunk]
+            # The last token of a prompt is fed by the first step; a prompt of one token is prefilled only for its shape.
+            prefix = prefill(self.model, [job.ids[:-1] or job.ids for job in part])
+            if self.cache is None:
+                self.cache = SlotCache(prefix, self.max_rows, self.slots)
+            cache = self.cache
+            if batch.rows == 0 and at == 0:
+                cache.cursor = self.prefix_room
+            for index, job in enumerate(part):
+                cache.write_prefix(row, prefix, index, len(job.ids) - 1)
+                start = cache.cursor - len(job.ids) + 1
+                self.history[row, :start] = job.ids[0]
+                self.history[row, start : cache.cursor + 1] = job.ids
+                row += 1
+        assert self.cache is not None
+        counts = [len(job.samples) for job in jobs]
+        for job in jobs:
+            job.started = len(job.samples)
+        batch.jobs += jobs
+        numbers = np.arange(len(jobs))
+        batch.job = np.concatenate([batch.job, np.repeat(first_job + numbers, counts)])
+        batch.sample = np.concatenate([batch.sample, *(job.samples for job in jobs)])
+        batch.row = np.concatenate([batch.row, np.repeat(first_row + numbers, counts)])
+        batch.logprob = np.concatenate([batch.logprob, np.zeros(sum(counts))])
+        batch.uniform = np.concatenate([batch.uniform, np.zeros((sum(counts), _BLOCK))])
+        batch.row_job = np.concatenate([batch.row_job, first_job + numbers])
+        batch.start = np.concatenate([batch.start, self.cache.cursor + 1 - np.array([len(job.ids) for job in jobs])])
+        batch.drawn = np.concatenate([batch.drawn, np.zeros(len(jobs), np.int64)])
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def _uniforms(self) -> npt.NDArray[np.float64]:
+        """Each sample's uniform for its own step."""
+        batch = self.batch
+        steps = batch.drawn[batch.row]
+        if not self.decoding.greedy:
+            stale = np.flatnonzero(steps % _BLOCK == 0)
+            if len(stale):
+                keys = np.stack([job.key for job in batch.jobs])[batch.job[stale]]
+                batch.uniform[stale] = uniforms(keys, batch.sample[stale], steps[stale], _BLOCK)
+        values: npt.NDArray[np.float64] = batch.uniform[np.arange(len(steps)), steps % _BLOCK]
+        return values
+
+    def _seen(self) -> torch.Tensor:
+        """Prompt and answer of each row, (R, slots in use); slots before a row's start repeat its first token."""
+        cache = self.cache
+        assert cache is not None
+        return torch.as_tensor(self.history[: self.batch.rows, cache.low : cache.cursor + 1], device=self.device)
+
+    def _advance(self, token: Int, vocabulary: int) -> list[Generation]:
+        """Split rows by the drawn tokens, take out what ended, and move the cursor on."""
+        batch, cache = self.batch, self.cache
+        assert cache is not None
+        key = batch.row * vocabulary + token
+        if not (self.sampler.tree or self.decoding.greedy):
+            # One child a sample: the sample's position makes its key unique.
+            key = key * len(key) + np.arange(len(key))
+        _, first, child = np.unique(key, return_index=True, return_inverse=True)
+        parent, new = batch.row[first], token[first]
+        length = batch.drawn[parent] + 1
+        ended = np.isin(new, self.ends)
+        stopped = self._stopped(parent, new, length) & ~ended if self.decoding.stop else np.zeros_like(ended)
+        out = ended | stopped | (length >= self.decoding.max_new_tokens)
+        finished = self._collect(child, out, parent, new, ended, ended | stopped)
+
+        batch.keep_samples(~out[child])
+        child = child[~out[child]]
+        live = np.flatnonzero(~out)
+        if len(live) > self.max_rows:
+            live, child = self._turn_away(live, parent, length, child)
+        number = np.full(len(out), -1, dtype=np.int64)
+        number[live] = np.arange(len(live))
+        self._place(parent[live], new[live], number[child])
+        self._retire()
+        return finished
+
+    def _collect(self, child: Int, out: Bool, parent: Int, new: Int, ended: Bool, stop: Bool) -> list[Generation]:
+        """The generations of the children that end here; text and token ids are made once per child."""
+        batch, cache = self.batch, self.cache
+        assert cache is not None
+        leaves = np.flatnonzero(out)
+        if len(leaves) == 0:
+            return []
+        ids = [self._answer(parent[leaf], new[leaf]) for leaf in leaves]
+        texts = self._decode([tokens[:-1] if ended[leaf] else tokens for leaf, tokens in zip(leaves, ids, strict=True)])
+        place = {int(leaf): i for i, leaf in enumerate(leaves)}
+        finished = []
+        for at in np.flatnonzero(out[child]):
+            leaf = int(child[at])
+            i = place[leaf]
+            finished.append(
+                Generation(
+                    prompt_id=batch.jobs[batch.job[at]].prompt_id,
+                    sample=int(batch.sample[at]),
+                    text=texts[i],
+                    token_ids=ids[i],
+                    logprob=float(batch.logprob[at]),
+                    finish="stop" if stop[leaf] else "length",
+                )
+            )
+        return finished
+
+    def _answer(self, row: int, token: int) -> tuple[int, ...]:
+        cache = self.cache
+        assert cache is not None
+        past = self.history[row, cache.cursor + 1 - self.batch.drawn[row] : cache.cursor + 1]
+        return (*past.tolist(), int(token))
+
+    def _decode(self, answers: Sequence[Sequence[int]]) -> list[str]:
+        """Texts, cut before the first stop string."""
+        texts: list[str] = self.tokenizer.batch_decode(
+            [list(ids) for ids in answers], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        for stop in self.decoding.stop:
+            texts = [text.split(stop, 1)[0] for text in texts]
+        return texts
+
+    def _stopped(self, parent: Int, new: Int, length: Int) -> Bool:
+        """Which children now contain a stop string: the tail is looked at first, the whole answer to be sure."""
+        # A character is at most four tokens (its UTF-8 bytes).
+        tail = 4 * self.longest_stop + 4
+        answers = [self._answer(row, token) for row, token in zip(parent, new, strict=True)]
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        tails = self.tokenizer.batch_decode([list(ids[-tail:]) for ids in answers], **options)
+        hit = np.zeros(len(new), dtype=np.bool_)
+        for i, text in enumerate(tails):
+            if any(stop in text for stop in self.decoding.stop):
+                whole = self.tokenizer.decode(list(answers[i]), **options)
+                hit[i] = any(stop in whole for stop in self.decoding.stop)
+        return hit
+
+    def _turn_away(self, live: Int, parent: Int, length: Int, child: Int) -> tuple[Int, Int]:
+        """More rows than there is room for: the rows furthest on stay, the samples of the others wait for their turn.
+
+        Nothing is lost but work: a sample draws the same tokens when it starts again.
+        """
+        batch = self.batch
+        self.share = 1.0
+        order = np.lexsort((live, batch.row_job[parent[live]], -length[live]))
+        stay = np.zeros(len(parent), dtype=np.bool_)
+        stay[live[order[: self.max_rows]]] = True
+        self._requeue(~stay[child])
+        batch.keep_samples(stay[child])
+        return live[stay[live]], child[stay[child]]
+
+    def _requeue(self, which: Bool) -> None:
+        batch = self.batch
+        for index in np.unique(batch.job[which]):
+            job = batch.jobs[index]
+            samples = batch.sample[which & (batch.job == index)]
+            job.started -= len(samples)
+            self.queue.appendleft(_Job(job.prompt_id, job.ids, job.key, samples))
+
+    def requeue(self) -> None:
+        """Put every unfinished sample back into the queue."""
+        self._requeue(np.ones(len(self.batch.sample), dtype=np.bool_))
+        self.batch = _Batch()
+        self.cache = None
+
+    def _place(self, parent: Int, token: Int, child: Int) -> None:
+        """Give the children their rows: the first child of a row stays on it, the others and the rows beyond the new
+        end move into free rows, so that the live rows are always 0 .. R - 1."""
+        batch, cache = self.batch, self.cache
+        assert cache is not None
+        count = len(parent)
+        _, first = np.unique(parent, return_index=True)
+        stays = np.zeros(count, dtype=np.bool_)
+        stays[first] = parent[first] < count
+        free = np.setdiff1d(np.arange(count), parent[stays], assume_unique=True)
+        target = parent.copy()
+        target[~stays] = free
+        source = parent[~stays]
+        batch.row = target[child]
+        at = np.empty(count, dtype=np.int64)
+        at[target] = np.arange(count)  # row -> child
+        batch.row_job, batch.start = batch.row_job[parent[at]], batch.start[parent[at]]
+        batch.drawn = batch.drawn[parent[at]] + 1
+        if len(free):
+            cache.copy(torch.as_tensor(source, device=self.device), torch.as_tensor(free, device=self.device))
+            self.history[free] = self.history[source]
+        if count == 0:
+            return
+        cache.cursor += 1
+        self.history[target, cache.cursor] = token
+        if cache.cursor == cache.slots:
+            by = min(int(batch.start.min()), cache.cursor - self.prefix_room)
+            cache.low = int(batch.start.min())
+            cache.shift(count, by)
+            self.history[:count, : self.slots + 1 - by] = self.history[:count, by:].copy()
+            batch.start -= by
+
+    def _retire(self) -> None:
+        """Forget jobs whose samples are all out, and learn how many rows a sample took."""
+        batch = self.batch
+        rows = np.bincount(batch.row_job, minlength=len(batch.jobs))
+        present = np.bincount(batch.job, minlength=len(batch.jobs)) > 0
+        for job, count in zip(batch.jobs, rows, strict=True):
+            job.peak = max(job.peak, int(count))
+        done = [job for job, there in zip(batch.jobs, present, strict=True) if not there and job.started > 0]
+        for job in done:
+            self.share = min(1.0, 0.8 * self.share + 0.2 * 1.1 * job.peak / job.started)
+        if not present.all():
+            number = np.cumsum(present) - 1
+            batch.jobs = [job for job, there in zip(batch.jobs, present, strict=True) if there]
+            batch.job, batch.row_job = number[batch.job], number[batch.row_job]
