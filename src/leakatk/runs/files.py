@@ -1,0 +1,70 @@
+"""Reading and writing the files of a run, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leakatk.data import write_atomic
+from leakatk.errors import RunError
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged (not UTF-8 at byte {error.start}); restore it from a copy.") from None
+    except OSError as error:
+        raise RunError(
+            f"Cannot read {path}: {error.strerror or error}; check that it is there and readable."
+        ) from error
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise RunError(
+            f"{path} is damaged or unreadable ({reason:.120}); restore it from a copy, or move it away and start the same "
+            "command again: what it held is made anew."
+        ) from error
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """As Parquet, compressed with zstd."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomic(path, buffer.getvalue())
+
+
+def with_about(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
+    """The table with JSON about it in its metadata, so that both are one file."""
+    return table.replace_schema_metadata({"leakatk": json.dumps(about, default=str)})
+
+
+def about(table: pa.Table) -> dict[str, Any]:
+    """What `with_about` kept."""
+    found: dict[str, Any] = json.loads((table.schema.metadata or {})[b"leakatk"])
+    return found
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: NumPy values as Python's, tuples as lists, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

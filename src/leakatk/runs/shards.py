@@ -1,0 +1,123 @@
+"""Append-only shards: JSON lines, each with a checksum, so that a half-written or damaged line is seen and left out.
+
+A writer starts a new shard and never touches an older one; what a killed process left half-written stays behind a
+failing checksum, counts as missing, and is sampled again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pyarrow as pa
+
+from leakatk.data import Generation
+from leakatk.errors import RunError
+
+SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.large_string()),
+        ("sample", pa.int32()),
+        ("text", pa.large_string()),
+        ("logprob", pa.float64()),
+        ("finish", pa.large_string()),
+        ("token_ids", pa.large_list(pa.int32())),
+    ]
+)
+_MARK = b',"crc32":"'
+_CHUNK = 4096  # rows turned into a table at once: Python's ints are 20 times the size of the table's.
+
+
+def clean_text(text: str) -> str:
+    """The text as it can be stored in UTF-8: surrogate pairs joined, each lone surrogate replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def encode_line(generation: Generation) -> bytes:
+    """One line of a shard: a JSON object in ASCII whose last field is the CRC-32 of all before it. NaN is null."""
+    body = json.dumps(
+        {
+            "prompt_id": generation.prompt_id,
+            "sample": generation.sample,
+            "text": clean_text(generation.text),
+            "logprob": None if math.isnan(generation.logprob) else float(generation.logprob),
+            "finish": clean_text(generation.finish),
+            "token_ids": generation.token_ids,
+        },
+        separators=(",", ":"),
+        default=int,  # integers of numpy
+    ).encode()[:-1]
+    return b'%b%b%08x"}\n' % (body, _MARK, crc32(body))
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """The object of a line (without its newline), or None when it is damaged or cut short."""
+    body, mark, tail = line.rpartition(_MARK)
+    if not mark or tail != b'%08x"}' % crc32(body):
+        return None
+    row: dict[str, Any] = json.loads(body + b"}")
+    return row
+
+
+class ShardWriter:
+    """Appends batches to one new file; each batch has reached the operating system when `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("xb", buffering=0)
+
+    def append(self, generations: Sequence[Generation]) -> None:
+        """Write all lines or none: when the disk is full, or on an interrupt, what was written of the batch is cut off."""
+        data = memoryview(b"".join(map(encode_line, generations)))
+        start = self._file.tell()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except BaseException:
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+
+    def close(self) -> None:
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def read_shard(path: Path, *, tokens: bool) -> tuple[list[pa.Table], int]:
+    """The tables of a shard (with or without token ids), and the number of lines left out as damaged or cut short."""
+    schema = SCHEMA if tokens else SCHEMA.remove(SCHEMA.get_field_index("token_ids"))
+    tables, rows, damaged = [], [], 0
+    for row in _rows(path):
+        if row is None:
+            damaged += 1
+            continue
+        if not tokens:
+            del row["token_ids"]
+        row["logprob"] = math.nan if row["logprob"] is None else row["logprob"]
+        rows.append(row)
+        if len(rows) == _CHUNK:
+            tables.append(pa.Table.from_pylist(rows, schema=schema))
+            rows = []
+    tables.append(pa.Table.from_pylist(rows, schema=schema))
+    return tables, damaged
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield decode_line(line[:-1]) if line.endswith(b"\n") else None
+    except FileNotFoundError:
+        return  # compacted by its writer since it was listed; its rows are in the Parquet file, which is read later
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error.strerror or error}; check its owner, mode and disk.") from error

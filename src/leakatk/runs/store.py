@@ -1,0 +1,444 @@
+"""A run on disk: prompts, manifest, generations, scores, results.
+
+    run/
+      manifest.json             what it was made with; written last, so a directory that has one is a run
+      prompts.jsonl             the prompts with their answers: re-scoring needs nothing else
+      generations/*.jsonl       append-only shards while sampling
+      generations.parquet       all of them, compacted by `finish`
+      scores/<name>/scores.parquet
+      results.json
+      run.lock                  held by the one writer
+
+Every file is whole or absent, except the last line of a shard, which its checksum guards. A prompt has an id and a
+generation (prompt id, sample); arrays have one row a prompt in the order of `prompt_ids`, one column a sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from leakatk.data import Generation, Prompt, check_unique, write_atomic
+from leakatk.errors import InputError, RunError, UnknownNameError
+from leakatk.runs import files, lock, shards
+from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Run:
+    """The generations of one manifest, kept in a directory. `create_or_resume` to write, `open` to read.
+
+    path: the directory.  manifest: what it was made with.  prompts: in row order.
+    notes: sentences a person should see (other versions than before, damaged lines left out).
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, prompts: Sequence[Prompt], *, held: IO[str] | None = None
+    ) -> None:
+        """Not for callers: use `create_or_resume`, `temporary` or `open`."""
+        self.path = path
+        self.manifest = manifest
+        self.prompts = tuple(prompts)
+        self.notes: list[str] = []
+        self._row = {prompt.id: row for row, prompt in enumerate(self.prompts)}
+        self._lock = held
+        self._shard: shards.ShardWriter | None = None
+        self._done: list[set[int]] = [set() for _ in self.prompts]
+        table = self._table
+        for row, sample in zip(self._rows_of(table).tolist(), table["sample"].to_pylist(), strict=True):
+            self._done[row].add(sample)
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    @classmethod
+    def create_or_resume(cls, path: str | Path, manifest: Manifest, prompts: Sequence[Prompt]) -> Run:
+        """Start a run in a new or empty directory, or go on with the one that is there. Use as a context manager.
+
+        RunError, with nothing changed, when the directory holds something else, a run with a different manifest
+        (the fields are named), or a run another process is writing. n may be larger than before: the run grows.
+        """
+        path = Path(path)
+        _check_prompts(prompts, manifest)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+        except OSError as error:
+            raise RunError(
+                f"Cannot use {path} as a run directory: {error.strerror or error}; choose a directory you can write."
+            ) from error
+        held = lock.acquire(path)
+        try:
+            if (path / "manifest.json").exists():
+                return cls._resume(path, manifest, held)
+            write_atomic(path / "prompts.jsonl", _prompts_to_jsonl(prompts))
+            (path / "generations").mkdir(exist_ok=True)
+            write_atomic(path / "manifest.json", manifest.to_json())
+            return cls(path, manifest, prompts, held=held)
+        except BaseException:
+            held.close()
+            raise
+
+    @classmethod
+    def _resume(cls, path: Path, manifest: Manifest, held: IO[str]) -> Run:
+        before, prompts = _read_head(path)
+        if differ := differences(before, manifest):
+            raise RunError(
+                f"{path} holds a run made otherwise (there, now): {'; '.join(differ)}. "
+                "Use the same settings to go on with it, or another directory. Nothing was changed."
+            )
+        noted = notes(before, manifest)
+        merged = dataclasses.replace(before, n=max(before.n, manifest.n))
+        if merged != before:
+            write_atomic(path / "manifest.json", merged.to_json())
+        for leftover in path.rglob(".*.tmp"):  # of a process killed while it wrote a file
+            leftover.unlink(missing_ok=True)
+        run = cls(path, merged, prompts, held=held)
+        if noted:
+            run.notes.append(f"{path} is resumed with (before, now): {'; '.join(noted)}.")
+        return run
+
+    @classmethod
+    def temporary(cls, manifest: Manifest, prompts: Sequence[Prompt]) -> Run:
+        """A run for the life of the object: a directory in the system's temporary place, removed with it."""
+        path = Path(tempfile.mkdtemp(prefix="leakatk-"))
+        try:
+            run = cls.create_or_resume(path, manifest, prompts)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        weakref.finalize(run, shutil.rmtree, path, True)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read a run, finished or not, without locking it. RunError when it is none, or damaged."""
+        path = Path(path)
+        if not path.is_dir():
+            raise RunError(f"{path}: no such run directory; check the path.")
+        return cls(path, *_read_head(path))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock. Reading goes on working."""
+        shard, self._shard = self._shard, None
+        held, self._lock = self._lock, None
+        try:
+            if shard:
+                shard.close()
+        finally:
+            if held:
+                held.close()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def missing(self, n: int | None = None) -> list[tuple[str, list[int]]]:
+        """(prompt id, sample numbers below n still to be drawn) for each prompt that lacks some; n: the manifest's."""
+        wanted = range(self.manifest.n if n is None else n)
+        lacking = (
+            (id, [j for j in wanted if j not in done]) for id, done in zip(self.prompt_ids, self._done, strict=True)
+        )
+        return [(id, samples) for id, samples in lacking if samples]
+
+    @property
+    def missing_count(self) -> int:
+        """Samples of the manifest's n per prompt that are not there yet."""
+        return sum(len(samples) for _, samples in self.missing())
+
+    def append(self, generations: Sequence[Generation]) -> int:
+        """Store a batch; what is there already (same prompt and sample) is left as it is. Returns the number added.
+
+        When this returns, a kill of the process no longer loses the batch. Lone surrogates, which UTF-8 cannot hold,
+        become U+FFFD.
+        """
+        self._need_lock()
+        new: dict[tuple[int, int], Generation] = {}
+        for generation in generations:
+            row = self._row.get(generation.prompt_id)
+            if row is None or not 0 <= generation.sample < 2**31:
+                raise InputError(
+                    f"Sample {generation.sample} of prompt {generation.prompt_id!r} does not belong to the run {self.path}; "
+                    "append generations of its own prompts, numbered from 0."
+                )
+            if generation.sample not in self._done[row]:
+                new.setdefault((row, generation.sample), generation)
+        if not new:
+            return 0
+        try:
+            if self._shard is None:
+                self._shard = shards.ShardWriter(self._next_shard())
+            self._shard.append(list(new.values()))
+        except OSError as error:
+            self._shard = None  # the next batch starts a new shard, whatever state this one is in
+            raise RunError(
+                f"Cannot write to {self.path}: {error.strerror or error}; free some space and start again with the same "
+                "settings: all earlier samples are safe."
+            ) from error
+        for row, sample in new:
+            self._done[row].add(sample)
+        self._forget()
+        return len(new)
+
+    def finish(self) -> None:
+        """Compact the shards into generations.parquet (zstd). The run can be opened and extended afterwards."""
+        self._need_lock()
+        old = self._shard_paths()
+        if not old:
+            return
+        files.write_table(self._load(tokens=True), self._parquet)
+        shard, self._shard = self._shard, None
+        if shard:
+            shard.close()
+        for path in old:
+            path.unlink()
+
+    def _need_lock(self) -> None:
+        if self._lock is None:
+            raise RunError(f"The run {self.path} is open for reading only; open it with create_or_resume to write.")
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def prompt_ids(self) -> tuple[str, ...]:
+        """The rows of every array."""
+        return tuple(prompt.id for prompt in self.prompts)
+
+    @property
+    def n(self) -> int:
+        """Samples every prompt has: 0 .. n-1 are there for all of them. Columns of every array."""
+        return min(next(j for j in range(len(done) + 1) if j not in done) for done in self._done)
+
+    def generations(self) -> Iterator[Generation]:
+        """All generations, by prompt (in row order) and sample; an unfinished run has some beyond `n`."""
+        for batch in self._load(tokens=True).to_batches(max_chunksize=1024):
+            for row in batch.to_pylist():
+                yield Generation(**{**row, "token_ids": tuple(row["token_ids"])})
+
+    def texts(self) -> list[list[str]]:
+        """m rows of n texts."""
+        n, flat = self.n, self._grid("text").to_pylist()
+        return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
+
+    def logprobs(self) -> FloatArray:
+        """(m, n), natural log of the whole sample's probability under the decoding; NaN where unknown."""
+        return np.asarray(self._grid("logprob"), dtype=np.float64).reshape(len(self.prompts), self.n)
+
+    def finishes(self) -> list[list[str]]:
+        """m rows of n finish reasons: "stop" or "length"."""
+        n, flat = self.n, self._grid("finish").to_pylist()
+        return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
+
+    @cached_property
+    def generations_hash(self) -> str:
+        """SHA-256 over the (m, n) texts with their prompt ids: what a score file belongs to."""
+        digest = hashlib.sha256()
+        for id, row in zip(self.prompt_ids, self.texts(), strict=True):
+            digest.update(canonical_json([id, row]))
+        return digest.hexdigest()
+
+    def _grid(self, column: str) -> pa.ChunkedArray:
+        """The first n samples of every prompt, row by row."""
+        table = self._table
+        return table[column].filter(pa.array(np.asarray(table["sample"]) < self.n))
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        return self._load(tokens=False)
+
+    def _forget(self) -> None:
+        self.__dict__.pop("_table", None)
+        self.__dict__.pop("generations_hash", None)
+
+    def _load(self, *, tokens: bool) -> pa.Table:
+        """Everything on disk, sorted by (row, sample), the first of each kept."""
+        found, damaged = [], 0
+        # Shards first: a writer that compacts meanwhile puts their rows in the Parquet file before it removes them.
+        for path in self._shard_paths():
+            tables, bad = shards.read_shard(path, tokens=tokens)
+            found += tables
+            damaged += bad
+        if self._parquet.exists():
+            found.insert(0, self._read_parquet(tokens=tokens))
+        if damaged:
+            note = f"{self.path}: {damaged} half-written or damaged line(s) left out; a resumed run samples them again."
+            self.notes = [*(text for text in self.notes if text != note), note]
+        schema = shards.SCHEMA if tokens else shards.SCHEMA.remove(shards.SCHEMA.get_field_index("token_ids"))
+        table = pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
+        key = self._rows_of(table) * 2**31 + np.asarray(table["sample"], dtype=np.int64)
+        _, first = np.unique(key, return_index=True)
+        return table.take(pa.array(first))
+
+    def _rows_of(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        try:
+            return np.array([self._row[id] for id in table["prompt_id"].to_pylist()], dtype=np.int64)
+        except KeyError as error:
+            raise RunError(
+                f"{self.path} holds generations of prompt {error.args[0]!r}, which is not among its prompts; "
+                "files of two runs were mixed, restore it from a copy."
+            ) from None
+
+    def _read_parquet(self, *, tokens: bool) -> pa.Table:
+        return files.read_table(self._parquet, [name for name in shards.SCHEMA.names if tokens or name != "token_ids"])
+
+    @property
+    def _parquet(self) -> Path:
+        return self.path / "generations.parquet"
+
+    def _shard_paths(self) -> list[Path]:
+        return sorted((self.path / "generations").glob("*.jsonl"))
+
+    def _next_shard(self) -> Path:
+        folder = self.path / "generations"
+        folder.mkdir(exist_ok=True)
+        last = max((int(path.stem) for path in self._shard_paths()), default=0)
+        return folder / f"{last + 1:06d}.jsonl"
+
+    # --- scores and results --------------------------------------------------------------------------------------
+
+    def save_scores(self, name: str, scores: npt.ArrayLike, info: Mapping[str, Any] | None = None) -> None:
+        """Keep the (m, n) scores of one scorer, NaN where missing, with what should be known of it (`info`, JSON)."""
+        values = np.asarray(scores, dtype=np.float64)
+        shape = (len(self.prompts), self.n)
+        if values.shape != shape:
+            raise InputError(
+                f"Scores {name!r} have shape {values.shape}, the run {self.path} has {shape[0]} prompts x {shape[1]} samples; "
+                "give one score for each."
+            )
+        ids = np.repeat(np.array(self.prompt_ids, dtype=object), self.n)
+        columns = {
+            "prompt_id": pa.array(ids, pa.large_string()),
+            "sample": pa.array(np.tile(np.arange(self.n, dtype=np.int32), shape[0])),
+            "score": pa.array(values.ravel()),
+        }
+        about = {"name": name, "generations_sha256": self.generations_hash, "info": dict(info or {})}
+        files.write_table(files.with_about(pa.table(columns), about), self._score_path(name))
+
+    def scores(self, name: str) -> FloatArray:
+        """(m, n) scores kept under `name`. RunError when they belong to other generations than the run has now."""
+        table, about = self._score_file(name)
+        if about["generations_sha256"] != self.generations_hash:
+            raise RunError(
+                f"The scores {name!r} in {self.path} belong to other generations ({table.num_rows} scored, "
+                f"{len(self.prompts) * self.n} there now); score the run again."
+            )
+        rows = self._rows_of(table)
+        values = np.full((len(self.prompts), self.n), math.nan)
+        values[rows, np.asarray(table["sample"])] = np.asarray(table["score"])
+        return values
+
+    def has_scores(self, name: str) -> bool:
+        """True when `scores(name)` will succeed: kept, whole, and of the generations the run has now."""
+        try:
+            return bool(self._score_file(name)[1]["generations_sha256"] == self.generations_hash)
+        except (UnknownNameError, RunError):
+            return False
+
+    def score_info(self, name: str) -> dict[str, Any]:
+        """What was kept with the scores."""
+        info: dict[str, Any] = self._score_file(name)[1]["info"]
+        return info
+
+    def score_names(self) -> list[str]:
+        """Names under which scores are kept, current or not."""
+        return sorted(
+            files.about(files.read_table(path))["name"] for path in (self.path / "scores").glob("*/scores.parquet")
+        )
+
+    def _score_path(self, name: str) -> Path:
+        safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
+        if safe != name:  # two names must not share a folder
+            safe = f"{safe}.{hashlib.sha256(shards.clean_text(name).encode()).hexdigest()[:8]}"
+        return self.path / "scores" / safe / "scores.parquet"
+
+    def _score_file(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
+        path = self._score_path(name)
+        if not path.exists():
+            raise UnknownNameError("scores", name, self.score_names() or ["none yet; score the run first"])
+        table = files.read_table(path)
+        return table, files.about(table)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Keep results.json. NumPy numbers and arrays are fine; what is not finite becomes null."""
+        write_atomic(self.path / "results.json", json.dumps(files.plain(results), indent=1, allow_nan=False) + "\n")
+
+    def results(self) -> dict[str, Any]:
+        """What `write_results` kept. RunError when there is nothing, or it is damaged."""
+        path = self.path / "results.json"
+        try:
+            found: dict[str, Any] = json.loads(files.read_text(path))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path} is damaged ({error.msg}, line {error.lineno}); evaluate the run again.") from None
+        return found
+
+
+def _check_prompts(prompts: Sequence[Prompt], manifest: Manifest) -> None:
+    check_unique(prompts)
+    if prompts_hash(prompts) != manifest.prompts_sha256:
+        raise InputError("The manifest was made for other prompts; make it with Manifest.create(prompts=...) of these.")
+    for prompt in prompts:
+        try:
+            _prompts_to_jsonl([prompt]).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"Prompt {prompt.id!r} holds a surrogate, which is no valid text; save its file as UTF-8."
+            ) from None
+
+
+def _prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
+    return "".join(json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
+    names = {entry.name for entry in path.iterdir()}
+    if "manifest.json" in names:
+        return  # `Manifest.from_json` says whether it is ours
+    ours = {lock.LOCK_NAME, "prompts.jsonl", "generations"}
+    leftover = {
+        name for name in names if name.startswith((".prompts.jsonl.", ".manifest.json.")) and name.endswith(".tmp")
+    }
+    if names and (lock.LOCK_NAME not in names or names - ours - leftover):
+        strange = sorted(names - ours - leftover or names)
+        raise RunError(
+            f"{path} is no run directory and not empty (it holds {', '.join(strange[:3])}{' ...' if len(strange) > 3 else ''}); "
+            "choose a new directory. Nothing was changed."
+        )
+
+
+def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
+    if not (path / "manifest.json").exists():
+        raise RunError(f"{path} is no run directory: it has no manifest.json; give one made by a leakatk run.")
+    manifest = Manifest.from_json(files.read_text(path / "manifest.json"), where=str(path / "manifest.json"))
+    try:
+        lines = files.read_text(path / "prompts.jsonl").split("\n")
+        prompts = [_prompt(json.loads(line)) for line in lines if line]
+    except (json.JSONDecodeError, TypeError, AttributeError):
+        prompts = []
+    if not prompts or prompts_hash(prompts) != manifest.prompts_sha256:
+        raise RunError(f"{path / 'prompts.jsonl'} is not the file this run was made with; restore it from a copy.")
+    return manifest, prompts
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Prompt(**fields)
