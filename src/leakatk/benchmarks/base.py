@@ -1,0 +1,79 @@
+"""What a benchmark is once it is loaded, and the registry of those that can be loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from leakatk.data import Prompt
+from leakatk.registry import Registry
+
+Ask = Literal["question", "paraphrased"]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Prompts by the part they play.
+
+    forget: to be forgotten.  retain: to be kept; an unlearner may train on them.  retain_held: known to the model and
+    to be kept, but never shown to an unlearner: utility measured on them is not training-set recall.  holdout: like the
+    forget set, but no model was trained on it.  sets: further named evaluation sets, such as TOFU's real_authors.
+    texts: named lists of plain passages (MUSE's verbatim and privacy texts).  refusals: answers that say "I do not
+    know".  origin: where the files came from.
+    """
+
+    name: str
+    forget: tuple[Prompt, ...]
+    retain: tuple[Prompt, ...] = ()
+    retain_held: tuple[Prompt, ...] = ()
+    holdout: tuple[Prompt, ...] = ()
+    sets: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refusals: tuple[str, ...] = ()
+    origin: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole content, names included; where it came from does not count."""
+        content = dataclasses.asdict(self)
+        del content["origin"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a loader may be told. data: directory with the files as published; None takes them from the hub.
+
+    revision: of the hub repository.  ask: "paraphrased" asks the published paraphrase of each forget question instead.
+    seed: of generated benchmarks.
+    """
+
+    data: Path | None = None
+    revision: str = "main"
+    ask: Ask = "question"
+    seed: int = 0
+
+
+class Loader(Protocol):
+    def __call__(self, options: Options) -> Benchmark: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A benchmark that can be loaded by name."""
+
+    name: str
+    summary: str
+    load: Loader
+
+
+BENCHMARKS: Registry[Entry] = Registry("benchmark")
+
+
+def add(name: str, summary: str, load: Loader) -> None:
+    BENCHMARKS.add(name, Entry(name, summary, load))

@@ -1,0 +1,56 @@
+"""Load a benchmark by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from leakatk.benchmarks import tofu as tofu  # registers its benchmarks
+from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
+from leakatk.benchmarks.base import Ask, Benchmark, Options, add
+from leakatk.benchmarks.world import make_world
+from leakatk.errors import InputError
+
+
+def load_benchmark(
+    name: str,
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    ask: Ask = "question",
+    revision: str = "main",
+) -> Benchmark:
+    """The benchmark `name` (a key of BENCHMARKS), its files checked.
+
+    data: directory with the files as published; without it they come from the hub at `revision`.  ask: "question", or
+    "paraphrased" for the published paraphrase of each forget question.  seed: of a generated benchmark.
+    Raises UnknownNameError (with the nearest names), or InputError that names the file and what is wrong with it.
+    """
+    if ask not in ("question", "paraphrased"):
+        raise InputError(f"ask must be question or paraphrased, got {ask!r}.")
+    options = Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed)
+    return BENCHMARKS[name].load(options)
+
+
+benchmark = load_benchmark
+
+
+def _world(options: Options) -> Benchmark:
+    world = make_world(options.seed)
+    forget = world.forget
+    if options.ask == "paraphrased":
+        raise InputError(
+            "The built-in world has no published paraphrases; use its held-out wordings (World.held_out_questions)."
+        )
+    return Benchmark(
+        name="world",
+        forget=forget,
+        retain=world.retain,
+        retain_held=world.retain_held,
+        holdout=world.holdout,
+        sets={"world_facts": world.world_facts},
+        refusals=world.refusals,
+        origin=f"generated, seed {options.seed}",
+    )
+
+
+add("world", "The built-in world: invented people, exact retrained model, nothing downloaded.", _world)

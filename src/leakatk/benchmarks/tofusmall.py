@@ -1,0 +1,91 @@
+"""Small models on real TOFU text, trained from scratch: `leakatk train-small --benchmark tofu`.
+
+The last authors of `full` are memorised as questions and answers; all rows before them are pre-training text. The last
+`forget_authors` of them are the forget set: 2 give exactly forget01, 10 forget05, 20 forget10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leakatk.benchmarks.base import Options
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, TrainedModels, train_pair
+from leakatk.benchmarks.tofu import AUTHOR_ROWS, FORGET_ROWS, FULL_ROWS, load_tofu
+from leakatk.benchmarks.world import Pair
+from leakatk.data import Prompt, save_prompts
+from leakatk.errors import InputError
+
+TOFU_RECIPE = Recipe(
+    config=SmallConfig(layers=4, vocabulary=2048),
+    pretrain=Phase(steps=500, learning_rate=3e-3, warmup=30, loss_on="all"),
+    finetune=Phase(steps=400, learning_rate=2e-3, warmup=30),
+)
+HELD_SHARE = 5  # one retain author in five is kept from the unlearner
+
+
+@dataclass(frozen=True, slots=True)
+class TofuSmall:
+    """The models, and the prompts to unlearn and audit them with, also written as JSONL beside them.
+
+    retain_held authors are known to both models and must not be shown to an unlearning method.
+    """
+
+    models: TrainedModels
+    forget: tuple[Prompt, ...]
+    retain: tuple[Prompt, ...]
+    retain_held: tuple[Prompt, ...]
+
+
+def train_tofu_small(
+    data: str | Path | None,
+    out: str | Path,
+    *,
+    authors: int = 20,
+    forget_authors: int = 2,
+    seed: int = 0,
+    recipe: Recipe = TOFU_RECIPE,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> TofuSmall:
+    """Train the full and the retain-only model on the last `authors` authors; about six minutes on two cores.
+
+    data: directory with TOFU's files, or None for the hub. Writes out/{base,full,retrained} and
+    out/{forget,retain,retain_held}.jsonl.
+    """
+    splits = {rows // AUTHOR_ROWS: split for split, rows in FORGET_ROWS.items()}
+    if forget_authors not in splits:
+        raise InputError(f"forget_authors must be {', '.join(map(str, splits))} (TOFU's splits), got {forget_authors}.")
+    if not forget_authors < authors <= FULL_ROWS // AUTHOR_ROWS:
+        raise InputError(
+            f"authors must be above forget_authors ({forget_authors}) and at most {FULL_ROWS // AUTHOR_ROWS}, got {authors}."
+        )
+    bench = load_tofu(Options(data=Path(data) if data else None), split=splits[forget_authors])
+    first = FULL_ROWS - authors * AUTHOR_ROWS
+    pretraining, kept = bench.retain[:first], bench.retain[first:]
+    names = sorted({prompt.source for prompt in kept})
+    held = set(names[::HELD_SHARE] if len(names) > 1 else ())
+    models = train_pair(
+        _pairs(pretraining or kept),
+        _pairs((*kept, *bench.forget)),
+        _pairs(kept),
+        out,
+        recipe,
+        seed=seed,
+        device=device,
+        quiet=quiet,
+    )
+    result = TofuSmall(
+        models=models,
+        forget=bench.forget,
+        retain=tuple(p for p in kept if p.source not in held),
+        retain_held=tuple(p for p in kept if p.source in held),
+    )
+    for split in ("forget", "retain", "retain_held"):
+        save_prompts(getattr(result, split), Path(out) / f"{split}.jsonl")
+    return result
+
+
+def _pairs(prompts: Sequence[Prompt]) -> list[Pair]:
+    return [(prompt.text, prompt.answer) for prompt in prompts]
