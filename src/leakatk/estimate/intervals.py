@@ -1,0 +1,236 @@
+"""Intervals for mean leak@k, over samples (prompts fixed), over prompts, or both.
+
+Over samples. Above k = n/2 no unbiased estimate of the variance of a U-statistic exists, and the jackknife gives 0 at
+k = n. So: estimate the mixing distribution of the per-prompt leak probabilities (`mixing`), average Var(U | p) over each
+prompt's posterior, and sum. Scores that are not 0/1 are cut into levels; the chance of reaching the next level given the
+last is mixed and averaged in the same way, and Var(U) is simulated. Our construction.
+
+Over prompts. The prompts are a sample, so the variance of the mean is the spread of the per-prompt values (or of their
+cluster totals); this spread already contains the sample noise of each. "both" is that, or the sample noise alone where
+the latter is larger.
+
+All three turn (estimate, variance) into bounds by Wilson's score method with the effective number of trials
+value (1 - value) / variance (Korn and Graubard 1998 do so for surveys), which respects [0, 1] and is skewed as it should be
+near 0 and 1; and each is at least as wide as what is certain when nothing, or everything, leaked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from leakatk.errors import InputError
+from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
+from leakatk.estimate.ustatistic import Array, leak_of_counts
+
+if TYPE_CHECKING:
+    from leakatk.estimate.leak import LeakCurve
+
+Over = Literal["samples", "prompts", "both"]
+Ints = NDArray[np.int64]
+
+_LEVELS = 32  # distinct score levels kept for the variance of graded scores
+_FULL_TABLE = 4000  # up to this n, Var(U | p) sums over every count
+
+
+def interval(
+    rows: Sequence[Array],
+    ks: Ints,
+    per_prompt: Array,
+    *,
+    over: Over,
+    level: float,
+    clusters: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """(low, high), each (K,), of the mean of `per_prompt` (m, K). rows: the scores of each prompt, no NaN."""
+    bottom = min(0.0, min(float(row.min()) for row in rows))
+    top = max(1.0, max(float(row.max()) for row in rows))
+    unit = [(row - bottom) / (top - bottom) for row in rows]
+    values = (per_prompt - bottom) / (top - bottom)
+    low, high = _unit_interval(unit, ks, values, over=over, level=level, clusters=clusters, seed=seed)
+    return bottom + (top - bottom) * low, bottom + (top - bottom) * high
+
+
+def _unit_interval(
+    rows: Sequence[Array],
+    ks: Ints,
+    values: Array,
+    *,
+    over: Over,
+    level: float,
+    clusters: Sequence[Any] | None,
+    seed: int,
+) -> tuple[Array, Array]:
+    mean = values.mean(axis=0)
+    tail = (1 - level) / 2
+    if over == "samples":
+        variance, quantile = sample_variance(rows, ks, seed=seed), float(stats.norm.isf(tail))
+        floor, ceiling = _certain_samples(np.array([row.size for row in rows]), ks, tail)
+        seen_low, seen_high = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
+    else:
+        totals, groups = _cluster_deviations(values, clusters)
+        variance = groups / (groups - 1) * (totals**2).sum(axis=0) / len(values) ** 2
+        if over == "both":
+            variance = np.maximum(variance, sample_variance(rows, ks, seed=seed))
+        quantile = float(stats.t.isf(tail, groups - 1))
+        ceiling = np.full(ks.size, -np.expm1(np.log(tail) / groups))
+        floor = 1 - ceiling
+        seen_low, seen_high = values.min(axis=0), values.max(axis=0)
+    low, high = wilson(mean, variance, quantile)
+    # What lies beyond everything seen: a share `ceiling` of it could still be out there, up to a score of 1 (or down to 0).
+    low = np.minimum(low, mean - seen_low * (1 - floor))
+    high = np.maximum(high, mean + (1 - seen_high) * ceiling)
+    return np.clip(low, 0, mean), np.clip(high, mean, 1)
+
+
+def wilson(mean: Array, variance: Array, quantile: float) -> tuple[Array, Array]:
+    """The t with (mean - t)^2 <= quantile^2 t (1-t) / N, where N = mean (1-mean) / variance."""
+    spread = mean * (1 - mean)
+    ratio = np.divide(quantile**2 * variance, spread, out=np.zeros_like(mean), where=spread > 0)  # quantile^2 / N
+    middle = (mean + ratio / 2) / (1 + ratio)
+    half = np.sqrt(ratio * spread + ratio**2 / 4) / (1 + ratio)
+    return middle - half, middle + half
+
+
+def sample_variance(rows: Sequence[Array], ks: Ints, *, seed: int = 0, samples: int | None = None) -> Array:
+    """Variance of mean leak@k over the samples, prompts fixed: (K,). Scores in [0, 1].
+
+    samples: of a run with this many samples a prompt, what these scores let expect (for planning).
+    """
+    pooled = np.concatenate(rows)
+    sizes = np.array([row.size for row in rows])
+    wanted = sizes if samples is None else np.full(sizes.size, samples)
+    if np.all((pooled == 0) | (pooled == 1)):
+        counts = np.array([int(row.sum()) for row in rows])
+        return _binary_variance(counts, sizes, wanted, ks)
+    return _graded_variance(rows, pooled, wanted, ks, np.random.default_rng(seed))
+
+
+def _binary_variance(counts: Ints, trials: Ints, wanted: Ints, ks: Ints) -> Array:
+    grid = probability_grid(int(trials.max()))
+    _, posterior = fit_mixing(counts, trials, grid)
+    total = np.zeros(ks.size)
+    for n in np.unique(wanted):
+        total += posterior[wanted == n].sum(axis=0) @ leak_variance(int(n), ks, grid)
+    return total / len(counts) ** 2
+
+
+def leak_variance(n: int, ks: Ints, grid: Array) -> Array:
+    """Var(U) of a prompt that leaks with probability p in each of n samples: (len(grid), K)."""
+    truth = leak_from_probability(grid[:, None], ks[None, :])
+    if n <= _FULL_TABLE:
+        counts = np.arange(n + 1)
+        second = binomial_table(n, grid, counts) @ leak_of_counts(n, ks) ** 2
+    else:  # the same sum over about 400 counts within 8 standard deviations
+        second = np.empty_like(truth)
+        curves = [leak_of_counts(n, ks[i : i + 1])[:, 0] for i in range(ks.size)]
+        for g, p in enumerate(grid):
+            reach = 8 * np.sqrt(n * p * (1 - p)) + 20
+            counts = np.arange(max(0, int(n * p - reach)), min(n, int(n * p + reach)) + 1)
+            counts = counts[:: max(1, counts.size // 400)]
+            chance = binomial_table(n, np.array([p]), counts)[0]
+            second[g] = [chance @ curve[counts] ** 2 for curve in curves]
+    return np.maximum(second - truth**2, 0)
+
+
+def _graded_variance(rows: Sequence[Array], pooled: Array, wanted: Ints, ks: Ints, rng: np.random.Generator) -> Array:
+    """Simulated, with `wanted` samples a prompt, from the posterior of each prompt's score distribution, level by level."""
+    levels, edges = _levels(pooled)
+    steps = np.diff(levels, prepend=0.0)  # a score is the sum of the steps it reaches
+    sizes = np.array([row.size for row in rows])
+    ordered = [np.sort(row) for row in rows]
+    reached = np.stack([row.size - np.searchsorted(row, edges) for row in ordered])  # (m, J), reached[:, 0] = n
+    m, repeats = len(rows), max(4, min(64, int(2e7 / (len(rows) * levels.size * max(ks.size, 8)))))
+    grid = probability_grid(int(sizes.max()))
+
+    log_probability = np.zeros((repeats, m))
+    drawn = np.broadcast_to(wanted, (repeats, m))
+    error = np.full((repeats, m, ks.size), 0.0)
+    tables = {int(n): leak_of_counts(int(n), ks) for n in np.unique(wanted)}
+    for j in range(1, levels.size):
+        _, posterior = fit_mixing(reached[:, j], reached[:, j - 1], grid, steps=100)
+        cumulative = posterior.cumsum(axis=1)
+        picks = np.stack([np.searchsorted(c, u) for c, u in zip(cumulative, rng.random((m, repeats)), strict=True)], 1)
+        step = grid[np.minimum(picks, grid.size - 1)]
+        with np.errstate(divide="ignore"):
+            log_probability = log_probability + np.log(step)
+        drawn = rng.binomial(drawn, step)
+        truth = leak_from_probability(np.exp(log_probability)[:, :, None], ks)
+        for n, table in tables.items():
+            members = wanted == n
+            error[:, members] += steps[j] * (table[drawn[:, members]] - truth[:, members])
+    return np.asarray((error**2).mean(axis=0).sum(axis=0) / m**2)
+
+
+def _levels(pooled: Array) -> tuple[Array, Array]:
+    """At most _LEVELS score levels (bin means) and the lower edge of each; finer towards the top, where maxima live."""
+    distinct = np.unique(pooled)
+    if distinct.size <= _LEVELS:
+        return distinct, distinct
+    ordered = np.sort(pooled)
+    half = _LEVELS // 2
+    upper = 1 - np.geomspace(0.5, 1 / ordered.size, half)
+    share = np.concatenate([np.linspace(0, 0.5, _LEVELS - half, endpoint=False), upper])
+    edges = np.unique(ordered[np.minimum((share * ordered.size).astype(int), ordered.size - 1)])
+    bins = np.searchsorted(edges, ordered, side="right") - 1
+    return np.bincount(bins, weights=ordered) / np.bincount(bins), edges
+
+
+def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Array, Array]:
+    """(lowest, highest) mean leak@k that all, or none, of the samples leaking has a chance of at least `tail`."""
+    m, n, k = trials.size, float(trials.min()), ks.astype(float)
+    ceiling = -np.expm1(k * np.log(tail) / (n * m))
+    # All leak: prod p_i^n >= tail. The doubt 1 - p may sit in one prompt, or be shared by j of them.
+    j = np.arange(1, m + 1)
+    doubt = -np.expm1(np.log(tail) / (n * j))
+    floor = (1 - j[:, None] / m * doubt[:, None] ** k[None, :]).min(axis=0)
+    return floor, ceiling
+
+
+def _cluster_deviations(values: Array, clusters: Sequence[Any] | None) -> tuple[Array, int]:
+    """Deviations from the mean summed by cluster, (G, K), and G."""
+    deviations = values - values.mean(axis=0)
+    if clusters is None:
+        totals = deviations
+    else:
+        if len(clusters) != len(values):
+            raise InputError(f"{len(clusters)} cluster labels for {len(values)} prompts; give one label a prompt.")
+        names: dict[Any, int] = {}
+        index = np.array([names.setdefault(name, len(names)) for name in clusters])
+        totals = np.zeros((len(names), values.shape[1]))
+        np.add.at(totals, index, deviations)
+    if len(totals) < 2:
+        raise InputError(
+            "An interval over prompts needs at least 2 prompts (or clusters), got 1; "
+            'use over="samples" to speak of this prompt alone.'
+        )
+    return totals, len(totals)
+
+
+def difference_interval(
+    model: LeakCurve, reference: LeakCurve, *, clusters: Sequence[Any] | None = None
+) -> tuple[Array, Array]:
+    """Interval of model - reference from the two intervals: the square-and-add method (Zou and Donner 2008).
+
+    Over samples the two runs are independent; over prompts they share the prompts, hence the correlation.
+    """
+    correlation = np.zeros(model.k.size)
+    if model.over != "samples":
+        a, _ = _cluster_deviations(model.per_prompt, clusters)
+        b, _ = _cluster_deviations(reference.per_prompt, clusters)
+        scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+        correlation = np.divide((a * b).sum(axis=0), scale, out=correlation, where=scale > 0)
+    value = model.value - reference.value
+
+    def reach(first: Array, second: Array) -> Array:
+        return np.sqrt(np.maximum(first**2 + second**2 - 2 * correlation * first * second, 0))
+
+    low = value - reach(model.value - model.low, reference.high - reference.value)
+    high = value + reach(model.high - model.value, reference.value - reference.low)
+    return low, high

@@ -1,0 +1,143 @@
+"""leak@k(x) = E[max of k scores of k independent generations], estimated from n >= k of them.
+
+The estimator is the U-statistic of `ustatistic`, averaged over prompts; the intervals are those of `intervals`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakatk.errors import InputError
+from leakatk.estimate.intervals import Over, difference_interval, interval
+from leakatk.estimate.ustatistic import Array, Scores, check_ks, per_prompt_leak, score_rows
+
+
+@dataclass(frozen=True, eq=False)
+class LeakCurve:
+    """leak@k for several k, with an interval that says what it is over.
+
+    k, value, low, high: (len(k),).  per_prompt: (m, len(k)), rows in the order of the scores.
+    over: "samples" (other samples of these prompts), "prompts" (other prompts), "both".  level: of the two-sided interval.
+    m: prompts.  n: samples a prompt, a tuple where prompts differ.  missing: scores that were NaN and left out.
+    """
+
+    k: NDArray[np.int64]
+    value: Array
+    low: Array
+    high: Array
+    per_prompt: Array
+    over: Over
+    level: float
+    m: int
+    n: int | tuple[int, ...]
+    missing: int
+
+
+@dataclass(frozen=True, eq=False)
+class ExcessCurve:
+    """leak@k of a model minus leak@k of a reference, paired by prompt. Fields as in `LeakCurve`; values in [-1, 1]."""
+
+    k: NDArray[np.int64]
+    value: Array
+    low: Array
+    high: Array
+    per_prompt: Array
+    over: Over
+    level: float
+    m: int
+    model: LeakCurve
+    reference: LeakCurve
+
+
+def leak_at_k(
+    scores: Scores,
+    ks: int | Sequence[int],
+    *,
+    over: Over = "samples",
+    level: float = 0.95,
+    missing: Literal["refuse", "allow"] = "refuse",
+    clusters: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> LeakCurve:
+    """Mean leak@k over the prompts, for every k in `ks`, with an interval.
+
+    scores: (m, n) array, or m arrays of their own lengths; higher means more leak; usually in [0, 1] (intervals assume
+    that no score lies outside the wider of [0, 1] and what was seen).
+    over: what the interval is over. "samples": the prompts are fixed, what would another n samples give. "prompts": the
+    prompts are a sample of what was to be forgotten; the spread between them already contains the sample noise.
+    "both": the same total, never narrower than the sample noise alone.
+    missing: NaN scores are refused, or with "allow" dropped prompt by prompt and counted.
+    clusters: m labels (author, document) of prompts that belong together; for "prompts" and "both".
+    seed: only scores that are not 0/1 need random numbers, for their interval over samples.
+
+    Raises InputError: no scores, k < 1, k > n for any prompt, NaN not allowed, infinite scores.
+    """
+    rows, dropped = score_rows(scores, missing=missing)
+    k = check_ks(ks)
+    _check_options(over, level)
+    per_prompt = per_prompt_leak(rows, k)
+    low, high = interval(rows, k, per_prompt, over=over, level=level, clusters=clusters, seed=seed)
+    return LeakCurve(
+        k=k,
+        value=per_prompt.mean(axis=0),
+        low=low,
+        high=high,
+        per_prompt=per_prompt,
+        over=over,
+        level=level,
+        m=len(rows),
+        n=_sizes(rows),
+        missing=dropped,
+    )
+
+
+def excess(
+    model_scores: Scores,
+    reference_scores: Scores,
+    ks: int | Sequence[int],
+    *,
+    over: Over = "samples",
+    level: float = 0.95,
+    missing: Literal["refuse", "allow"] = "refuse",
+    clusters: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> ExcessCurve:
+    """leak@k(model) - leak@k(reference) with its interval; row i of both is the same prompt. Options as `leak_at_k`."""
+    options: dict[str, Any] = {"over": over, "level": level, "missing": missing, "clusters": clusters, "seed": seed}
+    model = leak_at_k(model_scores, ks, **options)
+    reference = leak_at_k(reference_scores, ks, **options)
+    if model.m != reference.m:
+        raise InputError(
+            f"The model has {model.m} prompts and the reference {reference.m}; give the same prompts in the same order."
+        )
+    low, high = difference_interval(model, reference, clusters=clusters)
+    per_prompt = model.per_prompt - reference.per_prompt
+    return ExcessCurve(
+        k=model.k,
+        value=per_prompt.mean(axis=0),
+        low=low,
+        high=high,
+        per_prompt=per_prompt,
+        over=over,
+        level=level,
+        m=model.m,
+        model=model,
+        reference=reference,
+    )
+
+
+def _check_options(over: str, level: float) -> None:
+    if over not in get_args(Over):
+        raise InputError(f'over must be "samples", "prompts" or "both", got {over!r}.')
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual.")
+
+
+def _sizes(rows: list[Array]) -> int | tuple[int, ...]:
+    sizes = tuple(row.size for row in rows)
+    return sizes[0] if len(set(sizes)) == 1 else sizes

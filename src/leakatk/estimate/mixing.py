@@ -1,0 +1,52 @@
+"""The mixing distribution of per-prompt leak probabilities: nonparametric maximum likelihood by EM on a grid.
+
+Kiefer and Wolfowitz (1956), Laird (1978). Prompt i leaks in c_i ~ Binomial(n_i, p_i) samples, and the p_i are draws from
+an unknown distribution. Its estimate says how uncertain each prompt's own p_i is: the posterior.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlog1py, xlogy
+
+Array = NDArray[np.float64]
+
+
+def probability_grid(n: int, points: int = 60) -> Array:
+    """0, log-spaced up to 1/2 from 1/(50 n), and the mirror image up to 1: (2 points + 1,)."""
+    small = np.geomspace(0.02 / n, 0.5, points)
+    return np.concatenate([[0.0], small, 1 - small[-2::-1], [1.0]])
+
+
+def log_likelihood(counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array) -> Array:
+    """log Binomial(c | n, p) without its constant: (len(counts), len(grid))."""
+    c, n = counts[:, None].astype(float), trials[:, None].astype(float)
+    return np.asarray(xlogy(c, grid[None, :]) + xlog1py(n - c, -grid[None, :]))
+
+
+def fit_mixing(
+    counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array, *, steps: int = 300
+) -> tuple[Array, Array]:
+    """EM from uniform weights: the mixing weights (G,) and each prompt's posterior (m, G)."""
+    pairs, inverse, times = np.unique(
+        np.stack([counts, trials], axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    log = log_likelihood(pairs[:, 0], pairs[:, 1], grid)
+    likelihood = np.exp(log - log.max(axis=1, keepdims=True))
+    weights = np.full(grid.size, 1 / grid.size)
+    share = times / times.sum()
+    for _ in range(steps):
+        weights = weights * (likelihood.T @ (share / (likelihood @ weights)))
+    posterior = likelihood * weights
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    return weights, posterior[inverse.reshape(-1)]
+
+
+def binomial_table(n: int, grid: Array, counts: NDArray[np.int64]) -> Array:
+    """Binomial(n, p) probabilities of `counts` for every p of the grid, normalised over them: (G, len(counts))."""
+    c = counts.astype(float)
+    constant = gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)
+    log = constant[None, :] + xlogy(c[None, :], grid[:, None]) + xlog1py(n - c[None, :], -grid[:, None])
+    table = np.exp(log)
+    return np.asarray(table / table.sum(axis=1, keepdims=True))
