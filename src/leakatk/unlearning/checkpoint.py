@@ -1,0 +1,154 @@
+"""What an unlearning run keeps on disk.
+
+    out/run.json                      which run this is; another run is refused
+    out/checkpoints/step-00000020/    weights.safetensors, optimizer.safetensors, progress.json; only the latest
+    out/*.safetensors, config, ...    the final model, a plain transformers checkpoint
+    out/unlearning.json               method, settings, steps, log: written last, so its presence means finished
+
+Every directory is filled under another name and renamed when whole: a killed process leaves the previous state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from leakatk.data import write_atomic
+from leakatk.errors import InputError, RunError
+from leakatk.models import LoadedModel, load_model
+
+
+class Accelerated(Protocol):
+    """The part of the trainer that `save_final` needs."""
+
+    main: bool
+
+
+def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """Start or continue the run in `out`; the contents of unlearning.json when it is finished, else None."""
+    plain = json.loads(json.dumps(manifest))
+    marker = out / "run.json"
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
+    if marker.exists():
+        found = json.loads(marker.read_text())
+        differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
+        if differing:
+            raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
+        if (out / "unlearning.json").exists():
+            finished: dict[str, Any] = json.loads((out / "unlearning.json").read_text())
+            return finished
+        return None
+    if out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty and holds no unlearning run; choose another directory.")
+    write_atomic(marker, json.dumps(plain, indent=1))
+    return None
+
+
+def save(
+    out: Path,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    progress: Mapping[str, Any],
+    main: bool,
+) -> None:
+    """Write the checkpoint of progress["step"] and delete older ones."""
+    if not main:
+        return
+    folder = out / "checkpoints"
+    target = folder / f"step-{progress['step']:08d}"
+    building = folder / f".{target.name}.{os.getpid()}"
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        weights = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
+        save_file(weights, building / "weights.safetensors")
+        save_file(_optimizer_tensors(optimizer), building / "optimizer.safetensors")
+        (building / "progress.json").write_text(json.dumps(progress))
+        _sync(building)
+        building.rename(target)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise RunError(f"Cannot write {target}: {error.strerror or error}; free some space and run again.") from error
+    for other in folder.iterdir():
+        if other != target:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_latest(out: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Put the latest checkpoint into the parameters and the optimiser; its progress record, None without one."""
+    folders = sorted((out / "checkpoints").glob("step-*")) if (out / "checkpoints").is_dir() else []
+    if not folders:
+        return None
+    weights = load_file(folders[-1] / "weights.safetensors")
+    if set(weights) != set(parameters):
+        raise RunError(f"{folders[-1]} holds other parameters than this run trains; delete it to start over.")
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(weights[name])
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in load_file(folders[-1] / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    progress: dict[str, Any] = json.loads((folders[-1] / "progress.json").read_text())
+    return progress
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{index}.{name}": value.detach().cpu().contiguous()
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], trainer: Accelerated) -> None:
+    """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints."""
+    if not trainer.main:
+        return
+    building = out / f".final.{os.getpid()}"
+    try:
+        for left in out.glob(".final.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        loaded.model.save_pretrained(building)
+        loaded.tokenizer.save_pretrained(building)
+        _sync(building)
+        for file in sorted(building.iterdir()):
+            file.rename(out / file.name)
+        building.rmdir()
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise RunError(
+            f"Cannot write the model to {out}: {error.strerror or error}; free some space and run again."
+        ) from error
+    write_atomic(out / "unlearning.json", json.dumps(record, indent=1))
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
+def load_final(loaded: LoadedModel, out: Path) -> None:
+    """Put the finished model's weights into loaded.model."""
+    again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
+    missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
+    if missing:
+        raise InputError(f"{out} holds another architecture than the model given (differing: {sorted(missing)[0]}).")
+    loaded.model.load_state_dict(again.model.state_dict())
+
+
+def _sync(folder: Path) -> None:
+    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,42 @@
+"""How the forget gradient and the retain gradient become one update.
+
+A combiner takes both as lists of tensors, aligned with the trained parameters, already multiplied by the method's
+weights. A method without one adds the losses and runs a single backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Gradients = list[Tensor]
+Params = Mapping[str, Any]
+Combiner = Callable[[Gradients, Gradients, Params, int], Gradients]
+
+
+def inner(first: Gradients, second: Gradients) -> Tensor:
+    """Inner product over all parameters, in float32."""
+    products = [(a.float() * b.float()).sum() for a, b in zip(first, second, strict=True)]
+    # A sharded gradient's sum is a distributed tensor; its full value is a plain scalar on every process.
+    total = torch.stack([p.full_tensor() if hasattr(p, "full_tensor") else p for p in products])
+    return total.sum()
+
+
+def blur(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
+    """BLUR (arXiv 2506.08164): gamma g_f + [g_r - (<g_r, g_f> / |g_f|^2) g_f]: forgetting first, no conflict from retain."""
+    scale = inner(retain, forget) / inner(forget, forget).clamp_min(1e-20)
+    return [params["gamma"] * f + (r - scale.to(r.dtype) * f) for f, r in zip(forget, retain, strict=True)]
+
+
+def alternate(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
+    """Forget on even steps, retain on odd ones."""
+    return forget if step % 2 == 0 else retain
+
+
+def normalised_difference(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
+    """NGDiff (arXiv 2410.22086): g_f / |g_f| + g_r / |g_r|, g_f being the gradient of the loss to minimise."""
+    norms = [inner(g, g).sqrt().clamp_min(1e-20) for g in (forget, retain)]
+    return [f / norms[0].to(f.dtype) + r / norms[1].to(r.dtype) for f, r in zip(forget, retain, strict=True)]

@@ -1,0 +1,74 @@
+"""Divergences between whole next-token distributions, and the adjusted-logit targets that methods distil from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from leakatk.unlearning.losses.token import answer_mask, sequence_mean
+
+
+def _token_mean(values: Tensor, labels: Tensor) -> Tensor:
+    return sequence_mean(values, answer_mask(labels)).mean()
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(..., V) log-probabilities -> (...) KL(p || q). A token that p excludes (log p = -inf) adds nothing."""
+    difference = torch.where(log_p.isneginf(), 0.0, log_p - log_q)
+    return (log_p.exp() * difference).sum(-1)
+
+
+def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """KL(p_ref || p_theta), token mean: TOFU's and open-unlearning's retain term."""
+    return _token_mean(_kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1)), labels)
+
+
+def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
+    """KL(p_theta || p_ref), token mean."""
+    return _token_mean(_kl(torch.log_softmax(logits.float(), -1), torch.log_softmax(reference.float(), -1)), labels)
+
+
+def kl_uniform_to_model(logits: Tensor, labels: Tensor) -> Tensor:
+    """KL(U || p_theta), token mean: the ME forget loss (arXiv 2410.08109, as its code computes it)."""
+    logprobs = torch.log_softmax(logits.float(), -1)
+    return _token_mean(-math.log(logits.shape[-1]) - logprobs.mean(-1), labels)
+
+
+def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
+    """JS divergence of two sets of logits (natural log, at most ln 2), token mean."""
+    log_p, log_q = torch.log_softmax(first.float(), -1), torch.log_softmax(second.float(), -1)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return _token_mean(0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m), labels)
+
+
+def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy to softmax(target_logits), token mean; no gradient reaches the target."""
+    target = torch.softmax(target_logits.detach().float(), -1)
+    logprobs = torch.log_softmax(logits.float(), -1)
+    # A token with target probability 0 adds nothing, however small its log-probability.
+    return _token_mean(-torch.where(target > 0, target * logprobs, 0.0).sum(-1), labels)
+
+
+def undial_target(reference: Tensor, labels: Tensor, strength: float) -> Tensor:
+    """UNDIAL (arXiv 2402.10052): the reference logits with the true token's lowered by `strength`."""
+    lowered = torch.zeros_like(reference).scatter(-1, labels.clamp_min(0).unsqueeze(-1), strength)
+    return reference - lowered
+
+
+def without_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """CE-U (arXiv 2503.01224): the model's own (detached) logits with the true token's at -inf."""
+    return logits.detach().scatter(-1, labels.clamp_min(0).unsqueeze(-1), float("-inf"))
+
+
+def skip_first(labels: Tensor, count: int) -> Tensor:
+    """Labels with the first `count` answer tokens ignored."""
+    skipped = labels.clone()
+    skipped[:, :count] = -100
+    return skipped
+
+
+def whp_target(base: Tensor, reinforced: Tensor, alpha: float) -> Tensor:
+    """Who's Harry Potter (arXiv 2310.02238): z_base - alpha * ReLU(z_reinforced - z_base)."""
+    return base - alpha * torch.relu(reinforced - base)

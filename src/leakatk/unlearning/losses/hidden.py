@@ -1,0 +1,22 @@
+"""Losses on hidden states (B, L, d), a mask (B, L) saying which positions count."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def random_direction(size: int, seed: int) -> Tensor:
+    """(d,) RMU's fixed control vector: uniform in [0, 1)^d, normalised."""
+    vector: Tensor = torch.rand(size, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(vector, dim=0)
+
+
+def masked_mse(states: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference over the masked positions of each sequence, then over sequences.
+
+    target: (B, L, d) or anything that broadcasts to it.
+    """
+    squares = (states.float() - target.float()).pow(2).mean(-1)
+    per_sequence = torch.where(mask, squares, 0.0).sum(-1) / mask.sum(-1).clamp_min(1)
+    return per_sequence.mean()

@@ -1,0 +1,78 @@
+"""Token-level losses on one forward pass: likelihood, weighted likelihood, entropy, flat logits, hinge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+
+
+def answer_mask(labels: Tensor) -> Tensor:
+    """(B, T) bool: where there is an answer token."""
+    return labels != IGNORE
+
+
+def label_logprobs(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, T) log p of each label; 0 where the label is ignored."""
+    safe = labels.clamp_min(0)
+    logprobs = torch.log_softmax(logits.float(), dim=-1).gather(-1, safe.unsqueeze(-1)).squeeze(-1)
+    return torch.where(answer_mask(labels), logprobs, 0.0)
+
+
+def sequence_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """(B,) sum over the masked tokens of each answer."""
+    return torch.where(mask, values, 0.0).sum(-1)
+
+
+def sequence_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(B,) mean over the masked tokens of each answer; an answer without any counts as 0."""
+    return sequence_sum(values, mask) / mask.sum(-1).clamp_min(1)
+
+
+def nll(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood: the mean over an answer's tokens, then over answers."""
+    return sequence_mean(-label_logprobs(logits, labels), answer_mask(labels)).mean()
+
+
+def gradient_ascent(logits: Tensor, labels: Tensor) -> Tensor:
+    """-nll. Unbounded below: use it with a retain term and a utility floor."""
+    return -nll(logits, labels)
+
+
+def weighted_ascent(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """-mean_t w_t nll_t with detached weights (B, T)."""
+    values = weights.detach() * label_logprobs(logits, labels)
+    return sequence_mean(values, answer_mask(labels)).mean()
+
+
+def wga(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
+    """Weighted gradient ascent (arXiv 2502.19301): w_t = p_t^beta, so that tokens already forgotten stop pulling."""
+    return weighted_ascent(logits, labels, label_logprobs(logits, labels).exp() ** beta)
+
+
+def satimp(logits: Tensor, labels: Tensor, beta1: float, beta2: float) -> Tensor:
+    """SatImp (arXiv 2505.11953): w_t = p_t^beta1 (1 - p_t)^beta2, saturation and importance together."""
+    p = label_logprobs(logits, labels).exp()
+    return weighted_ascent(logits, labels, p**beta1 * (1 - p) ** beta2)
+
+
+def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean entropy (nats) of the predictive distribution on the answer tokens."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return sequence_mean(-(logprobs.exp() * logprobs).sum(-1), answer_mask(labels)).mean()
+
+
+def flat_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """PDU's forget loss: mean_t (max_v z_tv - mean_v z_tv)^2; zero for a uniform prediction."""
+    spread = logits.float().max(dim=-1).values - logits.float().mean(dim=-1)
+    return sequence_mean(spread**2, answer_mask(labels)).mean()
+
+
+def inverted_hinge(logits: Tensor, labels: Tensor) -> Tensor:
+    """LoKU's forget loss (ICLR 2025): mean_t [1 + p(y_t) - max_{v != y_t} p(v)], bounded in [0, 2]."""
+    p = torch.softmax(logits.float(), dim=-1)
+    index = labels.clamp_min(0).unsqueeze(-1)
+    true = p.gather(-1, index).squeeze(-1)
+    other = p.scatter(-1, index, -1.0).max(dim=-1).values
+    return sequence_mean(1 + true - other, answer_mask(labels)).mean()
