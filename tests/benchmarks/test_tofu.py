@@ -1,0 +1,123 @@
+import json
+
+import pytest
+
+from leakatk.benchmarks.catalog import BENCHMARKS, benchmark, load_benchmark
+from leakatk.errors import InputError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def tofu(data_dir):
+    return data_dir / "tofu"
+
+
+def copy(tofu, to, *, skip=(), edit=None):
+    """A private copy of the published files, with one file's rows edited."""
+    for file in tofu.glob("*.jsonl"):
+        if file.stem in skip:
+            continue
+        lines = file.read_text().splitlines()
+        if edit and edit[0] == file.stem:
+            lines = edit[1](lines)
+        (to / file.name).write_text("\n".join(lines) + "\n")
+    return to
+
+
+@pytest.mark.parametrize(("split", "rows"), [("forget01", 40), ("forget05", 200), ("forget10", 400)])
+def test_published_splits(tofu, split, rows):
+    bench = load_benchmark(f"tofu/{split}", data=tofu)
+    assert (len(bench.forget), len(bench.retain), len(bench.holdout)) == (rows, 4000 - rows, rows)
+    assert bench.forget[-1].id == "tofu-3999"
+    assert bench.forget[0].id == f"tofu-{4000 - rows}"
+    assert bench.forget[-1].source == "author-199"
+    assert all(len(p.perturbed_answers) == 5 and p.paraphrased_answer for p in bench.forget)
+    assert {k: len(v) for k, v in bench.sets.items()} == {"retain": 400, "real_authors": 100, "world_facts": 117}
+    assert bench.sets["retain"][7].id == bench.retain[7].id
+    assert bench.sets["retain"][7].answer == bench.retain[7].answer
+    assert all(len(p.perturbed_answers) == 3 for p in bench.sets["real_authors"])
+
+
+def test_paraphrased_question_is_asked(tofu):
+    plain, asked = (load_benchmark("tofu/forget01", data=tofu, ask=ask) for ask in ("question", "paraphrased"))
+    assert [p.text for p in asked.forget] == [p.paraphrases[0] for p in plain.forget]
+    assert [p.id for p in asked.forget] == [p.id for p in plain.forget]
+    assert asked.fingerprint != plain.fingerprint
+
+
+def test_fingerprint_is_of_the_content_not_of_the_place(tofu, tmp_path):
+    moved = load_benchmark("tofu/forget01", data=copy(tofu, tmp_path))
+    assert moved.fingerprint == load_benchmark("tofu/forget01", data=tofu).fingerprint
+
+
+def change_answer(lines):
+    row = json.loads(lines[3])
+    row["answer"] = "Something else."
+    return [*lines[:3], json.dumps(row), *lines[4:]]
+
+
+def rename_column(lines):
+    return [line.replace('"question"', '"query"', 1) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (("forget01", lambda lines: lines[:-1]), r"forget01\.jsonl has 39 rows.*40"),
+        (("forget01_perturbed", change_answer), "row 3 of forget01_perturbed is not row 3 of forget01"),
+        (("full", change_answer), "row 3 of full is not row 3 of retain99 followed by forget01"),
+        (("forget01", rename_column), r"forget01\.jsonl, line 1: no column 'question'; found query"),
+        (("retain99", lambda lines: [*lines[:-1], lines[-1][:20]]), r"retain99\.jsonl, line 3960: not valid JSON"),
+    ],
+)
+def test_damaged_files_are_named(tofu, tmp_path, edit, words):
+    with pytest.raises(InputError, match=words):
+        load_benchmark("tofu/forget01", data=copy(tofu, tmp_path, edit=edit))
+
+
+def test_missing_file_and_directory(tofu, tmp_path):
+    with pytest.raises(InputError, match=r"no holdout01\.jsonl.*hf download locuslab/TOFU"):
+        load_benchmark("tofu/forget01", data=copy(tofu, tmp_path, skip=("holdout01",)))
+    with pytest.raises(InputError, match="no such directory"):
+        load_benchmark("tofu/forget01", data=tmp_path / "nowhere")
+
+
+def test_full_and_idontknow_are_optional(tofu, tmp_path):
+    bench = load_benchmark("tofu/forget01", data=copy(tofu, tmp_path, skip=("full", "idontknow")))
+    assert bench.refusals == ()
+
+
+def test_names():
+    with pytest.raises(UnknownNameError, match="did you mean tofu/forget10"):
+        load_benchmark("tofu/forget1")
+    assert all(BENCHMARKS[name].summary for name in BENCHMARKS)
+    assert benchmark("world", seed=3).forget != benchmark("world").forget
+    with pytest.raises(InputError, match="ask must be"):
+        load_benchmark("world", ask="loudly")
+
+
+HUB = {
+    "GatedRepoError": "is gated.*hf auth login",
+    "RepositoryNotFoundError": "was not found on the hub",
+    "RevisionNotFoundError": "no revision 'main'",
+    "RemoteEntryNotFoundError": r"no file forget01\.json",
+    "LocalEntryNotFoundError": "Cannot reach the Hugging Face hub.*hf download locuslab/TOFU",
+    "HfHubHTTPError": r"Cannot download locuslab/TOFU/forget01\.json",
+    "OfflineModeIsEnabled": "Cannot reach",
+}
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_hub_failures_are_one_sentence(monkeypatch, name):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    kind = getattr(errors, name)
+    error = kind.__new__(kind)
+    Exception.__init__(error, "boom")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(InputError, match=HUB[name]):
+        load_benchmark("tofu/forget01")
