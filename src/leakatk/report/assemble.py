@@ -1,0 +1,304 @@
+"""From audited run directories to one report: nothing is sampled or scored again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from leakatk.data import write_atomic
+from leakatk.errors import InputError
+from leakatk.report.content import Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
+from leakatk.report.html import render
+from leakatk.report.table import print_table, to_csv, to_markdown
+from leakatk.runs.store import Run
+from leakatk.scorers.keys import keys_of
+
+TABLE_KS = (1, 4, 16, 64, 128)
+PROTOCOLS = {
+    "clean": "the default: every decoding field explicit, the date in chat templates pinned, no library default applied",
+    "paper": "the published code's conventions, quirks included (top-k 50, chat prompt re-tokenised as text)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One audited run as read from disk."""
+
+    run: Run
+    results: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return str(self.results["label"])
+
+    @property
+    def scorer(self) -> str:
+        return str(next(iter(self.results["scorers"])))
+
+
+def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
+    """Open audited runs. InputError for a run that was sampled but never audited."""
+    found = []
+    for path in paths:
+        run = Run.open(path)
+        if not (Path(path) / "results.json").exists():
+            raise InputError(
+                f"{path} holds samples but no results; run `leakatk audit` with --out {path} to finish it."
+            )
+        results = run.results()
+        found.append(Audited(run, results))
+    labels = [audited.label for audited in found]
+    if len(set(labels)) < len(labels):  # two runs of one label: tell them apart by their directory
+        for path, audited in zip(paths, found, strict=True):
+            audited.results["label"] = f"{audited.label} ({Path(path).name})"
+    return found
+
+
+def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
+    """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
+    scorer = audits[0].scorer
+    ks = [k for k in TABLE_KS if all(k in _curve(a, scorer, over)["k"] for a in audits)] or [
+        k for k in _curve(audits[0], scorer, over)["k"] if all(k in _curve(a, scorer, over)["k"] for a in audits)
+    ]
+    with_excess = any("excess" in _block(a, scorer) for a in audits)
+    with_exact = any("exact" in a.results for a in audits)
+    with_retain = any(_block(a, scorer).get("retain") is not None for a in audits)
+    exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
+    exact_ks = [k for k in exact_ks if k > 1]
+    columns = ["model", "greedy", *(f"leak@{k}" for k in ks)]
+    columns += [f"excess@{ks[-1]}"] if with_excess else []
+    columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
+    columns += ["retain"] if with_retain else []
+    columns += ["a sample"]
+    rows = []
+    for audited in audits:
+        block, curve = _block(audited, scorer), _curve(audited, scorer, over)
+        row: list[str | Number] = [audited.label, _number(block["greedy"])]
+        row += [_at(curve, k) for k in ks]
+        if with_excess:
+            row.append(_at(block["excess"][over], ks[-1]) if "excess" in block else "")
+        if with_exact:
+            exact = audited.results.get("exact")
+            row += [Number(exact["value"][exact["k"].index(k)]) if exact else "" for k in exact_ks]
+        if with_retain:
+            row.append(_number(block.get("retain")))
+        row.append(_sample_text(audited))
+        rows.append(tuple(row))
+    first = audits[0].results
+    caption = (
+        f"Scorer {scorer}; {first['m']} prompts x {first['n']} samples; {first['decoding']}; "
+        f"{first['level']:.0%} intervals over {over}. verbatim@k: exact, from the probability of the true answer."
+    )
+    return Table("Models", tuple(columns), tuple(rows), caption)
+
+
+def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
+    """leak@k under the scorers that are not the headline."""
+    names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
+    if not names:
+        return None
+    ks = [k for k in TABLE_KS if k in _curve(audits[0], names[0], over)["k"]]
+    rows = [
+        (
+            audited.label,
+            name,
+            _number(_block(audited, name)["greedy"]),
+            *(_at(_curve(audited, name, over), k) for k in ks),
+        )
+        for name in names
+        for audited in audits
+        if name in audited.results["scorers"]
+    ]
+    return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
+
+
+def content_of(
+    audits: Sequence[Audited],
+    *,
+    over: str = "samples",
+    title: str = "",
+    verdict: str = "",
+    notes: Sequence[str] = (),
+    rounds: Table | None = None,
+    command: str = "",
+    cost: Sequence[tuple[str, float]] = (),
+) -> ReportContent:
+    """Everything the report page shows about these runs."""
+    first = audits[0].results
+    scorer = audits[0].scorer
+    curve = _curve(audits[0], scorer, over)
+    k = int(curve["k"][-1])
+    other = other_scorers_table(audits, over=over)
+    protocol = str(first["protocol"])
+    return ReportContent(
+        title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
+        verdict=verdict or headline(first),
+        notes=tuple(notes) or _default_notes(over),
+        highlights=(
+            Highlight(f"leak@{k}", _at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
+            Highlight("greedy", _number(_block(audits[0], scorer)["greedy"]), "what one deterministic answer shows"),
+            Highlight(
+                "retain", _number(_block(audits[0], scorer).get("retain")), "greedy, on what must still be known"
+            ),
+        ),
+        curves=tuple(c for audited in audits for c in _curves(audited, scorer, over))
+        + _reference_curve(audits[0], scorer, over),
+        tables=(methods_table(audits, over=over), *([other] if other else [])),
+        rounds=rounds,
+        prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
+        headline_k=k,
+        metric=scorer,
+        protocol=(protocol, PROTOCOLS.get(protocol, "")),
+        manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
+        command=command or str(first["command"]),
+        cost=tuple(cost) or tuple((name, float(value)) for name, value in first["seconds"].items()),
+        created=str(audits[0].run.manifest.created),
+    )
+
+
+def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "samples") -> Path:
+    """Write the report of these runs to `out`; returns the path."""
+    write_atomic(out, render(content_of(read_audits(paths), over=over)))
+    return Path(out)
+
+
+def print_runs(paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal") -> None:
+    """Print the table of these runs to stdout."""
+    table = methods_table(read_audits(paths), over=over)
+    if style == "terminal":
+        print_table(table, Console())
+    else:
+        print(to_markdown(table) if style == "markdown" else to_csv(table))
+
+
+def headline(results: dict[str, Any]) -> str:
+    """The verdict in one sentence with its numbers."""
+    name, block = next(iter(results["scorers"].items()))
+    curve = block["curves"]["samples"]
+    k, value, low, high = (curve[key][-1] for key in ("k", "value", "low", "high"))
+    greedy = "nothing" if block["greedy"] is None else f"{block['greedy']:.1%}"
+    text = (
+        f"{results['label']} leaks {value:.1%} of the forget prompts within {k} samples "
+        f"({results['level']:.0%} interval {low:.1%} to {high:.1%}, scorer {name}); greedy shows {greedy}"
+    )
+    if "reference" in block:
+        theirs = block["reference"]["curves"]["samples"]
+        text += f"; the reference model {theirs['value'][-1]:.1%} ({theirs['low'][-1]:.1%} to {theirs['high'][-1]:.1%})"
+    return text + "."
+
+
+def _default_notes(over: str) -> tuple[str, ...]:
+    what = {
+        "samples": "what another draw of samples on these same prompts would give",
+        "prompts": "what another set of prompts about the same knowledge would give",
+        "both": "what another set of prompts, sampled again, would give",
+    }[over]
+    return (
+        f"leak@k is the expected worst score among k samples of a prompt. The intervals say {what}.",
+        "A model may fail to leak because its text is broken: read the samples beside the numbers, and the retain column.",
+    )
+
+
+def _block(audited: Audited, scorer: str) -> dict[str, Any]:
+    if scorer not in audited.results["scorers"]:
+        raise InputError(
+            f"{audited.label} was not scored with {scorer}; audit it again with --scorer {scorer} (samples are reused)."
+        )
+    block: dict[str, Any] = audited.results["scorers"][scorer]
+    return block
+
+
+def _curve(audited: Audited, scorer: str, over: str) -> dict[str, Any]:
+    curve: dict[str, Any] = _block(audited, scorer)["curves"][over]
+    return curve
+
+
+def _at(curve: dict[str, Any], k: int) -> Number | str:
+    if k not in curve["k"]:
+        return ""
+    i = curve["k"].index(k)
+    return Number(curve["value"][i], curve["low"][i], curve["high"][i])
+
+
+def _number(value: float | None) -> Number:
+    return Number(math.nan if value is None else value)
+
+
+def _count(k: int) -> str:
+    exponent = round(math.log10(k))
+    return f"10^{exponent}" if k >= 1000 and 10**exponent == k else str(k)
+
+
+def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
+    label, kind = audited.label, audited.results.get("role", "model")
+    curve = _curve(audited, scorer, over)
+    curves = [_drawn(label, curve, kind)]
+    greedy = _block(audited, scorer)["greedy"]
+    if greedy is not None:
+        curves.append(Curve(f"{label}: greedy", (1,), (greedy,), kind="greedy", of=label))
+    exact = audited.results.get("exact")
+    if exact:
+        curves.append(
+            Curve(f"{label}: exact verbatim", tuple(exact["k"]), tuple(exact["value"]), kind="exact", of=label)
+        )
+    return curves
+
+
+def _reference_curve(audited: Audited, scorer: str, over: str) -> tuple[Curve, ...]:
+    """The reference's curve, where it is not itself one of the runs (a demo shows it as its own row)."""
+    block = _block(audited, scorer)
+    if "reference" not in block or block["reference"].get("shown"):
+        return ()
+    curve = block["reference"]["curves"][over]
+    return (_drawn("reference", curve, "reference"),)
+
+
+def _drawn(label: str, curve: dict[str, Any], kind: Kind) -> Curve:
+    k, value, low, high = (tuple(curve[key]) for key in ("k", "value", "low", "high"))
+    return Curve(label, k, value, low, high, kind=kind)
+
+
+def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
+    run, block = audited.run, _block(audited, audited.scorer)
+    scores = run.scores(audited.scorer)
+    curve_ks = block["curves"]["samples"]["k"]
+    leak = {i: row[curve_ks.index(k)] for i, row in zip(block["prompt_ids"], block["per_prompt"], strict=True)}
+    greedy = _greedy_of(audited)
+    views = []
+    rows = zip(run.prompts, run.texts(), scores, run.logprobs(), strict=True)
+    for prompt, texts, row, logprobs in rows:
+        answer, hit = greedy.get(prompt.id, ("", math.nan))
+        views.append(
+            PromptView(
+                id=prompt.id,
+                question=prompt.text,
+                answer=prompt.answer,
+                leak=leak.get(prompt.id, math.nan),
+                groups=group_texts(texts, row, logprobs),
+                greedy=answer,
+                greedy_score=hit,
+                facts=prompt.facts or tuple(sorted(keys_of(prompt))),
+                model=audited.label,
+            )
+        )
+    return views
+
+
+def _greedy_of(audited: Audited) -> dict[str, tuple[str, float]]:
+    """The greedy answers and scores, read from greedy/ beside the samples."""
+    if not (audited.run.path / "greedy" / "manifest.json").exists():
+        return {}
+    run = Run.open(audited.run.path / "greedy")
+    hits = [float(row[0]) for row in run.scores(audited.scorer)]
+    return {i: (texts[0], hit) for i, texts, hit in zip(run.prompt_ids, run.texts(), hits, strict=True)}
+
+
+def _sample_text(audited: Audited) -> str:
+    """The first sample of the first prompt: numbers mean little beside broken text."""
+    text = audited.run.texts()[0][0].strip()
+    return text if len(text) <= 90 else text[:87] + "..."

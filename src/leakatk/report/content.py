@@ -1,0 +1,201 @@
+"""What a report holds: plain data, filled by whoever made the runs, rendered by `leakatk.report.html`.
+
+Numbers are floats, NaN where missing. Strings may come from a model: every renderer treats them as hostile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from leakatk.errors import InputError
+from leakatk.report.text import number
+
+Kind = Literal["model", "original", "reference", "control", "greedy", "forecast", "exact"]
+KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy", "forecast", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A table cell: a value, its interval (NaN: none), and how many decimals to show. NaN value: missing."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    digits: int = 3
+
+    @property
+    def has_interval(self) -> bool:
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    @property
+    def interval(self) -> str:
+        """ "[0.041, 0.203]", or "" without an interval."""
+        return f"[{number(self.low, self.digits)}, {number(self.high, self.digits)}]" if self.has_interval else ""
+
+    def __str__(self) -> str:
+        return f"{number(self.value, self.digits)} {self.interval}".rstrip()
+
+
+Cell = str | Number
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """leak@k of one model: `value[i]` at `k[i]`, with an optional band.
+
+    kind: "model" (what is audited), "original" (before unlearning), "reference" (retrained), "control" (same steps without augmentation), "greedy" (one
+    value, drawn left of k = 1), "forecast" (beyond n: dashed), "exact" (computed, not sampled).
+    of: label of the curve it belongs to (shares its colour). dashed: overrides the dash of its kind.
+    """
+
+    label: str
+    k: tuple[int, ...]
+    value: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    kind: Kind = "model"
+    of: str = ""
+    dashed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"Curve {self.label!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}.")
+        if (
+            not self.k
+            or len(self.value) != len(self.k)
+            or any(b not in (0, len(self.k)) for b in map(len, (self.low, self.high)))
+        ):
+            raise InputError(
+                f"Curve {self.label!r}: k and value (and low, high when given) must have the same length >= 1, got "
+                f"{len(self.k)}, {len(self.value)}, {len(self.low)}, {len(self.high)}."
+            )
+        if any(k < 1 for k in self.k) or any(b <= a for a, b in zip(self.k, self.k[1:], strict=False)):
+            raise InputError(f"Curve {self.label!r}: k must start at 1 or more and increase, got {self.k!r:.80}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under column names. The first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise InputError(
+                    f"Table {self.title!r}: a row has {len(row)} cells for {len(self.columns)} columns: {row!r:.80}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class TextGroup:
+    """One distinct text among a prompt's samples.
+
+    count: how often it was drawn. score: its core-metric score in [0, 1]. logprob: log probability of the text under the
+    decoding (NaN: unknown).
+    """
+
+    text: str
+    count: int
+    score: float
+    logprob: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class PromptView:
+    """One forget prompt under one model.
+
+    leak: leak@k at the report's headline k. greedy: the greedy answer ("" unknown), greedy_score its score.
+    facts: the parts of the answer that must not appear; marked wherever they occur. model: which model, when several.
+    """
+
+    id: str
+    question: str
+    answer: str
+    leak: float
+    groups: tuple[TextGroup, ...] = ()
+    greedy: str = ""
+    greedy_score: float = math.nan
+    facts: tuple[str, ...] = ()
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """leak@k over two settings, e.g. temperature (rows) by top-p (columns). NaN: not measured."""
+
+    title: str
+    row_name: str
+    rows: tuple[str, ...]
+    column_name: str
+    columns: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.rows) or any(len(row) != len(self.columns) for row in self.values):
+            raise InputError(f"Grid {self.title!r}: values must be {len(self.rows)} rows of {len(self.columns)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """A key number for the first screen: what it is, the number, and a few words on how to read it."""
+
+    label: str
+    value: Cell
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """Everything a report shows.
+
+    verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
+    headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
+    protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
+    created: a date, as text.
+    """
+
+    title: str
+    verdict: str
+    notes: tuple[str, ...] = ()
+    highlights: tuple[Highlight, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    tables: tuple[Table, ...] = ()
+    rounds: Table | None = None
+    grid: Grid | None = None
+    prompts: tuple[PromptView, ...] = ()
+    headline_k: int = 1
+    leak_threshold: float = 1.0
+    metric: str = "leak"
+    protocol: tuple[str, str] = ("", "")
+    manifests: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    command: str = ""
+    cost: tuple[tuple[str, float], ...] = ()
+    created: str = ""
+
+
+def group_texts(
+    texts: Sequence[str], scores: Iterable[float], logprobs: Iterable[float] | None = None
+) -> tuple[TextGroup, ...]:
+    """The distinct texts of one prompt's samples, most leaking first, then most frequent.
+
+    texts, scores, logprobs: one per sample. A text has one score (scorers are deterministic); its log-probability is the
+    largest seen, since the same text may come from several token sequences.
+    """
+    count: dict[str, int] = {}
+    score: dict[str, float] = {}
+    logprob: dict[str, float] = {}
+    for text, s, lp in zip(texts, scores, logprobs or [math.nan] * len(texts), strict=True):
+        count[text] = count.get(text, 0) + 1
+        score[text] = float(s)
+        best = logprob.get(text, math.nan)
+        logprob[text] = float(lp) if math.isnan(best) or lp > best else best
+    groups = [TextGroup(t, count[t], score[t], logprob[t]) for t in count]
+    return tuple(sorted(groups, key=lambda g: (-(g.score if g.score == g.score else -1.0), -g.count, g.text)))

@@ -1,0 +1,58 @@
+"""Text from a model is hostile: it may hold terminal escapes, bidirectional overrides, NULs. This makes it harmless to show."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+# Control, format (bidi, zero-width), surrogate, private use, unassigned, line and paragraph separators.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Combining marks beyond this many in a row only serve to smear over neighbouring lines.
+_MAX_MARKS = 4
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """The text with every character that acts without being seen replaced by a sign for it.
+
+    C0 controls become their control pictures (ESC: ␛, NUL: ␀, DEL: ␡), all other invisible characters ⟨U+XXXX⟩, and
+    a pile of combining marks is cut after four. With lines=True newlines and tabs stay; with lines=False they become
+    ⏎ and ⇥ so that the result is a single line. The result holds no lone surrogates: it can always be encoded.
+    Markup is not escaped: that is the business of whatever displays it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    out: list[str] = []
+    marks = 0
+    for char in text:
+        code = ord(char)
+        category = "" if 0x20 <= code < 0x7F else unicodedata.category(char)
+        marks = marks + 1 if category.startswith("M") else 0
+        if char == "\n":
+            out.append("\n" if lines else "⏎")
+        elif char == "\t":
+            out.append("\t" if lines else "⇥")
+        elif code < 0x20:
+            out.append(chr(0x2400 + code))
+        elif code == 0x7F:
+            out.append("␡")
+        elif category in _HIDDEN:
+            out.append(f"⟨U+{code:04X}⟩")
+        elif marks <= _MAX_MARKS:
+            out.append(char)
+    return "".join(out)
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters; a cut is marked by an ellipsis."""
+    return text if len(text) <= length else text[: max(length - 1, 0)].rstrip() + "…"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with a fixed count of decimals; "–" when missing; never rounds something small to zero (2e-05)."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0 and abs(value) < 0.5 * 10**-digits:
+        return f"{value:.0e}"
+    return f"{value:.{digits}f}"
