@@ -86,7 +86,6 @@ def _batch(
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
     # Right padding: a causal model never looks at what follows. The positions that predict an answer token are kept.
-    longest = max(len(answer) for _, answer in pairs)
     keep = width - min(len(prompt) for prompt, _ in pairs) + 1
     logits = loaded.model(
         input_ids=ids.to(device), attention_mask=mask.to(device), logits_to_keep=keep, use_cache=False
@@ -95,13 +94,13 @@ def _batch(
     results = []
     for row, (prompt, answer) in enumerate(pairs):
         steps = np.full(len(answer), -np.inf)
-        count = min(len(answer), decoding.max_new_tokens, longest)
+        count = min(len(answer), decoding.max_new_tokens)
         if count:
             first = len(prompt) - 1 - offset
             history = _histories(prompt, answer, count, device) if decoding.repetition_penalty != 1 else None
-            weights = effective(logits.logits[row, first : first + count], decoding, history)
+            scaled = effective(logits.logits[row, first : first + count], decoding, history)
             wanted = torch.tensor(list(answer[:count]), device=device)[:, None]
-            steps[:count] = log_probs(weights).gather(1, wanted)[:, 0].cpu().numpy()
+            steps[:count] = log_probs(scaled).gather(1, wanted)[:, 0].cpu().numpy()
         results.append(steps)
     return results
 

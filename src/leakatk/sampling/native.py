@@ -217,9 +217,9 @@ class _Session:
         tokens = torch.as_tensor(self.history[:rows, cache.cursor], device=self.device)
         starts = torch.as_tensor(batch.start, device=self.device)
         logits = decode_step(self.model, cache, tokens, starts)
-        weights = effective(logits, decoding, self._seen() if decoding.repetition_penalty != 1 else None)
+        scaled = effective(logits, decoding, self._seen() if decoding.repetition_penalty != 1 else None)
         token_tensor, logprob = draw(
-            weights,
+            scaled,
             torch.as_tensor(batch.row, device=self.device),
             torch.as_tensor(self._uniforms(), device=self.device),
         )

@@ -27,7 +27,7 @@ def penalise(logits: Tensor, history: Tensor, penalty: float) -> Tensor:
 
 
 def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None) -> Tensor:
-    """The decoding distribution of each row, not normalised: weights (rows, V) float32, largest 1, 0 off the support.
+    """The decoding distribution of each row, not normalised: (rows, V) float32 logits, largest 0, -inf off the support.
 
     logits (rows, V), any float type; history as in `penalise`, needed only when there is a repetition penalty.
     Greedy decoding puts all mass on the first of the largest logits.
@@ -38,20 +38,19 @@ def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None)
             raise ValueError("a repetition penalty needs the token history")
         logits = penalise(logits, history, decoding.repetition_penalty)
     if decoding.greedy:
-        weights = torch.zeros_like(logits)
-        return weights.scatter_(1, first_largest(logits)[:, None], 1.0)
+        return torch.full_like(logits, -math.inf).scatter_(1, first_largest(logits)[:, None], 0.0)
     top = logits.amax(dim=-1, keepdim=True)
     scaled = (logits - top).div_(decoding.temperature)
     threshold = support_threshold(scaled, decoding)
     if threshold is not None:
         scaled = scaled.masked_fill_(scaled < threshold, -math.inf)
-    return scaled.exp_()
+    return scaled
 
 
-def log_probs(weights: Tensor) -> Tensor:
-    """(rows, V) float64 log-probabilities of `effective`'s weights, -inf outside the support."""
-    wide = weights.double()
-    return wide.log() - wide.sum(dim=-1, keepdim=True).log()
+def log_probs(scaled: Tensor) -> Tensor:
+    """(rows, V) float64 log-probabilities of `effective`'s logits, -inf off the support."""
+    wide = scaled.double()
+    return wide - wide.exp().sum(dim=-1, keepdim=True).log()
 
 
 def first_largest(logits: Tensor) -> Tensor:
@@ -92,12 +91,14 @@ def _top_p_threshold(scaled: Tensor, top_p: float, threshold: Tensor | None) -> 
     return scaled.gather(1, largest.indices.gather(1, position))
 
 
-def draw(weights: Tensor, rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+def draw(scaled: Tensor, rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Inverse-CDF draws in token-id order: the first token whose cumulated probability exceeds the uniform.
 
-    weights (R, V) as `effective` returns them; rows (S,): which row each draw is from; uniforms (S,) float64. Returns token ids (S,) and their log-probabilities
-    (S,) float64. The cumulation is in two levels (blocks, then within a block), in float64.
+    scaled (R, V) as `effective` returns it; rows (S,): which row each draw is from; uniforms (S,) float64. Returns
+    token ids (S,) and their log-probabilities (S,) float64. The cumulation is in two levels (blocks, then within a
+    block), in float64.
     """
+    weights = scaled.exp()
     count, size = weights.shape
     width = 1 << max(3, round(math.log2(size) / 2))
     blocks = -(-size // width)

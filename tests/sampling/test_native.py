@@ -1,0 +1,208 @@
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from leakatk.data import Generation, Prompt
+from leakatk.errors import InputError
+from leakatk.models import LoadedModel
+from leakatk.sampling import native
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import token_logprobs
+from leakatk.sampling.native import NativeSampler
+from leakatk.sampling.warp import effective, log_probs
+from tests.sampling.models import FAMILIES, VOCABULARY, tiny
+
+PROMPTS = [
+    Prompt(id=f"p{i}", text=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
+    for i in range(6)
+]
+Samples = dict[tuple[str, int], Generation]
+
+
+def run(
+    loaded: LoadedModel,
+    decoding: Decoding,
+    samples: Sequence[int] = range(20),
+    *,
+    seed: int = 3,
+    prompts: Sequence[Prompt] = PROMPTS,
+    max_rows: int = 512,
+    tree: bool = True,
+) -> Samples:
+    found: Samples = {}
+    sampler = NativeSampler(loaded, max_rows=max_rows, tree=tree)
+    for batch in sampler.sample([Request(prompt, samples) for prompt in prompts], decoding, seed=seed):
+        for generation in batch:
+            key = (generation.prompt_id, generation.sample)
+            assert key not in found
+            found[key] = generation
+    assert set(found) == {(prompt.id, j) for prompt in prompts for j in samples}
+    return found
+
+
+def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
+    return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
+
+
+def forced(loaded: LoadedModel, found: Samples, decoding: Decoding) -> np.ndarray:
+    """Teacher-forced log-probabilities of what was sampled."""
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
+    pairs = [(by_id[g.prompt_id], g.token_ids) for g in found.values()]
+    return np.array([steps.sum() for steps in token_logprobs(loaded, pairs, decoding)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_teacher_forcing(family: str) -> None:
+    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late."""
+    loaded = tiny(family)
+    decoding = Decoding(max_new_tokens=20)
+    for tree, rows in ((True, 30), (False, 13)):
+        found = run(loaded, decoding, tree=tree, max_rows=rows)
+        stored = np.array([g.logprob for g in found.values()])
+        assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(temperature=0.6, max_new_tokens=12),
+        Decoding(top_p=0.8, top_k=20, max_new_tokens=12),
+        Decoding(min_p=0.05, repetition_penalty=1.3, max_new_tokens=12),
+        Decoding(temperature=0, max_new_tokens=12),
+        Decoding(temperature=0, repetition_penalty=1.5, max_new_tokens=12),
+        Decoding(stop=("w7", "3 w"), max_new_tokens=12),
+    ],
+    ids=lambda d: f"{d.label} {d.stop}",
+)
+def test_every_decoding(decoding: Decoding) -> None:
+    loaded = tiny()
+    tree, rows = run(loaded, decoding, max_rows=40), run(loaded, decoding, tree=False, max_rows=17)
+    assert answers(tree) == answers(rows)
+    stored = np.array([g.logprob for g in tree.values()])
+    assert np.abs(stored - forced(loaded, tree, decoding)).max() < 1e-4
+    for generation in tree.values():
+        assert len(generation.token_ids) <= decoding.max_new_tokens
+        assert not any(stop in generation.text for stop in decoding.stop)
+
+
+def test_invariances() -> None:
+    """A sample depends on nothing but the model, the decoding, the seed, its prompt and its number."""
+    loaded = tiny(scale=6)
+    decoding = Decoding(max_new_tokens=16)
+    base = answers(run(loaded, decoding, range(50)))
+    shuffled = list(PROMPTS)
+    random.Random(0).shuffle(shuffled)
+    grown = answers(run(loaded, decoding, range(200)))
+    assert {key: grown[key] for key in base} == base
+    for rows, tree in ((5, True), (64, False), (4096, True)):
+        assert answers(run(loaded, decoding, range(50), max_rows=rows, tree=tree, prompts=shuffled)) == base
+    resumed = answers(run(loaded, decoding, range(13))) | answers(run(loaded, decoding, range(13, 50)))
+    assert resumed == base
+    alone = answers(run(loaded, decoding, [31, 4], prompts=PROMPTS[2:3]))
+    assert alone == {key: base[key] for key in alone}
+    assert answers(run(loaded, decoding, range(50), seed=4)) != base
+
+
+def _distribution(loaded: LoadedModel, ids: Sequence[int]) -> np.ndarray:
+    with torch.inference_mode():
+        logits = loaded.model(torch.tensor([list(ids)])).logits[:, -1]
+    return log_probs(effective(logits, Decoding()))[0].exp().numpy()
+
+
+def _p_value(tokens: Sequence[int], probability: np.ndarray) -> float:
+    counts = np.bincount(tokens, minlength=VOCABULARY)
+    expected = probability * len(tokens)
+    often = expected >= 5
+    observed = np.append(counts[often], counts[~often].sum())
+    wanted = np.append(expected[often], expected[~often].sum())
+    if wanted[-1] < 1:
+        observed, wanted = observed[:-1], wanted[:-1]
+    return float(stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+def test_first_and_second_tokens_follow_the_softmax(family: str) -> None:
+    loaded = tiny(family, scale=3)
+    prompt = PROMPTS[2]
+    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+    found = run(loaded, Decoding(max_new_tokens=2), range(20_000), prompts=[prompt])
+    first = [g.token_ids[0] for g in found.values()]
+    assert _p_value(first, _distribution(loaded, ids)) > 1e-4
+    common = max((t for t in set(first) if t not in loaded.end_ids), key=first.count)
+    second = [g.token_ids[1] for g in found.values() if g.token_ids[0] == common]
+    assert len(second) > 300
+    assert _p_value(second, _distribution(loaded, [*ids, common])) > 1e-4
+
+
+def test_bf16_follows_teacher_forcing_in_fp32() -> None:
+    """bf16 rounds every layer: a token's log-probability may move by some hundredths of a nat, not more."""
+    decoding = Decoding(max_new_tokens=12)
+    found = run(tiny(scale=3, dtype=torch.bfloat16), decoding)
+    reference = tiny(scale=3)
+    with torch.no_grad():
+        for parameter in reference.model.parameters():
+            parameter.copy_(parameter.bfloat16())  # the same, rounded, weights
+    stored = np.array([g.logprob for g in found.values()])
+    lengths = np.array([len(g.token_ids) for g in found.values()])
+    difference = (stored - forced(reference, found, decoding)) / lengths
+    assert np.abs(difference).max() < 0.1
+    assert abs(difference.mean()) < 0.01
+
+
+def test_greedy_is_one_answer_and_what_transformers_generates() -> None:
+    loaded = tiny()
+    found = run(loaded, Decoding(temperature=0, max_new_tokens=12))
+    for prompt in PROMPTS:
+        ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.text)])
+        with torch.inference_mode():
+            output = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
+        assert {found[prompt.id, j].token_ids for j in range(20)} == {tuple(output[0, ids.shape[1] :].tolist())}
+
+
+def test_the_end_token_ends_and_is_not_in_the_text() -> None:
+    found = run(tiny(), Decoding(max_new_tokens=30), range(60))
+    stopped = [g for g in found.values() if g.finish == "stop"]
+    assert stopped
+    assert all(g.token_ids[-1] == 2 and 2 not in g.token_ids[:-1] and "</s>" not in g.text for g in stopped)
+    assert all(len(g.token_ids) == 30 for g in found.values() if g.finish == "length")
+
+
+def test_the_tree_computes_fewer_rows() -> None:
+    loaded = tiny(scale=30)
+    prompts = [Request(prompt, range(100)) for prompt in PROMPTS]
+    sampler = NativeSampler(loaded, max_rows=200)
+    drawn = sum(len(batch) for batch in sampler.sample(prompts, Decoding(max_new_tokens=16), seed=0))
+    assert drawn == 600
+    assert sampler.rows_computed < sampler.tokens_drawn / 2
+
+
+def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, decoding = tiny(), Decoding(max_new_tokens=10)
+    base = answers(run(loaded, decoding))
+    real, seen = native.decode_step, []
+
+    def small_machine(model, cache, tokens, starts):  # type: ignore[no-untyped-def]
+        seen.append(len(tokens))
+        if len(tokens) > 20:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(model, cache, tokens, starts)
+
+    monkeypatch.setattr(native, "decode_step", small_machine)
+    assert answers(run(loaded, decoding, max_rows=128)) == base
+    assert max(seen) > 20 >= seen[-1]
+
+
+def test_too_long_for_learned_positions() -> None:
+    with pytest.raises(InputError, match="256 positions"):
+        run(tiny("gpt2"), Decoding(max_new_tokens=300))
+
+
+def test_no_rows_and_no_requests() -> None:
+    with pytest.raises(InputError, match="max_rows"):
+        NativeSampler(tiny(), max_rows=0)
+    assert run(tiny(), Decoding(), []) == {}
