@@ -1,3 +1,66 @@
-"""leak@k: does an unlearned model still leak when it is sampled the way people use it?"""
+"""leak@k: does an unlearned language model still leak when it is sampled the way people use it?
+
+    import leakatk as lk
+
+    prompts = lk.load_prompts("forget.jsonl")
+    run = lk.sample("models/unlearned", prompts, n=200, decoding=lk.Decoding(temperature=1.0), seed=0, out="runs/a")
+    scores = lk.score(run, "rouge-l")                       # (m, n)
+    curve = lk.leak_at_k(scores, [1, 16, 128], over="samples")
+    print(curve.value, curve.low, curve.high)
+
+Names are imported when first used, so the metric half (prompts, scorers, estimators, runs, reports) never loads torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Decoding": "leakatk.sampling.decoding",
+    "Generation": "leakatk.data",
+    "LeakAtKError": "leakatk.errors",
+    "Prompt": "leakatk.data",
+    "Run": "leakatk.runs.store",
+    "Template": "leakatk.models",
+    "audit": "leakatk.auditing",
+    "benchmark": "leakatk.benchmarks.catalog",
+    "excess": "leakatk.estimate.leak",
+    "leak_at_k": "leakatk.estimate.leak",
+    "load_model": "leakatk.models",
+    "load_prompts": "leakatk.data",
+    "rule": "leakatk.unlearning.rule",
+    "sample": "leakatk.api",
+    "save_prompts": "leakatk.data",
+    "score": "leakatk.api",
+    "score_texts": "leakatk.scorers.base",
+    "unlearn": "leakatk.unlearning.trainer",
+}
+__all__ = [*sorted(_WHERE), "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from leakatk.api import sample as sample
+    from leakatk.api import score as score
+    from leakatk.auditing import audit as audit
+    from leakatk.data import Generation as Generation
+    from leakatk.data import Prompt as Prompt
+    from leakatk.data import load_prompts as load_prompts
+    from leakatk.data import save_prompts as save_prompts
+    from leakatk.errors import LeakAtKError as LeakAtKError
+    from leakatk.models import Template as Template
+    from leakatk.models import load_model as load_model
+    from leakatk.runs.store import Run as Run
+    from leakatk.sampling.decoding import Decoding as Decoding
+    from leakatk.scorers.base import score_texts as score_texts
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'leakatk' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

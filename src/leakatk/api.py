@@ -1,0 +1,109 @@
+"""The five-line way: sample a model into a run, score the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from leakatk.data import Prompt, check_unique
+from leakatk.errors import InputError
+from leakatk.progress import Progress
+from leakatk.runs.manifest import Manifest
+from leakatk.runs.store import Run
+from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.decoding import Decoding
+from leakatk.scorers.base import get_scorer
+
+if TYPE_CHECKING:
+    from leakatk.models import LoadedModel
+
+
+def sample(
+    model: str | Path | LoadedModel | Sampler,
+    prompts: Sequence[Prompt],
+    *,
+    n: int = 200,
+    decoding: Decoding | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    engine: str = "native",
+    benchmark: str = "custom",
+    protocol: str = "clean",
+    label: str = "sampling",
+    quiet: bool = False,
+) -> Run:
+    """Draw `n` samples of every prompt and return the run.
+
+    model: a model directory or hub id, a `LoadedModel`, or any engine.  out: the run directory; None keeps the run in
+    memory. A directory that holds part of the same run is resumed at (prompt, sample); with a larger n it is extended;
+    one that holds another run is refused with the fields that differ (RunError).
+    """
+    if n < 1:
+        raise InputError(f"n must be at least 1, got {n}.")
+    check_unique(prompts)
+    decoding = decoding or Decoding()
+    sampler = as_sampler(model, engine)
+    manifest = Manifest.create(
+        model=sampler.describe(),
+        benchmark=benchmark,
+        prompts=prompts,
+        decoding=decoding.as_dict(),
+        seed=seed,
+        n=n,
+        protocol=protocol,
+        engine=sampler.name,
+    )
+    with Run.temporary(manifest, prompts) if out is None else Run.create_or_resume(out, manifest, prompts) as run:
+        fill(run, sampler, decoding, n=n, seed=seed, label=label, quiet=quiet)
+        run.finish()
+    return run
+
+
+def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, label: str, quiet: bool) -> None:
+    """Draw the samples a run still lacks."""
+    by_id = {prompt.id: prompt for prompt in run.prompts}
+    requests = [Request(by_id[i], samples) for i, samples in run.missing(n)]
+    total, missing = n * len(by_id), sum(len(request.samples) for request in requests)
+    if not missing:
+        return
+    with Progress(label, total, unit="samples", quiet=quiet, done=total - missing) as progress:
+        for batch in sampler.sample(requests, decoding, seed=seed):
+            run.append(batch)
+            progress.advance(len(batch))
+
+
+def as_sampler(model: Any, engine: str = "native") -> Sampler:
+    """A path, a hub id, a loaded model or an engine as an engine."""
+    if isinstance(model, (str, Path)):
+        from leakatk.models import load_model
+
+        model = load_model(model)
+    if hasattr(model, "sample") and hasattr(model, "describe"):
+        sampler: Sampler = model
+        return sampler
+    from leakatk.sampling.engines import ENGINES
+
+    return ENGINES[engine](model)
+
+
+def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.float64]:
+    """Scores of a run's samples, shape (m, n): rows in the order of `run.prompt_ids`, columns in sample order.
+
+    NaN marks what the scorer cannot judge. The scores are kept in the run's directory; when they are already there for
+    the same generations and options they are read back. The model is never needed.
+    """
+    if not isinstance(run, Run):
+        run = Run.open(run)
+    judge = get_scorer(scorer, **options)
+    if run.has_scores(judge.label):
+        return run.scores(judge.label)
+    texts = run.texts()
+    references = [prompt for prompt, row in zip(run.prompts, texts, strict=True) for _ in row]
+    flat = judge.score(references, [text for row in texts for text in row])
+    scores = np.asarray(flat, dtype=np.float64).reshape(len(texts), -1)
+    run.save_scores(judge.label, scores, judge.describe())
+    return scores

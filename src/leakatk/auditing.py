@@ -1,0 +1,200 @@
+"""An audit: sample a model on what it was made to forget, score, estimate leak@k, and compare with the retrained model.
+
+Everything lands in one run directory (samples in it, the greedy answers in greedy/, retain answers in retain/, the
+reference model's samples in reference/), so the report can be made again without the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from leakatk.api import sample, score
+from leakatk.data import Prompt, check_unique
+from leakatk.errors import InputError
+from leakatk.estimate.exact import mean_leak
+from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
+from leakatk.runs.store import Run
+from leakatk.sampling.decoding import Decoding
+
+if TYPE_CHECKING:
+    from leakatk.models import LoadedModel
+
+EXACT_KS = (1, 128, 10_000, 1_000_000)
+Floats = npt.NDArray[np.float64]
+
+
+def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    """fact where the prompts name their key values, keys for free text; ROUGE-L recall beside either."""
+    return ("fact", "rouge-l") if all(prompt.facts for prompt in prompts) else ("keys", "rouge-l")
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4 ... up to n."""
+    return [2**i for i in range(n.bit_length()) if 2**i <= n]
+
+
+def audit(
+    model: str | Path | LoadedModel,
+    prompts: Sequence[Prompt],
+    *,
+    out: str | Path,
+    n: int = 200,
+    ks: Sequence[int] | None = None,
+    decoding: Decoding | None = None,
+    seed: int = 0,
+    scorers: Sequence[str] | None = None,
+    retain: Sequence[Prompt] = (),
+    reference: str | Path | LoadedModel | Run | None = None,
+    exact: bool = True,
+    level: float = 0.95,
+    label: str | None = None,
+    role: str = "model",
+    benchmark: str = "custom",
+    protocol: str = "clean",
+    engine: str = "native",
+    command: str = "",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Audit one model and return what is written to `out`/results.json (plain values, keyed by prompt id where it matters).
+
+    reference: a run over the same prompts, or a model that never saw them (sampled here with the same settings); the
+    excess over it is paired by prompt.  retain: prompts whose greedy answers measure what is still useful.
+    Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
+    """
+    from leakatk.models import LoadedModel, load_model
+
+    check_unique(prompts)
+    decoding = decoding or Decoding()
+    ks = list(ks) if ks else powers_of_two(n)
+    if max(ks) > n:
+        raise InputError(f"k = {max(ks)} needs at least {max(ks)} samples a prompt, but n = {n}: raise n or lower k.")
+    scorers = tuple(scorers or default_scorers(prompts))
+    out = Path(out)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    seconds: dict[str, float] = {}
+
+    def run_of(source: Any, where: str, items: Sequence[Prompt], how: Decoding, count: int, name: str) -> Run:
+        start = time.perf_counter()
+        run = sample(
+            source, items, n=count, decoding=how, seed=seed, out=out / where, engine=engine,
+            benchmark=benchmark, protocol=protocol, label=name, quiet=quiet,
+        )  # fmt: skip
+        seconds[name] = time.perf_counter() - start
+        return run
+
+    greedy_decoding = Decoding(temperature=0.0, max_new_tokens=decoding.max_new_tokens, stop=decoding.stop)
+    run = run_of(loaded, ".", prompts, decoding, n, "sampling")
+    greedy = run_of(loaded, "greedy", prompts, greedy_decoding, 1, "greedy answers")
+    retained = run_of(loaded, "retain", retain, greedy_decoding, 1, "retain answers") if retain else None
+    if reference is not None and not isinstance(reference, Run):
+        reference = (
+            Run.open(reference)
+            if isinstance(reference, (str, Path)) and (Path(reference) / "manifest.json").exists()
+            else run_of(reference, "reference", prompts, decoding, n, "sampling the reference")
+        )
+
+    start = time.perf_counter()
+    results: dict[str, Any] = {
+        "label": label or Path(loaded.name).name,
+        "role": role,
+        "command": command,
+        "benchmark": benchmark,
+        "protocol": protocol,
+        "decoding": decoding.label,
+        "m": len(prompts),
+        "n": n,
+        "level": level,
+        "scorers": {
+            name: _score_block(name, run, greedy, retained, reference, ks, level=level, seed=seed) for name in scorers
+        },
+    }
+    seconds["scoring and estimating"] = time.perf_counter() - start
+    if exact:
+        start = time.perf_counter()
+        results["exact"] = exact_block(loaded, prompts, decoding)
+        seconds["exact probabilities"] = time.perf_counter() - start
+    results["seconds"] = {key: round(value, 3) for key, value in seconds.items()}
+    run.write_results(results)
+    return results
+
+
+def _score_block(
+    name: str, run: Run, greedy: Run, retained: Run | None, reference: Run | None, ks: Sequence[int], *, level: float, seed: int
+) -> dict[str, Any]:
+    scores = score(run, name)
+    defined = np.isfinite(scores).any(axis=1).reshape(-1)
+    ids = [i for i, keep in zip(run.prompt_ids, defined, strict=True) if keep]
+    if not ids:
+        raise InputError(f"Scorer {name} is undefined on every prompt; choose another with --scorer.")
+    kept = scores[defined]
+    curves = {over: leak_at_k(kept, ks, over=over, level=level, missing="allow") for over in ("samples", "prompts", "both")}
+    block: dict[str, Any] = {
+        "undefined": [i for i, keep in zip(run.prompt_ids, defined, strict=True) if not keep],
+        "missing": int(np.isnan(kept).sum()),
+        "greedy": _mean(score(greedy, name)),
+        "mean": _mean(kept),
+        "curves": {over: curve_dict(curve) for over, curve in curves.items()},
+        "prompt_ids": ids,
+        "per_prompt": np.round(curves["samples"].per_prompt, 6).tolist(),
+    }
+    if retained is not None:
+        block["retain"] = _mean(score(retained, name))
+    if reference is not None:
+        theirs = _aligned(score(reference, name), reference, ids)
+        usable = [k for k in ks if k <= theirs.shape[1]]
+        block["reference"] = {
+            "curves": {
+                over: curve_dict(leak_at_k(theirs, usable, over=over, level=level, missing="allow"))
+                for over in ("samples", "prompts", "both")
+            }
+        }
+        block["excess"] = {
+            over: curve_dict(excess(kept, theirs, usable, over=over, level=level, missing="allow"))
+            for over in ("samples", "prompts", "both")
+        }
+    return block
+
+
+def _aligned(scores: Floats, run: Run, ids: Sequence[str]) -> Floats:
+    """Rows of `scores` in the order of `ids`: excess is paired by prompt id, never by position."""
+    row = {prompt_id: i for i, prompt_id in enumerate(run.prompt_ids)}
+    lacking = [i for i in ids if i not in row]
+    if lacking:
+        raise InputError(
+            f"The reference run lacks {len(lacking)} of {len(ids)} prompts (the first: {lacking[0]!r}); "
+            "audit the reference model on the same prompts, or give the model itself as --reference."
+        )
+    return scores[[row[i] for i in ids]]
+
+
+def _mean(scores: Floats) -> float | None:
+    """Mean of what is defined; None where nothing is."""
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else None
+
+
+def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, list[float] | list[int]]:
+    """k, value, low and high as plain lists."""
+    return {
+        "k": [int(k) for k in curve.k],
+        "value": [float(v) for v in curve.value],
+        "low": [float(v) for v in curve.low],
+        "high": [float(v) for v in curve.high],
+    }
+
+
+def exact_block(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Any]:
+    """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
+    from leakatk.sampling.exact import answer_logprob
+
+    logp = answer_logprob(loaded, prompts, decoding)
+    return {
+        "k": list(EXACT_KS),
+        "value": mean_leak(logp, EXACT_KS).tolist(),
+        "logp": {prompt.id: float(v) if np.isfinite(v) else None for prompt, v in zip(prompts, logp, strict=True)},
+    }

@@ -1,0 +1,117 @@
+"""leakatk audit: does this model still leak when it is sampled?"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leakatk.cli import options
+from leakatk.errors import InputError
+
+EXAMPLES = """
+Examples:
+
+    leakatk audit models/forgot --forget forget.jsonl --out runs/forgot
+
+    leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot
+
+    leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("audit", epilog=EXAMPLES)(run)
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
+    out: Annotated[Path, typer.Option(help="Run directory to write; the same command resumes it.")],
+    benchmark: Annotated[str, typer.Option(help="Benchmark name, such as world or tofu/forget10.")] = "",
+    forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Your own retain prompts: what must still be known.")] = None,
+    data: options.Data = None,
+    reference: Annotated[str, typer.Option(help="A run over the same prompts, or the retrained model.")] = "",
+    n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
+    k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
+    min_p: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 200,
+    stop: Annotated[list[str] | None, typer.Option(help="String that ends an answer; may be repeated.")] = None,
+    scorer: Annotated[list[str] | None, typer.Option(help="Core metric; may be repeated, the first is the headline.")] = None,
+    seed: options.Seed = 0,
+    over: options.Over = "samples",
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    fail_above: Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")] = "",
+    label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
+    template: options.TemplateKind = "auto",
+    system: options.System = "",
+    engine: Annotated[str, typer.Option(help="Sampling engine (see leakatk engines).")] = "native",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Sample a model on what it was made to forget; print leak@k with intervals; write OUT/report.html.
+
+    Exit code 1 when `--fail-above` fails: a gate for a release pipeline.
+    """
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}.")
+    if not 0 < level < 1:
+        raise InputError(f"--level must be between 0 and 1, got {level}.")
+    ks = options.parse_ks(k, n)
+    gate = options.parse_gate(fail_above) if fail_above else None
+    if gate and gate[0] > n:
+        raise InputError(f"--fail-above {fail_above}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
+    ks = sorted({*ks, gate[0]}) if gate else ks
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.scorers.base import get_scorer
+
+    decoding = Decoding(
+        temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+        repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, stop=tuple(stop or ()),
+    )  # fmt: skip
+    for name in scorer or []:
+        get_scorer(name)  # an unknown name is an error before any compute is spent
+    name, prompts, kept = options.prompts_of(benchmark, forget, retain, data)
+    if dry_run:
+        typer.echo(
+            f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
+            f"({decoding.label}), {len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}."
+        )
+        return
+    from leakatk.auditing import audit
+
+    results = audit(
+        options.load(model, device=device, dtype=dtype, template=template, system=system),
+        prompts, out=out, n=n, ks=ks, decoding=decoding, seed=seed, scorers=scorer, retain=kept,
+        reference=reference or None, level=level, label=label or None, benchmark=name, engine=engine,
+        command=shlex.join(["leakatk", *sys.argv[1:]]), quiet=quiet,
+    )  # fmt: skip
+    from leakatk.report.assemble import headline, print_runs, write_report
+
+    page = write_report([out], out / "report.html", over=over)
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+    else:
+        print_runs([out], over=over)
+        typer.echo(headline(results))
+        typer.echo(f"Report: {page}")
+    if gate:
+        curve = next(iter(results["scorers"].values()))["curves"][over]
+        high = curve["high"][curve["k"].index(gate[0])]
+        verdict = "above" if high > gate[1] else "not above"
+        typer.echo(
+            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}) is {high:.4f}, {verdict} {gate[1]}.", err=True
+        )
+        if high > gate[1]:
+            raise typer.Exit(1)

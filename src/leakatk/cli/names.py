@@ -1,0 +1,80 @@
+"""leakatk methods | scorers | engines | benchmarks: what there is, and what each is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+
+def _methods() -> dict[str, Any]:
+    from leakatk.unlearning.methods import METHODS
+
+    return {name: METHODS[name] for name in METHODS}
+
+
+def _scorers() -> dict[str, Any]:
+    from leakatk.scorers.base import SCORERS
+
+    return {name: SCORERS[name] for name in SCORERS}
+
+
+def _engines() -> dict[str, Any]:
+    from leakatk.sampling.engines import ENGINES
+
+    return {name: ENGINES[name] for name in ENGINES}
+
+
+def _benchmarks() -> dict[str, Any]:
+    from leakatk.benchmarks.catalog import BENCHMARKS
+
+    return {name: BENCHMARKS[name] for name in BENCHMARKS}
+
+
+KINDS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "methods": (_methods, "List the unlearning methods, or describe one: paper, defaults, formula."),
+    "scorers": (_scorers, "List the core metrics, or describe one."),
+    "engines": (_engines, "List the sampling engines, or describe one."),
+    "benchmarks": (_benchmarks, "List the benchmarks, or describe one."),
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    for kind, (load, text) in KINDS.items():
+        app.command(kind, help=text)(_command(kind, load))
+
+
+def _command(kind: str, load: Callable[[], dict[str, Any]]) -> Callable[[str], None]:
+    def show(name: Annotated[str, typer.Argument(help="One of them; without it all are listed.")] = "") -> None:
+        from leakatk.errors import UnknownNameError
+
+        items = load()
+        if name and name not in items:
+            raise UnknownNameError(kind.removesuffix("s"), name, items)
+        if name:
+            typer.echo(describe(name, items[name]))
+            return
+        width = max(len(item) for item in items)
+        for item in sorted(items):
+            typer.echo(f"{item:<{width}}  {summary(items[item])}")
+
+    return show
+
+
+def summary(item: Any) -> str:
+    """First line of what an item says about itself."""
+    text = getattr(item, "summary", None) or inspect.getdoc(item) or ""
+    return text.strip().splitlines()[0] if text.strip() else ""
+
+
+def describe(name: str, item: Any) -> str:
+    """Name, text, and every plain field of the item."""
+    text = getattr(item, "summary", None) or inspect.getdoc(item) or ""
+    fields = [
+        f"  {field}: {value}"
+        for field in getattr(item, "__dataclass_fields__", {})
+        if field not in ("name", "summary") and not callable(value := getattr(item, field))
+    ]
+    return "\n".join([name, *text.strip().splitlines(), *fields])

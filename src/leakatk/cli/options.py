@@ -1,0 +1,76 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.data import Prompt
+    from leakatk.models import LoadedModel
+
+Seed = Annotated[int, typer.Option(help="Seed of every random stream.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
+TemplateKind = Annotated[str, typer.Option("--template", help="auto, chat (the tokenizer's chat template) or plain.")]
+System = Annotated[str, typer.Option(help="System message put before every question (chat template only).")]
+Over = Annotated[
+    Literal["samples", "prompts", "both"],
+    typer.Option(help="What the interval is over: other samples of these prompts, other prompts, or both."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Data = Annotated[str | None, typer.Option("--data", help="Directory with a benchmark's published files (no hub).")]
+
+
+def parse_ks(text: str, n: int) -> list[int]:
+    """ "1,4,16" -> [1, 4, 16]; "" -> the powers of two up to n."""
+    if not text:
+        return [2**i for i in range(n.bit_length()) if 2**i <= n]
+    try:
+        ks = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        raise InputError(f"--k {text!r}: give whole numbers separated by commas, such as 1,16,128.") from None
+    if not ks or ks[0] < 1:
+        raise InputError(f"--k {text!r}: every k must be at least 1.")
+    if ks[-1] > n:
+        raise InputError(f"--k {ks[-1]} needs at least as many samples, but --n is {n}: raise --n or lower --k.")
+    return ks
+
+
+def parse_gate(text: str) -> tuple[int, float]:
+    """ "64:0.05" -> (64, 0.05)."""
+    k, _, bound = text.partition(":")
+    try:
+        gate = int(k), float(bound)
+    except ValueError:
+        raise InputError(f"--fail-above {text!r}: give K:BOUND, such as 64:0.05.") from None
+    if gate[0] < 1 or not 0 <= gate[1] <= 1:
+        raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
+    return gate
+
+
+def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:
+    """Load a model as the command line names it."""
+    from leakatk.models import Template, load_model
+
+    return load_model(path, device=device, dtype=dtype, template=Template(kind=template, system=system))  # type: ignore[arg-type]
+
+
+def prompts_of(
+    benchmark: str, forget: Path | None, retain: Path | None, data: str | None
+) -> tuple[str, list[Prompt], list[Prompt]]:
+    """(benchmark name, forget prompts, retain prompts) from --benchmark or from the user's own files."""
+    from leakatk.data import load_prompts
+
+    if bool(benchmark) == (forget is not None):
+        raise InputError("Give either --benchmark NAME or --forget FILE.jsonl: one of them says what is to be forgotten.")
+    if forget is not None:
+        return forget.name, load_prompts(forget), load_prompts(retain) if retain else []
+    from leakatk.benchmarks.catalog import load_benchmark
+
+    bench = load_benchmark(benchmark, data=data)
+    return bench.name, list(bench.forget), load_prompts(retain) if retain else list(bench.retain)

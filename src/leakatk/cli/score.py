@@ -1,0 +1,87 @@
+"""leakatk score: score a run, or a file of generations somebody else made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leakatk.cli import options
+from leakatk.errors import InputError
+
+EXAMPLES = """
+Examples:
+
+    leakatk score runs/forgot --scorer rouge-l
+
+    leakatk score generations_n200.json --scorer rouge-l --k 1,16,128
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("score", epilog=EXAMPLES)(run)
+
+
+def run(
+    source: Annotated[Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")],
+    scorer: Annotated[str, typer.Option(help="Core metric (see leakatk scorers).")] = "rouge-l",
+    k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
+    over: options.Over = "samples",
+    level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,
+    per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score stored generations and print leak@k. The model is never needed."""
+    import numpy as np
+
+    from leakatk.estimate.leak import leak_at_k
+    from leakatk.scorers.base import get_scorer
+
+    judge = get_scorer(scorer)
+    if source.is_dir():
+        from leakatk.api import score
+        from leakatk.runs.store import Run
+
+        opened = Run.open(source)
+        ids = list(opened.prompt_ids)
+        rows = list(score(opened, scorer))
+    else:
+        from leakatk.runs.external import read_generations
+
+        prompts, texts = read_generations(source)
+        ids = [prompt.id for prompt in prompts]
+        flat = judge.score(
+            [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row], [t for row in texts for t in row]
+        )
+        rows = np.split(flat, np.cumsum([len(row) for row in texts])[:-1])
+    keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
+    if not keep:
+        raise InputError(f"Scorer {scorer} is undefined on every prompt of {source}; choose another.")
+    ks = options.parse_ks(k, min(len(rows[i]) for i in keep))
+    curve = leak_at_k([rows[i] for i in keep], ks, over=over, level=level, missing="allow")
+    kept_ids = [ids[i] for i in keep]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "scorer": judge.name, "over": over, "level": level, "prompts": len(keep),
+                    "undefined": [ids[i] for i in range(len(rows)) if i not in set(keep)], "missing": curve.missing,
+                    "k": [int(v) for v in curve.k], "value": curve.value.tolist(),
+                    "low": curve.low.tolist(), "high": curve.high.tolist(),
+                    "per_prompt": dict(zip(kept_ids, curve.per_prompt.tolist(), strict=True)),
+                },
+                indent=2,
+            )
+        )  # fmt: skip
+        return
+    typer.echo(f"{judge.name}: {len(keep)} prompts, {level:.0%} interval over {over}; {len(rows) - len(keep)} undefined.")
+    typer.echo(f"{'k':>8}  leak@k   low     high")
+    for i, value in enumerate(curve.k):
+        typer.echo(f"{value:>8}  {curve.value[i]:.4f}  {curve.low[i]:.4f}  {curve.high[i]:.4f}")
+    if per_prompt:
+        from leakatk.report.text import visible
+
+        for name, row in zip(kept_ids, curve.per_prompt, strict=True):
+            typer.echo(f"{visible(name)}  " + " ".join(f"{v:.4f}" for v in row))

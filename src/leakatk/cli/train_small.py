@@ -1,0 +1,50 @@
+"""leakatk train-small: a small model from scratch, full and retrained, where the truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leakatk.cli import options
+from leakatk.errors import InputError
+
+EXAMPLES = """
+Examples:
+
+    leakatk train-small --benchmark world --out models
+
+    leakatk train-small --benchmark tofu --data tofu --authors 20 --out models
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("train-small", epilog=EXAMPLES)(run)
+
+
+def run(
+    out: Annotated[Path, typer.Option(help="Directory for full/ and retrained/.")],
+    benchmark: Annotated[str, typer.Option(help="world (generated) or tofu (real text).")] = "world",
+    data: options.Data = None,
+    authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last two are the ones to forget.")] = 20,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained)."""
+    if benchmark == "world":
+        from leakatk.benchmarks.smallmodel import train_world
+        from leakatk.benchmarks.world import make_world
+
+        world = make_world(seed)
+        world.export(out / "data")
+        paths = train_world(world, out, seed=seed, quiet=quiet)
+    elif benchmark == "tofu":
+        from leakatk.benchmarks.tofu import train_tofu_small
+
+        if data is None:
+            raise InputError("--benchmark tofu needs --data DIR with TOFU's full.jsonl.")
+        paths = train_tofu_small(data, out, authors=authors, seed=seed, quiet=quiet)
+    else:
+        raise InputError(f"--benchmark {benchmark!r}: train-small knows world and tofu.")
+    typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")

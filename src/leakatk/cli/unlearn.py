@@ -1,0 +1,173 @@
+"""leakatk unlearn: make a model forget, keep what must be kept, and stop by a stated rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leakatk.cli import options
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.models import LoadedModel
+    from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.schedule import TrainSettings
+
+EXAMPLES = """
+Examples:
+
+    leakatk unlearn models/full --forget forget.jsonl --retain retain.jsonl --method npo --out models/npo
+
+    leakatk unlearn models/full --benchmark world --method simnpo --stop-greedy --out models/simnpo
+
+    leakatk unlearn models/simnpo --benchmark world --method rule --base simnpo --out models/rule
+
+    leakatk unlearn org/model --benchmark tofu/forget10 --method npo --lora --epochs 10 --lr 1e-5 --out models/npo
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("unlearn", epilog=EXAMPLES)(run)
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
+    method: Annotated[str, typer.Option(help="See leakatk methods; rule wraps the method named by --base.")],
+    out: Annotated[Path, typer.Option(help="Directory for the unlearned model; the same command resumes it.")],
+    benchmark: Annotated[str, typer.Option(help="Benchmark name, such as world or tofu/forget10.")] = "",
+    forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Your own retain prompts.")] = None,
+    data: options.Data = None,
+    base: Annotated[str, typer.Option(help="RULE's base method.")] = "",
+    preset: Annotated[str, typer.Option(help="paper, small, or auto (small below 20 million parameters).")] = "auto",
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps at most.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs over the forget prompts, instead of steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Forget answers (and as many retain answers) a step.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Micro-batches a step, to save memory.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method's formula; may be repeated.")] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter (merged at the end).")] = False,
+    stop_greedy: Annotated[
+        bool, typer.Option("--stop-greedy", help="Stop once greedy answers forget and still know the retain prompts.")
+    ] = False,
+    utility_floor: Annotated[float, typer.Option(help="Stop with an error when greedy retain falls below.")] = 0.0,
+    check_every: Annotated[int, typer.Option(help="Steps between checks.")] = 5,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints (0: none).")] = 50,
+    scorer: Annotated[str, typer.Option(help="Core metric of the checks and of RULE's detector; default by prompts.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="Longest greedy answer in checks.")] = 64,
+    rounds: Annotated[int, typer.Option(help="RULE: rounds at most.")] = 3,
+    n: Annotated[int, typer.Option("--n", help="RULE: samples a prompt and round.")] = 128,
+    seed: options.Seed = 0,
+    template: options.TemplateKind = "auto",
+    system: options.System = "",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "fp32",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model to forget some answers and keep others, with a method of the field."""
+    from leakatk.unlearning.methods import METHODS
+
+    if method == "rule" and not base:
+        raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
+    if method != "rule" and base:
+        raise InputError(f"--base {base} only goes with --method rule.")
+    chosen = METHODS[base or method]
+    _, items, kept = options.prompts_of(benchmark, forget, retain, data)
+    if chosen.retain is not None and not kept:
+        raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
+    from leakatk.auditing import default_scorers
+    from leakatk.scorers.base import get_scorer
+
+    detector = get_scorer(scorer or default_scorers(items)[0])
+    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
+    chosen, settings = configure(
+        chosen, loaded, preset, param or [],
+        {"lr": lr, "steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
+         "accumulate": accumulate, "tuning": "lora" if lora else None,
+         "checkpoint_every": checkpoint_every, "utility_floor": utility_floor},
+        checked=stop_greedy or utility_floor > 0, check_every=check_every,
+    )  # fmt: skip
+    if dry_run:
+        typer.echo(
+            f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
+            f"{settings.total_steps(len(items)):,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.lr:g}, "
+            f"{dict(chosen.params)}, into {out}."
+        )
+        return
+    from leakatk.checks import greedy_stop
+
+    check = None
+    if stop_greedy or utility_floor > 0:
+        check = greedy_stop(
+            items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
+        )
+    if method == "rule":
+        from leakatk.cli.rule import run_rule
+
+        run_rule(
+            loaded, items, kept, chosen, settings, detector, out,
+            rounds=rounds, n=n, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet,
+        )  # fmt: skip
+        return
+    from leakatk.unlearning.trainer import unlearn
+
+    done = unlearn(loaded, items, kept, chosen, out=out, settings=settings, seed=seed, quiet=quiet, on_check=check)
+    why = done.stopped or "all steps done"
+    typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}")
+    typer.echo(f"Next: leakatk audit {out} --out runs/{out.name} ...", err=True)
+
+
+SMALL_MODEL = 20_000_000  # parameters
+
+
+def configure(
+    method: Method,
+    loaded: LoadedModel,
+    preset: str,
+    params: list[str],
+    overrides: dict[str, Any],
+    *,
+    checked: bool,
+    check_every: int,
+) -> tuple[Method, TrainSettings]:
+    """The method and settings after preset, --param and the single options."""
+    from dataclasses import replace
+
+    if preset not in ("auto", "paper", "small"):
+        raise InputError(f"--preset must be auto, paper or small, got {preset!r}.")
+    size = sum(parameter.numel() for parameter in loaded.model.parameters())
+    if preset == "small" or (preset == "auto" and size < SMALL_MODEL):
+        method = method.for_small_models()
+    values: dict[str, Any] = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--param {text!r}: write NAME=VALUE, such as beta=2.5.")
+        values[name] = _like(method.params.get(name), value, text)
+    method = method.with_params(**values)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if "steps" in given and "epochs" in given:
+        raise InputError("Give either --steps or --epochs, not both.")
+    if "steps" in given:
+        given["epochs"] = None
+    if "epochs" in given and given["epochs"] is not None:
+        given["steps"] = None
+    if checked:
+        given["check_every"] = check_every
+    elif "check_every" not in given:
+        given["check_every"] = 0
+    settings = replace(method.settings, **given)
+    return replace(method, settings=settings), settings
+
+
+def _like(default: Any, value: str, text: str) -> Any:
+    """Read a formula parameter as the type of its default."""
+    if isinstance(default, str):
+        return value
+    try:
+        return int(value) if isinstance(default, int) and not isinstance(default, bool) else float(value)
+    except ValueError:
+        raise InputError(f"--param {text!r}: the value must be a number.") from None

@@ -1,0 +1,129 @@
+"""Whatever a user gets wrong ends as one sentence on stderr that says what to do, and exit code 2."""
+
+import json
+import sys
+
+import pytest
+
+from leakatk.cli.main import main
+from leakatk.data import save_prompts
+from tests.tiny import PROMPTS, save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def leakatk(monkeypatch, capsys):
+    """Run the command line in this process; gives (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["leakatk", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def refused(result, *words):
+    code, _, err = result
+    assert code == 2, err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err, err
+
+
+@pytest.fixture
+def forget(tmp_path):
+    save_prompts(PROMPTS, tmp_path / "forget.jsonl")
+    return tmp_path / "forget.jsonl"
+
+
+def test_prompt_files(leakatk, model, tmp_path):
+    def audit(path):
+        return leakatk("audit", model, "--forget", path, "--out", tmp_path / "run", "--n", "2")
+
+    refused(audit(tmp_path / "none.jsonl"), "no such file")
+    for content, message in [
+        (b"", "is empty"),
+        (b'{"query": "q", "reply": "a"}\n', "found query, reply"),
+        (b'{"id": 1, "question": "q", "answer": "a"}\n' * 2, "already stands on line 1"),
+        (b'{"question": "\xff", "answer": "a"}\n', "not UTF-8"),
+        (b"[]", "no prompts"),
+    ]:
+        (tmp_path / "bad.jsonl").write_bytes(content)
+        refused(audit(tmp_path / "bad.jsonl"), message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run")
+    refused(leakatk(*common, "--n", "0"), "--n must be at least 1")
+    refused(leakatk(*common, "--n", "4", "--k", "8"), "--k 8", "raise --n or lower --k")
+    refused(leakatk(*common, "--n", "4", "--k", "two"), "whole numbers")
+    refused(leakatk(*common, "--n", "4", "--fail-above", "64:0.05"), "k = 64")
+    refused(leakatk(*common, "--n", "4", "--fail-above", "4"), "K:BOUND")
+    refused(leakatk(*common, "--temperature", "-1"), "temperature")
+    refused(leakatk(*common, "--level", "95"), "--level")
+
+
+def test_names(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--out", tmp_path / "run")
+    refused(leakatk(*common, "--forget", forget, "--scorer", "rogue-l"), "Unknown scorer 'rogue-l'", "rouge-l")
+    refused(leakatk(*common, "--benchmark", "wrold"), "world")
+    refused(leakatk(*common), "--benchmark NAME or --forget")
+    refused(leakatk(*common, "--forget", forget, "--engine", "nativ"), "native")
+    refused(
+        leakatk("unlearn", model, "--forget", forget, "--retain", forget, "--method", "nop", "--out", tmp_path / "m"),
+        "Unknown method 'nop'", "npo",
+    )  # fmt: skip
+    refused(leakatk("methods", "simnop"), "simnpo")
+
+
+def test_models(leakatk, forget, tmp_path):
+    def audit(model):
+        return leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--n", "2")
+
+    refused(audit(tmp_path / "nowhere"), "no such model directory")
+    (tmp_path / "empty").mkdir()
+    refused(audit(tmp_path / "empty"), "config.json")
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "config.json").write_text("{}")
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80")
+    refused(audit(tmp_path / "pickled"), "pickle", "safetensors")
+    (tmp_path / "pickled" / "config.json").write_text("{")
+    refused(audit(tmp_path / "pickled"), "not valid JSON")
+    refused(audit(forget), "is a file")
+
+
+def test_foreign_and_other_runs(leakatk, model, forget, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    common = ("audit", model, "--forget", forget, "--max-new-tokens", "4", "--quiet")
+    refused(leakatk(*common, "--n", "2", "--out", tmp_path / "notes"), "notes")
+    assert (tmp_path / "notes" / "diary.txt").read_text() == "mine"
+    code, _, err = leakatk(*common, "--n", "2", "--out", tmp_path / "run")
+    assert code == 0, err
+    before = (tmp_path / "run" / "results.json").read_text()
+    refused(leakatk(*common, "--n", "2", "--seed", "1", "--out", tmp_path / "run"), "seed")
+    assert (tmp_path / "run" / "results.json").read_text() == before
+
+
+def test_score_and_report(leakatk, tmp_path):
+    refused(leakatk("score", tmp_path / "none.json"), "no such file")
+    refused(leakatk("report", tmp_path / "none"), "no such run directory")
+    (tmp_path / "g.json").write_text(json.dumps({"prompt": "q", "ground_truth": "a", "responses": []}))
+    refused(leakatk("score", tmp_path / "g.json"), "responses")
+    row = {"prompt": "q", "ground_truth": "a", "responses": [{"response": "a"}]}
+    (tmp_path / "g.json").write_text(json.dumps(row))
+    refused(leakatk("score", tmp_path / "g.json", "--k", "2"), "--k 2")
+    code, out, _ = leakatk("score", tmp_path / "g.json", "--json")
+    assert code == 0
+    assert json.loads(out)["value"] == [1.0]
