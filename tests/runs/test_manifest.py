@@ -14,7 +14,8 @@ def manifest(**changes: object) -> Manifest:
     fields: dict[str, object] = {
         "prompts": PROMPTS,
         "model": {
-            "name": "models/x",
+            "model": "models/x",
+            "torch": "2.0",
             "fingerprint": "f00",
             "device": "cpu",
             "template": {"kind": "plain", "example": "Q"},
@@ -73,7 +74,7 @@ def test_other_prompts_are_a_difference() -> None:
 
 
 def test_what_only_adds_or_names_is_no_difference() -> None:
-    moved = {**manifest().model, "name": "elsewhere/x", "device": "cuda"}
+    moved = {**manifest().model, "model": "elsewhere/x", "torch": "3.0", "device": "cuda"}
     other = dataclasses.replace(
         manifest(n=9, benchmark="mine", model=moved), created="2001-01-01", versions={"torch": "0.1"}
     )

@@ -51,10 +51,13 @@ def with_about(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:
     return table.replace_schema_metadata({"leakatk": json.dumps(about, default=str)})
 
 
-def about(table: pa.Table) -> dict[str, Any]:
-    """What `with_about` kept."""
-    found: dict[str, Any] = json.loads((table.schema.metadata or {})[b"leakatk"])
-    return found
+def read_about(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """A table and what `with_about` kept with it."""
+    table = read_table(path)
+    try:
+        return table, json.loads((table.schema.metadata or {})[b"leakatk"])
+    except (KeyError, json.JSONDecodeError):
+        raise RunError(f"{path} is no score file of a leakatk run; move it away.") from None
 
 
 def plain(value: Any) -> Any:

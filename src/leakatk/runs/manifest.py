@@ -20,17 +20,17 @@ SCHEMA = 1
 # Fields that may differ between two sessions of one run: they do not change what is sampled, or (n) only add to it.
 # The weights are known by their fingerprint and the prompts by their hash, so their names and places are free.
 # Versions and devices can move a floating-point tie; that is noted, not refused.
-_FREE = frozenset(
-    {"n", "created", "benchmark", "versions", "model.name", "model.path", "model.device", "model.versions"}
+_NOTED = frozenset({"versions", "model.device"})
+_FREE = (
+    _NOTED | {"n", "created", "benchmark"} | {f"model.{key}" for key in ("model", "torch", "transformers", "python")}
 )
-_NOTED = frozenset({"versions", "model.device", "model.versions"})
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One run, described.
 
-    model: what the sampler says of itself (fingerprint of the weights, template with its text, dtype, device ...).
+    model: what the sampler's `describe` says (fingerprint of the weights, template with its text, dtype, device ...).
     benchmark: its name.  prompts_sha256: `prompts_hash` of the prompts.  decoding: every field, as effective.
     n: samples wanted for each prompt.  protocol: the named convention ("clean", "paper" ...).
     versions: of leak-at-k, torch, transformers and Python.  created: UTC, ISO 8601.  schema: of the run directory.

@@ -360,9 +360,7 @@ class Run:
 
     def score_names(self) -> list[str]:
         """Names under which scores are kept, current or not."""
-        return sorted(
-            files.about(files.read_table(path))["name"] for path in (self.path / "scores").glob("*/scores.parquet")
-        )
+        return sorted(files.read_about(path)[1]["name"] for path in (self.path / "scores").glob("*/scores.parquet"))
 
     def _score_path(self, name: str) -> Path:
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
@@ -374,8 +372,7 @@ class Run:
         path = self._score_path(name)
         if not path.exists():
             raise UnknownNameError("scores", name, self.score_names() or ["none yet; score the run first"])
-        table = files.read_table(path)
-        return table, files.about(table)
+        return files.read_about(path)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep results.json. NumPy numbers and arrays are fine; what is not finite becomes null."""
