@@ -106,8 +106,9 @@ class Run:
         merged = dataclasses.replace(before, n=max(before.n, manifest.n))
         if merged != before:
             write_atomic(path / "manifest.json", merged.to_json())
-        for leftover in path.rglob(".*.tmp"):  # of a process killed while it wrote a file
-            leftover.unlink(missing_ok=True)
+        for name in ("prompts.jsonl", "manifest.json", "generations.parquet"):
+            for leftover in path.glob(f".{name}.*.tmp"):  # of a writer killed meanwhile
+                leftover.unlink(missing_ok=True)
         run = cls(path, merged, prompts, held=held)
         if noted:
             run.notes.append(f"{path} is resumed with (before, now): {'; '.join(noted)}.")
@@ -409,7 +410,8 @@ def _refuse_foreign(path: Path) -> None:
     """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
     names = {entry.name for entry in path.iterdir()}
     if "manifest.json" in names:
-        return  # `Manifest.from_json` says whether it is ours
+        _read_manifest(path)  # refuses one that is not ours
+        return
     ours = {lock.LOCK_NAME, "prompts.jsonl", "generations"}
     leftover = {
         name for name in names if name.startswith((".prompts.jsonl.", ".manifest.json.")) and name.endswith(".tmp")
@@ -422,10 +424,14 @@ def _refuse_foreign(path: Path) -> None:
         )
 
 
+def _read_manifest(path: Path) -> Manifest:
+    return Manifest.from_json(files.read_text(path / "manifest.json"), where=str(path / "manifest.json"))
+
+
 def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
     if not (path / "manifest.json").exists():
         raise RunError(f"{path} is no run directory: it has no manifest.json; give one made by a leakatk run.")
-    manifest = Manifest.from_json(files.read_text(path / "manifest.json"), where=str(path / "manifest.json"))
+    manifest = _read_manifest(path)
     try:
         lines = files.read_text(path / "prompts.jsonl").split("\n")
         prompts = [_prompt(json.loads(line)) for line in lines if line]
