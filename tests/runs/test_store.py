@@ -283,6 +283,8 @@ def test_no_space_to_compact_keeps_the_shards(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -292,9 +294,11 @@ def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             Run.create_or_resume(tmp_path / "r", manifest(), PROMPTS)
     complete(tmp_path / "r")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", denied)
+        patch.setattr(Path, "open", lambda path, *a, **k: (denied if path.name == "run.lock" else real)(path, *a, **k))
         with pytest.raises(RunError, match=r"Cannot write in .*Permission denied"):
             Run.create_or_resume(tmp_path / "r", manifest(), PROMPTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", denied)
         with pytest.raises(RunError, match=r"Cannot read .*Permission denied"):
             Run.open(tmp_path / "r")
 
