@@ -1,0 +1,146 @@
+"""Every aggregate of two published OpenUnlearning evaluation logs, recomputed from their per-item values."""
+
+import json
+
+import numpy as np
+import pytest
+
+from leakatk import privacy, utility
+from leakatk.data import Prompt
+from leakatk.scorers.base import get_scorer
+
+EXACT = 1e-9
+MODELS = ("full_forget10", "retain90")
+
+
+@pytest.fixture(scope="module")
+def logs(data_dir):
+    folder = data_dir / "logs" / "open_unlearning"
+    return {name: json.loads((folder / f"tofu_1B_{name}_EVAL.json").read_text()) for name in MODELS}
+
+
+def column(metric, key):
+    items = metric["value_by_index"]
+    return [items[i][key] for i in sorted(items, key=int)]
+
+
+def ratios(log, split):
+    right = "Q_A_PARA_Prob" if split in ("forget", "retain") else "Q_A_Prob"
+    correct = -np.array(column(log[f"{split}_{right}"], "avg_loss"))
+    return utility.truth_ratio(correct, [-np.array(w) for w in column(log[f"{split}_Q_A_PERT_Prob"], "avg_loss")])
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("split", ["forget", "retain", "ra", "wf"])
+def test_truth_ratio(logs, model, split):
+    stored = logs[model]["forget_truth_ratio" if split == "forget" else f"{split}_Truth_Ratio"]
+    found = ratios(logs[model], split)
+    np.testing.assert_allclose(found, column(stored, "score"), rtol=EXACT)
+    total = utility.truth_on_forget(found) if split == "forget" else utility.truth_on_utility(found)
+    assert total == pytest.approx(stored["agg_value"], abs=EXACT)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("split", ["forget", "retain", "ra", "wf"])
+def test_probability(logs, model, split):
+    stored = logs[model][f"{split}_Q_A_Prob"]
+    found = utility.probability(-np.array(column(stored, "avg_loss")))
+    np.testing.assert_allclose(found, column(stored, "prob"), atol=1e-6)  # the log exponentiated in bfloat or float32
+    assert np.mean(column(stored, "prob")) == pytest.approx(stored["agg_value"], abs=EXACT)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("split", ["ra", "wf"])
+def test_choice_probability(logs, model, split):
+    log = logs[model]
+    right, wrong = column(log[f"{split}_Q_A_Prob"], "prob"), column(log[f"{split}_Q_A_PERT_Prob"], "prob")
+    stored = log[f"{split}_Q_A_Prob_normalised"]
+    found = utility.choice_probability(right, wrong)
+    np.testing.assert_allclose(found, column(stored, "prob"), rtol=EXACT)
+    assert found.mean() == pytest.approx(stored["agg_value"], abs=EXACT)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("split", ["forget", "retain", "ra", "wf"])
+def test_rouge_of_the_stored_texts(logs, model, split):
+    stored = logs[model][f"{split}_Q_A_ROUGE"]
+    prompts = [Prompt(str(i), "?", truth) for i, truth in enumerate(column(stored, "ground_truth"))]
+    texts = column(stored, "generation")
+    for part, key in (("recall", "rougeL_recall"), ("f1", "rougeL_f1")):
+        found = get_scorer(f"rouge-l:part={part}").score(prompts, texts)
+        np.testing.assert_allclose(found, column(stored, key), atol=EXACT)
+    recall = column(stored, "rougeL_recall")
+    assert np.mean(recall) == pytest.approx(stored["agg_value"], abs=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [("full_forget10", 0.5991534707368931), ("retain90", 0.5911246639353407)]
+)
+def test_model_utility(logs, model, expected):
+    log = logs[model]
+    nine = {}
+    for ours, theirs in (("retain", "retain"), ("real_authors", "ra"), ("world_facts", "wf")):
+        probability = "Q_A_Prob" if theirs == "retain" else "Q_A_Prob_normalised"
+        nine[f"{ours}_prob"] = np.mean(column(log[f"{theirs}_{probability}"], "prob"))
+        nine[f"{ours}_rouge"] = np.mean(column(log[f"{theirs}_Q_A_ROUGE"], "rougeL_recall"))
+        nine[f"{ours}_truth"] = utility.truth_on_utility(ratios(log, theirs))
+    assert utility.model_utility(nine) == pytest.approx(expected, abs=EXACT)
+    assert log["model_utility"]["agg_value"] == pytest.approx(expected, abs=EXACT)
+
+
+def test_forget_quality(logs):
+    full, retrained = (ratios(logs[model], "forget") for model in MODELS)
+    assert utility.forget_quality(full, retrained) == pytest.approx(3.9054713571083378e-22, rel=EXACT)
+    assert utility.forget_quality(retrained, retrained) == 1.0
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("metric", ["exact_memorization", "extraction_strength"])
+def test_memorisation_aggregates(logs, model, metric):
+    stored = logs[model][metric]
+    assert np.mean(column(stored, "score")) == pytest.approx(stored["agg_value"], abs=EXACT)
+
+
+def test_exact_memorisation_and_extraction_strength_agree_item_by_item(logs):
+    """A stored pair (share right, strength) bounds each other: whoever completes 1 - k/T has at least that share right."""
+    for log in logs.values():
+        share, strength = (np.array(column(log[m], "score")) for m in ("exact_memorization", "extraction_strength"))
+        assert (share >= strength - 1e-6)[strength > strength.min()].all()
+        whole = strength == 1
+        np.testing.assert_allclose(share[whole], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_attack_auc(logs, model):
+    attacks = [name for name in logs[model] if name.startswith("mia_")]
+    assert len(attacks) >= 5
+    for name in attacks:
+        stored = logs[model][name]
+        found = privacy.auc(column(stored["forget"], "score"), column(stored["holdout"], "score"))
+        assert found == pytest.approx(stored["auc"], abs=EXACT), name
+
+
+def test_loss_attack_is_the_stored_loss(logs):
+    for log in logs.values():
+        stored = column(log["mia_loss"]["forget"], "score")
+        np.testing.assert_allclose(stored, column(log["forget_Q_A_Prob"], "avg_loss"), rtol=EXACT)
+
+
+def test_zlib_attack(logs):
+    """Stored zlib scores are the stored losses over the compressed size of the stored answers, in bytes."""
+    for log in logs.values():
+        losses = column(log["mia_loss"]["forget"], "score")
+        answers = column(log["forget_Q_A_ROUGE"], "ground_truth")
+        found = privacy.zlib_scores([[-loss] for loss in losses], answers)
+        np.testing.assert_allclose(found, column(log["mia_zlib"]["forget"], "score"), rtol=1e-6)
+
+
+def test_privleak(logs):
+    aucs = {model: logs[model]["mia_min_k"]["auc"] for model in MODELS}
+    assert privacy.privleak(aucs["full_forget10"], aucs["retain90"]) == pytest.approx(-99.45739100654656, abs=EXACT)
+    # Without a retrained model of its own the retain model is compared with .5.
+    assert privacy.privleak(aucs["retain90"]) == pytest.approx(23.477499995304495, abs=EXACT)
+    for model in MODELS:
+        assert logs[model]["privleak"]["agg_value"] == pytest.approx(
+            privacy.privleak(aucs[model], aucs["retain90"] if model == MODELS[0] else 0.5), abs=EXACT
+        )
