@@ -1,0 +1,474 @@
+"""RULE: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
+
+Our reconstruction. The paper says that leaked generations found by sampling augment the forget set, with generation in
+the loop, in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a retain term, from an already unlearned
+model. Samples a prompt, threshold, cap, warm or fresh start, reference model and stop rule are not published: each is
+an option here. Our additions: several decodings and wordings in the detection, exact probabilities beside samples, a
+stop at a certified bound or at the retrained model's level, a utility floor, the choice of the round that meets all of
+them, and a control with exactly the same number of gradient steps and no augmentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leakatk.data import Prompt, write_atomic
+from leakatk.errors import InputError, RunError
+from leakatk.estimate.certify import certify
+from leakatk.estimate.ustatistic import per_prompt_leak
+from leakatk.models import LoadedModel
+from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import answer_logprob
+from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.methods import Method, resolve
+from leakatk.unlearning.schedule import OnCheck, TrainSettings
+from leakatk.unlearning.trainer import Unlearned, unlearn
+
+# (prompts, texts) -> scores in [0, 1]; the `score` of any scorer.
+Score = Callable[[Sequence[Prompt], Sequence[str]], NDArray[np.float64]]
+Utility = Callable[[LoadedModel], float]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """rounds: at most this many.  n: samples a prompt, decoding and wording.  threshold: a score >= it is a leak.
+    cap: distinct new leaks a prompt and round that join the forget set.  keep: all rounds' leaks, or the latest's.
+    start: a round continues ("warm") or begins again from the model given ("restart").  reference: what losses with a
+    reference compare with: the model at the start of the round, or the original one.  decodings: sampled in detection.
+    wordings: how many of a prompt's paraphrases are asked besides its own question.  weighting: forget items are drawn
+    evenly, or by how often a leak was sampled ("frequency").  chunk: samples at a time; a prompt that has `cap` new
+    leaks is sampled no further (0: always all n).  exact_at: with k > 0, an answer (the truth, or a leak found before)
+    that k samples would show with probability over 1/2 counts as a leak without being sampled, keeps the run going and
+    joins the forget set where it is not in it; 0 is off.
+
+    Stop: k, level and target (the certified upper bound of leak@k on fresh samples must be at most `target`), or
+    yardstick (leak@k itself at most this: the retrained model's). Neither: when a round finds no leak.
+    utility_floor: a round that ends below it is never chosen and ends the run.
+    augment False is the control: the same rounds and steps, no detection, no leaks added.
+    """
+
+    rounds: int = 3
+    n: int = 128
+    threshold: float = 0.8
+    cap: int = 4
+    keep: Literal["cumulative", "latest"] = "cumulative"
+    start: Literal["warm", "restart"] = "warm"
+    reference: Literal["round", "original"] = "round"
+    decodings: tuple[Decoding, ...] = (Decoding(),)
+    wordings: int = 0
+    weighting: Literal["even", "frequency"] = "even"
+    chunk: int = 0
+    exact_at: int = 0
+    k: int = 128
+    level: float = 0.95
+    target: float | None = None
+    yardstick: float | None = None
+    utility_floor: float = 0.0
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "n", "cap", "k"):
+            if getattr(self, name) < 1:
+                raise InputError(f"RuleSettings.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.k > self.n:
+            raise InputError(f"RuleSettings.k={self.k} needs at least as many samples, got n={self.n}.")
+        if not self.decodings:
+            raise InputError("RuleSettings.decodings is empty; give at least one Decoding.")
+        if not 0 < self.threshold <= 1:
+            raise InputError(f"RuleSettings.threshold must be above 0 and at most 1, got {self.threshold}.")
+        choices = {
+            "keep": ("cumulative", "latest"),
+            "start": ("warm", "restart"),
+            "reference": ("round", "original"),
+            "weighting": ("even", "frequency"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"RuleSettings.{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**values, "decodings": [d.as_dict() for d in self.decodings]}
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One leaked answer. count: how often it was sampled (0: known from its exact probability)."""
+
+    prompt_id: str
+    question: str
+    answer: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What sampling one model found: the leaks, and leak@k with its certified upper bound, the worst over decodings
+    and wordings. hidden: answers counted by their exact probability. NaN where nothing was measured.
+    """
+
+    leaks: tuple[Leak, ...] = ()
+    leak: float = math.nan
+    high: float = math.nan
+    hidden: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round's record. The detection is of the model at its start, utility of the one at its end (NaN: not asked)."""
+
+    round: int
+    leak: float
+    high: float
+    found: int
+    added: int
+    hidden: int
+    steps: int
+    utility: float
+    sampling_seconds: float
+    training_seconds: float
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """rounds: the records; the last may be a detection without training (it met the stop rule).  chosen: the number of
+    the round whose model was kept (0: the start).  steps: gradient steps up to it.  verdict: why it ended.
+    """
+
+    rounds: tuple[Round, ...]
+    chosen: int
+    steps: int
+    verdict: str
+    leaks: tuple[Leak, ...] = field(default=(), repr=False)
+
+    @property
+    def trained(self) -> int:
+        """Rounds that trained up to the chosen one: the control's `rounds`."""
+        return self.chosen
+
+
+def rule(
+    loaded: LoadedModel,
+    forget: Sequence[Prompt],
+    retain: Sequence[Prompt],
+    base: str | Method,
+    *,
+    score: Score,
+    settings: RuleSettings | None = None,
+    train: TrainSettings,
+    first: TrainSettings | None = None,
+    first_check: OnCheck | None = None,
+    utility: Utility | None = None,
+    sampler: Sampler | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    quiet: bool = False,
+    refusals: Sequence[str] | None = None,
+) -> RuleResult:
+    """Run RULE in place on `loaded.model` and leave it at the chosen round.
+
+    score: the detector.  train: the optimisation of one round.  first: that of the initial unlearning; None when the
+    model given is already unlearned.  first_check: its stop rule.  utility: measured after every round.
+    out: a directory with one folder a round; a killed run continues within the round it was in.
+
+    Raises what `unlearn` raises.
+    """
+    options = settings or RuleSettings()
+    method = resolve(base)
+    folder = Path(out) if out is not None else None
+    sampler = sampler or NativeSampler(loaded)
+    run = _Run(loaded, forget, retain, method, score, options, sampler, folder, seed, resume, quiet, refusals)
+    run.open(train, first)
+    if first is not None:
+        run.train(0, list(forget), None, first, first_check)
+    started = run.weights() if options.start == "restart" else None
+    original = run.weights() if options.reference == "original" else None
+
+    rounds: list[Round] = []
+    leaks: list[Leak] = []
+    chosen, verdict = 0, f"ended after {options.rounds} rounds"
+    best = run.weights() if utility is not None else None
+    for number in range(1, options.rounds + 2):
+        found = run.detect(number, leaks) if options.augment else Detection()
+        met = _met(options, found) if options.augment else ""
+        last = number > options.rounds
+        if met or last:
+            if options.augment:
+                rounds.append(_record(number, found, 0, 0, math.nan, 0.0))
+            verdict = met or verdict
+            break
+        new = list(found.leaks)
+        leaks = leaks + new if options.keep == "cumulative" else new
+        if started is not None:
+            loaded.model.load_state_dict(started)
+        items, weights = _augmented(forget, leaks, options)
+        done = run.train(number, items, weights, train, None, original)
+        value = utility(loaded) if utility is not None else math.nan
+        rounds.append(_record(number, found, len(new), done.steps, value, done.seconds))
+        if value < options.utility_floor:
+            verdict = f"utility {value:.3f} fell below the floor {options.utility_floor:g} in round {number}"
+            if best is not None:
+                loaded.model.load_state_dict(best)
+            break
+        chosen = number
+        best = run.weights() if best is not None else None
+    result = RuleResult(tuple(rounds), chosen, sum(r.steps for r in rounds if r.round <= chosen), verdict, tuple(leaks))
+    run.close(result)
+    return result
+
+
+def control(settings: RuleSettings, result: RuleResult) -> RuleSettings | None:
+    """The settings of the no-augmentation control with exactly the gradient steps of `result`; None when it had none."""
+    return replace(settings, augment=False, rounds=result.trained) if result.trained else None
+
+
+def _met(options: RuleSettings, found: Detection) -> str:
+    """Why the run may stop at the model just sampled, "" when it may not."""
+    if found.hidden:
+        return ""
+    if options.target is not None:
+        reached = found.high <= options.target
+        return f"leak@{options.k} certified at most {found.high:.4f} (target {options.target:g})" if reached else ""
+    if options.yardstick is not None:
+        reached = found.leak <= options.yardstick
+        return f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}" if reached else ""
+    return "no leak was found" if not found.leaks and found.leak == 0 else ""
+
+
+def _record(number: int, found: Detection, added: int, steps: int, utility: float, seconds: float) -> Round:
+    return Round(
+        number, found.leak, found.high, len(found.leaks), added, found.hidden, steps, utility, found.seconds, seconds
+    )
+
+
+def _augmented(
+    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings
+) -> tuple[list[Prompt], list[float] | None]:
+    """D_f + A as prompts with ids of their own, and how often each is drawn."""
+    sources = {prompt.id: prompt for prompt in forget}
+    items, weights = list(forget), [1.0] * len(forget)
+    for i, leak in enumerate(leaks):
+        items.append(
+            replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", text=leak.question, answer=leak.answer)
+        )
+        weights.append(max(leak.count, 1) / options.n)
+    return items, weights if options.weighting == "frequency" else None
+
+
+def wordings(prompt: Prompt, count: int) -> list[Prompt]:
+    """The prompt and its first `count` paraphrases, as prompts with ids of their own."""
+    others = [
+        replace(prompt, id=f"{prompt.id}/{i + 1}", text=text) for i, text in enumerate(prompt.paraphrases[:count])
+    ]
+    return [prompt, *others]
+
+
+@dataclass
+class _Run:
+    loaded: LoadedModel
+    forget: Sequence[Prompt]
+    retain: Sequence[Prompt]
+    method: Method
+    score: Score
+    options: RuleSettings
+    sampler: Sampler
+    folder: Path | None
+    seed: int
+    resume: bool
+    quiet: bool
+    refusals: Sequence[str] | None
+
+    def open(self, train: TrainSettings, first: TrainSettings | None) -> None:
+        """Write rule.json, or refuse a directory that holds another run."""
+        if self.folder is None:
+            return
+        wanted = {
+            "method": self.method.name,
+            "params": dict(self.method.params),
+            "rule": self.options.as_dict(),
+            "train": train.as_dict(),
+            "first": first.as_dict() if first else None,
+            "seed": self.seed,
+        }
+        wanted = json.loads(json.dumps(wanted))
+        marker = self.folder / "rule.json"
+        if marker.exists():
+            found = json.loads(marker.read_text())
+            differing = sorted(k for k in wanted if found.get(k) != wanted[k])
+            if differing or not self.resume:
+                what = f"differing: {', '.join(differing)}" if differing else "resume is off"
+                raise RunError(f"{self.folder} already holds a RULE run ({what}); choose another directory.")
+        else:
+            write_atomic(marker, json.dumps(wanted, indent=1))
+
+    def close(self, result: RuleResult) -> None:
+        if self.folder is not None:
+            record = {
+                "rounds": [dataclasses.asdict(r) for r in result.rounds],
+                "chosen": result.chosen,
+                "steps": result.steps,
+                "verdict": result.verdict,
+            }
+            write_atomic(self.folder / "rounds.json", json.dumps(record, indent=1))
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.loaded.model.state_dict().items()}
+
+    def train(
+        self,
+        number: int,
+        items: list[Prompt],
+        weights: list[float] | None,
+        settings: TrainSettings,
+        check: OnCheck | None,
+        reference: Mapping[str, Tensor] | None = None,
+    ) -> Unlearned:
+        return unlearn(
+            self.loaded,
+            items,
+            self.retain,
+            self.method,
+            out=self.folder / f"round-{number}" if self.folder else None,
+            settings=settings,
+            seed=self.seed * 1000 + number,
+            resume=self.resume,
+            quiet=self.quiet,
+            on_check=check,
+            weights=weights,
+            reference_weights=reference,
+            label=f"{self.method.name} round {number}" if number else self.method.name,
+            **({"refusals": self.refusals} if self.refusals is not None else {}),  # type: ignore[arg-type]
+        )
+
+    def detect(self, number: int, known: Sequence[Leak]) -> Detection:
+        """Sample the model of the moment, or read what was found before a restart."""
+        place = self.folder / f"round-{number}-leaks.json" if self.folder else None
+        if place is not None and place.exists():
+            stored = json.loads(place.read_text())
+            return Detection(**{**stored, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
+        start = time.perf_counter()
+        groups = [wordings(prompt, self.options.wordings) for prompt in self.forget]
+        asked = [prompt for group in groups for prompt in group]
+        owner = {prompt.id: group[0].id for group in groups for prompt in group}
+        seen = {(p.text, p.answer) for p in self.forget} | {(leak.question, leak.answer) for leak in known}
+        counts: dict[tuple[str, str], int] = {}
+        curves: list[tuple[float, float]] = []
+        for index, decoding in enumerate(self.options.decodings):
+            rows = self._sample(asked, decoding, (self.seed * 1000 + number) * 100 + index, counts, seen)
+            for j in range(self.options.wordings + 1):
+                picked = [rows[group[j].id] for group in groups if j < len(group)]
+                curves.append(self._level(picked) if picked else (0.0, 0.0))
+        leaks = self._new_leaks(asked, owner, counts, seen)
+        hidden = self._hidden(asked, owner, known, leaks) if self.options.exact_at else []
+        unseen = [leak for leak in hidden if (leak.question, leak.answer) not in seen]
+        found = Detection(
+            leaks=(*leaks, *unseen),
+            leak=float(np.max([value for value, _ in curves])),
+            high=float(np.max([high for _, high in curves])),
+            hidden=len(hidden),
+            seconds=time.perf_counter() - start,
+        )
+        if place is not None:
+            write_atomic(place, json.dumps(dataclasses.asdict(found), indent=1))
+        return found
+
+    def _sample(
+        self,
+        asked: Sequence[Prompt],
+        decoding: Decoding,
+        seed: int,
+        counts: dict[tuple[str, str], int],
+        seen: set[tuple[str, str]],
+    ) -> dict[str, NDArray[np.float64]]:
+        """0/1 leaks by prompt id; `counts` gathers (prompt id, text) of the leaking samples."""
+        options = self.options
+        total = 1 if decoding.greedy else options.n
+        chunk = options.chunk or total
+        rows: dict[str, list[float]] = {prompt.id: [] for prompt in asked}
+        active = list(asked)
+        for begin in range(0, total, chunk):
+            requests = [Request(prompt, range(begin, min(begin + chunk, total))) for prompt in active]
+            got = [g for batch in self.sampler.sample(requests, decoding, seed=seed) for g in batch]
+            by_id = {prompt.id: prompt for prompt in asked}
+            scores = self.score([by_id[g.prompt_id] for g in got], [g.text for g in got])
+            for generation, value in zip(got, scores, strict=True):
+                leaks = bool(value >= options.threshold)  # a missing score (NaN) is no leak that could be trained on
+                rows[generation.prompt_id].append(math.nan if math.isnan(value) else float(leaks))
+                if leaks:
+                    key = (generation.prompt_id, generation.text.strip())
+                    counts[key] = counts.get(key, 0) + 1
+            if options.chunk:
+                fresh = Counter(i for i, text in counts if (by_id[i].text, text) not in seen)
+                active = [prompt for prompt in active if fresh[prompt.id] < options.cap]
+        if decoding.greedy:  # every one of n samples would be the same
+            rows = {key: row * options.n for key, row in rows.items()}
+        return {key: np.array(row) for key, row in rows.items()}
+
+    def _level(self, rows: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+        """leak@k and its certified bound; NaN when `chunk` cut a prompt short (it leaked, so the run goes on)."""
+        kept = [row[~np.isnan(row)] for row in rows]
+        if min(len(row) for row in kept) < self.options.n:
+            return math.nan, math.nan
+        value = float(per_prompt_leak(kept, [self.options.k])[:, 0].mean())
+        return value, float(certify(kept, [self.options.k], level=self.options.level).high[0])
+
+    def _new_leaks(
+        self,
+        asked: Sequence[Prompt],
+        owner: Mapping[str, str],
+        counts: Mapping[tuple[str, str], int],
+        seen: set[tuple[str, str]],
+    ) -> list[Leak]:
+        """At most `cap` a prompt, its wordings together: the most frequent first."""
+        questions = {prompt.id: prompt.text for prompt in asked}
+        taken: dict[str, int] = {}
+        leaks: list[Leak] = []
+        for (prompt_id, text), count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+            own = owner[prompt_id]
+            if not text or (questions[prompt_id], text) in seen or taken.get(own, 0) >= self.options.cap:
+                continue
+            taken[own] = taken.get(own, 0) + 1
+            leaks.append(Leak(own, questions[prompt_id], text, count))
+        return sorted(leaks, key=lambda leak: (leak.prompt_id, leak.question, leak.answer))
+
+    def _hidden(
+        self,
+        asked: Sequence[Prompt],
+        owner: Mapping[str, str],
+        known: Sequence[Leak],
+        found: Sequence[Leak],
+    ) -> list[Leak]:
+        """Answers that `exact_at` samples would show with probability over 1/2, though none of ours did."""
+        answers: dict[str, set[str]] = {prompt.id: {prompt.answer} for prompt in self.forget}
+        for leak in (*known, *found):
+            answers[leak.prompt_id].add(leak.answer)
+        pairs = [(prompt, text) for prompt in asked for text in sorted(answers[owner[prompt.id]])]
+        worst = np.max(
+            [
+                answer_logprob(self.loaded, [p for p, _ in pairs], d, [t for _, t in pairs])
+                for d in self.options.decodings
+            ],
+            axis=0,
+        )
+        reach = math.log(-math.expm1(math.log(0.5) / self.options.exact_at))  # p with 1 - (1-p)^k = 1/2
+        sampled = {(leak.question, leak.answer) for leak in found}
+        return [
+            Leak(owner[prompt.id], prompt.text, text, 0)
+            for (prompt, text), value in zip(pairs, worst, strict=True)
+            if value > reach and (prompt.text, text) not in sampled
+        ]
