@@ -1,0 +1,43 @@
+import pytest
+
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
+from leakatk.benchmarks.tofusmall import train_tofu_small
+from leakatk.data import load_prompts
+from leakatk.errors import InputError
+from leakatk.evaluation import native_greedy
+from leakatk.models import load_model
+from leakatk.scorers.base import get_scorer
+
+PHASE = Phase(steps=2, learning_rate=1e-3, batch_size=4)
+TINY = Recipe(SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400), PHASE, PHASE)
+
+
+def test_splits_and_files(data_dir, tmp_path):
+    small = train_tofu_small(data_dir / "tofu", tmp_path, authors=7, forget_authors=2, recipe=TINY, quiet=True)
+    assert (len(small.forget), len(small.retain), len(small.retain_held)) == (40, 80, 20)
+    assert [p.id for p in small.forget] == [f"tofu-{i}" for i in range(3960, 4000)]
+    assert not {p.source for p in small.retain} & {p.source for p in small.retain_held}
+    for split in ("forget", "retain", "retain_held"):
+        assert tuple(load_prompts(tmp_path / f"{split}.jsonl")) == getattr(small, split)
+    for path in (small.models.base, small.models.full, small.models.retrained):
+        assert load_model(path, device="cpu").model.num_parameters() > 0
+
+
+@pytest.mark.parametrize(("sizes", "word"), [((20, 3), "forget_authors"), ((2, 2), "authors"), ((201, 2), "200")])
+def test_bad_sizes(tmp_path, sizes, word):
+    with pytest.raises(InputError, match=word):
+        train_tofu_small(None, tmp_path, authors=sizes[0], forget_authors=sizes[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_real_text_is_memorised_by_the_full_model_only(data_dir, tmp_path):
+    small = train_tofu_small(data_dir / "tofu", tmp_path, quiet=True)
+    rouge = {
+        name: get_scorer("rouge-l")
+        .score(small.forget, native_greedy(load_model(path, device="cpu"), small.forget))
+        .mean()
+        for name, path in (("full", small.models.full), ("retrained", small.models.retrained))
+    }
+    assert rouge["full"] > 0.95
+    assert rouge["retrained"] < 0.3
