@@ -1,8 +1,28 @@
 """Core metrics: how much of the truth a single generation reveals. Importing this loads no model library."""
 
 from leakatk.scorers.base import SCORERS, Scorer, get_scorer, score_texts
+from leakatk.scorers.choice import Choice
+from leakatk.scorers.entailment import Entailment
 from leakatk.scorers.fact import Fact
+from leakatk.scorers.judge import Judge
 from leakatk.scorers.keys import Keys
 from leakatk.scorers.rouge import RougeL, rouge_l
+from leakatk.scorers.similarity import Similarity
+from leakatk.scorers.verbatim import Verbatim, VerbMem
 
-__all__ = ["SCORERS", "Fact", "Keys", "RougeL", "Scorer", "get_scorer", "rouge_l", "score_texts"]
+__all__ = [
+    "SCORERS",
+    "Choice",
+    "Entailment",
+    "Fact",
+    "Judge",
+    "Keys",
+    "RougeL",
+    "Scorer",
+    "Similarity",
+    "VerbMem",
+    "Verbatim",
+    "get_scorer",
+    "rouge_l",
+    "score_texts",
+]

@@ -13,6 +13,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ class Scorer(ABC):
 
     A subclass sets the class variables and writes `score_distinct`. low, high: every score lies between them.
     higher_means_leak: False for scores where a high value is good.  needs_model: True when a model (or a judge) is
-    loaded to score.
+    loaded to score.  retries_missing: True when scoring again may fill in what came back NaN.
     """
 
     name: ClassVar[str]
@@ -42,6 +43,7 @@ class Scorer(ABC):
     high: ClassVar[float] = 1.0
     higher_means_leak: ClassVar[bool] = True
     needs_model: ClassVar[bool] = False
+    retries_missing: ClassVar[bool] = False
 
     @abstractmethod
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
@@ -71,6 +73,10 @@ class Scorer(ABC):
         if scores.shape != pairs.shape or bool(((scores < self.low) | (scores > self.high)).any()):
             raise ValueError(f"{self.label}: expected {len(pairs)} scores between {self.low} and {self.high} (or NaN).")
         return scores[pair_of]
+
+    def keeping(self, directory: Path) -> Scorer:
+        """The scorer with a place for what it must keep between calls; most keep nothing."""
+        return self
 
     @property
     def label(self) -> str:

@@ -12,6 +12,11 @@ TOKEN = re.compile(
 )
 
 
+def well_formed(text: str) -> str:
+    """The text with lone surrogates replaced, which tokenizers and JSON over HTTP refuse."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def tokens(text: str) -> list[str]:
     """Words and numbers with their case kept: "Café, 1,200.50 m" -> ["Cafe", "1200.5", "m"]."""
     if not text.isascii():

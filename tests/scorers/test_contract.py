@@ -1,0 +1,224 @@
+"""What every scorer promises, checked for each. A new scorer adds one row to CASES."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError, UnknownNameError
+from leakatk.scorers import SCORERS, Scorer, get_scorer, score_texts
+
+NAN = float("nan")
+CHOICES = "Where?\nA. Paris\nB. Rome\nAnswer:"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scorer by name; examples: (reference, generation, score); needs: option -> fixture that gives its value."""
+
+    spec: str
+    examples: tuple[tuple[str | Prompt, str, float], ...]
+    needs: tuple[tuple[str, str], ...] = ()
+    blank: float = 0.0  # score of an empty generation
+
+
+CASES = [
+    Case("rouge-l", (("the cat sat", "cats sat down", 2 / 3), ("Paris", "PARIS!", 1.0))),
+    Case("rouge-l:part=precision", (("the cat sat", "cats sat down now", 0.5),)),
+    Case("rouge-l:part=f1,stem=no", (("the cat sat", "the cats sat", 2 / 3),)),
+    Case(
+        "fact",
+        (
+            (Prompt("1", "?", "Ada was born in Rome.", facts=("Rome",)), "in ROME, surely", 1.0),
+            (Prompt("2", "?", "Ada was born in Rome.", facts=("Rome", "1,200")), "Rome in 1200.0", 1.0),
+            (Prompt("3", "?", "x", facts=("Rome", "1200")), "Rome", 0.0),
+            (Prompt("4", "?", "x", facts=("Rom",)), "Rome", 0.0),
+            (Prompt("5", "?", "x", facts=("Café au lait",)), "a cafe au  lait", 1.0),
+            (Prompt("6", "?", "x", facts=("12",)), "1,200 and 120 and 0.12", 0.0),
+            ("Paris", "It is Paris.", 1.0),
+            ("北京", "我住在北京市", 1.0),
+            ("...", "...", NAN),
+        ),
+    ),
+    Case(
+        "keys",
+        (
+            (Prompt("1", "Who wrote Ulysses?", "Ulysses is by James Joyce."), "James Joyce did.", 1.0),
+            (Prompt("1", "Who wrote Ulysses?", "Ulysses is by James Joyce."), "Ulysses is by James.", 0.0),
+            (Prompt("2", "?", "The price was 1,200 Euro."), "1200 euro", 1.0),
+            (Prompt("3", "?", "Yes, she is a florist."), "a florist", NAN),
+        ),
+    ),
+    Case("keys:part=share", ((Prompt("1", "?", "by James Joyce"), "James", 0.5),)),
+    Case("keys:min_keys=3", ((Prompt("1", "?", "by James Joyce"), "James Joyce", NAN),)),
+    Case(
+        "verbatim",
+        (("a b c", " a b\nc ", 1.0), ("a b c", "a b c d", 0.0), ("a b c", "A b c", 0.0), (" ", "a", NAN)),
+    ),
+    Case("verbatim:part=positions", (("a b c d", "a x c", 0.5),)),
+    Case("verbatim:part=prefix", (("a b c d", "a b x d", 0.5), ("a b", "a b c", 1.0))),
+    Case("verbmem", (("the cat sat", "the cats sat", 2 / 3),)),
+    Case(
+        "choice",
+        (
+            (Prompt("1", CHOICES, "Rome"), "B", 1.0),
+            (Prompt("1", CHOICES, "Rome"), "(B) Rome", 1.0),
+            (Prompt("1", CHOICES, "Rome"), "A.", 0.0),
+            (Prompt("1", CHOICES, "Rome"), "The answer is B", 1.0),
+            (Prompt("1", CHOICES, "Rome"), "A city called Rome", 1.0),
+            (Prompt("1", CHOICES, "Rome"), "Rome or Paris", 0.0),
+            (Prompt("1", CHOICES, "Rome"), "I do not know.", 0.0),
+            (Prompt("2", CHOICES, "B"), "rome", 1.0),
+            (Prompt("3", CHOICES, "Oslo"), "Oslo", NAN),
+            (Prompt("4", "Where?", "Rome", perturbed_answers=("Paris", "Rome, New York")), "In Rome", 1.0),
+            (Prompt("4", "Where?", "Rome", perturbed_answers=("Paris", "Rome, New York")), "Rome, New York", 0.0),
+            ("Rome", "Rome", NAN),
+        ),
+    ),
+    Case("entailment", (("ada was born", "hugo", 0.0), (" ", "ada", NAN)), (("model", "nli_dir"),)),
+    Case("entailment:direction=retain", (("ada was born", "hugo", 0.0),), (("model", "nli_dir"),)),
+    Case("similarity", (("ada was born", "ada was born", 1.0), (" ", "ada", NAN)), (("model", "encoder_dir"),)),
+    Case("judge", (("Rome", "in Rome", 1.0), ("Rome", "in Paris", 0.0)), (("base_url", "judge_url"),)),
+]
+
+MIXED = [
+    *("", " ", "Paris", "ada was born in rome", "B", "1,200.50", "\ud800\x00\u202e", "日本", "the " * 300),
+    *("ada was born", "no", "Name: ADA hugo 7"),
+]
+
+
+@pytest.fixture
+def judge_url(judge_server: Any) -> str:
+    return str(judge_server.url)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.spec)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def scorer(case: Case, request: pytest.FixtureRequest) -> Scorer:
+    return get_scorer(case.spec, **{option: request.getfixturevalue(name) for option, name in case.needs})
+
+
+def scored(scorer: Scorer, references: list[str | Prompt], generations: list[str]) -> np.ndarray:
+    prompts = [ref if isinstance(ref, Prompt) else Prompt(ref, "", ref) for ref in references]
+    return scorer.score(prompts, generations)
+
+
+def every_pair(case: Case) -> tuple[list[str | Prompt], list[str]]:
+    references = [*dict.fromkeys(reference for reference, _, _ in case.examples), "ada was born in rome"]
+    generations = [*MIXED, *(said for _, said, _ in case.examples)]
+    return [ref for ref in references for _ in generations], generations * len(references)
+
+
+def test_every_scorer_has_a_row() -> None:
+    assert {case.spec.partition(":")[0] for case in CASES} == set(SCORERS)
+
+
+def test_examples(case: Case, scorer: Scorer) -> None:
+    references, generations, expected = zip(*case.examples, strict=True)
+    np.testing.assert_allclose(scored(scorer, list(references), list(generations)), expected, rtol=0, atol=1e-6)
+
+
+def test_range_and_type(case: Case, scorer: Scorer) -> None:
+    scores = scored(scorer, *every_pair(case))
+    assert scores.dtype == np.float64
+    assert ((scores >= scorer.low) & (scores <= scorer.high) | np.isnan(scores)).all()
+
+
+def test_the_empty_generation(case: Case, scorer: Scorer) -> None:
+    references = [reference for reference, _, score in case.examples if not np.isnan(score)]
+    if references:
+        assert (scored(scorer, list(references), [""] * len(references)) == case.blank).all()
+
+
+def test_order_and_repetition_do_not_matter(case: Case, scorer: Scorer) -> None:
+    """Each pair scores the same when the pairs are shuffled and when they come several times."""
+    references, generations = every_pair(case)
+    alone = scored(scorer, references, generations)
+    rows = np.random.default_rng(0).integers(len(references), size=3 * len(references))
+    rows = np.concatenate([rows, np.arange(len(references))])  # Rarity weights look at the references: keep them all.
+    again = scored(scorer, [references[i] for i in rows], [generations[i] for i in rows])
+    np.testing.assert_allclose(again, alone[rows], rtol=0, atol=1e-6)
+
+
+def test_each_distinct_pair_is_scored_once(case: Case, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Prompt, str]] = []
+    inner: Callable[..., np.ndarray] = type(scorer).score_distinct
+
+    def counting(self: Scorer, references: list[Prompt], generations: list[str]) -> np.ndarray:
+        seen.extend(zip(references, generations, strict=True))
+        return inner(self, references, generations)
+
+    monkeypatch.setattr(type(scorer), "score_distinct", counting)
+    scored(scorer, ["ada was born", "ada was born", "hugo"] * 5, ["yes", "no", "yes"] * 5)
+    assert len(seen) == len(set(seen)) == 3
+
+
+def test_nothing_to_score(scorer: Scorer) -> None:
+    assert scorer.score([], []).shape == (0,)
+
+
+def test_lengths_must_agree(scorer: Scorer) -> None:
+    with pytest.raises(InputError, match="1 references for 2 generations"):
+        scorer.score([Prompt("1", "?", "a")], ["a", "b"])
+
+
+def test_label_names_the_scorer_again(case: Case, scorer: Scorer) -> None:
+    assert get_scorer(scorer.label).label == scorer.label
+    assert get_scorer(case.spec).label == case.spec
+    assert json.loads(json.dumps(scorer.describe()))["label"] == scorer.label
+    assert len(scorer.summary) > 20
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("rouge-l:part=f2", "recall, precision or f1, got 'f2'"),
+        ("rouge-l:stem=maybe", "must be yes or no, got 'maybe'"),
+        ("rouge-l:stem", "has no value; write rouge-l:stem=VALUE"),
+        ("rouge-l:size=3", "has no option 'size'; its options: part, stem"),
+        ("keys:min_keys=two", "must be a number like 1, got 'two'"),
+        ("keys:min_keys=0", "at least 1, got 0"),
+        ("keys:part=some", "all or share, got 'some'"),
+        ("verbatim:part=some", "exact, positions or prefix, got 'some'"),
+        ("entailment:direction=up", "forget or retain, got 'up'"),
+        ("judge:rubric=stars", "binary or graded, got 'stars'"),
+        ("judge:items=0", "above 0, got 0"),
+    ],
+)
+def test_bad_options(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        get_scorer(spec)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(UnknownNameError, match="Unknown scorer 'rougel': did you mean rouge-l"):
+        score_texts("rougel", ["a"], ["a"])
+
+
+def test_a_scorer_that_leaves_its_range_is_caught() -> None:
+    class Broken(Scorer):
+        name, summary = "broken", "gives 2"
+
+        def score_distinct(self, references: object, generations: list[str]) -> np.ndarray:
+            return np.full(len(generations), 2.0)
+
+    with pytest.raises(ValueError, match=r"between 0\.0 and 1\.0"):
+        Broken().score([Prompt("1", "?", "a")], ["a"])
+
+
+def test_importing_scorers_loads_no_model_library() -> None:
+    code = "import sys, leakatk.scorers; print(*{'torch', 'transformers', 'openai', 'nltk'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
