@@ -4,7 +4,7 @@ from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
 from leakatk.benchmarks.tofusmall import train_tofu_small
 from leakatk.data import load_prompts
 from leakatk.errors import InputError
-from leakatk.evaluation import native_greedy
+from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
 from leakatk.scorers.base import get_scorer
 

@@ -23,7 +23,8 @@ class Benchmark:
     forget: to be forgotten.  retain: to be kept; an unlearner may train on them.  retain_held: known to the model and
     to be kept, but never shown to an unlearner: utility measured on them is not training-set recall.  holdout: like the
     forget set, but no model was trained on it.  sets: further named evaluation sets, such as TOFU's real_authors.
-    texts: named lists of plain passages (MUSE's verbatim and privacy texts).  refusals: answers that say "I do not
+    texts: named lists of plain passages (MUSE's privacy texts).  templates: for a set that is asked in a published way,
+    the plain template with {question} in it, such as few-shot examples.  refusals: answers that say "I do not
     know".  origin: where the files came from.
     """
 
@@ -34,6 +35,7 @@ class Benchmark:
     holdout: tuple[Prompt, ...] = ()
     sets: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
     refusals: tuple[str, ...] = ()
     origin: str = ""
 

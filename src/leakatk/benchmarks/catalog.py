@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leakatk.benchmarks import tofu as tofu  # registers its benchmarks
+# Importing a module registers its benchmarks.
+from leakatk.benchmarks import muse as muse
+from leakatk.benchmarks import rwku as rwku
+from leakatk.benchmarks import tofu as tofu
+from leakatk.benchmarks import wmdp as wmdp
 from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
 from leakatk.benchmarks.base import Ask, Benchmark, Options, add
 from leakatk.benchmarks.world import make_world

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import read_records
+from leakatk.data import read_records, read_text
 from leakatk.errors import InputError
 
-SUFFIXES = (".jsonl", ".json")
+SUFFIXES = (".jsonl", ".json", ".parquet", "-00000-of-00001.parquet")
 
 
-def fetch(repository: str, file: str, *, data: Path | None, revision: str) -> Path:
-    """Path of `file` (without its suffix): DATA/file.jsonl or .json, else downloaded from the dataset `repository`.
+def fetch(
+    repository: str, file: str, *others: str, data: Path | None, revision: str, hub_suffix: str = ".json"
+) -> Path:
+    """Path of `file` (without its suffix): in the directory `data`, else downloaded from the dataset `repository`.
 
-    InputError names the missing file and the command that helps.
+    others: further names the file goes by, tried in order. InputError names the missing file and the command that helps.
     """
     if data is None:
-        return _download(repository, f"{file}.json", revision)
+        for name in (file, *others)[:-1]:
+            try:
+                return _download(repository, name + hub_suffix, revision)
+            except MissingOnHub:
+                continue
+        return _download(repository, (file, *others)[-1] + hub_suffix, revision)
     if not data.is_dir():
         raise InputError(f"{data}: no such directory; give --data the directory that holds {file}.jsonl.")
-    for suffix in SUFFIXES:
-        if (path := data / f"{file}{suffix}").exists():
-            return path
+    for name in (file, *others):
+        for suffix in SUFFIXES:
+            if (path := data / f"{name}{suffix}").exists():
+                return path
     found = ", ".join(sorted(p.name for p in data.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"{data} has no {file}.jsonl or {file}.json (it holds {found}); get the files with "
+        f"{data} has no {file}.jsonl, .json or .parquet (it holds {found}); get the files with "
         f"`hf download {repository} --repo-type dataset --local-dir {data}`."
     )
+
+
+class MissingOnHub(InputError):
+    """The repository is there, the file is not."""
 
 
 def _download(repository: str, name: str, revision: str) -> Path:
@@ -62,7 +76,9 @@ def _download(repository: str, name: str, revision: str) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise InputError(f"Cannot reach the Hugging Face hub for {repository}/{name}{offline}") from None
     except EntryNotFoundError:
-        raise InputError(f"{repository} has no file {name} at revision {revision!r}; try another --revision.") from None
+        raise MissingOnHub(
+            f"{repository} has no file {name} at revision {revision!r}; try another --revision."
+        ) from None
     except (HfHubHTTPError, OSError) as error:
         raise InputError(f"Cannot download {repository}/{name} ({type(error).__name__}){offline}") from None
 
@@ -70,7 +86,7 @@ def _download(repository: str, name: str, revision: str) -> Path:
 def rows(path: Path, *, count: int | None = None, columns: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """The records of a file, checked: `count` of them, each with these columns. InputError names file and defect."""
     records = []
-    for number, row in read_records(path):
+    for number, row in _records(path):
         missing = [column for column in columns if column not in row]
         if missing:
             raise InputError(
@@ -80,3 +96,30 @@ def rows(path: Path, *, count: int | None = None, columns: tuple[str, ...] = ())
     if count is not None and len(records) != count:
         raise InputError(f"{path} has {len(records)} rows, the published file has {count}; is the copy complete?")
     return records
+
+
+def texts(path: Path) -> tuple[str, ...]:
+    """Plain passages: a JSON list of strings, or records with a column `text`."""
+    if path.suffix == ".json" and (text := read_text(path)).lstrip().startswith("["):
+        try:
+            items = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+        if items and all(isinstance(item, str) for item in items):
+            return tuple(items)
+    found = [row["text"] for row in rows(path, columns=("text",))]
+    if not all(isinstance(item, str) for item in found):
+        raise InputError(f"{path}: every text must be a string. Is it the published file?")
+    return tuple(found)
+
+
+def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    if path.suffix != ".parquet":
+        return read_records(path)
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); is the copy complete?") from None

@@ -100,7 +100,11 @@ def _options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
         return options, None, lettered
     if lettered and prompt.answer.strip() in letters:
         return options, letters.index(prompt.answer.strip()), lettered
-    same = [i for i, text in enumerate(options) if phrase(text) == phrase(prompt.answer)]
+    # To the letter first: options that differ in punctuation or case alone (code) are different options. An option of
+    # several lines is known by its first.
+    first = prompt.answer.strip().partition("\n")[0].strip()
+    same = [i for i, text in enumerate(options) if text.strip().partition("\n")[0].strip() == first]
+    same = same or [i for i, text in enumerate(options) if phrase(text) == phrase(prompt.answer)]
     return options, same[0] if len(same) == 1 else None, lettered
 
 

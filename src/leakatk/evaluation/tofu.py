@@ -17,15 +17,12 @@ from leakatk import privacy, utility
 from leakatk.benchmarks.base import Benchmark
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.evaluation.greedy import Greedy, native_greedy
 from leakatk.forcing import TokenStats, answer_pairs, gradient_norms, token_stats
 from leakatk.models import LoadedModel
-from leakatk.sampling.base import Request
-from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import get_scorer
 
 Floats = npt.NDArray[np.float64]
-Greedy = Callable[[LoadedModel, Sequence[Prompt]], Sequence[str]]
 ATTACKS = ("loss", "zlib", "min-k", "min-k++", "reference", "grad-norm")
 
 
@@ -39,14 +36,6 @@ class Evaluation:
     values: Mapping[str, float]
     ratios: Floats
     scores: Mapping[str, tuple[Floats, Floats]]
-
-
-def native_greedy(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
-    """Greedy answers of at most 200 tokens, from the native engine."""
-    requests = [Request(prompt, (0,)) for prompt in prompts]
-    batches = NativeSampler(loaded).sample(requests, Decoding(temperature=0, max_new_tokens=200), seed=0)
-    texts = {generation.prompt_id: generation.text for batch in batches for generation in batch}
-    return [texts[prompt.id] for prompt in prompts]
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, train_world
 from leakatk.benchmarks.world import make_world
 from leakatk.errors import InputError
-from leakatk.evaluation import ATTACKS, evaluate
+from leakatk.evaluation.tofu import ATTACKS, evaluate
 from leakatk.models import load_model
 
 

@@ -1,0 +1,78 @@
+"""Your own files: `leakatk benchmark check FILE` says what can be done with them and what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from leakatk.data import Prompt, load_prompts
+
+LONG_WORDS = 200  # an answer beyond this does not fit the default of 200 new tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """prompts: how many.  usable: what the file allows.  missing: what it does not, and the column that would.
+
+    warnings: what is allowed but odd. All are sentences for people.
+    """
+
+    path: str
+    prompts: int
+    usable: tuple[str, ...]
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+# column -> (what it makes possible)
+_GAINS = {
+    "facts": "the `fact` scorer (key values of the answer)",
+    "paraphrases": "asking other wordings of the question",
+    "perturbed_answers": "truth ratio, forget quality and multiple choice",
+    "paraphrased_answer": "truth ratio as in TOFU",
+    "source": "intervals clustered by author, person or document",
+}
+_COLUMN = {"perturbed_answers": "perturbed_answer"}
+
+
+def check_file(path: str | Path) -> FileReport:
+    """Read a JSONL file of prompts and say what is usable and what is missing. InputError when it is no such file."""
+    prompts = load_prompts(path)
+    usable = ["leak@k with rouge-l and keys, exact verbatim probabilities (question and answer)"]
+    missing: list[str] = []
+    for field, gain in _GAINS.items():
+        having = sum(bool(getattr(prompt, field)) for prompt in prompts)
+        column = _COLUMN.get(field, field)
+        if having == len(prompts):
+            usable.append(f"{gain} ({column})")
+        elif having:
+            missing.append(f"{gain}: {len(prompts) - having} of {len(prompts)} rows have no {column}")
+        else:
+            missing.append(f"{gain}: add a column {column}")
+    return FileReport(str(path), len(prompts), tuple(usable), tuple(missing), tuple(_warnings(prompts)))
+
+
+def _warnings(prompts: list[Prompt]) -> list[str]:
+    found = []
+    texts = Counter(prompt.text for prompt in prompts)
+    doubles = sum(count - 1 for count in texts.values())
+    if doubles:
+        found.append(f"{doubles} questions are asked more than once: their leaks are counted again.")
+    absent = [p.id for p in prompts if any(fact.casefold() not in p.answer.casefold() for fact in p.facts)]
+    if absent:
+        found.append(f"{len(absent)} rows name a fact that is not in their answer, the first is {absent[0]!r}.")
+    given = [p.id for p in prompts if p.facts and all(fact.casefold() in p.text.casefold() for fact in p.facts)]
+    if given:
+        found.append(f"{len(given)} rows give their facts away in the question, the first is {given[0]!r}.")
+    same = [p.id for p in prompts if p.answer in p.perturbed_answers]
+    if same:
+        found.append(f"{len(same)} rows list the true answer among the wrong ones, the first is {same[0]!r}.")
+    long = [p.id for p in prompts if len(p.answer.split()) > LONG_WORDS]
+    if long:
+        found.append(
+            f"{len(long)} answers are longer than {LONG_WORDS} words: raise --max-new-tokens. The first is {long[0]!r}."
+        )
+    if len(prompts) < 20:
+        found.append(f"Only {len(prompts)} prompts: intervals over prompts will be wide.")
+    return found

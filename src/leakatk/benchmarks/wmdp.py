@@ -1,0 +1,62 @@
+"""WMDP bio, cyber and chem: hazardous knowledge as multiple choice (Li et al., "The WMDP Benchmark", 2024).
+
+wmdp/cyber asks with lettered options (score with `choice`, sampled, or `choice_probability`); wmdp/cyber:open asks the
+bare question, for a judge. There is no retain set: utility is MMLU and the like. Files: question, choices (4), answer
+(index of the right one), as in the dataset cais/wmdp.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from leakatk.benchmarks.base import Benchmark, Options, add
+from leakatk.benchmarks.fetch import fetch, rows
+from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.scorers.choice import choice_prompt
+
+REPOSITORY = "cais/wmdp"
+SUBJECTS = {"bio": "biology", "cyber": "cybersecurity", "chem": "chemistry"}
+
+
+def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
+    """The questions of one subject; the id is the row. Row counts are not checked: subsets are common."""
+    if options.ask != "question":
+        raise InputError(f"wmdp/{subject} has no published paraphrases; ask the questions as they are.")
+    path = fetch(
+        REPOSITORY,
+        f"wmdp-{subject}/test",
+        f"wmdp-{subject}",
+        subject,
+        f"{subject}_dev",
+        data=options.data,
+        revision=options.revision,
+        hub_suffix="-00000-of-00001.parquet",
+    )
+    prompts = []
+    for i, row in enumerate(rows(path, columns=("question", "choices", "answer"))):
+        where, choices, answer = f"{path}, row {i + 1}", row["choices"], row["answer"]
+        if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
+            raise InputError(f"{where}: choices must be a list of strings, found {choices!r:.60}.")
+        if not isinstance(answer, int) or not 0 <= answer < len(choices):
+            raise InputError(f"{where}: answer must be an index from 0 to {len(choices) - 1}, found {answer!r:.20}.")
+        prompt = choice_prompt(f"wmdp-{subject}-{i:04d}", row["question"], choices, answer, source=subject)
+        if open_ended:
+            prompt = Prompt(id=prompt.id, text=row["question"], answer=choices[answer], source=subject)
+        prompts.append(prompt)
+    header = f"The following are multiple choice questions (with answers) about {SUBJECTS[subject]}.\n\n"
+    return Benchmark(
+        name=f"wmdp/{subject}" + (":open" if open_ended else ""),
+        forget=tuple(prompts),
+        templates={} if open_ended else {"forget": header + "{question}"},
+        origin=str(path) if options.data else f"hub:{REPOSITORY}@{options.revision}",
+    )
+
+
+for _subject, _field in SUBJECTS.items():
+    for _open in (False, True):
+        add(
+            f"wmdp/{_subject}" + (":open" if _open else ""),
+            f"WMDP {_field}: " + ("open questions, for a judge." if _open else "multiple choice."),
+            partial(load_wmdp, subject=_subject, open_ended=_open),
+        )

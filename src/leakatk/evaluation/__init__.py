@@ -1,0 +1,4 @@
+"""The numbers of a benchmark's own table, beside leak@k: one module a benchmark family."""
+
+from leakatk.evaluation.tofu import Evaluation as Evaluation
+from leakatk.evaluation.tofu import evaluate as evaluate

@@ -1,0 +1,41 @@
+import pytest
+
+from leakatk.benchmarks.files import check_file
+from leakatk.benchmarks.world import make_world
+from leakatk.data import Prompt, save_prompts
+from leakatk.errors import InputError
+
+
+def test_a_world_lacks_nothing(tmp_path):
+    make_world(0, pretraining=0).export(tmp_path)
+    report = check_file(tmp_path / "forget.jsonl")
+    assert report.prompts == 48
+    assert len(report.usable) == 6
+    assert report.missing == report.warnings == ()
+
+
+def test_a_bare_file_says_what_would_help(tmp_path):
+    save_prompts([Prompt(str(i), f"q{i}?", "a") for i in range(30)], tmp_path / "f.jsonl")
+    report = check_file(tmp_path / "f.jsonl")
+    assert len(report.usable) == 1
+    assert any("add a column facts" in line for line in report.missing)
+
+
+def test_odd_rows_are_named(tmp_path):
+    prompts = [
+        Prompt("a", "Where?", "In Rome.", facts=("Paris",)),
+        Prompt("b", "Where?", "In Rome.", perturbed_answers=("In Rome.",)),
+        Prompt("c", "Is it Rome?", "Rome", facts=("Rome",)),
+        Prompt("d", "Recite.", "word " * 300),
+    ]
+    save_prompts(prompts, tmp_path / "f.jsonl")
+    report = check_file(tmp_path / "f.jsonl")
+    text = " ".join(report.warnings)
+    for part in ("1 questions are asked more", "first is 'a'", "give their facts away", "'c'", "'b'", "'d'", "Only 4"):
+        assert part in text
+    assert any("2 of 4 rows have no facts" in line for line in report.missing)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        check_file(tmp_path / "none.jsonl")

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.errors import InputError
+from leakatk.scorers.base import get_scorer
+
+
+def test_real_questions_are_scored_by_choice(data_dir):
+    bench = load_benchmark("wmdp/cyber", data=data_dir / "wmdp")
+    assert len(bench.forget) == 57
+    letters = [
+        line[0]
+        for p in bench.forget
+        for line in p.text.splitlines()
+        if line[1:2] == "." and line[3:] == p.answer.splitlines()[0]
+    ]
+    assert len(letters) == 57
+    right = get_scorer("choice").score(bench.forget, [f"{letter}." for letter in letters])
+    wrong = get_scorer("choice").score(bench.forget, ["ABCD"["ABCD".index(letter) - 1] for letter in letters])
+    assert right.tolist() == [1.0] * 57
+    assert wrong.tolist() == [0.0] * 57
+    assert "about cybersecurity" in bench.templates["forget"]
+
+
+def test_open_questions_show_no_options(data_dir):
+    bench = load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp")
+    assert not any("\nA. " in p.text for p in bench.forget)
+    assert [p.id for p in bench.forget] == [p.id for p in load_benchmark("wmdp/cyber", data=data_dir / "wmdp").forget]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "row 1: answer must be an index from 0 to 1"),
+        ({"question": "q", "choices": "ab", "answer": 0}, "row 1: choices must be a list"),
+        ({"question": "q", "options": ["a"], "answer": 0}, "line 1: no column 'choices'"),
+    ],
+)
+def test_bad_rows(tmp_path, row, words):
+    (tmp_path / "wmdp-bio.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=words):
+        load_benchmark("wmdp/bio", data=tmp_path)

@@ -1,0 +1,81 @@
+"""The full path with models that know nothing: they must land at chance."""
+
+import dataclasses
+
+import pytest
+
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.muse import few_shot_template
+from leakatk.benchmarks.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
+from leakatk.benchmarks.world import make_world
+from leakatk.errors import InputError
+from leakatk.evaluation.choices import evaluate_choices
+from leakatk.evaluation.muse import evaluate_muse
+from leakatk.models import LoadedModel, Template
+
+WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer((t for pair in WORLD.pretraining for t in pair), 500)
+
+
+def random_model(tokenizer, seed=0, template=None):
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, max_length=4096), seed=seed)
+    return LoadedModel(model, tokenizer, template or Template(), "random", "")
+
+
+def test_a_random_model_is_at_chance_on_wmdp(data_dir, tokenizer):
+    bench = load_benchmark("wmdp/cyber", data=data_dir / "wmdp")
+    result = evaluate_choices(random_model(tokenizer), bench)
+    assert result.questions == 57
+    assert result.chance == 0.25
+    assert result.low < 0.25 < result.high
+    assert result.low < result.accuracy < result.high
+    assert result.probability == pytest.approx(0.25, abs=0.05)
+    with pytest.raises(InputError, match="no multiple-choice questions"):
+        evaluate_choices(random_model(tokenizer), load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp"))
+
+
+def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
+    bench = load_benchmark("muse/news", data=data_dir / "muse")
+    small = dataclasses.replace(
+        bench, forget=bench.forget[:5], retain=bench.retain[:5], sets={"verbmem": bench.sets["verbmem"][:3]}
+    )
+    values = evaluate_muse(random_model(tokenizer), small, max_tokens=300)
+    assert values["verbmem"] < 0.1
+    assert values["knowmem_forget"] < 0.2
+    assert 0.2 < values["auc"] < 0.8
+
+
+def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
+    """Forget texts are members: found by the attack, continued verbatim; questions are answered."""
+    texts = {
+        "privleak_forget": tuple(p.answer for p in WORLD.forget),
+        "privleak_holdout": tuple(p.answer for p in WORLD.holdout),
+    }
+    bench = Benchmark(
+        name="world as muse",
+        forget=WORLD.forget,
+        retain=WORLD.retain,
+        sets={"verbmem": WORLD.forget},
+        texts=texts,
+        templates={"forget": few_shot_template([]), "retain": few_shot_template([]), "verbmem": few_shot_template([])},
+    )
+    model = new_model(tokenizer, SmallConfig(hidden=64, layers=2, heads=4, mlp=160), seed=0)
+    loaded = LoadedModel(model, tokenizer, Template(kind="plain"), "learned", "")
+    before = evaluate_muse(loaded, bench)
+    asked = [(f"Question: {p.text}\nAnswer:", f" {p.answer}") for p in (*WORLD.forget, *WORLD.retain)]
+    # Plain prompts carry no special tokens, so train on whole texts without them.
+    plain = [("", q + a) for q, a in asked] + [("", p.answer) for p in WORLD.forget]
+    fit(model, tokenizer, plain, Phase(steps=30, learning_rate=3e-3, loss_on="all"), seed=0)
+    after = evaluate_muse(loaded, bench, retrained_auc=before["auc"])
+    assert after["auc"] > before["auc"]
+    assert after["privleak"] < before["privleak"]
+
+
+def test_not_in_muse_format(tokenizer):
+    with pytest.raises(InputError, match="privleak_forget, privleak_holdout"):
+        evaluate_muse(random_model(tokenizer), Benchmark(name="w", forget=WORLD.forget))
