@@ -98,9 +98,11 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
     """
     if not isinstance(run, Run):
         run = Run.open(run)
-    judge = get_scorer(scorer, **options)
+    judge = get_scorer(scorer, **options).keeping(run.path)
     if run.has_scores(judge.label):
-        return run.scores(judge.label)
+        kept = run.scores(judge.label)
+        if not (judge.retries_missing and np.isnan(kept).any()):
+            return kept
     texts = run.texts()
     references = [prompt for prompt, row in zip(run.prompts, texts, strict=True) for _ in row]
     flat = judge.score(references, [text for row in texts for text in row])

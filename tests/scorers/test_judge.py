@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
+from leakatk.api import score
+from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError
+from leakatk.runs.manifest import Manifest
+from leakatk.runs.store import Run
 from leakatk.scorers import Judge, get_scorer
 from leakatk.scorers.judge_client import read_labels
 from tests.scorers.conftest import JudgeServer
@@ -149,3 +152,20 @@ def test_nobody_there() -> None:
 )
 def test_read_labels(reply: str, found: dict[int, float]) -> None:
     assert read_labels(reply, 2, {0: 0.0, 1: 1.0}) == found
+
+
+def test_scoring_a_run_again_asks_only_for_what_is_missing(judge_server: JudgeServer, tmp_path: Path) -> None:
+    manifest = Manifest.create(prompts=PROMPTS, model={}, decoding={}, seed=0, n=1, engine="native")
+    with Run.create_or_resume(tmp_path / "run", manifest, PROMPTS) as run:
+        run.append([Generation(p.id, 0, text, (), 0.0, "stop") for p, text in zip(PROMPTS, TEXTS, strict=True)])
+        run.finish()
+    options: dict[str, Any] = {"model": "m", "base_url": judge_server.url, "items": 3, "backoff": 0.001, "tries": 1}
+    judge_server.faults = ["drop"]
+    first = score(tmp_path / "run", "judge", **options, concurrency=1)[:, 0]
+    np.testing.assert_array_equal(first, [*[math.nan] * 3, *TRUTH[3:]])
+    judge_server.items.clear()
+    np.testing.assert_array_equal(score(tmp_path / "run", "judge", **options)[:, 0], TRUTH)
+    assert sorted(judge_server.items) == sorted(TEXTS[:3])
+    judge_server.items.clear()
+    np.testing.assert_array_equal(score(tmp_path / "run", "judge", **options)[:, 0], TRUTH)
+    assert judge_server.items == []

@@ -82,7 +82,7 @@ class Judge(Scorer):
                 raise InputError(f"Scorer option judge:{option} must be above 0, got {getattr(self, option)}.")
 
     def keeping(self, directory: Path) -> Judge:
-        return self if self.store else replace(self, store=str(directory / "replies.jsonl"))
+        return self if self.store else replace(self, store=str(directory / "judge-replies.jsonl"))
 
     def describe(self) -> dict[str, Any]:
         url = self.base_url or os.environ.get("OPENAI_BASE_URL", "")

@@ -1,0 +1,180 @@
+"""How fast are the scorers, against the usual way of doing it, in one process and one run?
+
+    python benchmarks/scoring.py [--pairs 80000] [--json scoring.json]
+
+ROUGE-L: cold (first call, nothing cached), against the rouge-score package on a sample of the same pairs, which must agree
+to the last bit. Entailment: how many pairs reach the model after the gate and the removal of repeats, and the time, against
+scoring every pair in the order given. The classifier has random weights and the size named: only time depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leakatk.scorers import rouge_l, score_texts
+
+VOCABULARY = 4000
+
+
+def make_pairs(count: int, *, prompts: int, repeats: float, seed: int = 0) -> tuple[list[str], list[str]]:
+    """References and generations as an unlearned model gives them: templates with other names, some word for word.
+
+    repeats: share of the pairs that are exact repeats of another one.
+    """
+    draw = random.Random(seed)
+    letters = "aeiouaeioubcdfghklmnprstvwy"
+    endings = ["", "", "", "s", "ed", "ing", "ation", "ness", "ful", "ly", "ize", "ment"]
+    words = ["".join(draw.choices(letters, k=draw.randint(2, 7))) + draw.choice(endings) for _ in range(VOCABULARY)]
+    frequency = [1 / (rank + 3) for rank in range(VOCABULARY)]
+
+    def sentence(length: int) -> list[str]:
+        return draw.choices(words, weights=frequency, k=length)
+
+    truths = [sentence(max(5, round(draw.gauss(40, 15)))) for _ in range(prompts)]
+    each = count // prompts
+    fresh = round(each * (1 - repeats))
+    references, generations = [], []
+    for truth in truths:
+        said: list[str] = []
+        for number in range(fresh):
+            kept = draw.random() ** 2
+            body = [word if draw.random() < kept else draw.choices(words, weights=frequency)[0] for word in truth]
+            said.append(f"{' '.join(body + sentence(draw.randint(0, 25)))}, {number}.")
+        said += draw.choices(said, k=each - fresh)
+        draw.shuffle(said)
+        references += [" ".join(truth).capitalize() + "."] * each
+        generations += said
+    return references, generations
+
+
+def rouge(count: int, repeats: float, checked: int) -> dict[str, Any]:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    references, generations = make_pairs(count, prompts=400, repeats=repeats)
+    start = time.perf_counter()
+    recall = score_texts("rouge-l", references, generations)
+    ours = time.perf_counter() - start
+    rows = random.Random(1).sample(range(len(references)), checked)
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    start = time.perf_counter()
+    theirs = [scorer.score(references[i], generations[i])["rougeL"] for i in rows]
+    theirs_rate = checked / (time.perf_counter() - start)
+    mine = rouge_l([references[i] for i in rows], [generations[i] for i in rows])
+    equal = all(
+        np.array_equal(a, b)
+        for a, b in (
+            (mine.recall, [t.recall for t in theirs]),
+            (mine.precision, [t.precision for t in theirs]),
+            (mine.f1, [t.fmeasure for t in theirs]),
+            (recall[rows], [t.recall for t in theirs]),
+        )
+    )
+    rate = len(references) / ours
+    distinct = len(set(zip(references, generations, strict=True)))
+    return {
+        "pairs": len(references),
+        "distinct": distinct,
+        "ours_per_s": rate,
+        "rouge_score_per_s": theirs_rate,
+        "ratio": rate / theirs_rate,
+        "checked": checked,
+        "bitwise_equal": equal,
+    }
+
+
+def entailment(count: int) -> dict[str, Any]:
+    """A 4-layer, 256-wide BERT on `count` pairs, 20% repeats."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.entailment import Entailment, load_classifier
+
+    references, generations = make_pairs(count, prompts=20, repeats=0.2)
+    # Half of the answers of an unlearned model are refusals or on another subject: these fall at the gate.
+    draw = random.Random(2)
+    generations = [text if draw.random() < 0.5 else f"I cannot say {text[-6:]}" for text in generations]
+    words = sorted({word for text in [*references, *generations] for word in text.split()})
+    tokenizer = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}, "[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words) + 4, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024,
+        id2label={0: "entailment", 1: "neutral", 2: "contradiction"}, initializer_range=0.2,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        BertForSequenceClassification(config).save_pretrained(directory)
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", model_max_length=512).save_pretrained(
+            directory
+        )
+        nli, model, label = load_classifier(directory)
+        start = time.perf_counter()
+        scores = score_texts("entailment", references, generations, model=directory)
+        ours = time.perf_counter() - start
+        start = time.perf_counter()
+        every = []
+        with torch.inference_mode():
+            for at in range(0, count, 32):
+                batch = nli(
+                    generations[at : at + 32],
+                    references[at : at + 32],
+                    padding=True,
+                    truncation=True,
+                    return_tensors="pt",
+                )
+                every.append((model(**batch).logits.argmax(-1) == label).double().numpy())
+        usual = np.concatenate(every) * (score_texts("rouge-l", references, generations) >= 0.1)
+        theirs = time.perf_counter() - start
+    distinct = sorted(set(zip(references, generations, strict=True)))
+    scorer = get_scorer("entailment")
+    assert isinstance(scorer, Entailment)
+    from leakatk.data import Prompt
+
+    prompts = [Prompt("", "", truth) for truth, _ in distinct]
+    return {
+        "pairs": count,
+        "distinct": len(distinct),
+        "reach_the_model": len(scorer.passing(prompts, [said for _, said in distinct])),
+        "ours_s": ours,
+        "every_pair_s": theirs,
+        "ratio": theirs / ours,
+        "scores_that_differ": int((scores != usual).sum()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=80_000)
+    parser.add_argument("--checked", type=int, default=8_000, help="pairs that rouge-score also scores")
+    parser.add_argument("--nli-pairs", type=int, default=4_000)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    found = {
+        "rouge-l, 20% repeats": rouge(arguments.pairs, 0.2, arguments.checked),
+        "rouge-l, no repeats": rouge(arguments.pairs, 0.0, arguments.checked),
+        "entailment, 20% repeats": entailment(arguments.nli_pairs),
+    }
+    for name, values in found.items():
+        print(name)
+        for key, value in values.items():
+            print(f"  {key:20} {value:,.1f}" if isinstance(value, float) else f"  {key:20} {value:,}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Scores that need the model's log-probabilities: choice by letter, exact memorisation, extraction strength."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.models import LoadedModel, load_model
+from leakatk.scorers.choice import choice_probability, choice_prompt
+from leakatk.scorers.verbatim import exact_memorization, extraction_strength, token_hits
+from tests.tiny import PROMPTS, save_tiny_model
+
+
+def test_memorisation_of_known_hits() -> None:
+    rows = [[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0], []]
+    np.testing.assert_array_equal(exact_memorization(rows), [1, 0.75, 0, 0.75, np.nan])
+    np.testing.assert_array_equal(extraction_strength(rows), [1, 0.5, 0, 0, np.nan])
+
+
+def test_choice_prompt_letters_the_choices() -> None:
+    prompt = choice_prompt("q", "Where? ", ["Rome", "Oslo", "Bonn"], 1)
+    assert prompt.text == "Where?\nA. Rome\nB. Oslo\nC. Bonn\nAnswer:"
+    assert (prompt.answer, prompt.perturbed_answers) == ("Oslo", ("Rome", "Bonn"))
+    with pytest.raises(InputError, match="answer 3 is not the index of one of the 3 choices"):
+        choice_prompt("q", "Where?", ["Rome", "Oslo", "Bonn"], 3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load_model(save_tiny_model(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+
+
+def next_token_logits(model: LoadedModel, ids: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        return model.model(torch.tensor([ids])).logits[0, -1].double()
+
+
+def test_token_hits_are_the_greedy_choices(model: LoadedModel) -> None:
+    """One token after the other, by hand. The answers are what greedy decoding says with some tokens replaced."""
+    prompts = []
+    for number, prompt in enumerate(PROMPTS):
+        ids = model.template.prompt_ids(model.tokenizer, prompt.text)
+        for step in range(6):
+            ids.append(int(next_token_logits(model, ids).argmax()) if step != number else 40 + number)
+        said = model.tokenizer.decode(ids[len(model.template.prompt_ids(model.tokenizer, prompt.text)) :])
+        prompts += [replace(prompt, answer=said.strip() or "x"), prompt]
+    found = token_hits(model, prompts)
+    for prompt, hits in zip(prompts, found, strict=True):
+        ids = model.template.prompt_ids(model.tokenizer, prompt.text)
+        expected = []
+        for token in model.template.answer_ids(model.tokenizer, prompt.answer):
+            expected.append(int(next_token_logits(model, ids).argmax()) == token)
+            ids.append(token)
+        assert hits.tolist() == expected
+    assert 0 < sum(map(sum, found)) < sum(map(len, found))
+
+
+def test_choice_probability_compares_the_letters(model: LoadedModel) -> None:
+    prompts = [choice_prompt(str(i), f"Where was Ada born, {i}?", ["Zorvik", "Quell", "Bo"], i % 3) for i in range(6)]
+    prompts += [
+        Prompt("free", "Where?", "Rome"),
+        Prompt("open", "Where?", "Bo", perturbed_answers=("Ada", "Mira Quell")),
+    ]
+    probability, correct = choice_probability(model, prompts)
+    for i, prompt in enumerate(prompts[:6]):
+        logits = next_token_logits(model, model.template.prompt_ids(model.tokenizer, prompt.text))
+        letters = [model.template.answer_ids(model.tokenizer, letter, end=False) for letter in "ABC"]
+        assert all(len(ids) == 1 for ids in letters)
+        expected = logits[[ids[0] for ids in letters]].softmax(0)
+        assert probability[i] == pytest.approx(float(expected[i % 3]), abs=1e-5)
+        assert correct[i] == float(expected.argmax() == i % 3)
+    assert np.isnan([probability[6], correct[6]]).all()
+    assert 0 < probability[7] < 1
+    assert {0.0, 1.0} == set(correct[:6])
