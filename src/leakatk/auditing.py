@@ -125,7 +125,15 @@ def audit(
 
 
 def _score_block(
-    name: str, run: Run, greedy: Run, retained: Run | None, reference: Run | None, ks: Sequence[int], *, level: float, seed: int
+    name: str,
+    run: Run,
+    greedy: Run,
+    retained: Run | None,
+    reference: Run | None,
+    ks: Sequence[int],
+    *,
+    level: float,
+    seed: int,
 ) -> dict[str, Any]:
     scores = score(run, name)
     defined = np.isfinite(scores).any(axis=1).reshape(-1)
@@ -133,7 +141,9 @@ def _score_block(
     if not ids:
         raise InputError(f"Scorer {name} is undefined on every prompt; choose another with --scorer.")
     kept = scores[defined]
-    curves = {over: leak_at_k(kept, ks, over=over, level=level, missing="allow") for over in ("samples", "prompts", "both")}
+    curves = {
+        over: leak_at_k(kept, ks, over=over, level=level, missing="allow") for over in ("samples", "prompts", "both")
+    }
     block: dict[str, Any] = {
         "undefined": [i for i, keep in zip(run.prompt_ids, defined, strict=True) if not keep],
         "missing": int(np.isnan(kept).sum()),

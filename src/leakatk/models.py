@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -212,3 +213,24 @@ def _fingerprinted(path: Path) -> Iterable[Path]:
     suffixes = {".safetensors", ".jinja", ".model"}
     names = {"config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
     return sorted(f for f in path.iterdir() if f.is_file() and (f.suffix in suffixes or f.name in names))
+
+
+def save_model(loaded: LoadedModel, out: str | Path) -> Path:
+    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay."""
+    out = Path(out)
+    part = out / ".saving"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        loaded.model.save_pretrained(part)
+        loaded.tokenizer.save_pretrained(part)
+        # config.json last: a directory that has one is a whole model.
+        for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
+            file.replace(out / file.name)
+        part.rmdir()
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise ModelError(
+            f"Cannot save the model into {out}: {error.strerror or error}; free some space or choose another place."
+        ) from error
+    return out

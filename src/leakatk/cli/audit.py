@@ -45,11 +45,15 @@ def run(
     repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 200,
     stop: Annotated[list[str] | None, typer.Option(help="String that ends an answer; may be repeated.")] = None,
-    scorer: Annotated[list[str] | None, typer.Option(help="Core metric; may be repeated, the first is the headline.")] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option(help="Core metric; may be repeated, the first is the headline.")
+    ] = None,
     seed: options.Seed = 0,
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    fail_above: Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")] = "",
+    fail_above: Annotated[
+        str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")
+    ] = "",
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
     system: options.System = "",
@@ -111,7 +115,8 @@ def run(
         high = curve["high"][curve["k"].index(gate[0])]
         verdict = "above" if high > gate[1] else "not above"
         typer.echo(
-            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}) is {high:.4f}, {verdict} {gate[1]}.", err=True
+            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}) is {high:.4f}, {verdict} {gate[1]}.",
+            err=True,
         )
         if high > gate[1]:
             raise typer.Exit(1)

@@ -13,7 +13,7 @@ import sys
 import typer
 
 from leakatk import __version__
-from leakatk.cli import audit, demo, names, plan, report, score, train_small, unlearn
+from leakatk.cli import audit, demo, doctor, names, plan, report, score, train_small, unlearn
 from leakatk.errors import LeakAtKError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, unlearn, score, report, plan, train_small):
+for module in (demo, audit, unlearn, score, report, plan, train_small, doctor):
     module.add_to(app)
 names.add_to(app)
 

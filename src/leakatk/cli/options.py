@@ -67,7 +67,9 @@ def prompts_of(
     from leakatk.data import load_prompts
 
     if bool(benchmark) == (forget is not None):
-        raise InputError("Give either --benchmark NAME or --forget FILE.jsonl: one of them says what is to be forgotten.")
+        raise InputError(
+            "Give either --benchmark NAME or --forget FILE.jsonl: one of them says what is to be forgotten."
+        )
     if forget is not None:
         return forget.name, load_prompts(forget), load_prompts(retain) if retain else []
     from leakatk.benchmarks.catalog import load_benchmark

@@ -53,7 +53,9 @@ def run(
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
         return
-    typer.echo(f"{found.n:,} samples a prompt: {found.m:,} x {found.n:,} = {found.samples:,} samples (from {found.basis}).")
+    typer.echo(
+        f"{found.n:,} samples a prompt: {found.m:,} x {found.n:,} = {found.samples:,} samples (from {found.basis})."
+    )
     if found.half_width is not None:
         typer.echo(f"Expected half width of leak@{k} over samples: {found.half_width:.4f} ({level:.0%}).")
         typer.echo(f"If the prompts are a sample too, {found.half_width_prompts:.4f} remains whatever n is.")

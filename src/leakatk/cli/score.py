@@ -25,7 +25,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    source: Annotated[Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")],
+    source: Annotated[
+        Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")
+    ],
     scorer: Annotated[str, typer.Option(help="Core metric (see leakatk scorers).")] = "rouge-l",
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     over: options.Over = "samples",
@@ -76,7 +78,9 @@ def run(
             )
         )  # fmt: skip
         return
-    typer.echo(f"{judge.name}: {len(keep)} prompts, {level:.0%} interval over {over}; {len(rows) - len(keep)} undefined.")
+    typer.echo(
+        f"{judge.name}: {len(keep)} prompts, {level:.0%} interval over {over}; {len(rows) - len(keep)} undefined."
+    )
     typer.echo(f"{'k':>8}  leak@k   low     high")
     for i, value in enumerate(curve.k):
         typer.echo(f"{value:>8}  {curve.value[i]:.4f}  {curve.low[i]:.4f}  {curve.high[i]:.4f}")

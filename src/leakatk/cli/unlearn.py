@@ -47,7 +47,9 @@ def run(
     epochs: Annotated[float | None, typer.Option(help="Epochs over the forget prompts, instead of steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Forget answers (and as many retain answers) a step.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Micro-batches a step, to save memory.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method's formula; may be repeated.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the method's formula; may be repeated.")
+    ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter (merged at the end).")] = False,
     stop_greedy: Annotated[
         bool, typer.Option("--stop-greedy", help="Stop once greedy answers forget and still know the retain prompts.")
@@ -55,7 +57,9 @@ def run(
     utility_floor: Annotated[float, typer.Option(help="Stop with an error when greedy retain falls below.")] = 0.0,
     check_every: Annotated[int, typer.Option(help="Steps between checks.")] = 5,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints (0: none).")] = 50,
-    scorer: Annotated[str, typer.Option(help="Core metric of the checks and of RULE's detector; default by prompts.")] = "",
+    scorer: Annotated[
+        str, typer.Option(help="Core metric of the checks and of RULE's detector; default by prompts.")
+    ] = "",
     max_new_tokens: Annotated[int, typer.Option(help="Longest greedy answer in checks.")] = 64,
     rounds: Annotated[int, typer.Option(help="RULE: rounds at most.")] = 3,
     n: Annotated[int, typer.Option("--n", help="RULE: samples a prompt and round.")] = 128,

@@ -168,12 +168,31 @@ def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "s
 
 
 def print_runs(paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal") -> None:
-    """Print the table of these runs to stdout."""
-    table = methods_table(read_audits(paths), over=over)
+    """Print the table of these runs to stdout: for a terminal, as markdown or as csv."""
+    audits = read_audits(paths)
     if style == "terminal":
-        print_table(table, Console())
+        show(None, audits, over=over)
     else:
+        table = methods_table(audits, over=over)
         print(to_markdown(table) if style == "markdown" else to_csv(table))
+
+
+def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples") -> None:
+    """Print tables for people: the leak curve in one, what stands beside it in another, so that neither wraps."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    whole = methods_table(audits, over=over)
+    leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
+    rest = [0, *(i for i in range(len(whole.columns)) if i not in leak)]
+    for table in ([first] if first else []) + [_columns(whole, leak, whole.caption), _columns(whole, rest, "")]:
+        print_table(table, console)
+        console.print()
+
+
+def _columns(table: Table, keep: Sequence[int], caption: str) -> Table:
+    rows = tuple(tuple(row[i] for i in keep) for row in table.rows)
+    return Table("", tuple(table.columns[i] for i in keep), rows, caption)
 
 
 def headline(results: dict[str, Any]) -> str:
