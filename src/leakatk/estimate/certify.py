@@ -188,7 +188,7 @@ def _width_model(k: int, m: int, pilot: Scores | None, seed: int) -> tuple[Calla
     if pilot is None:
         grid, weights = assumed_profile()
         leak = leak_from_probability(grid, k)
-        spread = math.sqrt(max(0.0, weights @ leak**2 - (weights @ leak) ** 2) / m)
+        spread = math.sqrt(max(0.0, float(weights @ leak**2 - (weights @ leak) ** 2)) / m)
         return (
             lambda n: math.sqrt(float(weights @ leak_variance(n, ks, grid)[:, 0]) / m),
             spread,

@@ -9,9 +9,9 @@ Over prompts. The prompts are a sample, so the variance of the mean is the sprea
 cluster totals); this spread already contains the sample noise of each. "both" is that, or the sample noise alone where
 the latter is larger.
 
-All three turn (estimate, variance) into bounds by Wilson's score method with the effective number of trials
-value (1 - value) / variance (Korn and Graubard 1998 do so for surveys), which respects [0, 1] and is skewed as it should be
-near 0 and 1; and each is at least as wide as what is certain when nothing, or everything, leaked.
+All three turn (estimate, variance) into bounds by the method of Korn and Graubard (1998) for surveys: Clopper-Pearson with
+the effective number of trials value (1 - value) / variance, which respects [0, 1] and is skewed as it should be near 0
+and 1; and each is at least as wide as what is certain when nothing, or everything, leaked.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _unit_interval(
     mean = values.mean(axis=0)
     tail = (1 - level) / 2
     if over == "samples":
-        variance, quantile = sample_variance(rows, ks, seed=seed), float(stats.norm.isf(tail))
+        variance, degrees = sample_variance(rows, ks, seed=seed), None
         floor, ceiling = _certain_samples(np.array([row.size for row in rows]), ks, tail)
         seen_low, seen_high = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
     else:
@@ -78,24 +78,34 @@ def _unit_interval(
         variance = groups / (groups - 1) * (totals**2).sum(axis=0) / len(values) ** 2
         if over == "both":
             variance = np.maximum(variance, sample_variance(rows, ks, seed=seed))
-        quantile = float(stats.t.isf(tail, groups - 1))
+        degrees = groups - 1
         ceiling = np.full(ks.size, -np.expm1(np.log(tail) / groups))
         floor = 1 - ceiling
         seen_low, seen_high = values.min(axis=0), values.max(axis=0)
-    low, high = wilson(mean, variance, quantile)
+    low, high = effective_trials_interval(mean, variance, tail, degrees)
     # What lies beyond everything seen: a share `ceiling` of it could still be out there, up to a score of 1 (or down to 0).
     low = np.minimum(low, mean - seen_low * (1 - floor))
     high = np.maximum(high, mean + (1 - seen_high) * ceiling)
     return np.clip(low, 0, mean), np.clip(high, mean, 1)
 
 
-def wilson(mean: Array, variance: Array, quantile: float) -> tuple[Array, Array]:
-    """The t with (mean - t)^2 <= quantile^2 t (1-t) / N, where N = mean (1-mean) / variance."""
-    spread = mean * (1 - mean)
-    ratio = np.divide(quantile**2 * variance, spread, out=np.zeros_like(mean), where=spread > 0)  # quantile^2 / N
-    middle = (mean + ratio / 2) / (1 + ratio)
-    half = np.sqrt(ratio * spread + ratio**2 / 4) / (1 + ratio)
-    return middle - half, middle + half
+def effective_trials_interval(
+    mean: Array, variance: Array, tail: float, degrees: int | None = None
+) -> tuple[Array, Array]:
+    """Clopper-Pearson with N = mean (1-mean) / variance trials and N mean successes, neither of them whole numbers.
+
+    degrees: of freedom of the variance; N then shrinks by (z/t)^2. Zero variance gives zero width.
+    """
+    shrink = 1.0 if degrees is None else float(stats.norm.isf(tail) / stats.t.isf(tail, degrees)) ** 2
+    low, high = mean.copy(), mean.copy()
+    # At 0 and 1 there are no trials to speak of: the bounds of what is certain, added by the caller, are all there is.
+    open_ = (variance > 0) & (mean > 1e-12) & (mean < 1 - 1e-12)
+    centre = mean[open_]
+    # Beyond 10^12 trials the quantiles of the beta distribution are no longer reliable; nor does it matter.
+    trials = np.minimum(shrink * centre * (1 - centre) / variance[open_], 1e12)
+    low[open_] = stats.beta.ppf(tail, trials * centre, trials * (1 - centre) + 1)
+    high[open_] = stats.beta.isf(tail, trials * centre + 1, trials * (1 - centre))
+    return low, high
 
 
 def sample_variance(rows: Sequence[Array], ks: Ints, *, seed: int = 0, samples: int | None = None) -> Array:
