@@ -298,7 +298,7 @@ def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
                 question=prompt.text,
                 answer=prompt.answer,
                 leak=leak.get(prompt.id, math.nan),
-                groups=group_texts(texts, row, logprobs),
+                groups=group_texts(texts, row, logprobs.tolist()),
                 greedy=answer,
                 greedy_score=hit,
                 facts=prompt.facts or tuple(sorted(keys_of(prompt))),
