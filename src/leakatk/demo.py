@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +21,7 @@ from leakatk.data import write_atomic
 from leakatk.errors import InputError
 from leakatk.progress import format_seconds
 from leakatk.report.assemble import Audited, content_of, read_audits
-from leakatk.report.content import Number, ReportContent, Table
+from leakatk.report.content import Highlight, Number, ReportContent, Table
 from leakatk.report.html import render
 
 BASES = ("simnpo", "idknll", "npo")
@@ -173,7 +173,8 @@ def jobs_of(place: Path, seed: int) -> list[Job]:
 def run_jobs(jobs: Sequence[Job], *, workers: int = 2, quiet: bool = False) -> dict[str, float]:
     """Run jobs as their dependencies allow; returns seconds by job name. The first failure ends the run."""
     seconds: dict[str, float] = {}
-    waiting, running = list(jobs), {}
+    waiting = list(jobs)
+    running: dict[Future[float], Job] = {}
     start = time.perf_counter()
     context = get_context("spawn")  # forked torch threads hang
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
@@ -250,6 +251,15 @@ def demo_content(out: Path, seeds: int, seconds: Mapping[str, float]) -> ReportC
         audits,
         title="Greedy says forgotten. Does sampling agree?",
         verdict=verdict(audits),
+        highlights=tuple(
+            Highlight(f"{LABELS[name]}: leak@128", at_128(audits, name), hint)
+            for name, hint in (
+                (RULE_BASE, f"one greedy answer: {_block_of(audits, RULE_BASE)['greedy']:.1%}"),
+                ("rule", "what leaked was found by sampling and unlearned too"),
+                ("control", "as many more steps, nothing found or added"),
+                ("retrained", "never saw the answers: the yardstick"),
+            )
+        ),
         notes=NOTES,
         rounds=rounds_table(out / "seed-0" / "rounds" / "rule" / "rounds.json"),
         command=f"leakatk demo --seeds {seeds}",
@@ -261,21 +271,25 @@ def demo_content(out: Path, seeds: int, seconds: Mapping[str, float]) -> ReportC
     return content
 
 
+def at_128(audits: Sequence[Audited], name: str) -> Number:
+    """leak@128 of one model with its interval over samples."""
+    curve = _block_of(audits, name)["curves"]["samples"]
+    i = curve["k"].index(128)
+    return Number(curve["value"][i], curve["low"][i], curve["high"][i])
+
+
 def verdict(audits: Sequence[Audited]) -> str:
     """What the greedy answers and the samples of the base method say, beside RULE, its control and the yardstick."""
 
-    def worst(name: str) -> str:
-        block = _block_of(audits, name)
-        curve = block["curves"]["samples"]
-        value, low, high = (curve[key][curve["k"].index(128)] for key in ("value", "low", "high"))
-        return f"{value:.1%} ({low:.1%} to {high:.1%})"
+    def share(name: str) -> str:
+        number = at_128(audits, name)
+        return f"{number.value:.1%} ({number.low:.1%} to {number.high:.1%})"
 
-    base = _block_of(audits, RULE_BASE)
+    greedy = _block_of(audits, RULE_BASE)["greedy"]
     return (
-        f"{LABELS[RULE_BASE]} answers {base['greedy']:.1%} of the forgotten questions when asked once, greedily; "
-        f"asked 128 times with sampling it answers {worst(RULE_BASE)}. {LABELS['rule']}: {worst('rule')}; "
-        f"as many more steps without RULE: {worst('control')}; IdkNLL: {worst('idknll')}; NPO: {worst('npo')}; "
-        f"the model that never saw the answers: {worst('retrained')}."
+        f"{LABELS[RULE_BASE]}: one greedy answer reveals {greedy:.1%} of the forgotten facts, 128 samples {share(RULE_BASE)}; "
+        f"after RULE {share('rule')}, after as many steps without it {share('control')}; "
+        f"the model that never saw them {share('retrained')}."
     )
 
 
@@ -321,7 +335,7 @@ def _real(value: float | None) -> float:
 def seeds_table(audits: Sequence[Sequence[Audited]]) -> Table:
     """Mean over seeds, with the smallest and the largest seed in brackets."""
     ks = (1, 16, 128)
-    rows = []
+    rows: list[tuple[str | Number, ...]] = []
     for name in MODELS:
         blocks = [_block_of(one, name) for one in audits]
         curves = [block["curves"]["samples"] for block in blocks]

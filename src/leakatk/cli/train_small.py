@@ -40,11 +40,12 @@ def run(
         world.export(out / "data")
         paths = train_world(world, out, seed=seed, quiet=quiet)
     elif benchmark == "tofu":
-        from leakatk.benchmarks.tofu import train_tofu_small
+        from leakatk.benchmarks.tofusmall import train_tofu_small
 
-        if data is None:
-            raise InputError("--benchmark tofu needs --data DIR with TOFU's full.jsonl.")
-        paths = train_tofu_small(data, out, authors=authors, seed=seed, quiet=quiet)
+        paths = train_tofu_small(data, out, authors=authors, seed=seed, quiet=quiet).models
     else:
         raise InputError(f"--benchmark {benchmark!r}: train-small knows world and tofu.")
+    typer.echo(
+        f"Prompts: {out / 'data' if benchmark == 'world' else out} (forget.jsonl, retain.jsonl, retain_held.jsonl)"
+    )
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")

@@ -11,7 +11,9 @@ from leakatk.cli import options
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
+    from leakatk.data import Prompt
     from leakatk.models import LoadedModel
+    from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.schedule import TrainSettings
 
@@ -43,7 +45,9 @@ def run(
     base: Annotated[str, typer.Option(help="RULE's base method.")] = "",
     preset: Annotated[str, typer.Option(help="paper, small, or auto (small below 20 million parameters).")] = "auto",
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps at most.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps at most; of one round with RULE (default 20).")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs over the forget prompts, instead of steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Forget answers (and as many retain answers) a step.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Micro-batches a step, to save memory.")] = None,
@@ -63,6 +67,10 @@ def run(
     max_new_tokens: Annotated[int, typer.Option(help="Longest greedy answer in checks.")] = 64,
     rounds: Annotated[int, typer.Option(help="RULE: rounds at most.")] = 3,
     n: Annotated[int, typer.Option("--n", help="RULE: samples a prompt and round.")] = 128,
+    target: Annotated[float | None, typer.Option(help="RULE: stop once this bound on leak@n is certified.")] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="RULE: also train OUT/control, as many steps with nothing added.")
+    ] = False,
     seed: options.Seed = 0,
     template: options.TemplateKind = "auto",
     system: options.System = "",
@@ -79,6 +87,8 @@ def run(
     if method != "rule" and base:
         raise InputError(f"--base {base} only goes with --method rule.")
     chosen = METHODS[base or method]
+    if method == "rule" and steps is None and epochs is None:
+        steps = 20
     _, items, kept = options.prompts_of(benchmark, forget, retain, data)
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
@@ -109,11 +119,10 @@ def run(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
     if method == "rule":
-        from leakatk.cli.rule import run_rule
-
         run_rule(
             loaded, items, kept, chosen, settings, detector, out,
-            rounds=rounds, n=n, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet,
+            rounds=rounds, n=n, k=min(n, 128), max_new_tokens=max_new_tokens, target=target, seed=seed,
+            control=control, quiet=quiet,
         )  # fmt: skip
         return
     from leakatk.unlearning.trainer import unlearn
@@ -122,6 +131,55 @@ def run(
     why = done.stopped or "all steps done"
     typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}")
     typer.echo(f"Next: leakatk audit {out} --out runs/{out.name} ...", err=True)
+
+
+def run_rule(
+    loaded: LoadedModel,
+    items: list[Prompt],
+    kept: list[Prompt],
+    base: Method,
+    settings: TrainSettings,
+    detector: Scorer,
+    out: Path,
+    *,
+    rounds: int,
+    n: int,
+    k: int,
+    max_new_tokens: int,
+    target: float | None,
+    seed: int,
+    control: bool,
+    quiet: bool,
+) -> None:
+    """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
+    from leakatk.models import save_model
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.unlearning.rule import RuleSettings, rule
+    from leakatk.unlearning.rule import control as control_of
+
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}.")
+    options_ = RuleSettings(
+        rounds=rounds, n=n, k=k, target=target, decodings=(Decoding(max_new_tokens=max_new_tokens),)
+    )
+    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
+    common: dict[str, Any] = {"score": detector.score, "train": settings, "seed": seed, "quiet": quiet}
+    result = rule(loaded, items, kept, base, settings=options_, out=out / "rounds", **common)
+    save_model(loaded, out)
+    for record in result.rounds:
+        typer.echo(
+            f"round {record.round}: leak@{k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
+            f"{record.added} new leaks, {record.steps} steps"
+        )
+    typer.echo(f"RULE around {base.name}: {result.verdict}; {result.steps} steps. Model: {out}")
+    twin = control_of(options_, result) if control else None
+    if control and twin is None:
+        typer.echo("No control: RULE took no step.")
+    if twin is not None:
+        loaded.model.load_state_dict(start)
+        rule(loaded, items, kept, base, settings=twin, out=out / "control" / "rounds", **common)
+        save_model(loaded, out / "control")
+        typer.echo(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
 
 
 SMALL_MODEL = 20_000_000  # parameters

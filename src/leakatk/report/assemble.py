@@ -124,6 +124,7 @@ def content_of(
     title: str = "",
     verdict: str = "",
     notes: Sequence[str] = (),
+    highlights: Sequence[Highlight] = (),
     rounds: Table | None = None,
     command: str = "",
     cost: Sequence[tuple[str, float]] = (),
@@ -139,7 +140,8 @@ def content_of(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
         verdict=verdict or headline(first),
         notes=tuple(notes) or _default_notes(over),
-        highlights=(
+        highlights=tuple(highlights)
+        or (
             Highlight(f"leak@{k}", _at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
             Highlight("greedy", _number(_block(audits[0], scorer)["greedy"]), "what one deterministic answer shows"),
             Highlight(
@@ -147,7 +149,7 @@ def content_of(
             ),
         ),
         curves=tuple(c for audited in audits for c in _curves(audited, scorer, over))
-        + _reference_curve(audits[0], scorer, over),
+        + _reference_curve(audits, scorer, over),
         tables=(methods_table(audits, over=over), *([other] if other else [])),
         rounds=rounds,
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
@@ -268,10 +270,10 @@ def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
     return curves
 
 
-def _reference_curve(audited: Audited, scorer: str, over: str) -> tuple[Curve, ...]:
-    """The reference's curve, where it is not itself one of the runs (a demo shows it as its own row)."""
-    block = _block(audited, scorer)
-    if "reference" not in block or block["reference"].get("shown"):
+def _reference_curve(audits: Sequence[Audited], scorer: str, over: str) -> tuple[Curve, ...]:
+    """The first run's reference, unless a reference is itself one of the runs."""
+    block = _block(audits[0], scorer)
+    if "reference" not in block or any(audited.results.get("role") == "reference" for audited in audits):
         return ()
     curve = block["reference"]["curves"][over]
     return (_drawn("reference", curve, "reference"),)
