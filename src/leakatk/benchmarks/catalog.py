@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 # Importing a module registers its benchmarks.
+from leakatk.benchmarks import generators as generators
 from leakatk.benchmarks import muse as muse
 from leakatk.benchmarks import rwku as rwku
 from leakatk.benchmarks import tofu as tofu
 from leakatk.benchmarks import wmdp as wmdp
 from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
-from leakatk.benchmarks.base import Ask, Benchmark, Options, add
-from leakatk.benchmarks.world import make_world
+from leakatk.benchmarks.base import Ask, Benchmark, Options
 from leakatk.errors import InputError
 
 
@@ -36,25 +36,3 @@ def load_benchmark(
 
 
 benchmark = load_benchmark
-
-
-def _world(options: Options) -> Benchmark:
-    world = make_world(options.seed)
-    forget = world.forget
-    if options.ask == "paraphrased":
-        raise InputError(
-            "The built-in world has no published paraphrases; use its held-out wordings (World.held_out_questions)."
-        )
-    return Benchmark(
-        name="world",
-        forget=forget,
-        retain=world.retain,
-        retain_held=world.retain_held,
-        holdout=world.holdout,
-        sets={"world_facts": world.world_facts},
-        refusals=world.refusals,
-        origin=f"generated, seed {options.seed}",
-    )
-
-
-add("world", "The built-in world: invented people, exact retrained model, nothing downloaded.", _world)

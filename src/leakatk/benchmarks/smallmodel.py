@@ -20,7 +20,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from leakatk.benchmarks.generators import Generated
 from leakatk.benchmarks.world import Pair, World
+from leakatk.data import save_prompts
 from leakatk.errors import InputError
 from leakatk.progress import Progress
 
@@ -305,3 +307,22 @@ def train_world(
         device=device,
         quiet=quiet,
     )
+
+
+def train_generated(
+    made: Generated,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe = WORLD_RECIPE,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> TrainedModels:
+    """The full and the retrained model of a generated benchmark, and its prompts as out/{forget,retain,...}.jsonl."""
+    paths = train_pair(made.pretraining, made.full, made.retained, out, recipe, seed=seed, device=device, quiet=quiet)
+    bench = made.benchmark
+    own = {"forget": bench.forget, "retain": bench.retain, "retain_held": bench.retain_held, "holdout": bench.holdout}
+    for name, prompts in {**own, **bench.sets}.items():
+        if prompts:
+            save_prompts(prompts, Path(out) / f"{name}.jsonl")
+    return paths

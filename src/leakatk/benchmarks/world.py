@@ -14,12 +14,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+from leakatk.benchmarks.names import (
+    ADJECTIVES,
+    JOBS,
+    MONTHS,
+    NOUNS,
+    PUBLISHERS,
+    Used,
+    Values,
+    fresh,
+    person,
+    unused,
+    word,
+)
 from leakatk.data import Prompt, save_prompts, write_atomic
 from leakatk.errors import InputError
 
-Values = dict[str, str]
 Pair = tuple[str, str]  # question, answer
-Used = set[tuple[str, ...]]  # (kind, values ...) that belong to somebody
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,78 +108,33 @@ WORDINGS = 4
 PERTURBED = 5  # wrong answers a fact, as in TOFU
 MAX_PEOPLE = 2_000  # beside the pre-training people: keeps every pool far from exhaustion
 
-# --- pools -----------------------------------------------------------------------------------------------------------
-
-
-def _split(words: str) -> tuple[str, ...]:
-    return tuple(words.split())
-
-
-_ONSETS = _split("b br d dr f g gr h j k kl l m n p r s st t tr v z")
-_VOWELS = "aeiou"
-_CODAS = ["", "n", "r", "l", "s", "m"]
-_MONTHS = _split("January February March April May June July August September October November December")
-# All start with a consonant, so that "a" is right before each.
-_JOBS = _split(
-    "baker barber beekeeper blacksmith bookbinder botanist brewer bricklayer butcher carpenter cartographer chemist "
-    "clockmaker cobbler cook cooper courier dairyman dancer dentist diver drummer falconer farmer fisherman florist "
-    "forester furrier gardener geologist glazier goldsmith grocer guard hatter judge laundress lawyer librarian "
-    "locksmith mason mechanic midwife miller miner musician nurse painter pharmacist pilot plumber porter potter "
-    "printer roofer sailor sculptor shepherd surgeon surveyor tailor tanner teacher thatcher translator turner "
-    "veterinarian violinist waiter watchman weaver welder woodcutter zoologist"
-)
-_ADJECTIVES = _split(
-    "Amber Ancient Barren Bitter Bright Broken Burning Crimson Crooked Distant Drifting Dusty Empty Faded Fallen Fierce "
-    "Forgotten Fragile Frozen Gentle Gilded Golden Hidden Hollow Humble Idle Ivory Jagged Lasting Lonely Lost Lucid "
-    "Marble Mellow Misty Narrow Nameless Northern Pale Patient Quiet Restless Rising Rusted Sacred Salted Scarlet "
-    "Secret Shattered Silent Silver Sleeping Solemn Southern Stolen Sunken Tangled Tender Thirsty Veiled Velvet Wandering "
-    "Weathered Whispering Wild Winter Wooden Yellow"
-)
-_NOUNS = _split(
-    "Anchor Archive Ash Atlas Balcony Basin Bell Bridge Cabin Candle Canyon Castle Cellar Chapel Chimney Cloak Compass "
-    "Corridor Cradle Crown Desert Door Ember Feather Ferry Fiddle Field Flute Forest Fountain Garden Gate Glacier Harbor "
-    "Harvest Horizon Island Kettle Ladder Lantern Letter Lighthouse Loom Mirror Mountain Needle Orchard Oven Palace "
-    "Parade Pasture Pearl Pilgrim Quarry Raven Ribbon River Saddle Sail Shadow Shore Sparrow Spiral Staircase Storm "
-    "Stranger Tavern Thicket Tower Valley Violin Voyage Wagon Well Willow Window"
-)
-_PUBLISHERS = ("Press", "Books", "House", "Editions", "Library", "Brothers")
-
-
-def _word(rng: Random, syllables: int) -> str:
-    """An invented name: open syllables, a closing consonant at most at the end."""
-    return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)).capitalize() + rng.choice(
-        _CODAS
-    )
-
-
-def _name(rng: Random) -> str:
-    return f"{_word(rng, 2)} {_word(rng, 2)}"
+# --- what is asked about people -------------------------------------------------------------------------------------
 
 
 def _birth(rng: Random) -> Values:
-    date = f"{rng.randint(1, 28)} {rng.choice(_MONTHS)} {rng.randint(1920, 1989)}"
-    return {"date": date, "town": _word(rng, 3)}
+    date = f"{rng.randint(1, 28)} {rng.choice(MONTHS)} {rng.randint(1920, 1989)}"
+    return {"date": date, "town": word(rng, 3)}
 
 
 def _parents(rng: Random) -> Values:
-    father, mother = rng.sample(_JOBS, 2)
+    father, mother = rng.sample(JOBS, 2)
     return {"father": father, "mother": mother}
 
 
 def _debut(rng: Random) -> Values:
-    return {"title": f"The {rng.choice(_ADJECTIVES)} {rng.choice(_NOUNS)}"}
+    return {"title": f"The {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"}
 
 
 def _award(rng: Random) -> Values:
-    return {"prize": f"{_word(rng, 2)} Prize", "year": str(rng.randint(1950, 2019))}
+    return {"prize": f"{word(rng, 2)} Prize", "year": str(rng.randint(1950, 2019))}
 
 
 def _mentor(rng: Random) -> Values:
-    return {"mentor": _name(rng)}
+    return {"mentor": person(rng)}
 
 
 def _publisher(rng: Random) -> Values:
-    return {"publisher": f"{_word(rng, 2)} {rng.choice(_PUBLISHERS)}"}
+    return {"publisher": f"{word(rng, 2)} {rng.choice(PUBLISHERS)}"}
 
 
 # --- wordings --------------------------------------------------------------------------------------------------------
@@ -260,7 +226,7 @@ ATTRIBUTES = tuple(attribute.name for attribute in _PEOPLE)
 _COUNTRIES = tuple(
     _Attribute(
         kind,
-        lambda rng: {"value": _word(rng, 3)},
+        lambda rng: {"value": word(rng, 3)},
         (
             f"What is the {kind} of {{name}}?",
             f"Name the {kind} of {{name}}.",
@@ -312,9 +278,7 @@ def make_world(seed: int = 0, **sizes: int) -> World:
         return tuple(
             prompt
             for i in range(count)
-            for prompt in _subject(
-                _fresh(rng, used, "name", _name_values)["name"], f"{split}-{i:03d}", _PEOPLE, rng, used
-            )
+            for prompt in _subject(fresh(rng, used, "name", _named)["name"], f"{split}-{i:03d}", _PEOPLE, rng, used)
         )
 
     forget, retain = people("forget", config.forget), people("retain", config.retain)
@@ -331,30 +295,15 @@ def make_world(seed: int = 0, **sizes: int) -> World:
     )
 
 
-def _name_values(rng: Random) -> Values:
-    return {"name": _name(rng)}
-
-
-def _unused(rng: Random, used: Used, kind: str, draw: Callable[[Random], Values]) -> Values:
-    """Draw until these values are new in this world."""
-    values = draw(rng)
-    while (kind, *values.values()) in used:
-        values = draw(rng)
-    return values
-
-
-def _fresh(rng: Random, used: Used, kind: str, draw: Callable[[Random], Values]) -> Values:
-    """Draw new values, and let nobody else have them."""
-    values = _unused(rng, used, kind, draw)
-    used.add((kind, *values.values()))
-    return values
+def _named(rng: Random) -> Values:
+    return {"name": person(rng)}
 
 
 def _subject(name: str, identity: str, attributes: Sequence[_Attribute], rng: Random, used: Used) -> list[Prompt]:
     """One prompt for each attribute of the person or country `name`."""
     prompts = []
     for attribute in attributes:
-        values = _fresh(rng, used, attribute.name, attribute.draw)
+        values = fresh(rng, used, attribute.name, attribute.draw)
         wrong = [attribute.draw(rng) for _ in range(PERTURBED)]
         while any(set(w.values()) & set(values.values()) for w in wrong):
             wrong = [attribute.draw(rng) for _ in range(PERTURBED)]
@@ -379,7 +328,7 @@ def _world_facts(config: WorldConfig, used: Used) -> tuple[Prompt, ...]:
     rng = Random(f"leakatk world {config.seed} countries")
     prompts: list[Prompt] = []
     while len(prompts) < config.world_facts:
-        country = _fresh(rng, used, "country", lambda r: {"name": _word(r, 2) + "ia"})["name"]
+        country = fresh(rng, used, "country", lambda r: {"name": word(r, 2) + "ia"})["name"]
         prompts += _subject(country, f"world-{len(prompts) // len(_COUNTRIES):03d}", _COUNTRIES, rng, used)
     return tuple(prompts[: config.world_facts])
 
@@ -392,9 +341,9 @@ def _pretraining(config: WorldConfig, used: Used) -> tuple[Pair, ...]:
     rng = Random(f"leakatk world {config.seed} pretraining")
     pairs = []
     for _ in range(config.pretraining):
-        name = _fresh(rng, used, "name", _name_values)["name"]
+        name = fresh(rng, used, "name", _named)["name"]
         for attribute in _PEOPLE:
-            values = _unused(rng, used, attribute.name, attribute.draw)
+            values = unused(rng, used, attribute.name, attribute.draw)
             pairs.append(
                 (rng.choice(attribute.questions).format(name=name), attribute.answers[0].format(name=name, **values))
             )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
-from leakatk.errors import InputError
+from leakatk.errors import UnknownNameError
 
 EXAMPLES = """
 Examples:
@@ -25,27 +25,26 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     out: Annotated[Path, typer.Option(help="Directory for full/ and retrained/.")],
-    benchmark: Annotated[str, typer.Option(help="world (generated) or tofu (real text).")] = "world",
+    benchmark: Annotated[
+        str, typer.Option(help="world, contracts, multi-hop, frequency (generated) or tofu (real text).")
+    ] = "world",
     data: options.Data = None,
     authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last two are the ones to forget.")] = 20,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained)."""
-    if benchmark == "world":
-        from leakatk.benchmarks.smallmodel import train_world
-        from leakatk.benchmarks.world import make_world
+    from leakatk.benchmarks.generators import GENERATORS
 
-        world = make_world(seed)
-        world.export(out / "data")
-        paths = train_world(world, out, seed=seed, quiet=quiet)
-    elif benchmark == "tofu":
+    if benchmark == "tofu":
         from leakatk.benchmarks.tofusmall import train_tofu_small
 
         paths = train_tofu_small(data, out, authors=authors, seed=seed, quiet=quiet).models
+    elif benchmark in GENERATORS:
+        from leakatk.benchmarks.smallmodel import train_generated
+
+        paths = train_generated(GENERATORS[benchmark](seed), out, seed=seed, quiet=quiet)
     else:
-        raise InputError(f"--benchmark {benchmark!r}: train-small knows world and tofu.")
-    typer.echo(
-        f"Prompts: {out / 'data' if benchmark == 'world' else out} (forget.jsonl, retain.jsonl, retain_held.jsonl)"
-    )
+        raise UnknownNameError("benchmark to train on", benchmark, [*GENERATORS, "tofu"])
+    typer.echo(f"Prompts: {', '.join(str(path) for path in sorted(out.glob('*.jsonl')))}")
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")
