@@ -1,11 +1,12 @@
 """The judge against `transformers serve`, a real OpenAI-compatible server, with a real model behind it.
 
-The model is tiny and has learnt one thing: to answer whatever it is asked with one valid reply for one item.
+The model is tiny and has learnt one thing: to answer every request of the judge with one valid reply for one item.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import pytest
 
 from leakatk.data import Prompt
 from leakatk.scorers import get_scorer
+from leakatk.scorers.judge_client import Ask, payload
+from tests.scorers.conftest import WORDS
 
 REPLY = '[{"id": "1", "label": 1}]'
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
@@ -39,9 +42,12 @@ def save_one_reply_model(path: Path) -> None:
     answer = [*tokenizer(REPLY, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model.train()
-    for step in range(150):
-        # As in the request: a long prompt that ends with the role of the one to speak.
-        text = "".join(chr(32 + (i * 7 + step * 31) % 90) for i in range(100 + 5 * step)) + "<assistant>"
+    draw = random.Random(0)
+    system = get_scorer("judge").describe()["instructions"]
+    for _ in range(120):
+        asks = [Ask("", "", *(" ".join(draw.choices(WORDS, k=draw.randint(1, 5))) for _ in range(3))) for _ in "ab"]
+        request = payload(asks[: draw.randint(1, 2)])
+        text = f"<system>{system}<user>{request}<assistant>"
         ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"] + answer])
         labels = ids.clone()
         labels[:, : -len(answer)] = -100

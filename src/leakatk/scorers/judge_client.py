@@ -192,7 +192,7 @@ def _say(line: str) -> None:
 def _announcement(todo: Sequence[Ask], stored: int, endpoint: Endpoint, limits: Limits, items: int) -> str:
     """What is about to be sent and what it should cost: four characters a token, which suits English."""
     requests = math.ceil(len(todo) / items)
-    tokens_in = sum(len(_payload([ask])) for ask in todo) / 4 + requests * len(endpoint.instructions) / 4
+    tokens_in = sum(len(payload([ask])) for ask in todo) / 4 + requests * len(endpoint.instructions) / 4
     cost = limits.cost(tokens_in, len(todo) * 12)
     price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about ${cost:.2f}"
     caps = [f"{limits.max_requests} requests"] if limits.max_requests else []
@@ -218,7 +218,8 @@ def _connect(endpoint: Endpoint) -> Any:
     )
 
 
-def _payload(batch: Sequence[Ask]) -> str:
+def payload(batch: Sequence[Ask]) -> str:
+    """What is sent about the items: a JSON list, numbered from 1."""
     rows = [
         {"id": str(i), "question": ask.question, "reference": ask.reference, "candidate": ask.candidate}
         for i, ask in enumerate(batch, start=1)
@@ -232,7 +233,7 @@ def _request(
     """({item key: score}, what went wrong or ""). One request; after a failure, sleeps before it returns."""
     import openai
 
-    text, most_out = _payload(batch), 64 + 24 * len(batch)
+    text, most_out = payload(batch), 64 + 24 * len(batch)
     # A token is at least one byte, so this reservation cannot be exceeded.
     reserved = limits.cost(len((text + endpoint.instructions).encode()) + 100, most_out)
     if not limits.take(reserved):

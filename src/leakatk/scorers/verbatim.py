@@ -1,25 +1,21 @@
 """Word-for-word reproduction: exact memorisation, extraction strength, and MUSE's VerbMem.
 
-From generations: the scorers `verbatim` and `verbmem`. From a model, by teacher forcing: `exact_memorization` and
-`extraction_strength` of `token_hits(model, prompts)`.
+Read off generations. The teacher-forced forms, which need the model, are `leakatk.utility.exact_memorization` and
+`extraction_strength`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.rouge import rouge_l
-
-if TYPE_CHECKING:
-    from leakatk.models import LoadedModel
 
 
 @SCORERS.register("verbatim")
@@ -62,33 +58,3 @@ class VerbMem(Scorer):
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         return rouge_l([prompt.answer for prompt in references], generations, stem=False).f1
-
-
-def token_hits(model: LoadedModel, prompts: Sequence[Prompt]) -> list[NDArray[np.bool_]]:
-    """Per answer, for each token (the end token last): does greedy decoding choose it, given the true ones before?"""
-    from leakatk.sampling.decoding import Decoding
-    from leakatk.sampling.exact import answer_logprob_steps
-
-    greedy = Decoding(temperature=0, max_new_tokens=1 << 20)
-    return [np.isfinite(steps) for steps in answer_logprob_steps(model, prompts, greedy)]
-
-
-def exact_memorization(hits: Sequence[ArrayLike]) -> FloatArray:
-    """Per answer, the share of tokens that are the model's first choice (Tirumala et al. 2022). NaN without tokens."""
-    rows = [np.asarray(row, dtype=bool) for row in hits]
-    return np.array([row.mean() if row.size else np.nan for row in rows], dtype=np.float64)
-
-
-def extraction_strength(hits: Sequence[ArrayLike]) -> FloatArray:
-    """Per answer, 1 - (shortest true prefix after which the rest is all first choices) / length. NaN without tokens.
-
-    Carlini et al. 2021 define it by free generation; the teacher-forced form is the field's (greedy decoding goes on
-    correctly from a prefix exactly when every later token is the first choice).
-    """
-    strengths = []
-    for row in hits:
-        misses = np.flatnonzero(~np.asarray(row, dtype=bool))
-        length = np.size(np.asarray(row))
-        start = misses[-1] + 1 if misses.size else 0
-        strengths.append(1 - start / length if length else np.nan)
-    return np.array(strengths, dtype=np.float64)

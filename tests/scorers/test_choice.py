@@ -1,8 +1,6 @@
-"""Scores that need the model's log-probabilities: choice by letter, exact memorisation, extraction strength."""
+"""Multiple choice by the model's own probabilities."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +10,7 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel, load_model
 from leakatk.scorers.choice import choice_probability, choice_prompt
-from leakatk.scorers.verbatim import exact_memorization, extraction_strength, token_hits
-from tests.tiny import PROMPTS, save_tiny_model
-
-
-def test_memorisation_of_known_hits() -> None:
-    rows = [[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0], []]
-    np.testing.assert_array_equal(exact_memorization(rows), [1, 0.75, 0, 0.75, np.nan])
-    np.testing.assert_array_equal(extraction_strength(rows), [1, 0.5, 0, 0, np.nan])
+from tests.tiny import save_tiny_model
 
 
 def test_choice_prompt_letters_the_choices() -> None:
@@ -38,26 +29,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 def next_token_logits(model: LoadedModel, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         return model.model(torch.tensor([ids])).logits[0, -1].double()
-
-
-def test_token_hits_are_the_greedy_choices(model: LoadedModel) -> None:
-    """One token after the other, by hand. The answers are what greedy decoding says with some tokens replaced."""
-    prompts = []
-    for number, prompt in enumerate(PROMPTS):
-        ids = model.template.prompt_ids(model.tokenizer, prompt.text)
-        for step in range(6):
-            ids.append(int(next_token_logits(model, ids).argmax()) if step != number else 40 + number)
-        said = model.tokenizer.decode(ids[len(model.template.prompt_ids(model.tokenizer, prompt.text)) :])
-        prompts += [replace(prompt, answer=said.strip() or "x"), prompt]
-    found = token_hits(model, prompts)
-    for prompt, hits in zip(prompts, found, strict=True):
-        ids = model.template.prompt_ids(model.tokenizer, prompt.text)
-        expected = []
-        for token in model.template.answer_ids(model.tokenizer, prompt.answer):
-            expected.append(int(next_token_logits(model, ids).argmax()) == token)
-            ids.append(token)
-        assert hits.tolist() == expected
-    assert 0 < sum(map(sum, found)) < sum(map(len, found))
 
 
 def test_choice_probability_compares_the_letters(model: LoadedModel) -> None:
