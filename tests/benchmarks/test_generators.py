@@ -53,7 +53,8 @@ def test_contracts_neighbours_share_a_party():
 
 def test_multi_hop_paths():
     """Every two-step answer follows from two single facts; it is lost exactly when one of the two is forgotten."""
-    bench = make_multi_hop(0, pretraining=0).benchmark
+    made = make_multi_hop(0, pretraining=0)
+    bench, full, retained = made.benchmark, dict(made.full), dict(made.retained)
     singles = {(p.source, p.id.rsplit("-", 1)[1]): p for p in (*bench.forget, *bench.retain)}
     gone = {p.source for p in bench.forget}
     for name, prompts in (("multi_hop", bench.sets["multi_hop"]), ("multi_hop_kept", bench.sets["multi_hop_kept"])):
@@ -64,6 +65,8 @@ def test_multi_hop_paths():
             assert singles[mentor, relation].facts == prompt.facts
             assert (prompt.source in gone or mentor in gone) == (name == "multi_hop")
             assert mentor not in prompt.text
+            assert full[prompt.text] == prompt.answer
+            assert (prompt.text in retained) == (name == "multi_hop_kept")
 
 
 def test_frequency_counts_are_what_they_say():

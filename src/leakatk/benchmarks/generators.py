@@ -245,8 +245,9 @@ def make_multi_hop(seed: int = 0, *, people: int = 40, forget: int = 6, pretrain
     """People whose mentors are people of the same world, so that facts can be asked through another person.
 
     forget and retain are single facts. sets: "multi_hop" asks through a forgotten fact ("Where was the mentor of X
-    born?"), which a model without it cannot answer; "multi_hop_kept" needs retained facts alone. No model is trained on
-    two-step questions about these people; the pre-training people teach what such a question is.
+    born?"), which a model without it cannot know; "multi_hop_kept" needs retained facts alone. The full model is trained
+    on both sets, the retrained one on the second, because small models do not put two facts together by themselves (0 of
+    36 when tried). An unlearner sees the single facts alone: is what it was shown all that it forgets?
     """
     if not 0 < forget < people or pretraining < 0 or pretraining == 1:
         raise InputError(f"Multi-hop needs 0 < forget < people, got forget={forget}, people={people}.")
@@ -254,7 +255,7 @@ def make_multi_hop(seed: int = 0, *, people: int = 40, forget: int = 6, pretrain
     ones, twos = _society(rng, used, people, "hop")
     names = list(dict.fromkeys(prompt.source for prompt in ones))
     gone = set(names[:forget])
-    base_ones, base_twos = _society(rng, used, pretraining, "other") if pretraining else ([], [])
+    base = _society(rng, used, pretraining, "other") if pretraining else ([], [])
     # A two-step question is lost when its first step (the mentor of X) or its second (a fact of that mentor) is.
     lost = [prompt for prompt, steps in twos if gone & set(steps)]
     kept = [prompt for prompt, steps in twos if not gone & set(steps)]
@@ -266,9 +267,8 @@ def make_multi_hop(seed: int = 0, *, people: int = 40, forget: int = 6, pretrain
         refusals=REFUSALS,
         origin=f"generated, seed {seed}",
     )
-    return Generated(
-        benchmark, _pairs((*base_ones, *(p for p, _ in base_twos))), _pairs(ones), _pairs(benchmark.retain)
-    )
+    prior = _pairs((*base[0], *(prompt for prompt, _ in base[1])))
+    return Generated(benchmark, prior, _pairs((*ones, *lost, *kept)), _pairs((*benchmark.retain, *kept)))
 
 
 def _society(
