@@ -7,6 +7,7 @@ distances between slots are distances between positions.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
 
     def __init__(self, owner: SlotCache, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self.owner, self.keys, self.values = owner, keys, values
+        # Weak: a cycle would keep the cache, gigabytes of it, until the garbage collector happens to run.
+        self.owner = weakref.proxy(owner)
+        self.keys, self.values = keys, values
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:

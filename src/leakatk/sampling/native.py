@@ -111,6 +111,7 @@ class NativeSampler:
             return
         longest = max(len(job.ids) for job in queue)
         rows = self._rows(longest, decoding) if self.max_rows == "auto" else self.max_rows
+        rows = min(rows, sum(len(job.samples) for job in queue))  # a few greedy answers need no large cache
         finished: list[Generation] = []
         while queue:
             session = _Session(self, queue, decoding, rows, longest)
