@@ -13,7 +13,7 @@ import sys
 import typer
 
 from leakatk import __version__
-from leakatk.cli import audit, demo, doctor, names, plan, report, score, train_small, unlearn
+from leakatk.cli import audit, bench, demo, doctor, names, plan, report, score, train_small, unlearn
 from leakatk.errors import LeakAtKError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, unlearn, score, report, plan, train_small, doctor):
+for module in (demo, audit, unlearn, score, report, bench, plan, train_small, doctor):
     module.add_to(app)
 names.add_to(app)
 
@@ -51,7 +51,9 @@ def main() -> None:
         app(standalone_mode=True)
     except LeakAtKError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # typer turns Ctrl-C into exit code 130
+            raise
         _fail("Stopped. What was finished is kept: run the same command again to go on.", 130)
     except BrokenPipeError:  # e.g. `leakatk ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

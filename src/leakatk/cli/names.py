@@ -33,11 +33,18 @@ def _benchmarks() -> dict[str, Any]:
     return {name: BENCHMARKS[name] for name in BENCHMARKS}
 
 
+def _protocols() -> dict[str, Any]:
+    from leakatk.protocols import PROTOCOLS
+
+    return {name: PROTOCOLS[name] for name in PROTOCOLS}
+
+
 KINDS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "methods": (_methods, "List the unlearning methods, or describe one: paper, defaults, formula."),
     "scorers": (_scorers, "List the core metrics, or describe one."),
     "engines": (_engines, "List the sampling engines, or describe one."),
     "benchmarks": (_benchmarks, "List the benchmarks, or describe one."),
+    "protocols": (_protocols, "List the protocols, or say what one changes."),
 }
 
 

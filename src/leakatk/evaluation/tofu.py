@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,18 +75,26 @@ def evaluate(
         pair = scores.get(attack)
         values[f"auc_{attack}"] = privacy.auc(*pair) if pair else math.nan
         values[f"tpr_{attack}"] = privacy.tpr_at_fpr(*pair) if pair else math.nan
-    values["forget_quality"] = values["privleak"] = values["over_unlearned"] = math.nan
-    if scores:
+    return against(Evaluation(values=values, ratios=ratios, scores=scores), retrained)
+
+
+def against(evaluation: Evaluation, retrained: Evaluation | None) -> Evaluation:
+    """The same evaluation with what needs the retrained model: forget_quality, privleak, over_unlearned.
+
+    Without one, PrivLeak is taken against an AUC of .5 and the others are NaN. over_unlearned is the share of
+    `privacy.over_unlearning` on Min-K%++; above .5 the model is flagged.
+    """
+    found = dict.fromkeys(("forget_quality", "privleak", "over_unlearned"), math.nan)
+    if evaluation.scores:
         base = 0.5 if retrained is None else retrained.values["auc_min-k"]
-        values["privleak"] = privacy.privleak(values["auc_min-k"], base)
+        found["privleak"] = privacy.privleak(evaluation.values["auc_min-k"], base)
     if retrained is not None:
-        if ratios.size and retrained.ratios.size:
-            values["forget_quality"] = utility.forget_quality(ratios, retrained.ratios)
-        if scores and "min-k++" in retrained.scores:
-            values["over_unlearned"] = privacy.over_unlearning(
-                scores["min-k++"][0], retrained.scores["min-k++"][0]
-            ).share
-    return Evaluation(values=values, ratios=ratios, scores=scores)
+        if evaluation.ratios.size and retrained.ratios.size:
+            found["forget_quality"] = utility.forget_quality(evaluation.ratios, retrained.ratios)
+        if evaluation.scores and retrained.scores:
+            beyond = privacy.over_unlearning(evaluation.scores["min-k++"][0], retrained.scores["min-k++"][0])
+            found["over_unlearned"] = beyond.share
+    return replace(evaluation, values={**evaluation.values, **found})
 
 
 def utility_sets(benchmark: Benchmark) -> dict[str, tuple[Prompt, ...]]:

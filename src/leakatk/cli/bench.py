@@ -1,0 +1,139 @@
+"""leakatk bench, table, compare and benchmark: the field's tables, and a check of one's own prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leakatk.cli import options
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.report.content import Table
+
+BENCH_EXAMPLES = """
+Examples:
+
+    leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results
+
+    leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results
+
+    leakatk table results --layout tofu --style latex
+"""
+CHECK_EXAMPLES = """
+Example:
+
+    leakatk benchmark check forget.jsonl
+"""
+Style = Annotated[str, typer.Option(help="terminal, markdown, latex or csv.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("bench", epilog=BENCH_EXAMPLES)(run)
+    app.command("table", epilog=BENCH_EXAMPLES)(table)
+    app.command("compare")(compare)
+    group = typer.Typer(no_args_is_help=True, help="Your own prompts as a benchmark.")
+    group.callback()(_group)
+    group.command("check", epilog=CHECK_EXAMPLES)(check)
+    app.add_typer(group, name="benchmark")
+
+
+def _group() -> None:
+    """A callback keeps the group a group although it has one command."""
+
+
+def run(
+    benchmark: Annotated[str, typer.Argument(help="Benchmark name (see leakatk benchmarks).")],
+    model: Annotated[str, typer.Option(help="Model directory or hub id.")],
+    out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
+    reference: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
+    protocol: Annotated[str, typer.Option(help="clean or paper (see leakatk protocols).")] = "clean",
+    n: Annotated[int | None, typer.Option("--n", help="Samples a prompt; default the protocol's.")] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Every decoding of the protocol's grid, not the headline alone.")
+    ] = False,
+    scorer: Annotated[str, typer.Option(help="Core metric; default the protocol's or the benchmark's.")] = "",
+    data: options.Data = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet."""
+    from leakatk.bench import bench, layouts_of, results_table
+
+    rows = bench(
+        model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
+        data=data, seed=seed, device=device, dtype=dtype, quiet=quiet,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for layout in layouts_of(rows):
+        show(results_table(rows, layout), "terminal")
+    typer.echo(f"Results: {out / 'results.parquet'}")
+
+
+def table(
+    results: Annotated[Path, typer.Argument(help="Directory or file that `leakatk bench` wrote.")],
+    layout: Annotated[str, typer.Option(help="leak, excess, tofu, privacy, muse or choices.")] = "leak",
+    style: Style = "terminal",
+) -> None:
+    """Print benchmark results in a paper's layout."""
+    from leakatk.bench import read_rows, results_table
+
+    show(results_table(read_rows(results), layout), style)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="Run directory.")],
+    b: Annotated[Path, typer.Argument(help="Run directory to subtract.")],
+    scorer: Annotated[str, typer.Option(help="Core metric.")] = "rouge-l",
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    style: Style = "terminal",
+) -> None:
+    """leak@k of two runs and their difference, paired by prompt."""
+    from leakatk.bench import compare as compared
+
+    show(compared(a, b, scorer=scorer, level=level), style)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="JSONL: question, answer, and what else you have.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what can be done with your own prompts and what is missing."""
+    from dataclasses import asdict
+
+    from leakatk.benchmarks.files import check_file
+
+    report = check_file(file)
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=2))
+        return
+    typer.echo(f"{report.path}: {report.prompts} prompts.")
+    for title, lines in (("Usable", report.usable), ("Missing", report.missing), ("Look at", report.warnings)):
+        for line in lines:
+            typer.echo(f"  {title}: {line}")
+
+
+def show(made: Table, style: str) -> None:
+    """Print a table for people, or as markup."""
+    from leakatk.report import table as tables
+
+    if style == "terminal":
+        from rich.console import Console
+
+        from leakatk.bench import transposed
+
+        many = sum(tables.is_numeric(made, i) for i in range(len(made.columns))) > 4 >= len(made.rows)
+        tables.print_table(transposed(made) if many else made, Console())
+        return
+    writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}
+    if style not in writers:
+        raise InputError(f"--style {style!r}: use terminal, {', '.join(writers)}.")
+    typer.echo(writers[style](made), nl=False)

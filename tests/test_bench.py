@@ -1,0 +1,180 @@
+"""The tables end to end, with tiny models; what is in a cell is never computed twice."""
+
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from leakatk import bench as b
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.benchmarks.world import make_world
+from leakatk.cli.main import app
+from leakatk.errors import InputError, UnknownNameError
+from leakatk.protocols import GRID, PROTOCOLS
+from leakatk.report.content import Number
+from leakatk.sampling.decoding import Decoding
+
+WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)
+BENCH = Benchmark(
+    name="tiny",
+    forget=WORLD.forget[:3],
+    retain=WORLD.retain[:2],
+    retain_held=WORLD.retain_held[:2],
+    holdout=WORLD.holdout[:3],
+)
+SHORT = Decoding(max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = train_tokenizer((t for pair in WORLD.pretraining for t in pair), 300)
+    config = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, max_length=4096)
+    for seed, name in enumerate(("forgot", "retrained")):
+        save_model(new_model(tokenizer, config, seed=seed), tokenizer, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(models, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
+    run(models, out)
+    return out
+
+
+def run(models, out, **options):
+    options = {
+        "n": 4,
+        "decodings": [SHORT],
+        "quiet": True,
+        "device": "cpu",
+        "reference": models / "retrained",
+        **options,
+    }
+    return b.bench(models / "forgot", BENCH, out=out, **options)
+
+
+def test_rows_hold_everything(results):
+    rows = b.read_rows(results)
+    assert [row["role"] for row in rows] == ["retrained", "model"]
+    row = rows[1]
+    for column in ("leak@1", "leak@4 low", "leak@4 high", "excess@4", "greedy", "retain", "forget_prob", "auc_min-k++"):
+        assert math.isfinite(row[column]), column
+    assert math.isfinite(row["forget_quality"])
+    assert math.isnan(row["model_utility"])  # the benchmark has no real authors
+    assert rows[0]["excess@4"] is None
+    assert row["benchmark_sha256"] == BENCH.fingerprint
+    assert row["model_sha256"] != rows[0]["model_sha256"]
+
+
+def test_nothing_is_computed_twice(models, results, monkeypatch):
+    from leakatk.sampling.native import NativeSampler
+
+    def fail(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    before = b.read_rows(results)
+    monkeypatch.setattr(b, "_evaluate", fail)
+    monkeypatch.setattr(NativeSampler, "sample", fail)
+    run(models, results)
+    assert str(b.read_rows(results)) == str(before)  # as text: NaN is not equal to itself
+
+
+def test_another_setting_is_another_cell(models, results):
+    cells = len(list((results / "cells").iterdir()))
+    run(models, results, decodings=[Decoding(temperature=0.5, max_new_tokens=6)])
+    assert len(list((results / "cells").iterdir())) == cells + 2  # two runs; the evaluations are shared
+    rows = b.read_rows(results)
+    assert len(rows) == 4
+    assert {row["decoding"] for row in rows} == {"T=1", "T=0.5"}
+
+
+def test_tables(results):
+    rows = b.read_rows(results)[:2]
+    table = b.results_table(rows)
+    assert table.columns == ("model", "greedy", "leak@1", "leak@2", "leak@4", "retain")
+    assert table.rows[1][0] == "forgot"
+    assert isinstance(table.rows[1][2], Number)
+    assert table.rows[1][2].value == rows[1]["leak@1"]
+    assert "tiny" in table.title
+    turned = b.transposed(table)
+    assert turned.columns == ("", "retrained", "forgot")
+    assert [row[0] for row in turned.rows] == list(table.columns[1:])
+    assert b.layouts_of(rows) == ["leak", "tofu", "privacy"]
+    with pytest.raises(InputError, match="nothing for the layout 'muse'"):
+        b.results_table([{k: v for k, v in row.items() if k != "privleak"} for row in rows], "muse")
+    with pytest.raises(InputError, match="Unknown table layout"):
+        b.results_table(rows, "wide")
+
+
+def test_compare_is_paired(results):
+    runs = {row["role"]: row["run"] for row in b.read_rows(results)[:2]}
+    table = b.compare(runs["model"], runs["retrained"], scorer="rouge-l")
+    assert [r[0] for r in table.rows] == ["1", "2", "4"]
+    for cells in table.rows:
+        assert cells[3].value == pytest.approx(cells[1].value - cells[2].value)
+    same = b.compare(runs["model"], runs["model"], scorer="rouge-l")
+    assert all(cells[3].value == 0 for cells in same.rows)
+
+
+def test_command_line(results):
+    runner = CliRunner()
+    for style, mark in (("markdown", "| model |"), ("latex", "tabular"), ("csv", "model,"), ("terminal", "leak@1")):
+        shown = runner.invoke(app, ["table", str(results), "--style", style])
+        assert shown.exit_code == 0, shown.output
+        assert mark in shown.output
+    assert isinstance(runner.invoke(app, ["table", str(results), "--style", "pdf"]).exception, InputError)
+    WORLD.export(results / "w")
+    shown = runner.invoke(app, ["benchmark", "check", str(results / "w" / "forget.jsonl")])
+    assert shown.exit_code == 0
+    assert "6 prompts" in shown.output
+    assert "paper" in runner.invoke(app, ["protocols"]).output
+
+
+def test_refused_before_any_work(models, tmp_path):
+    for options, kind, words in (
+        ({"protocol": "papr"}, UnknownNameError, "paper"),
+        ({"scorer": "rouge"}, UnknownNameError, "rouge-l"),
+        ({"n": 0}, InputError, "at least 1"),
+    ):
+        with pytest.raises(kind, match=words):
+            run(models, tmp_path, **options)
+    with pytest.raises(UnknownNameError, match="tofu/forget10"):
+        b.bench(models / "forgot", "tofu/forget1", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="leakatk bench"):
+        b.read_rows(tmp_path)
+    (tmp_path / "results.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match="not a readable results file"):
+        b.read_rows(tmp_path)
+
+
+def test_paper_protocol_changes_what_it_says(data_dir):
+    rules = PROTOCOLS["paper"]
+    assert rules.headline.top_k == 50
+    assert len(rules.grid) == len(GRID) == 10
+    assert [d.greedy for d in rules.grid] == [True] + [False] * 9
+    assert all(d.top_k == 50 and d.max_new_tokens == 200 for d in rules.grid)
+    assert all(d.top_k == 0 for d in PROTOCOLS["clean"].grid)
+    asked = b._load("tofu/forget01", rules, data_dir / "tofu", 0)
+    assert asked.forget[0].text == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
+
+
+def test_wmdp_and_muse_go_the_whole_way(models, data_dir, tmp_path):
+    options = {"n": 2, "decodings": [SHORT], "quiet": True, "device": "cpu", "out": tmp_path}
+    [row] = b.bench(models / "forgot", "wmdp/cyber", data=data_dir / "wmdp", **options)
+    assert row["scorer"] == "choice"
+    assert row["accuracy low"] < 0.25 < row["accuracy high"]
+    muse = load_benchmark("muse/news", data=data_dir / "muse")
+    small = Benchmark(
+        name="muse/news", forget=muse.forget[:2], retain=muse.retain[:2], sets={"verbmem": muse.sets["verbmem"][:2]},
+        texts={k: tuple(t[:200] for t in v[:4]) for k, v in muse.texts.items()}, templates=muse.templates,
+    )  # fmt: skip
+    rows = b.bench(models / "forgot", small, reference=models / "retrained", **options)
+    assert rows[1]["scorer"] == "rouge-l:stem=no"
+    assert math.isfinite(rows[1]["verbmem"])
+    assert math.isfinite(rows[1]["privleak"])
+    assert {row["benchmark"] for row in b.read_rows(tmp_path)} == {"wmdp/cyber", "muse/news"}
+    assert b.layouts_of(rows) == ["leak", "muse"]
