@@ -55,8 +55,11 @@ def parse_gate(text: str) -> tuple[int, float]:
 
 def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:
     """Load a model as the command line names it."""
+    from transformers.utils import logging
+
     from leakatk.models import Template, load_model
 
+    logging.disable_progress_bar()  # ours says what is going on
     return load_model(path, device=device, dtype=dtype, template=Template(kind=template, system=system))  # type: ignore[arg-type]
 
 
