@@ -111,7 +111,7 @@ def _options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
 def _picked(text: str, options: Sequence[str], *, lettered: bool) -> int | None:
     """Index of the option that the text picks; None when it picks none, or several."""
     if lettered:
-        match = LEADING_LETTER.match(text) or NAMED_LETTER.search(text)
+        match = LEADING_LETTER.match(text) or NAMED_LETTER.search(" ".join(text.split()))
         letter = match.group(1) if match else ""
         if letter and letter in ascii_uppercase[: len(options)]:
             return ascii_uppercase.index(letter)
