@@ -102,6 +102,14 @@ def test_answers_without_tokens_are_missing_not_zero():
     assert math.isnan(u.extraction_strength([[]])[0])
 
 
+def test_deviation_score():
+    assert u.deviation_score(0, 1) == 0
+    assert u.deviation_score(0.3, 0.6) == pytest.approx(50)
+    assert math.isnan(u.deviation_score(math.nan, 1))
+    with pytest.raises(InputError, match="forget_rouge"):
+        u.deviation_score(30, 0.6)
+
+
 def test_bad_input():
     with pytest.raises(InputError, match="2 rows for 1 questions"):
         u.truth_ratio([-1.0], [[-1.0], [-2.0]])

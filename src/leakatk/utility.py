@@ -105,6 +105,14 @@ def model_utility(values: Mapping[str, float]) -> float:
     return 0.0 if (nine == 0).any() else float(len(nine) / np.sum(1 / nine))
 
 
+def deviation_score(forget_rouge: float, retain_rouge: float) -> float:
+    """100 * sqrt(ROUGE_forget^2 + (1 - ROUGE_retain)^2): 0 when all is forgotten and all is kept (PISTOL; as LUNAR uses it)."""
+    for name, value in (("forget_rouge", forget_rouge), ("retain_rouge", retain_rouge)):
+        if not (np.isnan(value) or 0 <= value <= 1):
+            raise InputError(f"{name} must be between 0 and 1, got {value!r}.")
+    return float(100 * np.hypot(forget_rouge, 1 - retain_rouge))
+
+
 def exact_memorization(correct: Sequence[npt.ArrayLike]) -> Floats:
     """(m,) share of answer tokens that the model puts first when the true prefix is given (teacher forcing).
 

@@ -1,5 +1,6 @@
 import pytest
 
+from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.files import check_file
 from leakatk.benchmarks.world import make_world
 from leakatk.data import Prompt, save_prompts
@@ -39,3 +40,21 @@ def test_odd_rows_are_named(tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         check_file(tmp_path / "none.jsonl")
+
+
+def test_own_files_as_a_benchmark(tmp_path):
+    world = make_world(0, pretraining=0)
+    world.export(tmp_path)
+    bench = load_benchmark(str(tmp_path))
+    assert (bench.forget, bench.retain, bench.retain_held, bench.holdout) == (
+        world.forget,
+        world.retain,
+        world.retain_held,
+        world.holdout,
+    )
+    assert bench.sets == {"world_facts": world.world_facts}
+    assert bench.refusals == world.refusals
+    assert load_benchmark(str(tmp_path / "forget.jsonl")).forget == world.forget
+    (tmp_path / "forget.jsonl").unlink()
+    with pytest.raises(InputError, match=r"no forget\.jsonl"):
+        load_benchmark(str(tmp_path))

@@ -3,6 +3,9 @@ import json
 import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.wmdp import choice_form
+from leakatk.benchmarks.world import make_world
+from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import get_scorer
 
@@ -42,3 +45,15 @@ def test_bad_rows(tmp_path, row, words):
     (tmp_path / "wmdp-bio.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match=words):
         load_benchmark("wmdp/bio", data=tmp_path)
+
+
+def test_the_world_as_multiple_choice():
+    world = make_world(0, pretraining=0)
+    asked = choice_form(world.forget)
+    right = ["ABCDEF"[[line[3:] for line in p.text.splitlines() if line[1:3] == ". "].index(p.answer)] for p in asked]
+    assert len(set(right)) > 3  # the right letter moves
+    assert get_scorer("choice").score(asked, right).tolist() == [1.0] * len(asked)
+    assert choice_form(world.forget) == asked
+    assert choice_form(world.forget, seed=1) != asked
+    with pytest.raises(InputError, match="no wrong answers"):
+        choice_form([Prompt("x", "q", "a")])

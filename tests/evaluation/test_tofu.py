@@ -6,31 +6,44 @@ import math
 import pytest
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, train_world
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, fit, new_model, train_world
+from leakatk.benchmarks.wmdp import choice_form
 from leakatk.benchmarks.world import make_world
 from leakatk.errors import InputError
-from leakatk.evaluation.tofu import ATTACKS, evaluate
+from leakatk.evaluation.choices import evaluate_choices
+from leakatk.evaluation.tofu import ATTACKS, against, evaluate
 from leakatk.models import load_model
+
+WORLD = make_world(0, forget=2, retain=4, retain_held=1, holdout=2, world_facts=4, pretraining=150)
+RECIPE = Recipe(
+    SmallConfig(hidden=64, layers=2, heads=4, mlp=160, vocabulary=512),
+    pretrain=Phase(steps=60, learning_rate=5e-3, loss_on="all"),
+    finetune=Phase(steps=250, learning_rate=4e-3, batch_size=24, stop_loss=0.02),
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    world = make_world(0, forget=2, retain=4, retain_held=1, holdout=2, world_facts=4, pretraining=150)
-    recipe = Recipe(
-        SmallConfig(hidden=64, layers=2, heads=4, mlp=160, vocabulary=512),
-        pretrain=Phase(steps=60, learning_rate=5e-3, loss_on="all"),
-        finetune=Phase(steps=250, learning_rate=4e-3, batch_size=24, stop_loss=0.02),
-    )
-    paths = train_world(world, tmp_path_factory.mktemp("models"), recipe=recipe, quiet=True)
+    paths = train_world(WORLD, tmp_path_factory.mktemp("models"), recipe=RECIPE, quiet=True)
     bench = Benchmark(
         name="small",
-        forget=world.forget,
-        retain=world.retain,
-        retain_held=world.retain_held,
-        holdout=world.holdout,
-        sets={"world_facts": world.world_facts, "real_authors": world.retain[:6]},
+        forget=WORLD.forget,
+        retain=WORLD.retain,
+        retain_held=WORLD.retain_held,
+        holdout=WORLD.holdout,
+        sets={"world_facts": WORLD.world_facts, "real_authors": WORLD.retain[:6]},
     )
     return bench, load_model(paths.full, device="cpu"), load_model(paths.retrained, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def retrained_again(trained):
+    """The retain data once more, from another seed and base: independent of the first retrained model."""
+    loaded = trained[2]
+    model = new_model(loaded.tokenizer, RECIPE.config, seed=7)
+    fit(model, loaded.tokenizer, WORLD.pretraining, RECIPE.pretrain, seed=7)
+    fit(model, loaded.tokenizer, WORLD.training_pairs(forget=False), RECIPE.finetune, seed=7)
+    return dataclasses.replace(loaded, model=model, name="again", fingerprint="")
 
 
 def test_full_knows_and_retrained_does_not(trained):
@@ -52,6 +65,26 @@ def test_full_knows_and_retrained_does_not(trained):
     assert full.values["over_unlearned"] == 0
     assert full.values["retain_rouge"] > 0.9
     assert full.values["model_utility"] > 0.3
+
+
+def test_an_independent_retrained_model_is_not_told_from_the_first(trained, retrained_again):
+    bench, full_model, retrained_model = trained
+    retrained, again = evaluate(retrained_model, bench), evaluate(retrained_again, bench)
+    # No claim on PrivLeak here: from 12 texts on either side it is mostly noise.
+    compared = against(again, retrained).values
+    assert compared["forget_quality"] > 0.05
+    assert compared["over_unlearned"] <= 0.5
+    assert against(evaluate(full_model, bench), retrained).values["forget_quality"] < 0.01
+
+
+def test_the_world_as_multiple_choice(trained):
+    """WMDP's form: the full model picks the right fact among wrong ones, the retrained one guesses."""
+    bench, full_model, retrained_model = trained
+    asked = Benchmark(name="choices", forget=choice_form(bench.forget, lettered=False))
+    full, retrained = (evaluate_choices(model, asked) for model in (full_model, retrained_model))
+    assert full.low > full.chance
+    assert full.accuracy > retrained.accuracy
+    assert retrained.low < retrained.chance < retrained.high
 
 
 def test_what_the_benchmark_lacks_is_nan(trained):

@@ -12,6 +12,7 @@ from leakatk.benchmarks import tofu as tofu
 from leakatk.benchmarks import wmdp as wmdp
 from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
 from leakatk.benchmarks.base import Ask, Benchmark, Options
+from leakatk.benchmarks.files import load_files
 from leakatk.errors import InputError
 
 
@@ -23,7 +24,7 @@ def load_benchmark(
     ask: Ask = "question",
     revision: str = "main",
 ) -> Benchmark:
-    """The benchmark `name` (a key of BENCHMARKS), its files checked.
+    """The benchmark `name` (a key of BENCHMARKS, or a path of your own: see `files.load_files`), its files checked.
 
     data: directory with the files as published; without it they come from the hub at `revision`.  ask: "question", or
     "paraphrased" for the published paraphrase of each forget question.  seed: of a generated benchmark.
@@ -31,6 +32,8 @@ def load_benchmark(
     """
     if ask not in ("question", "paraphrased"):
         raise InputError(f"ask must be question or paraphrased, got {ask!r}.")
+    if name not in BENCHMARKS and Path(name).exists():
+        return load_files(name)
     options = Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed)
     return BENCHMARKS[name].load(options)
 

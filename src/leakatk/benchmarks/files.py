@@ -1,4 +1,4 @@
-"""Your own files: `leakatk benchmark check FILE` says what can be done with them and what is missing."""
+"""Your own files as a benchmark, and a check of what can be done with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,36 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from leakatk.data import Prompt, load_prompts
+from leakatk.benchmarks.base import Benchmark
+from leakatk.data import Prompt, load_prompts, read_text
+from leakatk.errors import InputError
 
 LONG_WORDS = 200  # an answer beyond this does not fit the default of 200 new tokens
+
+
+def load_files(path: str | Path) -> Benchmark:
+    """A JSONL file of forget prompts, or a directory with forget.jsonl and, if you have them, retain.jsonl,
+    retain_held.jsonl, holdout.jsonl and refusals.txt (one a line), as `train-small` and `World.export` write.
+
+    Further JSONL files in the directory become named sets. InputError when there is no forget.jsonl.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Benchmark(name=path.name, forget=tuple(load_prompts(path)), origin=str(path))
+    if not (path / "forget.jsonl").exists():
+        raise InputError(f"{path} holds no forget.jsonl; a benchmark directory needs at least that file.")
+    files = {file.stem: tuple(load_prompts(file)) for file in sorted(path.glob("*.jsonl"))}
+    refusals = path / "refusals.txt"
+    return Benchmark(
+        name=path.resolve().name,
+        forget=files.pop("forget"),
+        retain=files.pop("retain", ()),
+        retain_held=files.pop("retain_held", ()),
+        holdout=files.pop("holdout", ()),
+        sets=files,
+        refusals=tuple(line for line in read_text(refusals).splitlines() if line.strip()) if refusals.exists() else (),
+        origin=str(path),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ bare question, for a judge. There is no retain set: utility is MMLU and the like
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from random import Random
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, rows
@@ -51,6 +54,28 @@ def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
         templates={} if open_ended else {"forget": header + "{question}"},
         origin=str(path) if options.data else f"hub:{REPOSITORY}@{options.revision}",
     )
+
+
+def choice_form(prompts: Sequence[Prompt], *, seed: int = 0, lettered: bool = True) -> tuple[Prompt, ...]:
+    """Prompts with wrong answers (TOFU, the built-in world) as multiple choice.
+
+    The right option is the paraphrased answer where there is one, because wrong answers share its wording. lettered:
+    options in the question, shuffled by (seed, id); otherwise the options stay outside and are compared as whole texts.
+    """
+    made = []
+    for prompt in prompts:
+        if not prompt.perturbed_answers:
+            raise InputError(
+                f"Prompt {prompt.id!r} has no wrong answers (column perturbed_answer): no choice can be made."
+            )
+        right = prompt.paraphrased_answer or prompt.answer
+        options = [right, *(wrong for wrong in prompt.perturbed_answers if wrong != right)]
+        if lettered:
+            Random(f"choices {seed} {prompt.id}").shuffle(options)
+            made.append(choice_prompt(prompt.id, prompt.text, options, options.index(right), source=prompt.source))
+        else:
+            made.append(replace(prompt, answer=right, perturbed_answers=tuple(options[1:])))
+    return tuple(made)
 
 
 for _subject, _field in SUBJECTS.items():
