@@ -1,4 +1,4 @@
-"""Every ROUGE-L value in two evaluation logs that others published, recomputed from the texts stored beside it."""
+"""Every ROUGE value in two evaluation logs that others published, recomputed from the texts stored beside it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.scorers import rouge_l
+from leakatk.scorers import rouge_1, rouge_l
 
 
 @pytest.mark.parametrize("model", ["full_forget10", "retain90"])
@@ -18,5 +18,7 @@ def test_logged_rouge_values(data_dir: Path, model: str, split: str) -> None:
     ours = rouge_l([row["ground_truth"] for row in rows], [row["generation"] for row in rows])
     np.testing.assert_array_equal(ours.recall, [row["rougeL_recall"] for row in rows])
     np.testing.assert_array_equal(ours.f1, [row["rougeL_f1"] for row in rows])
+    unigrams = rouge_1([row["ground_truth"] for row in rows], [row["generation"] for row in rows])
+    np.testing.assert_array_equal(unigrams.recall, [row["rouge1_recall"] for row in rows])
     assert abs(ours.recall.mean() - log["agg_value"]) < 1e-12
     assert len(rows) >= 100

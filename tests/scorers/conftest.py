@@ -78,11 +78,13 @@ class JudgeServer:
     """Speaks the chat-completions protocol over real HTTP. Its verdict: 1 when the candidate contains the reference.
 
     faults: what to do with the first requests, in order of arrival; "" answers properly. items: candidates asked about.
+    refuses: parameters answered with 400, as newer models do.
     """
 
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.items: list[str] = []
+        self.refuses: set[str] = set()
         self.requests = 0
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -104,6 +106,8 @@ class JudgeServer:
                 rows = json.loads(asked["messages"][1]["content"])
                 with server.lock:
                     fault = server.faults.pop(0) if server.faults else ""
+                    if refused := sorted(server.refuses & set(asked)):
+                        fault = f"refuses {refused[0]}"
                     server.requests += 1
                     server.items += [row["candidate"] for row in rows]
                 answer(self, rows, fault)
@@ -121,12 +125,15 @@ def answer(http: BaseHTTPRequestHandler, rows: list[dict[str, str]], fault: str)
         return
     if fault == "time-out":
         time.sleep(1.0)
-    if fault.isdigit():
-        http.send_response(int(fault))
+    if fault.isdigit() or fault.startswith("refuses"):
+        error = {"message": f"it\x1b[31m {fault}", "param": fault.removeprefix("refuses ")}
+        body = json.dumps({"error": error}).encode()
+        http.send_response(int(fault) if fault.isdigit() else 400)
         http.send_header("retry-after", "0")
-        http.send_header("content-length", "2")
+        http.send_header("content-type", "application/json")
+        http.send_header("content-length", str(len(body)))
         http.end_headers()
-        http.wfile.write(b"{}")
+        http.wfile.write(body)
         return
     labels: Any = [{"id": row["id"], "label": int(row["reference"] in row["candidate"])} for row in rows]
     if fault == "short list":

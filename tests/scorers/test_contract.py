@@ -34,6 +34,7 @@ CASES = [
     Case("rouge-l", (("the cat sat", "cats sat down", 2 / 3), ("Paris", "PARIS!", 1.0))),
     Case("rouge-l:part=precision", (("the cat sat", "cats sat down now", 0.5),)),
     Case("rouge-l:part=f1,stem=no", (("the cat sat", "the cats sat", 2 / 3),)),
+    Case("rouge-1", (("the cat sat", "sat the cats", 1.0), ("a a a", "a b a", 2 / 3))),
     Case(
         "fact",
         (

@@ -169,3 +169,16 @@ def test_scoring_a_run_again_asks_only_for_what_is_missing(judge_server: JudgeSe
     judge_server.items.clear()
     np.testing.assert_array_equal(score(tmp_path / "run", "judge", **options)[:, 0], TRUTH)
     assert judge_server.items == []
+
+
+def test_a_model_that_takes_no_temperature_and_names_the_limit_otherwise(judge_server: JudgeServer) -> None:
+    judge_server.refuses = {"temperature", "max_tokens"}
+    np.testing.assert_array_equal(judge(judge_server, items=6).score(PROMPTS, TEXTS), TRUTH)
+    assert judge_server.requests == 3
+
+
+def test_what_the_server_said_is_shown_harmless(judge_server: JudgeServer) -> None:
+    judge_server.faults = ["500"] * 9
+    with pytest.raises(ModelError, match=r"the last problem: HTTP 500: .* 500") as caught:
+        judge(judge_server, tries=2).score(PROMPTS, TEXTS)
+    assert "\x1b" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakatk.scorers import rouge_l, score_texts
+from leakatk.scorers import rouge_1, rouge_l, score_texts
 from leakatk.scorers.porter import IRREGULAR, STEP_2, STEP_3, STEP_4, stem
 
 HARD = [
@@ -40,11 +40,11 @@ HARD = [
 ]
 
 
-def reference_scores(references: list[str], generations: list[str], *, stem: bool) -> np.ndarray:
+def reference_scores(references: list[str], generations: list[str], *, stem: bool, kind: str = "rougeL") -> np.ndarray:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rougeL"], use_stemmer=stem)
-    rows = [scorer.score(truth, said)["rougeL"] for truth, said in zip(references, generations, strict=True)]
+    scorer = RougeScorer([kind], use_stemmer=stem)
+    rows = [scorer.score(truth, said)[kind] for truth, said in zip(references, generations, strict=True)]
     return np.array([(row.precision, row.recall, row.fmeasure) for row in rows])
 
 
@@ -62,12 +62,13 @@ def test_stemmer_equals_nltk_on_made_up_words() -> None:
     assert [word for word in [*made, *IRREGULAR] if stem(word) != theirs.stem(word)] == []
 
 
+@pytest.mark.parametrize("kind", ["rougeL", "rouge1"])
 @pytest.mark.parametrize("use_stemmer", [True, False])
-def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool) -> None:
+def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool, kind: str) -> None:
     references = [truth for truth in HARD for _ in HARD]
     generations = HARD * len(HARD)
-    ours = np.column_stack(rouge_l(references, generations, stem=use_stemmer))
-    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=use_stemmer))
+    ours = np.column_stack({"rougeL": rouge_l, "rouge1": rouge_1}[kind](references, generations, stem=use_stemmer))
+    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=use_stemmer, kind=kind))
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,7 @@ from leakatk.scorers.entailment import Entailment
 from leakatk.scorers.fact import Fact
 from leakatk.scorers.judge import Judge
 from leakatk.scorers.keys import Keys
-from leakatk.scorers.rouge import RougeL, rouge_l
+from leakatk.scorers.rouge import Rouge1, RougeL, rouge_1, rouge_l
 from leakatk.scorers.similarity import Similarity
 from leakatk.scorers.verbatim import Verbatim, VerbMem
 
@@ -17,12 +17,14 @@ __all__ = [
     "Fact",
     "Judge",
     "Keys",
+    "Rouge1",
     "RougeL",
     "Scorer",
     "Similarity",
     "VerbMem",
     "Verbatim",
     "get_scorer",
+    "rouge_1",
     "rouge_l",
     "score_texts",
 ]

@@ -66,7 +66,9 @@ def entailed(name: str, pairs: Sequence[tuple[str, str]], *, batch_size: int = 3
     import torch
 
     tokenizer, model, label = load_classifier(name)
-    limit = min(int(tokenizer.model_max_length), int(getattr(model.config, "max_position_embeddings", 512)))
+    # Some tokenizers name no limit; RoBERTa has two positions fewer than max_position_embeddings says.
+    named = tokenizer.model_max_length if tokenizer.model_max_length < 10**6 else 512
+    limit = min(int(named), int(getattr(model.config, "max_position_embeddings", 512)))
     result = np.zeros(len(pairs))
     with Progress("entailment", len(pairs), unit="pairs", quiet=len(pairs) < 1000) as progress, torch.inference_mode():
         for rows in by_length([len(premise) + len(hypothesis) for premise, hypothesis in pairs], batch_size):

@@ -51,6 +51,7 @@ class Judge(Scorer):
 
     rubric "binary": 0 or 1; "graded": labels 1, 2, 3 become 0, .5, 1.  items: pairs a request.  base_url: "" means
     OPENAI_BASE_URL, else OpenAI; the key is read from OPENAI_API_KEY.  tries: requests an item may take part in.
+    reply_tokens: allowed per item in a reply; raise it for a judge that reasons before it answers.
     max_requests, max_cost (US dollars): nothing is sent beyond them; 0 is no limit.  price_in, price_out: US dollars per
     million tokens; needed for max_cost where the judge's price is not known.
     """
@@ -69,6 +70,7 @@ class Judge(Scorer):
     timeout: float = field(default=60.0, repr=False)
     tries: int = field(default=5, repr=False)
     backoff: float = field(default=1.0, repr=False)
+    reply_tokens: int = field(default=24, repr=False)
     max_requests: int = field(default=0, repr=False)
     max_cost: float = field(default=0.0, repr=False)
     price_in: float = field(default=math.nan, repr=False)
@@ -77,7 +79,7 @@ class Judge(Scorer):
     def __post_init__(self) -> None:
         if self.rubric not in RUBRICS:
             raise InputError(f"Scorer option judge:rubric must be {' or '.join(RUBRICS)}, got {self.rubric!r}.")
-        for option in ("items", "concurrency", "tries", "timeout"):
+        for option in ("items", "concurrency", "tries", "timeout", "reply_tokens"):
             if not getattr(self, option) > 0:
                 raise InputError(f"Scorer option judge:{option} must be above 0, got {getattr(self, option)}.")
 
@@ -98,7 +100,8 @@ class Judge(Scorer):
             for prompt, text in zip(references, generations, strict=True)
         ]
         wanted = [ask for ask in asks if ask.candidate.strip() and ask.reference.strip()]
-        endpoint = Endpoint(self.model, self.base_url, self.timeout, self._instructions, RUBRICS[self.rubric][0])
+        labels_of = RUBRICS[self.rubric][0]
+        endpoint = Endpoint(self.model, self.base_url, self.timeout, self._instructions, labels_of, self.reply_tokens)
         limits = Limits(self.max_requests, self.max_cost, self.price_in, self.price_out)
         labels = judge_all(
             wanted,

@@ -37,13 +37,22 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Which model, where, how it is told what to do, and the score each valid label stands for."""
+    """Which model, where, how it is told what to do, the score of each valid label, tokens allowed per item.
+
+    refused: parameters that the server does not take (newer models refuse a temperature); filled as it says so.
+    """
 
     model: str
     base_url: str
     timeout: float
     instructions: str
     labels: Mapping[int, float]
+    reply_tokens: int = 24
+    refused: set[str] = field(default_factory=set)
+
+    def parameters(self, most_out: int) -> dict[str, Any]:
+        limit = "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens"
+        return {limit: most_out, **({} if "temperature" in self.refused else {"temperature": 0})}
 
 
 @dataclass
@@ -233,7 +242,7 @@ def _request(
     """({item key: score}, what went wrong or ""). One request; after a failure, sleeps before it returns."""
     import openai
 
-    text, most_out = payload(batch), 64 + 24 * len(batch)
+    text, most_out = payload(batch), 64 + endpoint.reply_tokens * len(batch)
     # A token is at least one byte, so this reservation cannot be exceeded.
     reserved = limits.cost(len((text + endpoint.instructions).encode()) + 100, most_out)
     if not limits.take(reserved):
@@ -242,8 +251,7 @@ def _request(
         completion = client.chat.completions.create(
             model=endpoint.model,
             messages=[{"role": "system", "content": endpoint.instructions}, {"role": "user", "content": text}],
-            temperature=0,
-            max_tokens=most_out,
+            **endpoint.parameters(most_out),
         )
         reply = completion.choices[0].message.content or ""
     except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
@@ -253,8 +261,12 @@ def _request(
         ) from error
     except openai.APIStatusError as error:
         limits.settle(reserved, 0.0)
-        _sleep(wait, error.response.headers.get("retry-after"))
-        return {}, f"HTTP {error.status_code}"
+        if error.param in {"temperature", "max_tokens"} - endpoint.refused:
+            endpoint.refused.add(error.param)
+        else:
+            _sleep(wait, error.response.headers.get("retry-after"))
+        said = "".join(c if c.isprintable() else " " for c in str(error.message))
+        return {}, f"HTTP {error.status_code}: {said[:200]}"
     except (openai.APIError, ValueError, TypeError, IndexError, AttributeError) as error:
         # No connection, time-out, a body cut short or of another shape. It may have been paid for: keep the reservation.
         _sleep(wait, None)

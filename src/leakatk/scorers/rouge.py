@@ -1,4 +1,4 @@
-"""ROUGE-L: longest common subsequence of words, as the rouge-score package computes it, bit for bit.
+"""ROUGE-L (longest common subsequence of words) and ROUGE-1 (common words), equal to the rouge-score package bit for bit.
 
 Chin-Yew Lin, "ROUGE: a package for automatic evaluation of summaries", 2004. Words are lower-cased runs of a-z and 0-9;
 with `stem`, words of more than three letters are reduced by Porter's algorithm. TOFU and Leak@k: recall with stemmer.
@@ -8,6 +8,7 @@ MUSE: without.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -61,11 +62,26 @@ class _Alphabet(dict[str, str]):
 
 def rouge_l(references: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
     """ROUGE-L of parallel lists of texts. A side without any word gives 0, as in rouge-score."""
+    truth, said = _encoded(references, generations, stem=stem)
+    common = cpdist(truth, said, scorer=LCSseq.similarity, dtype=np.int32).astype(np.float64)
+    return _rouge(common, truth, said)
+
+
+def rouge_1(references: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
+    """ROUGE-1 of parallel lists of texts: words in common, repeats counted."""
+    truth, said = _encoded(references, generations, stem=stem)
+    counts = {text: Counter(text) for text in {*truth, *said}}
+    common = np.fromiter(((counts[a] & counts[b]).total() for a, b in zip(truth, said, strict=True)), dtype=np.float64)
+    return _rouge(common, truth, said)
+
+
+def _encoded(references: Sequence[str], generations: Sequence[str], *, stem: bool) -> tuple[list[str], list[str]]:
     alphabet = _Alphabet(dict.fromkeys(references), stem=stem)
     encoded = {text: alphabet.encode(text) for text in {*references, *generations}}
-    truth = [encoded[text] for text in references]
-    said = [encoded[text] for text in generations]
-    common = cpdist(truth, said, scorer=LCSseq.similarity, dtype=np.int32).astype(np.float64)
+    return [encoded[text] for text in references], [encoded[text] for text in generations]
+
+
+def _rouge(common: FloatArray, truth: Sequence[str], said: Sequence[str]) -> Rouge:
     precision = common / np.maximum(_lengths(said), 1)
     recall = common / np.maximum(_lengths(truth), 1)
     total = precision + recall
@@ -90,9 +106,23 @@ class RougeL(Scorer):
 
     def __post_init__(self) -> None:
         if self.part not in Rouge._fields:
-            raise InputError(f"Scorer option rouge-l:part must be recall, precision or f1, got {self.part!r}.")
+            raise InputError(f"Scorer option {self.name}:part must be recall, precision or f1, got {self.part!r}.")
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        result: Rouge = rouge_l([prompt.answer for prompt in references], generations, stem=self.stem)
-        scores: FloatArray = getattr(result, self.part)
+        scores: FloatArray = getattr(self._rouge([p.answer for p in references], generations), self.part)
         return scores
+
+    def _rouge(self, references: Sequence[str], generations: Sequence[str]) -> Rouge:
+        return rouge_l(references, generations, stem=self.stem)
+
+
+@SCORERS.register("rouge-1")
+@dataclass(frozen=True)
+class Rouge1(RougeL):
+    """As rouge-l, for words in any order."""
+
+    name = "rouge-1"
+    summary = "(stemmed) words in common, over the length of the true answer"
+
+    def _rouge(self, references: Sequence[str], generations: Sequence[str]) -> Rouge:
+        return rouge_1(references, generations, stem=self.stem)
