@@ -1,35 +1,6 @@
 """Whatever a user gets wrong ends as one sentence on stderr that says what to do, and exit code 2."""
 
 import json
-import sys
-
-import pytest
-
-from leakatk.cli.main import main
-from leakatk.data import save_prompts
-from tests.tiny import PROMPTS, save_tiny_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-def leakatk(monkeypatch, capsys):
-    """Run the command line in this process; gives (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["leakatk", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def refused(result, *words):
@@ -38,12 +9,6 @@ def refused(result, *words):
     assert "Traceback" not in err
     for word in words:
         assert word in err, err
-
-
-@pytest.fixture
-def forget(tmp_path):
-    save_prompts(PROMPTS, tmp_path / "forget.jsonl")
-    return tmp_path / "forget.jsonl"
 
 
 def test_prompt_files(leakatk, model, tmp_path):
@@ -127,3 +92,41 @@ def test_score_and_report(leakatk, tmp_path):
     code, out, _ = leakatk("score", tmp_path / "g.json", "--json")
     assert code == 0
     assert json.loads(out)["value"] == [1.0]
+
+
+def test_full_disk(leakatk, model, forget, tmp_path):
+    """A file-size limit stands in for a full disk: the sentence names it, and with room again the run goes on."""
+    import resource
+    import signal
+
+    common = (
+        "audit",
+        model,
+        "--forget",
+        forget,
+        "--n",
+        "64",
+        "--max-new-tokens",
+        "24",
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, hard))
+        code, _, err = leakatk(*common)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert code == 2
+    assert "space" in err
+    assert "Traceback" not in err
+    code, _, err = leakatk(*common)
+    assert code == 0, err
+
+
+def test_no_permission_is_one_sentence(leakatk, model, forget, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    refused(leakatk("audit", model, "--forget", forget, "--n", "2", "--out", tmp_path / "file" / "run"), "file")

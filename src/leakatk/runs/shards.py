@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -90,6 +91,11 @@ class ShardWriter:
     def close(self) -> None:
         if not self._file.closed:
             os.fsync(self._file.fileno())
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close without waiting for a disk that has already refused."""
+        with suppress(OSError):
             self._file.close()
 
 

@@ -190,6 +190,8 @@ class Run:
                 self._shard = shards.ShardWriter(self._next_shard())
             self._shard.append(list(new.values()))
         except OSError as error:
+            if self._shard:
+                self._shard.abandon()
             self._shard = None  # the next batch starts a new shard, whatever state this one is in
             raise RunError(
                 f"Cannot write to {self.path}: {error.strerror or error}; free some space and start again with the same "

@@ -1,0 +1,120 @@
+"""The commands, as a user gives them, on a tiny model."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from leakatk.unlearning.methods import METHODS
+
+SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
+
+
+def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
+    common = ("--forget", forget, "--retain", forget, *SHORT)
+    code, _, err = leakatk("audit", model, "--out", tmp_path / "reference", "--label", "yardstick", *common)
+    assert code == 0, err
+    code, out, err = leakatk(
+        "audit", model, "--out", tmp_path / "run", "--seed", "1", "--reference", tmp_path / "reference", *common
+    )
+    assert code == 0, err
+    assert "leaks 0.0% of the forget prompts within 8 samples" in out
+    assert "the reference model 0.0%" in out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["scorers"]["fact"]["excess"]["samples"]["value"] == [0.0] * 4
+    assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
+
+    code, out, err = leakatk(
+        "report", tmp_path / "run", tmp_path / "reference", "--out", tmp_path / "both.html", "--md"
+    )
+    assert code == 0, err
+    assert "yardstick" in out
+    assert "yardstick" in (tmp_path / "both.html").read_text()
+
+    code, out, err = leakatk("score", tmp_path / "run", "--scorer", "rouge-l", "--json")
+    assert code == 0, err
+    assert json.loads(out)["k"] == [1, 2, 4, 8]
+
+    code, out, err = leakatk("plan", "--k", "8", "--half-width", "0.05", "--prompts", "3", "--pilot", tmp_path / "run")
+    assert code == 0, err
+    assert "a pilot of 3 prompts" in out
+
+
+def test_gate(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    # Nothing leaks: the upper bound of leak@1 with 3 x 8 samples is 1 - .025^(1/24) = .143.
+    code, _, err = leakatk(*common, "--fail-above", "1:0.1")
+    assert code == 1
+    assert "0.1425" in err
+    code, _, err = leakatk(*common, "--fail-above", "1:0.2")
+    assert code == 0
+    assert "not above" in err
+
+
+def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
+    code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run")
+    assert code == 0
+    assert "3 prompts x 200 = 600 answers" in out
+    code, out, _ = leakatk(
+        "unlearn",
+        model,
+        "--forget",
+        forget,
+        "--retain",
+        forget,
+        "--method",
+        "npo",
+        "--out",
+        tmp_path / "m",
+        "--dry-run",
+    )
+    assert code == 0
+    assert "beta" in out
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("method", ["graddiff", "npo", "simnpo", "idknll", "rmu"])
+def test_unlearn(leakatk, model, forget, tmp_path, method):
+    extra = ("--param", "layer=0") if method == "rmu" else ()
+    code, out, err = leakatk(
+        "unlearn", model, "--forget", forget, "--retain", forget, "--method", method, "--steps", "2",
+        "--out", tmp_path / "out", "--quiet", *extra,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "2 steps" in out
+    code, _, err = leakatk("audit", tmp_path / "out", "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    assert code == 0, err
+
+
+def test_rule_and_its_control(leakatk, model, forget, tmp_path):
+    # A scorer of low threshold would be needed for a random model to leak: here RULE ends at once, and says so.
+    code, out, err = leakatk(
+        "unlearn", model, "--forget", forget, "--retain", forget, "--method", "rule", "--base", "npo", "--control",
+        "--n", "8", "--max-new-tokens", "6", "--out", tmp_path / "out", "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "no leak was found" in out
+    assert "No control" in out
+    assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_every_method_has_a_page(leakatk):
+    code, out, _ = leakatk("methods")
+    assert code == 0
+    assert all(name in out for name in METHODS)
+    for kind in ("methods", "scorers", "engines", "benchmarks"):
+        code, out, _ = leakatk(kind)
+        name = out.split()[0]
+        code, out, _ = leakatk(kind, name)
+        assert code == 0
+        assert out.startswith(name)
+
+
+def test_help_is_instant_enough_to_import_nothing_heavy(tmp_path):
+    code = "import sys, leakatk.cli.main\nsys.exit(any(n in sys.modules for n in ('torch', 'transformers', 'scipy', 'pyarrow')))"
+    start = time.perf_counter()
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+    assert time.perf_counter() - start < 30  # a hang, not a speed, is what this catches
