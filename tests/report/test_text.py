@@ -51,7 +51,10 @@ def test_visible_keeps_ordinary_text(text: str) -> None:
 def test_number() -> None:
     assert number(0.25) == "0.250"
     assert number(0.0) == "0.000"
-    assert number(0.00002) == "2e-05", "something small must not look like zero"
+    assert number(0.00002) == "0.00002", "something small must not look like zero"
+    assert number(-0.0004, 2) == "-0.0004"
+    assert number(0.000098) == "0.0001"
+    assert number(3e-12) == "3e-12"
     assert number(math.nan) == "–"
     assert number(3.0, 0) == "3"
 

@@ -9,15 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 
 from leakatk.report.content import Curve
 from leakatk.report.text import number, shorten, visible
 
 Scale = Callable[[float], float]
 
-# Okabe and Ito's colour-blind safe palette, in the order used; black (ink) is the reference's.
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASH = {"reference": "7 4", "control": "2 3", "forecast": "5 5", "exact": "5 5"}
+# Okabe and Ito's colour-blind safe hues, darkened where needed for a contrast of 3:1 on white; black is the reference's.
+PALETTE = ("#D55E00", "#0072B2", "#008F68", "#B4588C", "#B97A00", "#3D97CF")
+DASHES = {"reference": "7 4", "control": "2 3", "forecast": "5 5", "exact": "5 5"}
+_TOPS = {
+    0.02: 4,
+    0.05: 5,
+    0.1: 5,
+    0.2: 4,
+    0.3: 3,
+    0.4: 4,
+    0.5: 5,
+    0.6: 6,
+    0.8: 4,
+    1.0: 5,
+}  # top of the y axis: its steps
 _LABEL = 26  # characters of a name beside its line
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -28,8 +41,7 @@ STYLE = (
     ".leak .band{opacity:.14;stroke:none}.leak .hollow{fill:#fff;stroke-width:2}.leak .whisker{stroke-width:1.4;fill:none}"
     + "".join(f".leak .s{i}{{--c:{c}}}" for i, c in enumerate(PALETTE))
     + ".leak .ref{--c:#1c1e21}.leak .orig{--c:#7a7f86}"
-    ".leak .line,.leak .whisker,.leak .hollow{stroke:var(--c)}.leak .band,.leak .dot,.leak .name{fill:var(--c)}"
-    ".leak .name{font-weight:600}"
+    ".leak .line,.leak .whisker,.leak .hollow{stroke:var(--c)}.leak .band,.leak .dot{fill:var(--c)}"
 )
 
 
@@ -58,7 +70,7 @@ def legend(curves: Sequence[Curve], classes: dict[str, str]) -> list[dict[str, s
         if curve.kind == "greedy":
             continue
         css = classes[curve.label]
-        dash = _DASH.get(curve.kind, "5 5" if curve.dashed else "")
+        dash = DASHES.get(curve.kind, "5 5" if curve.dashed else "")
         style = f' stroke-dasharray="{dash}"' if dash else ""
         mark = _marker(shapes[css], 15, 8, "dot" if curve.kind in ("model", "reference", "original") else "hollow")
         sample = f'<svg class="leak {css}" viewBox="0 0 30 16" width="30" height="16" aria-hidden="true"><path class="line"{style} d="M1 8H29"/>{mark}</svg>'
@@ -79,10 +91,10 @@ def split_panels(curves: Sequence[Curve]) -> tuple[list[Curve], list[Curve]]:
     return [c for c in curves if c not in far], base + far
 
 
-def _ceiling(curves: Sequence[Curve]) -> float:
+def ceiling(curves: Sequence[Curve]) -> float:
     """A round top of the y axis just above every finite value and bound."""
     top = max((v for c in curves for v in (*c.value, *c.high) if math.isfinite(v)), default=0.0)
-    return next((t for t in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if t >= top), max(1.0, top))
+    return next((t for t in _TOPS if t >= top), max(1.0, top))
 
 
 def _ticks(k_max: int, room: float) -> list[int]:
@@ -96,12 +108,10 @@ def _ticks(k_max: int, room: float) -> list[int]:
 
 
 def _k_label(k: int) -> str:
-    power = round(math.log10(k))
-    return (
-        str(k)
-        if k < 10_000 or 10**power != k
-        else "10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    )
+    power = len(str(k)) - 1
+    if power >= 4 and k == 10**power:
+        return "10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return str(k)
 
 
 def _marker(shape: int, x: float, y: float, css: str) -> str:
@@ -126,12 +136,13 @@ def curve_chart(
     height: int = 420,
     labels: bool = True,
     y_name: str = "leak@k",
-    ident: str = "chart",
+    ident: str = "",
     description: str = "",
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
-    ident: prefix of ids, unique in the page. Each series is a <g data-label=...> that scripts can hide.
+    Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
+    drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k.
     """
     if not curves:
         return ""
@@ -139,11 +150,11 @@ def curve_chart(
     lines = [c for c in curves if c.kind != "greedy"]
     greedy = [c for c in curves if c.kind == "greedy"]
     k_max = max([c.k[-1] for c in lines], default=1)
-    top = _ceiling(curves)
+    top = ceiling(curves)
     lane = max(48, 14 + (11 if width > 600 else 5) * len(greedy)) if greedy else 0
     left, head, foot = 46, 26, 46
     longest = max((min(len(visible(c.label, lines=False)), _LABEL) for c in lines), default=0)
-    right = 24 + round(7.6 * longest) if labels and lines else 16
+    right = 24 + round(7.9 * longest) if labels and lines else 16
     x0 = left + lane + (12 if greedy else 0)
     x1, y0, y1 = width - right, height - foot, head
     span = math.log2(k_max) or 1.0
@@ -154,23 +165,23 @@ def curve_chart(
     def y(value: float) -> float:
         return y0 - (y0 - y1) * min(max(value, 0.0), top) / top
 
+    focus = ' tabindex="0" data-read="1"' if ident else ""
     out = [
         f'<svg class="leak" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-labelledby="{ident}-t {ident}-d" preserveAspectRatio="xMidYMid meet">'
+        f'aria-labelledby="{ident}-t {ident}-d"{focus}>'
         f'<title id="{ident}-t">{escape(visible(y_name, lines=False))} against the number of samples k</title>'
         f'<desc id="{ident}-d">{escape(visible(description, lines=False))}</desc>'
     ]
     if greedy:
         out.append(f'<rect class="lane" x="{left}" y="{y1}" width="{lane}" height="{y0 - y1}"/>')
-    for step in range(5 + 1):
-        value = top * step / 5
-        digits = max(0, 1 - math.floor(math.log10(top / 5))) if top < 1 else 1
+    steps = _TOPS.get(top, 5)
+    for step in range(steps + 1):
+        value = top * step / steps
         out.append(
             f'<line class="{"axis" if step == 0 else "grid"}" x1="{left}" x2="{x1}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
         )
-        label = f"{value:.{digits}f}".rstrip("0").rstrip(".") if step else "0"
-        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{label}</text>')
-    out.append(f'<text class="dim" x="{4}" y="14">{escape(visible(y_name, lines=False))}</text>')
+        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+    out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}</text>')
     if lines:
         for tick in _ticks(k_max, (x1 - x0) / 44):
             out.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{y0}" y2="{y0 + 4}"/>')
@@ -197,10 +208,24 @@ def curve_chart(
         out.append(
             f'<g class="series {css}" data-label="{owner}"><title>{escape(visible(text, lines=False))}</title>{mark}</g>'
         )
+    if ident:
+        if greedy:
+            out.append(f'<rect class="hit" data-k="greedy" x="{left}" y="{y1}" width="{lane}" height="{y0 - y1}"/>')
+        out += _columns(sorted({k for c in lines for k in c.k}), x, y1, y0)
     if labels and lines:
         out += _end_labels(lines, classes, x, y, x1, y0)
     out.append("</svg>")
     return "".join(out)
+
+
+def _columns(ks: list[int], x: Scale, top: float, bottom: float) -> list[str]:
+    """Invisible columns, one per k, meeting half-way to the next."""
+    middles = [(x(a) + x(b)) / 2 for a, b in pairwise(ks)]
+    edges = [x(ks[0]) - 10, *middles, x(ks[-1]) + 10] if ks else []
+    return [
+        f'<rect class="hit" data-k="{k}" x="{a:.1f}" y="{top}" width="{b - a:.1f}" height="{bottom - top}"/>'
+        for k, a, b in zip(ks, edges, edges[1:], strict=False)
+    ]
 
 
 def _series(curve: Curve, css: str, shape: int, x: Scale, y: Scale) -> str:
@@ -220,7 +245,7 @@ def _series(curve: Curve, css: str, shape: int, x: Scale, y: Scale) -> str:
         elif band:
             px, low, high = band[0]
             parts.append(f'<line class="whisker" x1="{px:.1f}" x2="{px:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-    dash = _DASH.get(curve.kind, "5 5" if curve.dashed else "")
+    dash = DASHES.get(curve.kind, "5 5" if curve.dashed else "")
     style = f' stroke-dasharray="{dash}"' if dash else ""
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
     parts.append(f'<polyline class="line"{style} points="{path}"/>')
@@ -256,8 +281,8 @@ def _end_labels(
         full = escape(label)
         out.append(
             f'<g class="series {css}" data-label="{full}"><title>{full}</title>'
-            f'<path class="line" stroke-width="1" style="stroke-width:1;opacity:.5" d="M{px + 5:.1f} {py:.1f}L{x1 + 12} {place:.1f}"/>'
-            f'<text class="name" x="{x1 + 16}" y="{place + 4:.1f}">{escape(shorten(label, _LABEL))}</text></g>'
+            f'<path class="line" stroke-width="1" style="stroke-width:1.2" d="M{px + 5:.1f} {py:.1f}L{x1 + 12} {place:.1f}"/>'
+            f'<text x="{x1 + 16}" y="{place + 4:.1f}">{escape(shorten(label, _LABEL))}</text></g>'
         )
     return out
 

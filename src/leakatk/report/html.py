@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from leakatk.report.chart import PALETTE, curve_chart, legend, series_classes, split_panels
+from leakatk.report.chart import PALETTE, ceiling, curve_chart, legend, series_classes, split_panels
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
 from leakatk.report.table import is_numeric
 from leakatk.report.text import number, visible
@@ -58,24 +58,30 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
     ks = sorted({k for c in curves if c.kind != "greedy" for k in c.k})
     values = {c.label: dict(zip(c.k, _cells(c), strict=True)) for c in curves}
     lines = [c for c in curves if c.kind != "greedy"]
+    kinds = {c.label: c.kind for c in curves}
     greedy = {c.of or c.label: c.value[0] for c in curves if c.kind == "greedy"}
-    wide = curve_chart(
-        curves, classes=classes, width=860, height=440, y_name=name, ident=f"{ident}-w", description=description
-    )
-    small = curve_chart(
-        curves,
-        classes=classes,
-        width=400,
-        height=360,
-        labels=False,
-        y_name=name,
-        ident=f"{ident}-n",
-        description=description,
-    )
+    without = [c for c in curves if "original" not in (c.kind, kinds.get(c.of))]
+    zoomed = without if without and ceiling(without) < ceiling(curves) else []
+
+    def draw(shown: Sequence[Curve], suffix: str, width: int, height: int) -> Markup:
+        svg = curve_chart(
+            shown,
+            classes=classes,
+            width=width,
+            height=height,
+            labels=width > 600,
+            y_name=name,
+            ident=f"{ident}-{suffix}",
+            description=description,
+        )
+        return Markup(svg)
+
     return {
         "ident": ident,
-        "wide": Markup(wide),
-        "small": Markup(small),
+        "wide": draw(curves, "w", 860, 440),
+        "small": draw(curves, "s", 400, 360),
+        "zoom_wide": draw(zoomed, "zw", 860, 440),
+        "zoom_small": draw(zoomed, "zs", 400, 360),
         "legend": [{**e, "sample": Markup(e["sample"])} for e in legend(curves, classes)],
         "ks": ks,
         "lines": [(c, Number(greedy.get(c.label, math.nan)), [values[c.label].get(k, "") for k in ks]) for c in lines],

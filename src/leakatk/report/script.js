@@ -10,8 +10,10 @@ function el(tag, className, text) {
 }
 function num(value, digits = 3) {
   if (value === null || value === undefined) return "–";
-  if (value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits) return value.toExponential(0);
-  return value.toFixed(digits);
+  const size = Math.abs(value);
+  if (size === 0 || size >= 0.5 * 10 ** -digits) return value.toFixed(digits);
+  const oneDigit = value.toExponential(0);
+  return size >= 1e-6 ? value.toFixed(-Number(oneDigit.split("e")[1])) : oneDigit;
 }
 
 // ---- tables: a button in each head sorts by that column; missing values stay last
@@ -40,13 +42,68 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// ---- chart legend: hide and show a line
-for (const box of document.querySelectorAll("input[data-series]")) {
-  box.addEventListener("change", () => {
-    for (const series of box.closest(".chart").querySelectorAll(".series")) {
-      if (series.dataset.label === box.dataset.series) series.classList.toggle("off", !box.checked);
+// ---- charts: the legend hides lines, "zoom" swaps the drawing, pointer or arrow keys read the values at one k
+for (const chart of document.querySelectorAll(".chart")) {
+  for (const box of chart.querySelectorAll("input[data-series]")) {
+    box.addEventListener("change", () => {
+      for (const series of chart.querySelectorAll(".series")) {
+        if (series.dataset.label === box.dataset.series) series.classList.toggle("off", !box.checked);
+      }
+    });
+  }
+  const zoom = chart.querySelector("input.zoom");
+  if (zoom) {
+    zoom.closest("label").hidden = false;
+    zoom.addEventListener("change", () => chart.classList.toggle("zoomed", zoom.checked));
+  }
+  readout(chart);
+}
+
+function readout(chart) {
+  const table = chart.querySelector(".numbers table");
+  const columns = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.k);
+  const tip = chart.querySelector(".tip");
+  const drawings = [...chart.querySelectorAll("svg[data-read]")];
+  const hide = () => {
+    tip.hidden = true;
+    chart.querySelectorAll(".hit.on").forEach((hit) => hit.classList.remove("on"));
+  };
+  const show = (hit) => {
+    hide();
+    hit.classList.add("on");
+    const column = columns.indexOf(hit.dataset.k);
+    const hidden = new Set([...chart.querySelectorAll("input[data-series]")].filter((box) => !box.checked).map((box) => box.dataset.series));
+    const rows = [...table.tBodies[0].rows]
+      .map((row) => [row.cells[0].textContent.trim(), row.cells[column].dataset.v, row.cells[column]])
+      .filter(([name, value]) => value && !hidden.has(name))
+      .sort((a, b) => Number(b[1]) - Number(a[1]));
+    tip.replaceChildren(el("b", "", hit.dataset.k === "greedy" ? "greedy" : `k = ${Number(hit.dataset.k).toLocaleString("en")}`));
+    for (const [name, , cell] of rows) {
+      const line = el("div", "", `${name} `);
+      line.append(...[...cell.children].map((part) => part.cloneNode(true)));
+      tip.append(line);
     }
-  });
+    tip.hidden = false;
+    const [box, spot] = [chart.getBoundingClientRect(), hit.getBoundingClientRect()];
+    const middle = spot.left + spot.width / 2 - box.left;
+    const left = middle > box.width / 2 ? middle - tip.offsetWidth - 14 : middle + 14;
+    tip.style.left = `${Math.max(0, Math.min(left, box.width - tip.offsetWidth))}px`;
+    tip.style.top = `${spot.top - box.top + 8}px`;
+  };
+  for (const svg of drawings) {
+    const hits = [...svg.querySelectorAll(".hit")];
+    hits.forEach((hit) => hit.addEventListener("pointerenter", () => show(hit)));
+    svg.addEventListener("pointerleave", hide);
+    svg.addEventListener("blur", hide);
+    svg.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (event.key === "Escape") hide();
+      if (!step || !hits.length) return;
+      event.preventDefault();
+      const now = hits.findIndex((hit) => hit.classList.contains("on"));
+      show(hits[now < 0 ? (step > 0 ? 0 : hits.length - 1) : Math.min(Math.max(now + step, 0), hits.length - 1)]);
+    });
+  }
 }
 
 // ---- prompts
@@ -64,7 +121,7 @@ function prompts() {
   data.models.forEach((name, i) => $("model").append(new Option(name || "the model", String(i))));
   if (data.models.length > 1) $("model").append(new Option("all models", "all"));
   $("model-box").hidden = data.models.length < 2;
-  document.querySelector(".controls").hidden = false;
+  document.querySelectorAll(".controls, .columns").forEach((part) => (part.hidden = false));
 
   function matches(p) {
     if (!wanted) return true;
@@ -125,9 +182,10 @@ function prompts() {
     if ($("model").value === "all") question.append(el("span", "tag", data.models[p.m]));
     head.append(leak, hits, question);
     box.append(head);
-    box.addEventListener("toggle", () => {
-      if (box.open && box.childElementCount === 1) box.append(body(p));
-    });
+    box.fill = () => {
+      if (box.childElementCount === 1) box.append(body(p));
+    };
+    box.addEventListener("toggle", () => box.open && box.fill());
     return box;
   }
 
@@ -140,9 +198,11 @@ function prompts() {
     add("true answer", marked("dd", p.a, marker));
     if (p.greedy || p.gs !== null) {
       const greedy = marked("dd", p.greedy, marker);
-      if (p.gs !== null) greedy.append(el("span", "tag", `score ${num(p.gs, 2)}`));
+      if (p.gs !== null) greedy.firstChild.append(el("span", "tag", `score ${num(p.gs, 2)}`));
       add("greedy", greedy);
     }
+    const others = all.filter((o) => o.id === p.id && o !== p);
+    if (others.length) add("elsewhere", el("dd", "", others.map((o) => `${data.models[o.m]} ${num(o.leak)}`).join(" · ")));
     box.append(pairs);
     if (!p.groups.length) return box;
     const table = el("table", "groups");
@@ -230,7 +290,10 @@ function prompts() {
   for (const id of ["model", "show", "sort"]) $(id).addEventListener("change", update);
   $("more").addEventListener("click", more);
   const openWorst = (count) => {
-    for (const box of [...$("list").children].slice(0, count)) if (found.length && !box.open) box.open = true;
+    for (const box of [...$("list").children].slice(0, count)) {
+      box.fill(); // at once: the toggle event comes too late for printing
+      box.open = true;
+    }
   };
   addEventListener("beforeprint", () => openWorst(5));
   update();

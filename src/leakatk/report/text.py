@@ -48,11 +48,15 @@ def shorten(text: str, length: int) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with a fixed count of decimals; "–" when missing; never rounds something small to zero (2e-05)."""
+    """A number with a fixed count of decimals; "–" when missing.
+
+    What those decimals would round to zero gets as many as it needs (0.00002), or an exponent below a millionth.
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value != 0 and abs(value) < 0.5 * 10**-digits:
-        return f"{value:.0e}"
+        one_digit = f"{value:.0e}"
+        return f"{value:.{-int(one_digit.split('e')[1])}f}" if abs(value) >= 1e-6 else one_digit
     return f"{value:.{digits}f}"

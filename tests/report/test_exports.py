@@ -1,0 +1,128 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from leakatk.errors import InputError
+from leakatk.report.chart import curve_chart, series_classes, split_panels, standalone_svg
+from leakatk.report.content import Curve, Number, ReportContent, Table
+from leakatk.report.export import to_json
+from leakatk.report.plots import save_chart
+from tests.report.hostile import hostile_report
+from tests.report.samples import demo
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def points(svg: str, label: str) -> list[tuple[float, float]]:
+    """Corners of the line of one series."""
+    root = ElementTree.fromstring(svg)
+    group = next(
+        g for g in root.iter(f"{SVG}g") if g.get("data-label") == label and g.find(f"{SVG}polyline") is not None
+    )
+    line = group.find(f"{SVG}polyline")
+    assert line is not None
+    return [tuple(map(float, pair.split(","))) for pair in (line.get("points") or "").split()]  # type: ignore[misc]
+
+
+def test_the_k_axis_is_logarithmic_and_values_are_in_proportion() -> None:
+    drawn = points(curve_chart([Curve("a", (1, 2, 4, 16), (0.0, 0.25, 0.5, 1.0))], width=800, height=400), "a")
+    (x1, y0), (x2, y25), (x4, y50), (x16, y100) = drawn
+    assert x2 - x1 == pytest.approx((x4 - x1) / 2, abs=0.2)
+    assert x16 - x4 == pytest.approx(x4 - x1, abs=0.2)
+    assert y0 - y50 == pytest.approx(2 * (y0 - y25), abs=0.2)
+    assert y0 - y100 == pytest.approx(4 * (y0 - y25), abs=0.2)
+
+
+def test_missing_points_are_left_out() -> None:
+    svg = curve_chart([Curve("a", (1, 2, 4), (0.1, math.nan, 0.3), (0.0, math.nan, 0.2), (0.2, math.nan, 0.4))])
+    assert len(points(svg, "a")) == 2
+    assert "nan" not in svg
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_every_chart_is_valid_xml(width: int) -> None:
+    for curves in (
+        demo().curves,
+        hostile_report(lambda text: text).curves,
+        [Curve("one", (1,), (0.0,), (0.0,), (0.1,))],
+    ):
+        ElementTree.fromstring(curve_chart(curves, width=width, ident="x"))
+
+
+def test_no_curves_no_chart() -> None:
+    assert curve_chart([]) == ""
+
+
+def test_colours_are_shared_by_what_belongs_together() -> None:
+    classes = series_classes(demo().curves)
+    assert classes["IdkNLL, greedy"] == classes["IdkNLL, exact verbatim"] == classes["IdkNLL"]
+    assert classes["same steps, no RULE"] == classes["RULE-SimNPO"] != classes["SimNPO"]
+    assert classes["retrained"] == "ref"
+    assert classes["full model"] == "orig"
+
+
+def test_far_curves_get_a_panel_of_their_own() -> None:
+    sampled = Curve("m", (1, 128), (0.1, 0.2))
+    near_forecast = Curve("near", (128, 1024), (0.2, 0.3), kind="forecast", of="m")
+    far_forecast = Curve("far", (128, 1_000_000), (0.2, 0.9), kind="forecast", of="m")
+    near, far = split_panels([sampled, near_forecast, far_forecast])
+    assert near == [sampled, near_forecast]
+    assert far == [sampled, far_forecast]
+
+
+def test_standalone_svg_carries_its_colours() -> None:
+    root = ElementTree.fromstring(standalone_svg(demo().curves))
+    style = root.find(f"{SVG}style")
+    assert style is not None
+    assert "#D55E00" in (style.text or "")
+
+
+def test_save_chart_svg(tmp_path: Path) -> None:
+    save_chart(demo().curves, tmp_path / "chart.svg")
+    ElementTree.parse(tmp_path / "chart.svg")
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
+def test_save_chart_with_matplotlib(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: plots)")
+    path = tmp_path / f"chart{suffix}"
+    save_chart([*demo().curves, Curve("cost $x^2 & _a", (1, 2), (0.1, 0.2))], path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_without_matplotlib_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(InputError, match=r"pip install 'leak-at-k\[plots\]'"):
+        save_chart(demo().curves, tmp_path / "chart.png")
+
+
+def test_save_chart_refuses_other_suffixes_and_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.svg, \.png or \.pdf"):
+        save_chart(demo().curves, tmp_path / "chart.gif")
+    with pytest.raises(InputError, match="no curves"):
+        save_chart([], tmp_path / "chart.svg")
+
+
+def test_json_keeps_numbers_and_makes_missing_null() -> None:
+    table = Table("t", ("a", "b"), (("x", Number(math.nan, 0.1, 0.2)),))
+    content = ReportContent(title="t", verdict="v", tables=(table,), manifests=(("m", {"path": Path("a"), "n": 3}),))
+    value = json.loads(to_json(content), parse_constant=lambda name: pytest.fail(name))
+    assert value["tables"][0]["rows"][0][1] == {"value": None, "low": 0.1, "high": 0.2, "digits": 3}
+    assert value["manifests"] == [{"label": "m", "manifest": {"path": "a", "n": 3}}]
+    assert json.loads(to_json(demo(), prompts=False))["prompts"] == []
+    json.loads(to_json(hostile_report(lambda text: text)))
+
+
+def test_reports_need_no_torch_and_plots_no_matplotlib_until_used() -> None:
+    code = (
+        "import sys, leakatk.report.html, leakatk.report.table, leakatk.report.plots, leakatk.report.export;"
+        "print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
