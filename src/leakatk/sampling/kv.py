@@ -38,7 +38,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         return self.keys[:rows, :, low : cursor + 1], self.values[:rows, :, low : cursor + 1]
 
     def get_seq_length(self) -> int:
-        return self.owner.cursor - self.owner.low
+        return int(self.owner.cursor - self.owner.low)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
