@@ -12,6 +12,7 @@ from rich.console import Console
 
 from leakatk.data import write_atomic
 from leakatk.errors import InputError
+from leakatk.protocols import PROTOCOLS
 from leakatk.report.content import Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
 from leakatk.report.html import render
 from leakatk.report.table import print_table, to_csv, to_markdown
@@ -19,10 +20,6 @@ from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
 
 TABLE_KS = (1, 4, 16, 64, 128)
-PROTOCOLS = {
-    "clean": "the default: every decoding field explicit, the date in chat templates pinned, no library default applied",
-    "paper": "the published code's conventions, quirks included (top-k 50, chat prompt re-tokenised as text)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +152,7 @@ def content_of(
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,
         metric=scorer,
-        protocol=(protocol, PROTOCOLS.get(protocol, "")),
+        protocol=(protocol, PROTOCOLS[protocol].summary if protocol in PROTOCOLS else ""),
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
         command=command or str(first["command"]),
         cost=tuple(cost) or tuple((name, float(value)) for name, value in first["seconds"].items()),
