@@ -58,8 +58,10 @@ def run(models, out, **options):
 
 def test_rows_hold_everything(results):
     rows = b.read_rows(results)
-    assert [row["role"] for row in rows] == ["retrained", "model"]
-    row = rows[1]
+    assert [(row["role"], row["scorer"]) for row in rows] == [
+        (role, scorer) for role in ("retrained", "model") for scorer in ("fact", "rouge-l")
+    ]
+    row = rows[2]
     for column in ("leak@1", "leak@4 low", "leak@4 high", "excess@4", "greedy", "retain", "forget_prob", "auc_min-k++"):
         assert math.isfinite(row[column]), column
     assert math.isfinite(row["forget_quality"])
@@ -87,12 +89,12 @@ def test_another_setting_is_another_cell(models, results):
     run(models, results, decodings=[Decoding(temperature=0.5, max_new_tokens=6)])
     assert len(list((results / "cells").iterdir())) == cells + 2  # two runs; the evaluations are shared
     rows = b.read_rows(results)
-    assert len(rows) == 4
+    assert len(rows) == 8
     assert {row["decoding"] for row in rows} == {"T=1", "T=0.5"}
 
 
 def test_tables(results):
-    rows = b.read_rows(results)[:2]
+    rows = b.read_rows(results)[:4:2]
     table = b.results_table(rows)
     assert table.columns == ("model", "greedy", "leak@1", "leak@2", "leak@4", "retain")
     assert table.rows[1][0] == "forgot"
@@ -110,7 +112,7 @@ def test_tables(results):
 
 
 def test_compare_is_paired(results):
-    runs = {row["role"]: row["run"] for row in b.read_rows(results)[:2]}
+    runs = {row["role"]: row["run"] for row in b.read_rows(results)[:4]}
     table = b.compare(runs["model"], runs["retrained"], scorer="rouge-l")
     assert [r[0] for r in table.rows] == ["1", "2", "4"]
     for cells in table.rows:

@@ -22,7 +22,7 @@ import pyarrow
 import pyarrow.parquet
 
 from leakatk.api import score
-from leakatk.auditing import audit, powers_of_two
+from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.data import write_atomic
@@ -64,7 +64,7 @@ def bench(
 ) -> list[Row]:
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
-    decodings: default the protocol's headline, or its whole grid with `grid`.  n and scorer: default the protocol's.
+    decodings: default the protocol's headline, or its whole grid with `grid`.  n and scorer: default the protocol's, or the benchmark's.
     Raises UnknownNameError for an unknown benchmark, protocol or scorer before anything is computed.
     """
     rules = PROTOCOLS[protocol]
@@ -72,8 +72,10 @@ def bench(
     if count < 1:
         raise InputError(f"n must be at least 1, got {count}.")
     bench_ = benchmark if isinstance(benchmark, Benchmark) else _load(benchmark, rules, data, seed)
-    scorers = [scorer or rules.scorer or default_scorer(bench_)]
-    get_scorer(scorers[0])
+    one = scorer or rules.scorer
+    scorers = (one,) if one else scorers_of(bench_)
+    for name in scorers:
+        get_scorer(name)
     wanted = list(decodings) if decodings else list(rules.grid if grid else (rules.headline,))
     out = Path(out)
     rows: list[Row] = []
@@ -139,13 +141,13 @@ def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -
     )
 
 
-def default_scorer(benchmark: Benchmark) -> str:
-    """choice for lettered questions, fact where key values are known, ROUGE-L without stemmer for MUSE, else ROUGE-L."""
+def scorers_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """choice for lettered questions, ROUGE-L without stemmer for MUSE, else what an audit takes by itself."""
     if benchmark.name.startswith("wmdp/"):
-        return "rouge-l" if benchmark.name.endswith(":open") else "choice"
-    if benchmark.texts:
-        return "rouge-l:stem=no"
-    return "fact" if all(prompt.facts for prompt in benchmark.forget) else "rouge-l"
+        return ("rouge-l",) if benchmark.name.endswith(":open") else ("choice",)
+    if benchmark.texts.get("privleak_forget"):
+        return ("rouge-l:stem=no",)
+    return default_scorers(benchmark.forget)
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -192,12 +194,17 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
         raise InputError("The results file has no rows; run `leakatk bench` first.")
     ks = sorted({int(c.removeprefix("leak@")) for row in rows for c in row if re.fullmatch(r"leak@\d+", c)})
     names = [n.format(k=k) for n in LAYOUTS[layout] for k in (ks if "{k}" in n else (0,))]
-    names = [n for n in names if any(row.get(n) is not None for row in rows)]
+    names = [n for n in names if any(_known(row, n) for row in rows)]
     if not names:
         raise InputError(f"These results have nothing for the layout {layout!r}; try another of {', '.join(LAYOUTS)}.")
+    settings = (
+        ("benchmark", "protocol", "decoding", "scorer") if layout in ("leak", "excess") else ("benchmark", "protocol")
+    )
+    # Numbers that do not come from samples are the same for every decoding and scorer: one row a model.
+    rows = list({(row["model_sha256"], *(row[name] for name in settings)): row for row in rows}.values())
     # What is the same in every row stands in the title.
-    labels = [n for n in ("benchmark", "protocol", "decoding", "scorer") if len({str(row[n]) for row in rows}) > 1]
-    same = [str(rows[0][n]) for n in ("benchmark", "protocol", "decoding", "scorer") if n not in labels]
+    labels = [name for name in settings if len({str(row[name]) for row in rows}) > 1]
+    same = [str(rows[0][name]) for name in settings if name not in labels]
     body: list[tuple[Cell, ...]] = []
     for row in rows:
         name = Path(row["model"]).name
@@ -209,7 +216,7 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
 def layouts_of(rows: Sequence[Row]) -> list[str]:
     """The layouts these rows have numbers for."""
     marks = {"tofu": "forget_prob", "privacy": "auc_loss", "muse": "verbmem", "choices": "accuracy"}
-    return ["leak", *(name for name, mark in marks.items() if any(row.get(mark) is not None for row in rows))]
+    return ["leak", *(name for name, mark in marks.items() if any(_known(row, mark) for row in rows))]
 
 
 def transposed(table: Table) -> Table:
@@ -224,6 +231,10 @@ def transposed(table: Table) -> Table:
         ),
         caption=table.caption,
     )
+
+
+def _known(row: Row, column: str) -> bool:
+    return row.get(column) is not None and not math.isnan(row[column])
 
 
 def _number(row: Row, name: str) -> Number:
@@ -286,7 +297,7 @@ def _evaluate(loaded: LoadedModel, benchmark: Benchmark) -> Evaluation:
     """The table of the benchmark's family."""
     if benchmark.texts.get("privleak_forget"):
         return Evaluation(evaluate_muse(loaded, benchmark), np.zeros(0), {})
-    if default_scorer(benchmark) == "choice":
+    if scorers_of(benchmark) == ("choice",):
         result = evaluate_choices(loaded, benchmark)
         values = {
             "accuracy": result.accuracy, "accuracy low": result.low, "accuracy high": result.high,

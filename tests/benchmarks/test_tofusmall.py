@@ -1,8 +1,8 @@
 import pytest
 
+from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
 from leakatk.benchmarks.tofusmall import train_tofu_small
-from leakatk.data import load_prompts
 from leakatk.errors import InputError
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
@@ -17,8 +17,10 @@ def test_splits_and_files(data_dir, tmp_path):
     assert (len(small.forget), len(small.retain), len(small.retain_held)) == (40, 80, 20)
     assert [p.id for p in small.forget] == [f"tofu-{i}" for i in range(3960, 4000)]
     assert not {p.source for p in small.retain} & {p.source for p in small.retain_held}
-    for split in ("forget", "retain", "retain_held"):
-        assert tuple(load_prompts(tmp_path / f"{split}.jsonl")) == getattr(small, split)
+    own = load_benchmark(str(tmp_path))
+    for split in ("forget", "retain", "retain_held", "holdout"):
+        assert getattr(own, split) == getattr(small, split)
+    assert len(own.refusals) == 100
     for path in (small.models.base, small.models.full, small.models.retrained):
         assert load_model(path, device="cpu").model.num_parameters() > 0
 

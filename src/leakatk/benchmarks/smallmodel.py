@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from leakatk.benchmarks.generators import Generated
 from leakatk.benchmarks.world import Pair, World
-from leakatk.data import save_prompts
+from leakatk.data import save_prompts, write_atomic
 from leakatk.errors import InputError
 from leakatk.progress import Progress
 
@@ -322,6 +322,8 @@ def train_generated(
     paths = train_pair(made.pretraining, made.full, made.retained, out, recipe, seed=seed, device=device, quiet=quiet)
     bench = made.benchmark
     own = {"forget": bench.forget, "retain": bench.retain, "retain_held": bench.retain_held, "holdout": bench.holdout}
+    if bench.refusals:
+        write_atomic(Path(out) / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
     for name, prompts in {**own, **bench.sets}.items():
         if prompts:
             save_prompts(prompts, Path(out) / f"{name}.jsonl")

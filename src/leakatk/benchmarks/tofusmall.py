@@ -14,7 +14,7 @@ from leakatk.benchmarks.base import Options
 from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, TrainedModels, train_pair
 from leakatk.benchmarks.tofu import AUTHOR_ROWS, FORGET_ROWS, FULL_ROWS, load_tofu
 from leakatk.benchmarks.world import Pair
-from leakatk.data import Prompt, save_prompts
+from leakatk.data import Prompt, save_prompts, write_atomic
 from leakatk.errors import InputError
 
 TOFU_RECIPE = Recipe(
@@ -29,13 +29,15 @@ HELD_SHARE = 5  # one retain author in five is kept from the unlearner
 class TofuSmall:
     """The models, and the prompts to unlearn and audit them with, also written as JSONL beside them.
 
-    retain_held authors are known to both models and must not be shown to an unlearning method.
+    retain_held authors are known to both models and must not be shown to an unlearning method; holdout authors are known
+    to neither.
     """
 
     models: TrainedModels
     forget: tuple[Prompt, ...]
     retain: tuple[Prompt, ...]
     retain_held: tuple[Prompt, ...]
+    holdout: tuple[Prompt, ...]
 
 
 def train_tofu_small(
@@ -52,7 +54,7 @@ def train_tofu_small(
     """Train the full and the retain-only model on the last `authors` authors; about six minutes on two cores.
 
     data: directory with TOFU's files, or None for the hub. Writes out/{base,full,retrained} and
-    out/{forget,retain,retain_held}.jsonl.
+    out/{forget,retain,retain_held,holdout}.jsonl.
     """
     splits = {rows // AUTHOR_ROWS: split for split, rows in FORGET_ROWS.items()}
     if forget_authors not in splits:
@@ -81,8 +83,11 @@ def train_tofu_small(
         forget=bench.forget,
         retain=tuple(p for p in kept if p.source not in held),
         retain_held=tuple(p for p in kept if p.source in held),
+        holdout=bench.holdout,
     )
-    for split in ("forget", "retain", "retain_held"):
+    if bench.refusals:
+        write_atomic(Path(out) / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
+    for split in ("forget", "retain", "retain_held", "holdout"):
         save_prompts(getattr(result, split), Path(out) / f"{split}.jsonl")
     return result
 
