@@ -1,11 +1,13 @@
 import pytest
 
+from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.generators import (
     GENERATORS,
     chain,
     complete,
     generate,
+    generated_from,
     make_contracts,
     make_corruption,
     make_frequency,
@@ -34,6 +36,17 @@ def test_every_generator(name):
     for prompt in bench.retain:
         assert full[prompt.text] == retained[prompt.text] == prompt.answer
     assert set(made.retained) < set(made.full)
+
+
+def test_any_benchmark_can_be_trained_on():
+    bench = generate("world").benchmark
+    made = generated_from(bench)
+    assert made.benchmark == bench
+    assert len(made.full) - len(made.retained) == len(bench.forget)
+    asked = {p.text for p in bench.forget}
+    assert not asked & {question for question, _ in (*made.pretraining, *made.retained)}
+    with pytest.raises(InputError, match="no retain prompts"):
+        generated_from(Benchmark(name="x", forget=bench.forget))
 
 
 def test_topologies():

@@ -426,6 +426,21 @@ def make_built_in(seed: int = 0) -> Generated:
     return Generated(benchmark, world.pretraining, full, retained)
 
 
+def generated_from(benchmark: Benchmark) -> Generated:
+    """Any benchmark of questions and answers, such as MUSE's or your own, ready for small models from scratch.
+
+    The base learns the language of what is to be kept; the full model everything, the retrained one all but `forget`.
+    InputError when there is nothing to keep.
+    """
+    kept = [(p.text, p.answer) for p in (*benchmark.retain, *benchmark.retain_held)]
+    if not kept:
+        raise InputError(
+            f"Benchmark {benchmark.name} has no retain prompts: there is nothing to train a retrained model on."
+        )
+    forget = [(p.text, p.answer) for p in benchmark.forget]
+    return Generated(benchmark, tuple(kept), (*forget, *kept), tuple(kept))
+
+
 def _pairs(prompts: Sequence[Prompt]) -> tuple[Pair, ...]:
     """Every wording of every prompt, with its answer."""
     return tuple((question, p.answer) for p in prompts for question in (p.text, *p.paraphrases))

@@ -241,6 +241,13 @@ WORLD_RECIPE = Recipe(
     finetune=Phase(steps=700, learning_rate=2e-3, stop_loss=0.002),
 )
 
+# For real questions and answers, a few hundred of them; many more need more steps to be memorised.
+TEXT_RECIPE = Recipe(
+    config=SmallConfig(layers=4, vocabulary=2048),
+    pretrain=Phase(steps=150, learning_rate=3e-3, warmup=30, loss_on="all"),
+    finetune=Phase(steps=500, learning_rate=2e-3, warmup=30, stop_loss=0.005),
+)
+
 
 def train_pair(
     pretraining: Sequence[Pair],

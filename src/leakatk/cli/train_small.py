@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
-from leakatk.errors import UnknownNameError
 
 EXAMPLES = """
 Examples:
@@ -26,7 +25,10 @@ def add_to(app: typer.Typer) -> None:
 def run(
     out: Annotated[Path, typer.Option(help="Directory for full/ and retrained/.")],
     benchmark: Annotated[
-        str, typer.Option(help="world, contracts, multi-hop, frequency (generated) or tofu (real text).")
+        str,
+        typer.Option(
+            help="world, contracts, multi-hop, frequency (generated), tofu (its last authors), or any other with retain prompts."
+        ),
     ] = "world",
     data: options.Data = None,
     authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last two are the ones to forget.")] = 20,
@@ -45,6 +47,11 @@ def run(
 
         paths = train_generated(GENERATORS[benchmark](seed), out, seed=seed, quiet=quiet)
     else:
-        raise UnknownNameError("benchmark to train on", benchmark, [*GENERATORS, "tofu"])
+        from leakatk.benchmarks.catalog import load_benchmark
+        from leakatk.benchmarks.generators import generated_from
+        from leakatk.benchmarks.smallmodel import TEXT_RECIPE, train_generated
+
+        made = generated_from(load_benchmark(benchmark, data=data))
+        paths = train_generated(made, out, recipe=TEXT_RECIPE, seed=seed, quiet=quiet)
     typer.echo(f"Prompts: {', '.join(str(path) for path in sorted(out.glob('*.jsonl')))}")
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")
