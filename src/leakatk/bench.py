@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from leakatk import __version__
 from leakatk.api import score
 from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Benchmark
@@ -273,7 +274,7 @@ def _cell(loaded: LoadedModel, benchmark: Benchmark, rules: Protocol, decoding: 
 
 def _evaluation(loaded: LoadedModel, benchmark: Benchmark, out: Path, rules: Protocol, seed: int) -> Evaluation:
     """The evaluation of one model, from its cell when it is there."""
-    identity = _hash("evaluation", loaded.fingerprint, benchmark.fingerprint, rules.name, loaded.template)
+    identity = _hash("evaluation", __version__, loaded.fingerprint, benchmark.fingerprint, rules.name, loaded.template)
     path = out / "cells" / f"{_slug(Path(loaded.name).name)}-evaluation-{identity}.json"
     if path.exists():
         stored = json.loads(path.read_text())

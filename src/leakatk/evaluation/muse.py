@@ -52,10 +52,12 @@ def evaluate_muse(
 def rouge(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, tokens: int) -> float:
     """Mean ROUGE-L F1, without stemmer, of greedy answers asked in a plain template.
 
-    After a few-shot template the answer ends where the model goes on with the next question, as in the published code.
+    Questions go to a chat model in its own template; passages to continue are always plain. After a few-shot template the answer ends where the model goes on with the next question, as in the published code.
     """
-    asked = dataclasses.replace(loaded, template=Template(kind="plain", plain=template))
-    texts = native_greedy(asked, prompts, tokens)
-    if "Question:" in template:
+    question = "Question:" in template
+    if not (question and loaded.template.is_chat(loaded.tokenizer)):
+        loaded = dataclasses.replace(loaded, template=Template(kind="plain", plain=template))
+    texts = native_greedy(loaded, prompts, tokens)
+    if question:
         texts = [_NEXT_QUESTION.split(text, maxsplit=1)[0] for text in texts]
     return float(np.mean(get_scorer("rouge-l:part=f1,stem=no").score(prompts, texts)))
