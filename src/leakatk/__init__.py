@@ -38,22 +38,27 @@ _WHERE = {
     "score_texts": "leakatk.scorers.base",
     "unlearn": "leakatk.unlearning.trainer",
 }
-__all__ = [*sorted(_WHERE), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_WHERE), "__version__"]
 
 if TYPE_CHECKING:
     from leakatk.api import sample as sample
     from leakatk.api import score as score
     from leakatk.auditing import audit as audit
+    from leakatk.benchmarks.catalog import benchmark as benchmark
     from leakatk.data import Generation as Generation
     from leakatk.data import Prompt as Prompt
     from leakatk.data import load_prompts as load_prompts
     from leakatk.data import save_prompts as save_prompts
     from leakatk.errors import LeakAtKError as LeakAtKError
+    from leakatk.estimate.leak import excess as excess
+    from leakatk.estimate.leak import leak_at_k as leak_at_k
     from leakatk.models import Template as Template
     from leakatk.models import load_model as load_model
     from leakatk.runs.store import Run as Run
     from leakatk.sampling.decoding import Decoding as Decoding
     from leakatk.scorers.base import score_texts as score_texts
+    from leakatk.unlearning.rule import rule as rule
+    from leakatk.unlearning.trainer import unlearn as unlearn
 
 
 def __getattr__(name: str) -> Any:

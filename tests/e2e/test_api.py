@@ -55,3 +55,9 @@ def test_the_metric_half_needs_no_torch(tmp_path):
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(lk, name) is not None for name in lk.__all__)
+    with pytest.raises(AttributeError, match="leak_at_kk"):
+        lk.leak_at_kk
