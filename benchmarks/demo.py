@@ -1,6 +1,6 @@
 """Wall time of the demo, phase by phase.
 
-    python benchmarks/demo.py [--out demo.json]
+python benchmarks/demo.py [--out demo.json]
 """
 
 from __future__ import annotations
