@@ -7,6 +7,8 @@ import pytest
 
 from leakatk import privacy, utility
 from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.openunlearning import ratios, read_log, recompute
 from leakatk.scorers.base import get_scorer
 
 EXACT = 1e-9
@@ -24,10 +26,29 @@ def column(metric, key):
     return [items[i][key] for i in sorted(items, key=int)]
 
 
-def ratios(log, split):
-    right = "Q_A_PARA_Prob" if split in ("forget", "retain") else "Q_A_Prob"
-    correct = -np.array(column(log[f"{split}_{right}"], "avg_loss"))
-    return utility.truth_ratio(correct, [-np.array(w) for w in column(log[f"{split}_Q_A_PERT_Prob"], "avg_loss")])
+def test_every_aggregate(logs):
+    """The whole log at once, as `leakatk recompute` does it."""
+    full, retained = (logs[model] for model in MODELS)
+    for log, other, lacking in ((full, retained, set()), (retained, None, {"forget_quality"})):
+        found = {item.name: item for item in recompute(log, other)}
+        for item in found.values():
+            assert item.value == pytest.approx(item.stored, abs=EXACT), item.name
+        parts = {name for name in log if name.endswith(("PARA_Prob", "PERT_Prob"))}
+        assert set(log) - parts - lacking == set(found)
+
+
+def test_a_log_with_less_in_it(logs):
+    log = {name: logs["retain90"][name] for name in ("forget_truth_ratio", "mia_loss", "exact_memorization")}
+    assert [item.name for item in recompute(log)] == ["exact_memorization", "mia_loss"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "not valid JSON"), ("[]", "no OpenUnlearning"), ('{"a": 1}', "no metric")]
+)
+def test_no_log(tmp_path, text, words):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_log(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("model", MODELS)

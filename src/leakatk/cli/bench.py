@@ -35,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("bench", epilog=BENCH_EXAMPLES)(run)
     app.command("table", epilog=BENCH_EXAMPLES)(table)
     app.command("compare")(compare)
+    app.command("recompute")(recompute)
     group = typer.Typer(no_args_is_help=True, help="Your own prompts as a benchmark.")
     group.callback()(_group)
     group.command("check", epilog=CHECK_EXAMPLES)(check)
@@ -100,6 +101,21 @@ def compare(
     from leakatk.bench import compare as compared
 
     show(compared(a, b, scorer=scorer, level=level), style)
+
+
+def recompute(
+    log: Annotated[Path, typer.Argument(help="TOFU_EVAL.json of an OpenUnlearning evaluation.")],
+    retained: Annotated[Path | None, typer.Option(help="The log of the retain-only model.")] = None,
+    style: Style = "terminal",
+) -> None:
+    """Recompute the aggregates of an OpenUnlearning log from its per-item values, beside what it says."""
+    from leakatk.openunlearning import read_log
+    from leakatk.openunlearning import recompute as recomputed
+    from leakatk.report.content import Number, Table
+
+    found = recomputed(read_log(log), read_log(retained) if retained else None)
+    rows = tuple((item.name, Number(item.value, digits=6), Number(item.stored, digits=6)) for item in found)
+    show(Table(title=str(log), columns=("metric", "recomputed", "in the log"), rows=rows), style)
 
 
 def check(
