@@ -42,6 +42,13 @@ def test_a_log_with_less_in_it(logs):
     assert [item.name for item in recompute(log)] == ["exact_memorization", "mia_loss"]
 
 
+def test_a_log_whose_values_make_no_sense(logs):
+    stored = logs["retain90"]["mia_loss"]
+    log = {"mia_loss": {**stored, "forget": {"value_by_index": {"0": {"score": "high"}}}}}
+    with pytest.raises(InputError, match="mia_loss"):
+        recompute(log)
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("{", "not valid JSON"), ("[]", "no OpenUnlearning"), ('{"a": 1}', "no metric")]
 )
