@@ -65,8 +65,11 @@ def run(
     quiet: options.Quiet = False,
 ) -> None:
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet."""
+    from transformers.utils import logging
+
     from leakatk.bench import bench, layouts_of, results_table
 
+    logging.disable_progress_bar()  # ours says what is going on
     rows = bench(
         model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
         data=data, seed=seed, device=device, dtype=dtype, quiet=quiet,

@@ -36,8 +36,11 @@ def run(
     quiet: options.Quiet = False,
 ) -> None:
     """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained)."""
+    from transformers.utils import logging
+
     from leakatk.benchmarks.generators import GENERATORS
 
+    logging.disable_progress_bar()  # ours says what is going on
     if benchmark == "tofu":
         from leakatk.benchmarks.tofusmall import train_tofu_small
 
