@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,22 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip("no published data at hand (set LEAKATK_DATA)")
     return path
+
+
+@pytest.fixture
+def leakatk(monkeypatch, capsys):
+    """Run the command line in this process; gives (exit code, stdout, stderr)."""
+
+    from leakatk.cli.main import main
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["leakatk", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
