@@ -86,7 +86,7 @@ def run(
     )  # fmt: skip
     for name in scorer or []:
         get_scorer(name)  # an unknown name is an error before any compute is spent
-    name, prompts, kept = options.prompts_of(benchmark, forget, retain, data)
+    name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
     if dry_run:
         typer.echo(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "

@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Does an unlearned language model still leak when it is sampled the way people use it?",
-    epilog="Start with `leakatk demo` (4 minutes on a laptop CPU). Exit codes: 0 done, 1 gate failed, 2 bad input, 130 interrupted.",
+    epilog="Start with `leakatk demo` (a minute or two on a laptop CPU). Exit codes: 0 done, 1 gate failed, 2 bad input, 130 interrupted.",
 )
 
 

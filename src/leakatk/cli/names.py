@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -71,17 +72,37 @@ def _command(kind: str, load: Callable[[], dict[str, Any]]) -> Callable[[str], N
 
 
 def summary(item: Any) -> str:
-    """First line of what an item says about itself."""
-    text = getattr(item, "summary", None) or inspect.getdoc(item) or ""
+    """One line about an item: its own words, a method's paper, or the first line of its docstring."""
+    text = _own_words(item) or inspect.getdoc(item) or ""
     return text.strip().splitlines()[0] if text.strip() else ""
 
 
+def _own_words(item: Any) -> str:
+    words = getattr(item, "summary", "") or getattr(item, "paper", "")
+    return words if isinstance(words, str) else ""
+
+
 def describe(name: str, item: Any) -> str:
-    """Name, text, and every plain field of the item."""
-    text = getattr(item, "summary", None) or inspect.getdoc(item) or ""
-    fields = [
-        f"  {field}: {value}"
-        for field in getattr(item, "__dataclass_fields__", {})
-        if field not in ("name", "summary") and not callable(value := getattr(item, field))
-    ]
-    return "\n".join([name, *text.strip().splitlines(), *fields])
+    """Name, text, and every plain field of the item; of nested settings those that differ from their defaults."""
+    lines = [name, _own_words(item) or (inspect.getdoc(item) or "").strip()]
+    for field in getattr(item, "__dataclass_fields__", {}):
+        value = getattr(item, field, None)
+        if field in ("name", "summary", "paper") or callable(value) or value in (None, "", (), {}):
+            continue
+        lines.append(f"  {field}: {_plain(value)}")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    if is_dataclass(value):
+        changed = {
+            f.name: getattr(value, f.name)
+            for f in fields(value)
+            if getattr(value, f.name) != f.default or f.name == "lr"
+        }
+        return _plain(changed) or "the defaults"
+    if isinstance(value, tuple):
+        return "; ".join(map(_plain, value))
+    return str(value)

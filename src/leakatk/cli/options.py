@@ -64,9 +64,12 @@ def load(path: str, *, device: str, dtype: str, template: str, system: str) -> L
 
 
 def prompts_of(
-    benchmark: str, forget: Path | None, retain: Path | None, data: str | None
+    benchmark: str, forget: Path | None, retain: Path | None, data: str | None, *, held: bool = False
 ) -> tuple[str, list[Prompt], list[Prompt]]:
-    """(benchmark name, forget prompts, retain prompts) from --benchmark or from the user's own files."""
+    """(benchmark name, forget prompts, retain prompts) from --benchmark or from the user's own files.
+
+    held: prefer retain prompts that no unlearner is shown, where the benchmark has them: an honest measure of utility.
+    """
     from leakatk.data import load_prompts
 
     if bool(benchmark) == (forget is not None):
@@ -78,4 +81,5 @@ def prompts_of(
     from leakatk.benchmarks.catalog import load_benchmark
 
     bench = load_benchmark(benchmark, data=data)
-    return bench.name, list(bench.forget), load_prompts(retain) if retain else list(bench.retain)
+    kept = bench.retain_held if held and bench.retain_held else bench.retain
+    return bench.name, list(bench.forget), load_prompts(retain) if retain else list(kept)
