@@ -420,12 +420,18 @@ class _Run:
         return {key: np.array(row) for key, row in rows.items()}
 
     def _level(self, rows: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-        """leak@k and its certified bound; NaN when `chunk` cut a prompt short (it leaked, so the run goes on)."""
+        """leak@k and its certified bound over the prompts the detector is defined on.
+
+        (NaN, NaN) where some prompt has fewer than k samples: `chunk` stopped it because it leaks, and nothing can be
+        certified of a round with such a prompt.
+        """
+        k = self.options.k
         kept = [row[~np.isnan(row)] for row in rows]
-        if min(len(row) for row in kept) < self.options.n:
+        kept = [row for row, asked in zip(kept, rows, strict=True) if len(row) or not len(asked)]
+        if not kept or min(len(row) for row in kept) < k:
             return math.nan, math.nan
-        value = float(per_prompt_leak(kept, [self.options.k])[:, 0].mean())
-        return value, float(certify(kept, [self.options.k], level=self.options.level).high[0])
+        value = float(per_prompt_leak(kept, [k])[:, 0].mean())
+        return value, float(certify(kept, [k], level=self.options.level).high[0])
 
     def _new_leaks(
         self,

@@ -1,0 +1,217 @@
+"""The training loop: what it computes does not depend on how it is cut up, and nothing is lost on the way."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError, RunError, UtilityFloorError
+from leakatk.models import load_model
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import answer_logprob
+from leakatk.unlearning import trainer as training
+from leakatk.unlearning.methods import METHODS
+from leakatk.unlearning.schedule import Check, TrainSettings, stop_when
+from leakatk.unlearning.trainer import unlearn
+
+SHORT = TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4)
+NAMES = sorted(METHODS)
+
+
+def method_for(name):
+    """A registered method, with a layer that a model of two layers has."""
+    method = METHODS[name]
+    return method.with_params(layer=0) if "layer" in method.params else method
+
+
+def alternates(forget):
+    return {prompt.id: f"{prompt.text.split()[2]} lives elsewhere." for prompt in forget}
+
+
+def weights(loaded):
+    return {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_trains_and_resumes_bit_for_bit(loaded, base_model, tokenizer, forget, retain, tmp_path, name):
+    method, start = method_for(name), weights(loaded)
+    settings = replace(SHORT, checkpoint_every=1)
+    options = {"settings": settings, "quiet": True, "alternates": alternates(forget)}
+    done = unlearn(loaded, forget, retain, method, out=tmp_path / "whole", **options)
+    assert done.steps == 4
+    assert all(torch.isfinite(value).all() for value in loaded.model.state_dict().values())
+    assert not same(weights(loaded), start)
+
+    def interrupted(loaded, step):
+        raise KeyboardInterrupt
+
+    again = replace(loaded, model=copy.deepcopy(base_model))
+    stopping = replace(settings, check_every=2)
+    # The check is no part of what is trained, so a run that is stopped by it may be gone on with.
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(
+            again,
+            forget,
+            retain,
+            method,
+            out=tmp_path / "cut",
+            on_check=interrupted,
+            **{**options, "settings": stopping},
+        )
+    again = replace(loaded, model=copy.deepcopy(base_model))
+    unlearn(
+        again, forget, retain, method, out=tmp_path / "cut",
+        on_check=lambda loaded, step: Check({}), **{**options, "settings": stopping},
+    )  # fmt: skip
+    assert same(weights(again), weights(loaded))
+
+
+@pytest.mark.parametrize("name", ["npo", "graddiff", "rmu"])
+def test_micro_batches_give_the_same_step(loaded, base_model, forget, retain, name):
+    other = replace(loaded, model=copy.deepcopy(base_model))
+    one = unlearn(loaded, forget, retain, method_for(name), settings=SHORT, quiet=True)
+    four = unlearn(other, forget, retain, method_for(name), settings=replace(SHORT, accumulate=4), quiet=True)
+    for left, right in zip(one.log, four.log, strict=True):
+        assert left["forget"] == pytest.approx(right["forget"], rel=1e-4)
+        assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=2e-3)
+
+
+def test_the_reference_is_the_start_model(loaded, forget, retain):
+    """At the first step NPO's log ratio is 0 for full tuning and for LoRA alike: its loss is 2/beta ln 2."""
+    for tuning in ("full", "lora"):
+        model = replace(loaded, model=copy.deepcopy(loaded.model))
+        method = METHODS["npo"].with_params(beta=0.5)
+        done = unlearn(model, forget, retain, method, settings=replace(SHORT, tuning=tuning), quiet=True)
+        assert done.log[0]["forget"] == pytest.approx(4 * torch.log(torch.tensor(2.0)).item(), abs=1e-4)
+
+
+def test_lora_trains_the_adapter_alone_and_saves_a_plain_model(loaded, forget, retain, tmp_path):
+    before = weights(loaded)
+    settings = replace(SHORT, tuning="lora", lora_targets=("q_proj",))
+    unlearn(loaded, forget, retain, "graddiff", settings=settings, out=tmp_path / "out", quiet=True)
+    after = weights(loaded)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("q_proj" in name for name in changed)
+    saved = load_model(tmp_path / "out", template=loaded.template)
+    decoding = Decoding(max_new_tokens=40)
+    assert answer_logprob(saved, forget, decoding) == pytest.approx(answer_logprob(loaded, forget, decoding), abs=1e-3)
+    record = json.loads((tmp_path / "out" / "unlearning.json").read_text())
+    assert record["method"] == "graddiff"
+    assert record["settings"]["tuning"] == "lora"
+
+
+def test_only_the_named_parameters_are_trained(loaded, forget, retain):
+    before = weights(loaded)
+    unlearn(
+        loaded, forget, retain, "graddiff", settings=replace(SHORT, parameters=r"layers\.1\.mlp\.down_proj"), quiet=True
+    )
+    changed = {name for name, value in weights(loaded).items() if not torch.equal(value, before[name])}
+    assert changed == {"model.layers.1.mlp.down_proj.weight"}
+
+
+def test_forgetting_lowers_the_answers_and_keeps_the_others(loaded, forget, retain):
+    """From a model that knows both sets, SimNPO with its retain term makes the forget answers far less likely."""
+    decoding = Decoding(max_new_tokens=40)
+    learn = replace(SHORT, lr=3e-3, steps=150, retain_batch=8)
+    unlearn(loaded, forget, [*forget, *retain], "retrain", settings=learn, quiet=True)
+    known = answer_logprob(loaded, forget, decoding).mean(), answer_logprob(loaded, retain, decoding).mean()
+    method = METHODS["simnpo"].for_small_models()
+    unlearn(loaded, forget, retain, method, settings=replace(SHORT, lr=1e-3, steps=40, retain_batch=8), quiet=True)
+    left = answer_logprob(loaded, forget, decoding).mean(), answer_logprob(loaded, retain, decoding).mean()
+    assert min(known) > -8
+    assert left[0] < known[0] - 10
+    assert left[1] > known[1] - 5
+
+
+def test_a_utility_floor_stops_and_says_so(loaded, forget, retain, tmp_path):
+    settings = replace(SHORT, check_every=2, utility_floor=0.5)
+
+    def check(loaded, step):
+        return Check({"utility": 0.9 if step < 4 else 0.2})
+
+    with pytest.raises(UtilityFloorError, match=r"stopped at step 4: utility 0.200 fell below the floor 0.5"):
+        unlearn(loaded, forget, retain, "ga", settings=settings, out=tmp_path / "out", on_check=check, quiet=True)
+    assert not (tmp_path / "out" / "unlearning.json").exists()
+    done = unlearn(
+        loaded, forget, retain, "ga", settings=replace(settings, on_floor="stop"), on_check=check, quiet=True
+    )
+    assert done.below_floor
+
+
+def test_the_stop_rule_ends_the_run(loaded, forget, retain):
+    seen = iter([{"forget": 0.5, "utility": 1.0}, {"forget": 0.0, "utility": 0.9}, {"forget": 0.0, "utility": 0.97}])
+    check = stop_when(lambda loaded: next(seen), forget_at_most=0.0, utility_at_least=0.95)
+    done = unlearn(
+        loaded, forget, retain, "npo", settings=replace(SHORT, steps=20, check_every=1), on_check=check, quiet=True
+    )
+    assert done.steps == 3
+    assert "utility >= 0.95" in done.stopped
+
+
+def test_another_run_is_refused_by_the_fields_that_differ(loaded, base_model, forget, retain, tmp_path):
+    unlearn(loaded, forget, retain, "npo", settings=SHORT, out=tmp_path / "out", quiet=True)
+    kept = (tmp_path / "out" / "model.safetensors").read_bytes()
+    fresh = replace(loaded, model=copy.deepcopy(base_model))
+    with pytest.raises(RunError, match="seed"):
+        unlearn(fresh, forget, retain, "npo", settings=SHORT, out=tmp_path / "out", seed=1, quiet=True)
+    with pytest.raises(RunError, match="method"):
+        unlearn(fresh, forget, retain, "graddiff", settings=SHORT, out=tmp_path / "out", quiet=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="no unlearning run"):
+        unlearn(fresh, forget, retain, "npo", settings=SHORT, out=tmp_path / "mine", quiet=True)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.0}, "lr must be a number > 0"),
+        ({"steps": None}, "either steps or epochs"),
+        ({"forget_batch": 3, "accumulate": 2}, "no multiple of accumulate"),
+        ({"tuning": "half"}, "tuning must be full or lora"),
+    ],
+)
+def test_settings_are_checked(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(SHORT, **changes)
+
+
+def test_data_are_checked(loaded, forget, retain):
+    with pytest.raises(InputError, match="empty"):
+        unlearn(loaded, [], retain, "npo", settings=SHORT)
+    with pytest.raises(InputError, match="share the id"):
+        unlearn(loaded, [forget[0], forget[0]], retain, "npo", settings=SHORT)
+    with pytest.raises(InputError, match="weights must be 5 numbers"):
+        unlearn(loaded, forget, retain, "npo", settings=SHORT, weights=[1.0])
+
+
+def test_every_item_is_drawn_once_an_epoch():
+    from leakatk.unlearning.batches import drawn_rows
+
+    drawn = [row for start in range(0, 12, 3) for row in drawn_rows(6, 3, start, 7, None)]
+    assert sorted(drawn[:6]) == sorted(drawn[6:]) == list(range(6))
+    assert drawn[:6] != drawn[6:]
+    often = [row for start in range(0, 4000, 4) for row in drawn_rows(2, 4, start, 7, [3.0, 1.0])]
+    assert 0.70 < often.count(0) / len(often) < 0.80
+
+
+def test_weights_hash_tells_models_apart(loaded):
+    before = training.weights_hash(loaded.model.state_dict())
+    with torch.no_grad():
+        next(loaded.model.parameters())[0, 0] += 1e-3
+    assert training.weights_hash(loaded.model.state_dict()) != before
+
+
+def test_long_answers_can_be_cut(loaded, retain):
+    long = [Prompt("long", "Say it.", "and works " * 50)]
+    done = unlearn(loaded, long, retain, "npo", settings=replace(SHORT, max_tokens=8), quiet=True)
+    assert done.steps == 4
