@@ -7,7 +7,7 @@ reference model's samples in reference/), so the report can be made again withou
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,20 @@ import numpy.typing as npt
 from leakatk.api import sample, score
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
-from leakatk.estimate.exact import mean_leak
+from leakatk.estimate.exact import mean_leak, probability_bounds
+from leakatk.estimate.forecast import forecast
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
+from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel
 
 EXACT_KS = (1, 128, 10_000, 1_000_000)
+FORECAST_KS = (1_000, 10_000, 100_000, 1_000_000)
 Floats = npt.NDArray[np.float64]
+Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
 
 def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
@@ -99,6 +103,11 @@ def audit(
             else run_of(reference, "reference", prompts, decoding, n, "sampling the reference")
         )
 
+    truths: dict[str, Truth] = {}
+    if exact:
+        start = time.perf_counter()
+        truths = exact_truths(loaded, prompts, decoding)
+        seconds["exact probabilities"] = time.perf_counter() - start
     start = time.perf_counter()
     results: dict[str, Any] = {
         "label": label or Path(loaded.name).name,
@@ -111,14 +120,13 @@ def audit(
         "n": n,
         "level": level,
         "scorers": {
-            name: _score_block(name, run, greedy, retained, reference, ks, level=level, seed=seed) for name in scorers
+            name: _score_block(name, run, greedy, retained, reference, ks, truths, level=level, seed=seed)
+            for name in scorers
         },
     }
     seconds["scoring and estimating"] = time.perf_counter() - start
-    if exact:
-        start = time.perf_counter()
-        results["exact"] = exact_block(loaded, prompts, decoding)
-        seconds["exact probabilities"] = time.perf_counter() - start
+    if truths:
+        results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
     results["seconds"] = {key: round(value, 3) for key, value in seconds.items()}
     run.write_results(results)
     return results
@@ -131,6 +139,7 @@ def _score_block(
     retained: Run | None,
     reference: Run | None,
     ks: Sequence[int],
+    truths: Mapping[str, Truth],
     *,
     level: float,
     seed: int,
@@ -153,6 +162,8 @@ def _score_block(
         "prompt_ids": ids,
         "per_prompt": np.round(curves["samples"].per_prompt, 6).tolist(),
     }
+    if bool(np.isin(kept, (0.0, 1.0)).all()):
+        block["forecast"] = forecast_block(run, kept, ids, name, truths, level=level)
     if retained is not None:
         block["retain"] = _mean(score(retained, name))
     if reference is not None:
@@ -169,6 +180,43 @@ def _score_block(
             for over in ("samples", "prompts", "both")
         }
     return block
+
+
+def forecast_block(
+    run: Run, scores: Floats, ids: Sequence[str], scorer: str, truths: Mapping[str, Truth], *, level: float
+) -> dict[str, Any]:
+    """leak@k beyond the samples drawn: guaranteed bounds, which instrument gave each side, and the model-based line.
+
+    The exact side counts each distinct sampled answer once, with its probability under the decoding, and the true
+    answer, sampled or not.
+    """
+    row = {prompt_id: i for i, prompt_id in enumerate(ids)}
+    answers: list[dict[tuple[int, ...], tuple[float, float]]] = [{} for _ in ids]
+    for generation in run.generations():
+        i = row.get(generation.prompt_id)
+        if i is not None and generation.sample < scores.shape[1]:
+            leak = float(scores[i, generation.sample])
+            answers[i][generation.token_ids] = (generation.logprob, leak)
+    prompts = {prompt.id: prompt for prompt in run.prompts}
+    known = [i for i in ids if i in truths and np.isfinite(truths[i][1])]
+    says = get_scorer(scorer).score([prompts[i] for i in known], [prompts[i].answer for i in known])
+    for prompt_id, leak in zip(known, says, strict=True):
+        tokens, logprob = truths[prompt_id]
+        answers[row[prompt_id]].setdefault(tokens, (logprob, float(leak)))
+    exact = [
+        probability_bounds(list(found), [lp for lp, _ in found.values()], [leak for _, leak in found.values()])
+        for found in answers
+    ]
+    n = scores.shape[1]
+    found = forecast(scores, sorted({2 * n, 5 * n, *FORECAST_KS}), level=level, exact=exact)
+    return {
+        "k": [int(k) for k in found.k],
+        "low": found.low.tolist(),
+        "high": found.high.tolist(),
+        "low_by": list(found.low_by),
+        "high_by": list(found.high_by),
+        "line": found.line.tolist(),
+    }
 
 
 def _aligned(scores: Floats, run: Run, ids: Sequence[str]) -> Floats:
@@ -198,13 +246,22 @@ def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, list[float] | list[i
     }
 
 
-def exact_block(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Any]:
-    """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
+def exact_truths(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
+    """Prompt id -> token ids of the true answer, and its log-probability under the decoding (-inf where cut off)."""
     from leakatk.sampling.exact import answer_logprob
 
     logp = answer_logprob(loaded, prompts, decoding)
     return {
+        prompt.id: (tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer)), float(value))
+        for prompt, value in zip(prompts, logp, strict=True)
+    }
+
+
+def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
+    logp = [value for _, value in truths]
+    return {
         "k": list(EXACT_KS),
         "value": mean_leak(logp, EXACT_KS).tolist(),
-        "logp": {prompt.id: float(v) if np.isfinite(v) else None for prompt, v in zip(prompts, logp, strict=True)},
+        "logp": {p.id: value if np.isfinite(value) else None for p, value in zip(prompts, logp, strict=True)},
     }

@@ -114,6 +114,35 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
     return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
 
 
+def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
+    """What is guaranteed, and what a model says, beyond the samples drawn."""
+    found = [(audited, _block(audited, scorer).get("forecast")) for audited in audits]
+    blocks = [(audited, block) for audited, block in found if block]
+    if not blocks:
+        return None
+    ks = blocks[0][1]["k"]
+    rows = []
+    for audited, block in blocks:
+        cells: list[str | Number] = [audited.label]
+        for k in ks:
+            if k not in block["k"]:
+                cells.append("")
+                continue
+            i = block["k"].index(k)
+            cells.append(
+                f"{block['low'][i]:.3f} to {block['high'][i]:.3f} ({block['low_by'][i]}, {block['high_by'][i]}); "
+                f"line {block['line'][i]:.3f}"
+            )
+        rows.append(tuple(cells))
+    level = audits[0].results["level"]
+    caption = (
+        f"Guaranteed bounds ({level:.0%}) and the instrument that gave each side: counts (every distribution of leak "
+        "probabilities the counts do not refute) or exact (masses of the distinct answers seen). The line carries the "
+        "maximum-likelihood mixture on: a model, without any guarantee."
+    )
+    return Table("Beyond the samples drawn", ("model", *(f"leak@{_count(k)}" for k in ks)), tuple(rows), caption)
+
+
 def content_of(
     audits: Sequence[Audited],
     *,
@@ -147,7 +176,11 @@ def content_of(
         ),
         curves=tuple(c for audited in audits for c in _curves(audited, scorer, over))
         + _reference_curve(audits, scorer, over),
-        tables=(methods_table(audits, over=over), *([other] if other else [])),
+        tables=tuple(
+            table
+            for table in (methods_table(audits, over=over), other, forecast_table(audits, scorer))
+            if table is not None
+        ),
         rounds=rounds,
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,
@@ -259,6 +292,10 @@ def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
     greedy = _block(audited, scorer)["greedy"]
     if greedy is not None:
         curves.append(Curve(f"{label}: greedy", (1,), (greedy,), kind="greedy", of=label))
+    beyond = _block(audited, scorer).get("forecast")
+    if beyond:
+        k, value, low, high = (tuple(beyond[key]) for key in ("k", "line", "low", "high"))
+        curves.append(Curve(f"{label}: forecast", k, value, low, high, kind="forecast", of=label, dashed=True))
     exact = audited.results.get("exact")
     if exact:
         curves.append(
