@@ -58,6 +58,30 @@ def test_gate(leakatk, model, forget, tmp_path):
     assert "not above" in err
 
 
+def test_sequential_gate_stops_once_the_verdict_is_certain(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--max-new-tokens", "6", "--quiet", "--n", "256", "--sequential")
+    code, _, err = leakatk(*common, "--fail-above", "1:0.2", "--out", tmp_path / "early")
+    assert code == 0, err
+    assert "after 1 of the looks planned, 16 samples a prompt" in err
+    results = json.loads((tmp_path / "early" / "results.json").read_text())
+    assert results["n"] == 16
+    code, _, err = leakatk(*common, "--fail-above", "1:0.0001", "--out", tmp_path / "late")
+    assert code == 1  # nothing leaked, but 768 samples cannot certify this
+    assert "256 samples a prompt" in err
+    code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "none", "--sequential")
+    assert code == 2
+    assert "--fail-above" in err
+
+
+def test_caps_reach_the_judge():
+    from leakatk.cli.options import with_caps
+    from leakatk.scorers.base import get_scorer
+
+    assert with_caps("rouge-l", 1.0, 5) == "rouge-l"
+    judge = get_scorer(with_caps("judge:model=x", 2.5, 7))
+    assert (judge.max_cost, judge.max_requests) == (2.5, 7)
+
+
 def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
     code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run")
     assert code == 0

@@ -27,3 +27,54 @@ def test_the_true_answer_counts_though_it_was_never_sampled(tmp_path):
     assert np.isclose(forecast["low"][-1], expected, rtol=1e-6)
     assert forecast["low_by"][-1] == "exact"
     assert all(low <= high for low, high in zip(forecast["low"], forecast["high"], strict=True))
+
+
+def test_bounds_from_sampled_masses_hold_the_enumerated_truth_at_a_million(tmp_path):
+    """Answers of two tokens, all of them enumerated: the leak probability is known to the last digit."""
+    import torch
+
+    from leakatk.estimate.exact import leak_bounds, leak_from_probability, probability_bounds
+
+    tokenizer = train_tokenizer(["a"], 260)
+    config = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=260)
+    model = new_model(tokenizer, config, seed=1).eval()
+    with torch.no_grad():  # peaked enough that a few hundred samples see most of the mass
+        model.get_input_embeddings().weight.mul_(8)
+    save_model(model, tokenizer, tmp_path / "model")
+    loaded = lk.load_model(tmp_path / "model")
+    run = lk.sample(loaded, PROMPTS, n=400, decoding=lk.Decoding(max_new_tokens=2), quiet=True)
+    end, size = tokenizer.eos_token_id, len(tokenizer)
+
+    def leaks(tokens):
+        return float(tokens[0] % 7 == 0)
+
+    sampled = {prompt.id: [] for prompt in PROMPTS}
+    for generation in run.generations():
+        sampled[generation.prompt_id].append(generation)
+    bounds, truth = [], []
+    for prompt in PROMPTS:
+        drawn = sampled[prompt.id]
+        bounds.append(
+            probability_bounds(
+                [g.token_ids for g in drawn], [g.logprob for g in drawn], [leaks(g.token_ids) for g in drawn]
+            )
+        )
+        ids = loaded.template.prompt_ids(tokenizer, prompt.text)
+        with torch.no_grad():
+            first = torch.softmax(loaded.model(torch.tensor([ids])).logits[0, -1].double(), 0)
+            prefixes = torch.tensor([[*ids, token] for token in range(size)])
+            second = torch.softmax(loaded.model(prefixes).logits[:, -1].double(), -1)
+        p = sum(
+            float(first[a]) * (1.0 if a == end else float(second[a, b]))
+            for a in range(size)
+            for b in (range(size) if a != end else [end])
+            if leaks((a, b))
+        )
+        truth.append(p)
+        assert bounds[-1].low <= p + 1e-6
+        assert p <= bounds[-1].high + 1e-6
+        assert bounds[-1].high - bounds[-1].low < 0.9
+    low, high = leak_bounds(bounds, [1, 10**6])
+    expected = [leak_from_probability(np.array(truth), k).mean() for k in (1, 10**6)]
+    assert (low <= np.array(expected) + 1e-6).all()
+    assert (np.array(expected) <= high + 1e-6).all()

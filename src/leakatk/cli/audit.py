@@ -6,12 +6,20 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leakatk.cli import options
 from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from leakatk.data import Prompt
+    from leakatk.estimate.adaptive import Sequential
+    from leakatk.models import LoadedModel
 
 EXAMPLES = """
 Examples:
@@ -21,6 +29,8 @@ Examples:
     leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot
 
     leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05
+
+    leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential
 """
 
 
@@ -54,6 +64,14 @@ def run(
     fail_above: Annotated[
         str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")
     ] = "",
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential", help="Sample in doubling rounds up to --n; stop once the gate's verdict is certain."
+        ),
+    ] = False,
+    max_cost: options.MaxCost = None,
+    max_requests: options.MaxRequests = None,
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
     system: options.System = "",
@@ -77,6 +95,8 @@ def run(
     if gate and gate[0] > n:
         raise InputError(f"--fail-above {fail_above}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
     ks = sorted({*ks, gate[0]}) if gate else ks
+    if sequential and not gate:
+        raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
 
@@ -84,7 +104,8 @@ def run(
         temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
         repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, stop=tuple(stop or ()),
     )  # fmt: skip
-    for name in scorer or []:
+    scorer = [options.with_caps(name, max_cost, max_requests) for name in scorer or []]
+    for name in scorer:
         get_scorer(name)  # an unknown name is an error before any compute is spent
     name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
     if dry_run:
@@ -95,11 +116,16 @@ def run(
         return
     from leakatk.auditing import audit
 
+    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
+    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "engine": engine, "quiet": quiet}
+    stopped = None
+    if gate and sequential:
+        stopped = sequential_gate(loaded, prompts, gate, n, out, scorer, over=over, level=level, **shared)
+        n = stopped.n
+        ks = [value for value in ks if value <= n]
     results = audit(
-        options.load(model, device=device, dtype=dtype, template=template, system=system),
-        prompts, out=out, n=n, ks=ks, decoding=decoding, seed=seed, scorers=scorer, retain=kept,
-        reference=reference or None, level=level, label=label or None, benchmark=name, engine=engine,
-        command=shlex.join(["leakatk", *sys.argv[1:]]), quiet=quiet,
+        loaded, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=reference or None, level=level,
+        label=label or None, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     from leakatk.report.assemble import headline, print_runs, write_report
 
@@ -112,11 +138,46 @@ def run(
         typer.echo(f"Report: {page}")
     if gate:
         curve = next(iter(results["scorers"].values()))["curves"][over]
-        high = curve["high"][curve["k"].index(gate[0])]
+        high = stopped.high if stopped else curve["high"][curve["k"].index(gate[0])]
+        how = f" after {len(stopped.looks)} of the looks planned, {n} samples a prompt" if stopped else ""
         verdict = "above" if high > gate[1] else "not above"
         typer.echo(
-            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}) is {high:.4f}, {verdict} {gate[1]}.",
+            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}){how} is {high:.4f}, {verdict} {gate[1]}.",
             err=True,
         )
         if high > gate[1]:
             raise typer.Exit(1)
+
+
+def sequential_gate(
+    loaded: LoadedModel,
+    prompts: list[Prompt],
+    gate: tuple[int, float],
+    n: int,
+    out: Path,
+    scorers: list[str],
+    *,
+    over: options.Interval,
+    level: float,
+    **how: Any,
+) -> Sequential:
+    """Grow the run in `out` by doubling until the gate's verdict is certain, or n is reached."""
+    import numpy as np
+
+    from leakatk.api import sample, score
+    from leakatk.auditing import default_scorers
+    from leakatk.estimate.adaptive import sequential_audit
+
+    k, bound = gate
+    sizes = [n]
+    while sizes[0] // 2 >= max(k, 16):
+        sizes.insert(0, sizes[0] // 2)
+
+    def draw(start: int, stop: int) -> npt.NDArray[np.float64]:
+        run = sample(loaded, prompts, n=stop, out=out, **how)
+        scores = score(run, (scorers or default_scorers(prompts))[0])
+        if np.isnan(scores).all(axis=1).all():
+            raise InputError("The scorer is undefined on every prompt; choose another with --scorer.")
+        return scores[~np.isnan(scores).all(axis=1), start:stop]
+
+    return sequential_audit(draw, k, sizes=sizes, threshold=bound, level=level, over=over)

@@ -18,10 +18,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
 TemplateKind = Annotated[str, typer.Option("--template", help="auto, chat (the tokenizer's chat template) or plain.")]
 System = Annotated[str, typer.Option(help="System message put before every question (chat template only).")]
+Interval = Literal["samples", "prompts", "both"]
 Over = Annotated[
-    Literal["samples", "prompts", "both"],
+    Interval,
     typer.Option(help="What the interval is over: other samples of these prompts, other prompts, or both."),
 ]
+MaxCost = Annotated[float | None, typer.Option(help="Judge scorer: most US dollars to spend; asked before it starts.")]
+MaxRequests = Annotated[int | None, typer.Option(help="Judge scorer: most requests to send.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Data = Annotated[str | None, typer.Option("--data", help="Directory with a benchmark's published files (no hub).")]
 
@@ -83,3 +86,12 @@ def prompts_of(
     bench = load_benchmark(benchmark, data=data)
     kept = bench.retain_held if held and bench.retain_held else bench.retain
     return bench.name, list(bench.forget), load_prompts(retain) if retain else list(kept)
+
+
+def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:
+    """The scorer's name with --max-cost and --max-requests as its options; only the judge has them."""
+    caps = [f"max_cost={max_cost}"] if max_cost is not None else []
+    caps += [f"max_requests={max_requests}"] if max_requests is not None else []
+    if not caps or scorer.partition(":")[0] != "judge":
+        return scorer
+    return scorer + ("," if ":" in scorer else ":") + ",".join(caps)

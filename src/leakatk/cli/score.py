@@ -32,6 +32,8 @@ def run(
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,
+    max_cost: options.MaxCost = None,
+    max_requests: options.MaxRequests = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -41,6 +43,7 @@ def run(
     from leakatk.estimate.leak import leak_at_k
     from leakatk.scorers.base import get_scorer
 
+    scorer = options.with_caps(scorer, max_cost, max_requests)
     judge = get_scorer(scorer)
     if source.is_dir():
         from leakatk.api import score
