@@ -1,0 +1,282 @@
+"""Speed of the native engine against the published pipeline's way of sampling, in one process.
+
+    python benchmarks/sampling.py shapes --shape 5M --dtype fp32      random weights: nothing to share
+    python benchmarks/sampling.py tree MODEL_DIR FORGET.jsonl         rows saved and time saved by the prefix tree
+    python benchmarks/sampling.py gpu                                 Llama-3.2-1B shape on a GPU
+
+Reference: the same prompt in batches of 32 rows through transformers' `generate` (prompt prefilled in every row,
+lock-step to the longest row). Rates count useful tokens: those of the answers, end token included. With random weights
+the answers' lengths are steered by one rule in both engines: the end token's logit follows the hazard of a normal
+(48, 14). Prints a table and writes json (--out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import norm
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerFast,
+)
+
+from leakatk.data import Prompt, load_prompts
+from leakatk.models import LoadedModel, Template, load_model
+from leakatk.sampling import native
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+
+SHAPES: dict[str, dict[str, int]] = {
+    "1M": {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 384, "vocab_size": 2048},
+    "5M": {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 688, "vocab_size": 4096},
+    "50M": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 1408, "vocab_size": 32000},
+    "135M": {"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152},
+    "1B": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 8192, "vocab_size": 128256},
+}  # fmt: skip
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PROMPT_TOKENS, MEAN, SD, LIMIT, ROWS = 40, 48.0, 14.0, 96, 32
+END = 2
+
+
+def random_model(shape: str, dtype: str, device: str = "cpu") -> LoadedModel:
+    sizes = SHAPES[shape]
+    config = LlamaConfig(
+        **sizes,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=END,
+        pad_token_id=0,
+        max_position_embeddings=2048,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).to(device).eval()
+    words = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{i}" for i in range(4, sizes["vocab_size"]))]
+    core = Tokenizer(WordLevel(dict(zip(words, range(sizes["vocab_size"]), strict=True)), unk_token="<unk>"))
+    core.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    return LoadedModel(model, tokenizer, Template(kind="plain", plain="{question}"), shape, "random")
+
+
+def prompts(count: int) -> list[Prompt]:
+    texts = [" ".join(f"w{10 + (31 * i + 7 * j) % 1000}" for j in range(PROMPT_TOKENS)) for i in range(count)]
+    return [Prompt(id=f"p{i}", text=text, answer="w5") for i, text in enumerate(texts)]
+
+
+def end_logit(step: int, vocabulary: int) -> float:
+    """The end token's logit that makes an answer end after step + 1 tokens with the hazard of a normal (48, 14).
+    The random model's logits are nearly flat (spread below .5), so the others' log-sum is about log V."""
+    hazard = (norm.cdf(step + 1.5, MEAN, SD) - norm.cdf(step + 0.5, MEAN, SD)) / norm.sf(step + 0.5, MEAN, SD)
+    hazard = min(max(float(hazard), 1e-9), 1 - 1e-9)
+    return math.log(vocabulary) + 0.1 + math.log(hazard) - math.log1p(-hazard)
+
+
+class Ending(LogitsProcessor):
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[:, END] = end_logit(input_ids.shape[1] - PROMPT_TOKENS, scores.shape[1])
+        return scores
+
+
+@contextmanager
+def ending_natively() -> Iterator[None]:
+    real = native.decode_step
+
+    def steered(model: Any, cache: Any, tokens: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        logits = real(model, cache, tokens, starts)
+        steps = cache.cursor - starts - PROMPT_TOKENS + 1
+        table = torch.tensor([end_logit(s, logits.shape[1]) for s in range(LIMIT + 1)], device=logits.device)
+        logits[:, END] = table[steps].to(logits.dtype)
+        return logits
+
+    native.decode_step = steered
+    try:
+        yield
+    finally:
+        native.decode_step = real
+
+
+def timed(action: Callable[[], int]) -> tuple[int, float]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    tokens = action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return tokens, time.perf_counter() - start
+
+
+@torch.inference_mode()
+def reference(loaded: LoadedModel, count: int, *, calls: int, limit: int = LIMIT, steer: bool = True) -> int:
+    """`calls` lock-step batches of `count` rows. Returns useful tokens."""
+    useful = 0
+    for prompt in prompts(calls):
+        ids = torch.tensor([loaded.tokenizer(prompt.text)["input_ids"]] * count, device=loaded.device)
+        output = loaded.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=limit,
+            logits_processor=LogitsProcessorList([Ending()] if steer else []),
+        )
+        answers = output[:, ids.shape[1] :]
+        ended = (answers == END).int()
+        useful += int(torch.where(ended.any(1), ended.argmax(1) + 1, answers.shape[1]).sum())
+    return useful
+
+
+def ours(loaded: LoadedModel, count: int, n: int, *, limit: int = LIMIT, **options: Any) -> int:
+    sampler = NativeSampler(loaded, **options)
+    requests = [Request(prompt, range(n)) for prompt in prompts(count)]
+    return sum(len(g.token_ids) for b in sampler.sample(requests, Decoding(max_new_tokens=limit), seed=0) for g in b)
+
+
+def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:
+    """FLOP/s of a square product, the best of several."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = math.inf
+    for _ in range(6):
+        _, seconds = timed(lambda: int((a @ b).shape[0]))
+        best = min(best, seconds)
+    return 2 * size**3 / best
+
+
+def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for shape in args.shape.split(","):
+        for dtype in args.dtype.split(","):
+            loaded = random_model(shape, dtype)
+            parameters = sum(p.numel() for p in loaded.model.parameters())
+            small = parameters < 1e7
+            reference(loaded, 4, calls=1, limit=4)
+            base, base_time = timed(lambda: reference(loaded, ROWS, calls=3 if small else 1))  # noqa: B023
+            with ending_natively():
+                ours(loaded, 1, 8, limit=4)
+                found, seconds = timed(lambda: ours(loaded, 8 if small else args.prompts, 200))  # noqa: B023
+                flat, flat_seconds = timed(lambda: ours(loaded, 8, 200, tree=False)) if small else (0, math.nan)  # noqa: B023
+            ceiling = matmul_rate(DTYPES[dtype], "cpu")
+            rows.append(
+                {
+                    "shape": shape,
+                    "dtype": dtype,
+                    "parameters": parameters,
+                    "reference tok/s": base / base_time,
+                    "native tok/s": found / seconds,
+                    "ratio": found / seconds / (base / base_time),
+                    "tree off / on time": flat_seconds / flat / (seconds / found) if small else math.nan,
+                    "torch matmul GFLOP/s": ceiling / 1e9,
+                    "share of it": 2 * parameters * found / seconds / ceiling,
+                    "mean length": found / ((8 if small else args.prompts) * 200),
+                    "reference mean length": base / (ROWS * (3 if small else 1)),
+                }
+            )
+            show(rows[-1:])
+    return rows
+
+
+def tree(args: argparse.Namespace) -> list[dict[str, Any]]:
+    loaded = load_model(args.model, device=args.device)
+    forget = load_prompts(args.prompts_file)
+    rows = []
+    for decoding in (
+        Decoding(temperature=1.0, max_new_tokens=args.tokens),
+        Decoding(temperature=0.8, max_new_tokens=args.tokens),
+        Decoding(temperature=0.5, max_new_tokens=args.tokens),
+        Decoding(temperature=0.2, max_new_tokens=args.tokens),
+        Decoding(top_p=0.8, max_new_tokens=args.tokens),
+    ):
+        requests = [Request(prompt, range(200)) for prompt in forget]
+        seconds, work = {}, {}
+        for shared in (True, False):
+            sampler = NativeSampler(loaded, tree=shared)
+            texts, seconds[shared] = timed(lambda: sum(len(b) for b in sampler.sample(requests, decoding, seed=0)))  # noqa: B023
+            work[shared] = sampler.rows_computed
+        rows.append(
+            {
+                "model": Path(args.model).name,
+                "decoding": decoding.label,
+                "samples": texts,
+                "tree s": seconds[True],
+                "no tree s": seconds[False],
+                "rows saved": work[False] / work[True],
+                "speed-up": seconds[False] / seconds[True],
+            }
+        )
+        show(rows[-1:])
+    return rows
+
+
+def gpu(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """200 new tokens, no early end: the decode loop alone."""
+    if not torch.cuda.is_available():
+        raise SystemExit("no GPU here")
+    shape = args.shape if args.shape != "5M" else "1B"
+    loaded = random_model(shape, "bf16", "cuda")
+    loaded.model.generation_config.eos_token_id = None
+    loaded.model.config.eos_token_id = None
+    reference(loaded, 4, calls=1, limit=4, steer=False)
+    base, base_time = timed(lambda: reference(loaded, ROWS, calls=1, limit=200, steer=False))
+    ours(loaded, 1, 8, limit=4)
+    found, seconds = timed(lambda: ours(loaded, args.prompts, 200, limit=200))
+    parameters = sum(p.numel() for p in loaded.model.parameters())
+    ceiling = matmul_rate(torch.bfloat16, "cuda", 8192)
+    row = {
+        "shape": shape,
+        "dtype": "bf16",
+        "device": torch.cuda.get_device_name(),
+        "reference tok/s": base / base_time,
+        "native tok/s": found / seconds,
+        "ratio": found / seconds / (base / base_time),
+        "matmul TFLOP/s": ceiling / 1e12,
+        "share of it": 2 * parameters * found / seconds / ceiling,
+    }
+    show([row])
+    return [row]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print("  ".join(f"{k} {v:,.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["shapes", "tree", "gpu"])
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("prompts_file", nargs="?")
+    parser.add_argument("--shape", default="5M", help=f"any of {', '.join(SHAPES)}, comma separated")
+    parser.add_argument("--dtype", default="fp32", help="fp32,bf16")
+    parser.add_argument("--prompts", type=int, default=2, help="prompts of 200 samples for the larger shapes")
+    parser.add_argument("--tokens", type=int, default=32, help="max_new_tokens of the tree part")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    rows = {"shapes": shapes, "tree": tree, "gpu": gpu}[args.part](args)
+    if args.out:
+        header = {
+            "machine": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        args.out.write_text(json.dumps({**header, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
