@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-EXTRAS = {"judge": "openai", "embeddings": "sentence_transformers", "plots": "matplotlib", "ray": "ray", "vllm": "vllm"}
+EXTRAS = {"judge": "openai", "embeddings": "sentence_transformers", "plots": "matplotlib"}
 
 
 def add_to(app: typer.Typer) -> None:

@@ -113,7 +113,7 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]]) -> list[t
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
         raise ModelError(
             f"The native engine does not know the cache of {type(model).__name__} (it is not plain attention); "
-            "use --engine generate."
+            "only models with keys and values in every layer can be sampled so far."
         )
     return [(k, v) for k, v in pairs if k is not None and v is not None]
 
