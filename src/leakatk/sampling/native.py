@@ -26,7 +26,6 @@ from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv import SlotCache, decode_step, prefill
-from leakatk.sampling.linear import faster, replaceable
 from leakatk.sampling.streams import stream_key, uniforms
 from leakatk.sampling.warp import draw, effective
 
@@ -201,7 +200,6 @@ class _Session:
         self.cache: SlotCache | None = None
         self.batch = _Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
-        self.layers = replaceable(self.model)
         self.share = 1.0  # expected rows per sample, learnt from finished jobs
         self.longest_stop = max((len(stop) for stop in decoding.stop), default=0)
 
@@ -219,8 +217,7 @@ class _Session:
         cache.low = int(batch.start.min())
         tokens = torch.as_tensor(self.history[:rows, cache.cursor], device=self.device)
         starts = torch.as_tensor(batch.start, device=self.device)
-        with faster(self.layers):
-            logits = decode_step(self.model, cache, tokens, starts)
+        logits = decode_step(self.model, cache, tokens, starts)
         scaled = effective(logits, decoding, self._seen() if decoding.repetition_penalty != 1 else None)
         token_tensor, logprob = draw(
             scaled,

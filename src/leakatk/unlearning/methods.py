@@ -17,6 +17,7 @@ from leakatk.registry import Registry
 from leakatk.unlearning.gradients import Combiner, Params, blur, normalised_difference
 from leakatk.unlearning.losses import distill, hidden, preference, token
 from leakatk.unlearning.losses.retain import answer_preservation
+from leakatk.unlearning.merging import Finish, task_vector
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.step import Step
 
@@ -31,7 +32,7 @@ SMALL = TrainSettings(lr=3e-4, steps=150, betas=(0.9, 0.98), check_every=5)
 @dataclass(frozen=True)
 class Method:
     """forget, retain: losses to minimise (None: no such term).  combine: how their gradients meet (None: sum, one
-    backward pass).  params: the formula's numbers.  settings: the published optimisation.  small: what suits a model of
+    backward pass).  finish: what is done to the weights after the last step (checks see them before it).  params: the formula's numbers.  settings: the published optimisation.  small: what suits a model of
     about a million parameters; small_params likewise for the formula.  paper, source: where formula and defaults come
     from.  note: what the user must know, "our reading" included.
     """
@@ -43,6 +44,7 @@ class Method:
     retain: Loss | None
     params: Mapping[str, Any] = field(default_factory=dict)
     combine: Combiner | None = None
+    finish: Finish | None = None
     settings: TrainSettings = LEAKATK_STUDY
     small: TrainSettings = SMALL
     small_params: Mapping[str, Any] = field(default_factory=dict)
@@ -381,5 +383,47 @@ add(
         retain=_nll("retain"),
         combine=normalised_difference,
         note="Without the paper's automatic learning rate (AutoLR).",
+    )
+)
+
+
+def _flat_logits(step: Step, p: Params) -> Tensor:
+    return token.flat_logits(step.view("forget").logits, step.view("forget").labels)
+
+
+def _constrained_retain(step: Step, p: Params) -> Tensor:
+    """lambda * L_r with the dual weight lambda of the constraint L_r <= epsilon, raised after each use."""
+    loss = token.nll(step.view("retain").logits, step.view("retain").labels)
+    weight = step.state.get("lambda", p["lambda_0"])
+    if step.number >= p["warmup_steps"]:
+        violation = float(step.average(loss)) - p["epsilon"]
+        step.state["lambda"] = max(0.0, weight + p["eta"] * violation)
+    return weight * loss
+
+
+add(
+    Method(
+        name="pdu",
+        paper="PDU: primal-dual unlearning, as open-unlearning ships it",
+        source=OPEN_UNLEARNING + ": lambda_0 1, eta 1, five epochs of warm-up (63 steps of 32 on TOFU forget10)",
+        forget=_flat_logits,
+        retain=_constrained_retain,
+        params={"lambda_0": 1.0, "eta": 1.0, "epsilon": 0.3, "warmup_steps": 63},
+        small_params={"epsilon": 0.01, "warmup_steps": 20},
+        note="Our reading: the retain loss is held at or below epsilon, whose value is ours; the dual weight is updated "
+        "once a micro-batch. The log's retain loss includes that weight.",
+    )
+)
+add(
+    Method(
+        name="task-vector",
+        paper="Ilharco et al. 2023, arXiv 2212.04089",
+        source="the paper: negated task vector, alpha chosen by a sweep; optimisation as in the Leak@k study",
+        forget=_nll("forget"),
+        retain=None,
+        params={"alpha": 1.0},
+        finish=task_vector,
+        note="Trains towards the forget set, then goes the same way back from the start. Checks see the trained weights, "
+        "before the step back: give it steps, no stop rule.",
     )
 )

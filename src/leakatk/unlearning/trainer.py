@@ -188,6 +188,7 @@ class Trainer:
         self.reference = Reference(streams, self.device, self._autocast)
         self.optimizer: torch.optim.Optimizer
         self._dtype = next(loaded.model.parameters()).dtype
+        self._start: dict[str, Tensor] = {}  # kept only for a method with a last step
 
     @property
     def _splits(self) -> int:
@@ -204,6 +205,8 @@ class Trainer:
 
     def prepare(self, reference_weights: Mapping[str, Tensor] | None) -> None:
         model, settings = self.loaded.model, self.settings
+        if self.method.finish is not None:
+            self._start = {name: value.detach().cpu().clone() for name, value in model.named_parameters()}
         if settings.tuning == "full":
             model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
         model.eval()
@@ -322,12 +325,14 @@ class Trainer:
     # -- after the last step
 
     def finish(self) -> None:
-        """Merge an adapter, restore the dtype and leave the model in evaluation mode, ready to be sampled."""
+        """Merge an adapter, apply the method's last step, restore the dtype and leave the model in evaluation mode, ready to be sampled."""
         model = self.loaded.model
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
         if self.settings.tuning == "lora":
             cast(Any, self.model).merge_and_unload()
+        if self.method.finish is not None:
+            self.method.finish(self._start, model, self.method.params)
         model.to(self._dtype)
         model.requires_grad_(True)
         model.eval()
