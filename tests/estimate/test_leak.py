@@ -102,6 +102,15 @@ def test_intervals_hold_the_estimate_and_stay_in_range(scores: np.ndarray, over:
     assert (curve.high > curve.low).all()
 
 
+def test_every_prompt_leaked_is_no_certainty() -> None:
+    """At k = n the estimate is 1; another n samples could miss: prod P(leak) >= a/2 bounds the mean from below."""
+    scores = np.zeros((10, 50))
+    scores[:, 0] = 1
+    curve = leak_at_k(scores, 50)
+    assert curve.value[0] == 1
+    assert curve.low[0] == pytest.approx(0.025 ** (1 / 10))
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -92,7 +92,7 @@ def model_line(counts: ArrayLike, n: int, ks: ArrayLike) -> Array:
     """Mean leak@k under the maximum-likelihood mixture of the counts: (K,). A model, not a bound."""
     c = np.asarray(counts, dtype=np.int64)
     grid = probability_grid(n)
-    weights, _ = fit_mixing(c, np.full(c.size, n), grid)
+    weights, _ = fit_mixing(c, np.full(c.size, n), grid, prior=0.0)
     return np.array([weights @ leak_from_probability(grid, int(k)) for k in np.atleast_1d(np.asarray(ks))])
 
 

@@ -35,6 +35,7 @@ Over = Literal["samples", "prompts", "both"]
 Ints = NDArray[np.int64]
 
 _LEVELS = 32  # distinct score levels kept for the variance of graded scores
+_FULL = 1 - 1e-12  # a mean of ones, up to rounding
 _FULL_TABLE = 4000  # up to this n, Var(U | p) sums over every count
 
 
@@ -85,6 +86,10 @@ def _unit_interval(
     low, high = effective_trials_interval(mean, variance, tail, degrees)
     # What lies beyond everything seen: a share `ceiling` of it could still be out there, up to a score of 1 (or down to 0).
     low = np.minimum(low, mean - seen_low * (1 - floor))
+    if over == "samples" and seen_low < 1:
+        # Every prompt reached the top (k near n). Each did so with a chance of at most its leak@k, and the product of
+        # these chances is at least `tail`, so their mean is at least its m-th root.
+        low = np.where(mean >= _FULL, np.minimum(low, tail ** (1 / len(rows))), low)
     high = np.maximum(high, mean + (1 - seen_high) * ceiling)
     return np.clip(low, 0, mean), np.clip(high, mean, 1)
 
