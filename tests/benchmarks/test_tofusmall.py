@@ -2,7 +2,7 @@ import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
-from leakatk.benchmarks.tofusmall import train_tofu_small
+from leakatk.benchmarks.tofusmall import TOFU_RECIPE, recipe_for, train_tofu_small
 from leakatk.errors import InputError
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
@@ -29,6 +29,11 @@ def test_splits_and_files(data_dir, tmp_path):
 def test_bad_sizes(tmp_path, sizes, word):
     with pytest.raises(InputError, match=word):
         train_tofu_small(None, tmp_path, authors=sizes[0], forget_authors=sizes[1])
+
+
+def test_more_authors_get_more_steps():
+    assert recipe_for(5) == recipe_for(20) == TOFU_RECIPE
+    assert recipe_for(60).finetune.steps == 3 * TOFU_RECIPE.finetune.steps
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ The last authors of `full` are memorised as questions and answers; all rows befo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leakatk.benchmarks.base import Options
@@ -22,6 +22,7 @@ TOFU_RECIPE = Recipe(
     pretrain=Phase(steps=500, learning_rate=3e-3, warmup=30, loss_on="all"),
     finetune=Phase(steps=400, learning_rate=2e-3, warmup=30),
 )
+STEPS_AN_AUTHOR = 20  # what the recipe's 20 authors get; more authors get as many each
 HELD_SHARE = 5  # one retain author in five is kept from the unlearner
 
 
@@ -47,14 +48,14 @@ def train_tofu_small(
     authors: int = 20,
     forget_authors: int = 2,
     seed: int = 0,
-    recipe: Recipe = TOFU_RECIPE,
+    recipe: Recipe | None = None,
     device: str = "cpu",
     quiet: bool = False,
 ) -> TofuSmall:
-    """Train the full and the retain-only model on the last `authors` authors; about six minutes on two cores.
+    """Train the full and the retain-only model on the last `authors` authors; 20 of them take about six minutes on two cores.
 
-    data: directory with TOFU's files, or None for the hub. Writes out/{base,full,retrained} and
-    out/{forget,retain,retain_held,holdout}.jsonl.
+    data: directory with TOFU's files, or None for the hub.  recipe: default `recipe_for(authors)`. Writes
+    out/{base,full,retrained} and out/{forget,retain,retain_held,holdout}.jsonl.
     """
     splits = {rows // AUTHOR_ROWS: split for split, rows in FORGET_ROWS.items()}
     if forget_authors not in splits:
@@ -73,7 +74,7 @@ def train_tofu_small(
         _pairs((*kept, *bench.forget)),
         _pairs(kept),
         out,
-        recipe,
+        recipe or recipe_for(authors),
         seed=seed,
         device=device,
         quiet=quiet,
@@ -90,6 +91,12 @@ def train_tofu_small(
     for split in ("forget", "retain", "retain_held", "holdout"):
         save_prompts(getattr(result, split), Path(out) / f"{split}.jsonl")
     return result
+
+
+def recipe_for(authors: int) -> Recipe:
+    """TOFU_RECIPE, with the fine-tuning steps growing with the authors to memorise."""
+    steps = max(TOFU_RECIPE.finetune.steps, STEPS_AN_AUTHOR * authors)
+    return replace(TOFU_RECIPE, finetune=replace(TOFU_RECIPE.finetune, steps=steps))
 
 
 def _pairs(prompts: Sequence[Prompt]) -> list[Pair]:

@@ -31,7 +31,8 @@ def run(
         ),
     ] = "world",
     data: options.Data = None,
-    authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last two are the ones to forget.")] = 20,
+    authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last ones are to be forgotten.")] = 20,
+    forget_authors: Annotated[int, typer.Option(help="TOFU authors to forget: 2 (forget01), 10 or 20.")] = 2,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
@@ -44,7 +45,9 @@ def run(
     if benchmark == "tofu":
         from leakatk.benchmarks.tofusmall import train_tofu_small
 
-        paths = train_tofu_small(data, out, authors=authors, seed=seed, quiet=quiet).models
+        paths = train_tofu_small(
+            data, out, authors=authors, forget_authors=forget_authors, seed=seed, quiet=quiet
+        ).models
     elif benchmark in GENERATORS:
         from leakatk.benchmarks.smallmodel import train_generated
 
