@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,16 @@ from leakatk.errors import InputError
 from leakatk.progress import Progress
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
-from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.base import Request, Sampler, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
-    from leakatk.models import LoadedModel
+    from leakatk.models import LoadedModel, ModelSource
 
 
 def sample(
-    model: str | Path | LoadedModel | Sampler,
+    model: str | Path | ModelSource | LoadedModel | Sampler,
     prompts: Sequence[Prompt],
     *,
     n: int = 200,
@@ -31,6 +31,7 @@ def sample(
     seed: int = 0,
     out: str | Path | None = None,
     engine: str = "native",
+    engine_options: Mapping[str, Any] | None = None,
     benchmark: str = "custom",
     protocol: str = "clean",
     label: str = "sampling",
@@ -38,15 +39,16 @@ def sample(
 ) -> Run:
     """Draw `n` samples of every prompt and return the run.
 
-    model: a model directory or hub id, a `LoadedModel`, or any engine.  out: the run directory; None keeps the run in
-    memory. A directory that holds part of the same run is resumed at (prompt, sample); with a larger n it is extended;
-    one that holds another run is refused with the fields that differ (RunError).
+    model: a model directory or hub id, a `ModelSource`, a `LoadedModel`, or any engine.  out: the run directory; None
+    keeps the run in memory. A directory that holds part of the same run is resumed at (prompt, sample); with a larger n
+    it is extended; one that holds another run is refused with the fields that differ (RunError).
+    engine, engine_options: how a model that is not an engine yet is sampled (see `leakatk engines`).
     """
     if n < 1:
         raise InputError(f"n must be at least 1, got {n}.")
     check_unique(prompts)
     decoding = decoding or Decoding()
-    sampler = as_sampler(model, engine)
+    sampler = as_sampler(model, engine, **(engine_options or {}))
     manifest = Manifest.create(
         model=sampler.describe(),
         benchmark=benchmark,
@@ -60,6 +62,8 @@ def sample(
     with Run.temporary(manifest, prompts) if out is None else Run.create_or_resume(out, manifest, prompts) as run:
         fill(run, sampler, decoding, n=n, seed=seed, label=label, quiet=quiet)
         run.finish()
+    if sampler is not model:
+        release(sampler)
     return run
 
 
@@ -76,18 +80,14 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
             progress.advance(len(batch))
 
 
-def as_sampler(model: Any, engine: str = "native") -> Sampler:
-    """A path, a hub id, a loaded model or an engine as an engine."""
-    if isinstance(model, (str, Path)):
-        from leakatk.models import load_model
-
-        model = load_model(model)
+def as_sampler(model: Any, engine: str = "native", **options: Any) -> Sampler:
+    """A path, a hub id, a `ModelSource`, a loaded model or an engine as an engine. options: the engine's own."""
     if hasattr(model, "sample") and hasattr(model, "describe"):
         sampler: Sampler = model
         return sampler
-    from leakatk.sampling.engines import ENGINES
+    from leakatk.sampling.engines import make_sampler
 
-    return ENGINES[engine](model)
+    return make_sampler(engine, model, **options)
 
 
 def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.float64]:

@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from leakatk.api import sample, score
+from leakatk.api import as_sampler, sample, score
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
 from leakatk.estimate.exact import mean_leak, probability_bounds
 from leakatk.estimate.forecast import forecast
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.runs.store import Run
+from leakatk.sampling.base import Sampler, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
-    from leakatk.models import LoadedModel
+    from leakatk.models import LoadedModel, ModelSource
+    from leakatk.sampling.exact import Truth
 
 EXACT_KS = (1, 128, 10_000, 1_000_000)
 FORECAST_KS = (1_000, 10_000, 100_000, 1_000_000)
 Floats = npt.NDArray[np.float64]
-Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
 
 def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def powers_of_two(n: int) -> list[int]:
 
 
 def audit(
-    model: str | Path | LoadedModel,
+    model: str | Path | ModelSource | LoadedModel | Sampler,
     prompts: Sequence[Prompt],
     *,
     out: str | Path,
@@ -54,7 +55,7 @@ def audit(
     seed: int = 0,
     scorers: Sequence[str] | None = None,
     retain: Sequence[Prompt] = (),
-    reference: str | Path | LoadedModel | Run | None = None,
+    reference: str | Path | ModelSource | LoadedModel | Sampler | Run | None = None,
     exact: bool = True,
     level: float = 0.95,
     label: str | None = None,
@@ -62,6 +63,7 @@ def audit(
     benchmark: str = "custom",
     protocol: str = "clean",
     engine: str = "native",
+    engine_options: Mapping[str, Any] | None = None,
     command: str = "",
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -71,8 +73,6 @@ def audit(
     excess over it is paired by prompt.  retain: prompts whose greedy answers measure what is still useful.
     Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
     """
-    from leakatk.models import LoadedModel, load_model
-
     check_unique(prompts)
     decoding = decoding or Decoding()
     ks = list(ks) if ks else powers_of_two(n)
@@ -80,37 +80,39 @@ def audit(
         raise InputError(f"k = {max(ks)} needs at least {max(ks)} samples a prompt, but n = {n}: raise n or lower k.")
     scorers = tuple(scorers or default_scorers(prompts))
     out = Path(out)
-    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    if isinstance(reference, (str, Path)) and (Path(reference) / "manifest.json").exists():
+        reference = Run.open(reference)  # a run that cannot be used is an error before anything is sampled
+    how = dict(engine_options or {})
+    sampler = as_sampler(model, engine, **how)
     seconds: dict[str, float] = {}
 
-    def run_of(source: Any, where: str, items: Sequence[Prompt], how: Decoding, count: int, name: str) -> Run:
+    def run_of(source: Sampler, where: str, items: Sequence[Prompt], decoding: Decoding, count: int, name: str) -> Run:
         start = time.perf_counter()
         run = sample(
-            source, items, n=count, decoding=how, seed=seed, out=out / where, engine=engine,
+            source, items, n=count, decoding=decoding, seed=seed, out=out / where,
             benchmark=benchmark, protocol=protocol, label=name, quiet=quiet,
         )  # fmt: skip
         seconds[name] = time.perf_counter() - start
         return run
 
     greedy_decoding = Decoding(temperature=0.0, max_new_tokens=decoding.max_new_tokens, stop=decoding.stop)
-    run = run_of(loaded, ".", prompts, decoding, n, "sampling")
-    greedy = run_of(loaded, "greedy", prompts, greedy_decoding, 1, "greedy answers")
-    retained = run_of(loaded, "retain", retain, greedy_decoding, 1, "retain answers") if retain else None
-    if reference is not None and not isinstance(reference, Run):
-        reference = (
-            Run.open(reference)
-            if isinstance(reference, (str, Path)) and (Path(reference) / "manifest.json").exists()
-            else run_of(reference, "reference", prompts, decoding, n, "sampling the reference")
-        )
-
+    run = run_of(sampler, ".", prompts, decoding, n, "sampling")
+    greedy = run_of(sampler, "greedy", prompts, greedy_decoding, 1, "greedy answers")
+    retained = run_of(sampler, "retain", retain, greedy_decoding, 1, "retain answers") if retain else None
     truths: dict[str, Truth] = {}
     if exact:
         start = time.perf_counter()
-        truths = exact_truths(loaded, prompts, decoding)
+        truths = exact_truths(sampler, prompts, decoding)
         seconds["exact probabilities"] = time.perf_counter() - start
+    release(sampler)  # the reference may need the same devices
+    if reference is not None and not isinstance(reference, Run):
+        theirs = as_sampler(reference, engine, **how)
+        reference = run_of(theirs, "reference", prompts, decoding, n, "sampling the reference")
+        release(theirs)
+
     start = time.perf_counter()
     results: dict[str, Any] = {
-        "label": label or Path(loaded.name).name,
+        "label": label or Path(str(sampler.describe().get("model", sampler.name))).name,
         "role": role,
         "command": command,
         "benchmark": benchmark,
@@ -246,15 +248,16 @@ def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, list[float] | list[i
     }
 
 
-def exact_truths(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
-    """Prompt id -> token ids of the true answer, and its log-probability under the decoding (-inf where cut off)."""
-    from leakatk.sampling.exact import answer_logprob
+def exact_truths(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
+    """What `true_answers` gives, from where the model is; empty for an engine that cannot tell probabilities."""
+    from leakatk.sampling.exact import true_answers
 
-    logp = answer_logprob(loaded, prompts, decoding)
-    return {
-        prompt.id: (tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer)), float(value))
-        for prompt, value in zip(prompts, logp, strict=True)
-    }
+    ask = getattr(sampler, "true_answers", None)
+    if ask is not None:
+        found: dict[str, Truth] = ask(prompts, decoding)
+        return found
+    loaded = getattr(sampler, "loaded", None)
+    return {} if loaded is None else true_answers(loaded, prompts, decoding)
 
 
 def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:

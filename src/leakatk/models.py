@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +74,31 @@ class Template:
         """For the manifest: the fields, and the exact text a sample question becomes."""
         example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
         return {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model is and how it is to be loaded: plain values, so that another process can load the same.
+
+    The fields are the arguments of `load_model`.
+    """
+
+    path: str
+    device: str = "auto"
+    dtype: str = "auto"
+    template: Template = field(default_factory=Template)
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def load(self) -> LoadedModel:
+        return load_model(
+            self.path,
+            device=self.device,
+            dtype=self.dtype,
+            template=self.template,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from leakatk.runs.store import Run
 from leakatk.unlearning.methods import METHODS
 
 SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
@@ -147,3 +148,11 @@ def test_help_is_instant_enough_to_import_nothing_heavy(tmp_path):
     start = time.perf_counter()
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
     assert time.perf_counter() - start < 30  # a hang, not a speed, is what this catches
+
+
+def test_the_reference_is_loaded_the_way_the_model_is(leakatk, model, forget, tmp_path):
+    out = tmp_path / "run"
+    options = ("--reference", model, "--template", "plain", "--n", 4, "--max-new-tokens", 4, "--quiet")
+    assert leakatk("audit", model, "--forget", forget, "--out", out, *options)[0] == 0
+    kinds = [Run.open(out / part).manifest.model["template"]["kind"] for part in (".", "reference")]
+    assert kinds == ["plain", "plain"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from leakatk.data import Prompt
     from leakatk.estimate.adaptive import Sequential
-    from leakatk.models import LoadedModel
+    from leakatk.sampling.base import Sampler
 
 EXAMPLES = """
 Examples:
@@ -75,7 +75,9 @@ def run(
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
     system: options.System = "",
-    engine: Annotated[str, typer.Option(help="Sampling engine (see leakatk engines).")] = "native",
+    engine: Annotated[
+        str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")
+    ] = "native",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and stop.")] = False,
@@ -114,18 +116,22 @@ def run(
             f"({decoding.label}), {len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}."
         )
         return
+    from leakatk.api import as_sampler
     from leakatk.auditing import audit
 
-    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
-    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "engine": engine, "quiet": quiet}
+    loading = {"device": device, "dtype": dtype, "template": template, "system": system}
+    sampler = as_sampler(options.source(model, **loading), engine)
+    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
+    run_given = (Path(reference) / "manifest.json").exists()
+    other = reference if run_given or not reference else options.source(reference, **loading)
     stopped = None
     if gate and sequential:
-        stopped = sequential_gate(loaded, prompts, gate, n, out, scorer, over=over, level=level, **shared)
+        stopped = sequential_gate(sampler, prompts, gate, n, out, scorer, over=over, level=level, **shared)
         n = stopped.n
         ks = [value for value in ks if value <= n]
     results = audit(
-        loaded, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=reference or None, level=level,
-        label=label or None, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+        sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
+        label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     from leakatk.report.assemble import headline, print_runs, write_report
 
@@ -150,7 +156,7 @@ def run(
 
 
 def sequential_gate(
-    loaded: LoadedModel,
+    sampler: Sampler,
     prompts: list[Prompt],
     gate: tuple[int, float],
     n: int,
@@ -174,7 +180,7 @@ def sequential_gate(
         sizes.insert(0, sizes[0] // 2)
 
     def draw(start: int, stop: int) -> npt.NDArray[np.float64]:
-        run = sample(loaded, prompts, n=stop, out=out, **how)
+        run = sample(sampler, prompts, n=stop, out=out, **how)
         scores = score(run, (scorers or default_scorers(prompts))[0])
         if np.isnan(scores).all(axis=1).all():
             raise InputError("The scorer is undefined on every prompt; choose another with --scorer.")

@@ -11,7 +11,7 @@ from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.data import Prompt
-    from leakatk.models import LoadedModel
+    from leakatk.models import LoadedModel, ModelSource
 
 Seed = Annotated[int, typer.Option(help="Seed of every random stream.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -56,14 +56,19 @@ def parse_gate(text: str) -> tuple[int, float]:
     return gate
 
 
-def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:
-    """Load a model as the command line names it."""
+def source(path: str, *, device: str, dtype: str, template: str, system: str) -> ModelSource:
+    """A model as the command line names it, not loaded yet."""
     from transformers.utils import logging
 
-    from leakatk.models import Template, load_model
+    from leakatk.models import ModelSource, Template
 
     logging.disable_progress_bar()  # ours says what is going on
-    return load_model(path, device=device, dtype=dtype, template=Template(kind=template, system=system))  # type: ignore[arg-type]
+    return ModelSource(path, device=device, dtype=dtype, template=Template(kind=template, system=system))  # type: ignore[arg-type]
+
+
+def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:
+    """Load a model as the command line names it."""
+    return source(path, device=device, dtype=dtype, template=template, system=system).load()
 
 
 def prompts_of(

@@ -22,6 +22,8 @@ class Sampler(Protocol):
     """An engine: prompts, decoding, sample numbers and a seed in, generations out.
 
     The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
+    An engine may also have `loaded` (the model, when it is in this process), `true_answers` (as `exact.true_answers`,
+    when it is elsewhere and can be asked) and `close` (see `release`).
     """
 
     name: str
@@ -33,3 +35,10 @@ class Sampler(Protocol):
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps: engine, model fingerprint, template text, dtype, device, versions."""
         ...
+
+
+def release(sampler: Sampler) -> None:
+    """Let an engine give back what it holds outside this process; it takes it again when it is next used."""
+    close = getattr(sampler, "close", None)
+    if close is not None:
+        close()

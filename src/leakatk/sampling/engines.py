@@ -1,13 +1,83 @@
-"""The engines by name: each takes a loaded model and is a `Sampler`."""
+"""The engines by name. Listing them imports nothing heavy: each entry is a function that imports its class."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from leakatk.models import LoadedModel
+from leakatk.errors import InputError, ModelError
 from leakatk.registry import Registry
 from leakatk.sampling.base import Sampler
-from leakatk.sampling.native import NativeSampler
 
-ENGINES: Registry[Callable[[LoadedModel], Sampler]] = Registry("engine")
-ENGINES.add("native", NativeSampler)
+if TYPE_CHECKING:
+    from leakatk.models import LoadedModel, ModelSource
+
+# The class is called with a LoadedModel and the engine's options, which are its keyword-only parameters. A class with
+# `takes_source = True` gets a ModelSource instead: its weights are loaded elsewhere (on other machines, by another
+# library), or nowhere.
+ENGINES: Registry[Callable[[], Callable[..., Sampler]]] = Registry("engine")
+
+
+@ENGINES.register("native")
+def _native() -> Callable[..., Sampler]:
+    """Ours: one row per distinct prefix, many prompts in a batch. The fastest on one machine, and the default."""
+    from leakatk.sampling.native import NativeSampler
+
+    return NativeSampler
+
+
+def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
+    """The engine for this model. Its options are keywords, or stand in the name: "native:max_rows=64,tree=no".
+
+    Raises UnknownNameError for an unknown engine, InputError for an option it does not have, ModelError for a model it
+    cannot use.
+    """
+    from leakatk.models import LoadedModel, ModelSource
+
+    name, options = engine_options(engine, options)
+    kind = ENGINES[name]()
+    if getattr(kind, "takes_source", False):
+        if isinstance(model, LoadedModel):
+            raise ModelError(
+                f"Engine {name} loads the model itself and {model.name!r} is in memory; give its directory or hub id "
+                "(save_model writes a directory)."
+            )
+        return kind(model if isinstance(model, ModelSource) else ModelSource(str(model)), **options)
+    if not isinstance(model, LoadedModel):
+        model = (model if isinstance(model, ModelSource) else ModelSource(str(model))).load()
+    return kind(model, **options)
+
+
+def engine_options(engine: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, options) of an engine written as "name:option=value,...", checked; `given` wins over what is written."""
+    name, _, written = engine.partition(":")
+    known = [
+        parameter.name
+        for parameter in inspect.signature(ENGINES[name]()).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    options: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in written.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"Engine option {part!r} in {engine!r} has no value; write {name}:{part}=VALUE.")
+        options[key.strip()] = _value(value.strip())
+    options |= given
+    for key in options:
+        if key not in known:
+            raise InputError(f"Engine {name} has no option {key!r}; its options: {', '.join(known) or 'none'}.")
+    return name, options
+
+
+def _value(text: str) -> Any:
+    """An option as written: yes and no, numbers, else the text."""
+    if text.lower() in ("yes", "true", "no", "false"):
+        return text.lower() in ("yes", "true")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

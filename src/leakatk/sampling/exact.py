@@ -19,9 +19,19 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.warp import effective, log_probs
 
 Floats = npt.NDArray[np.float64]
+Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
 _BATCH_TOKENS = 4096
 _BATCH_LOGITS = 1 << 25  # float32 logits held at once
+
+
+def true_answers(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
+    """Prompt id -> token ids of the true answer, and its log-probability under the decoding (-inf where cut off)."""
+    logp = answer_logprob(loaded, prompts, decoding)
+    return {
+        prompt.id: (tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer)), float(value))
+        for prompt, value in zip(prompts, logp, strict=True)
+    }
 
 
 def answer_logprob(
