@@ -1,14 +1,10 @@
 """The commands, as a user gives them, on a tiny model."""
 
 import json
-import subprocess
-import sys
-import time
 
 import pytest
 
 from leakatk.runs.store import Run
-from leakatk.unlearning.methods import METHODS
 
 SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
 
@@ -87,6 +83,13 @@ def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
     code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run")
     assert code == 0
     assert "3 prompts x 200 = 600 answers" in out
+    assert "of disk (from a pilot of" in out
+    code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run", "--json")
+    cost = json.loads(out)
+    assert cost["answers"] == 603  # and the greedy ones
+    assert cost["tokens"] <= 603 * 200
+    assert cost["seconds"] > 0
+    assert cost["bytes"] > cost["tokens"]
     code, out, _ = leakatk(
         "unlearn",
         model,
@@ -102,6 +105,7 @@ def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
     )
     assert code == 0
     assert "beta" in out
+    assert "of disk" in out
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "m").exists()
 
@@ -129,25 +133,6 @@ def test_rule_and_its_control(leakatk, model, forget, tmp_path):
     assert "no leak was found" in out
     assert "No control" in out
     assert (tmp_path / "out" / "config.json").exists()
-
-
-def test_every_method_has_a_page(leakatk):
-    code, out, _ = leakatk("methods")
-    assert code == 0
-    assert all(name in out for name in METHODS)
-    for kind in ("methods", "scorers", "engines", "benchmarks"):
-        code, out, _ = leakatk(kind)
-        name = out.split()[0]
-        code, out, _ = leakatk(kind, name)
-        assert code == 0
-        assert out.startswith(name)
-
-
-def test_help_is_instant_enough_to_import_nothing_heavy(tmp_path):
-    code = "import sys, leakatk.cli.main\nsys.exit(any(n in sys.modules for n in ('torch', 'transformers', 'scipy', 'pyarrow')))"
-    start = time.perf_counter()
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
-    assert time.perf_counter() - start < 30  # a hang, not a speed, is what this catches
 
 
 def test_the_reference_is_loaded_the_way_the_model_is(leakatk, model, forget, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config, write_config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,24 +21,22 @@ if TYPE_CHECKING:
     from leakatk.estimate.adaptive import Sequential
     from leakatk.sampling.base import Sampler
 
-EXAMPLES = """
-Examples:
-
-    leakatk audit models/forgot --forget forget.jsonl --out runs/forgot
-
-    leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot
-
-    leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05
-
-    leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential
-"""
+EXAMPLES = options.examples(
+    "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
+    "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
+    "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
+    "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("audit", epilog=EXAMPLES)(run)
+    app.command("audit", short_help="Sample a model, print leak@k with intervals, write a report.", epilog=EXAMPLES)(
+        run
+    )
 
 
 def run(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Run directory to write; the same command resumes it.")],
     benchmark: Annotated[str, typer.Option(help="Benchmark name, such as world or tofu/forget10.")] = "",
@@ -80,9 +78,10 @@ def run(
     ] = "native",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
+    config: Config = None,
 ) -> None:
     """Sample a model on what it was made to forget; print leak@k with intervals; write OUT/report.html.
 
@@ -110,20 +109,30 @@ def run(
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before any compute is spent
     name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
-    if dry_run:
-        typer.echo(
-            f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
-            f"({decoding.label}), {len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}."
-        )
-        return
     from leakatk.api import as_sampler
     from leakatk.auditing import audit
 
     loading = {"device": device, "dtype": dtype, "template": template, "system": system}
     sampler = as_sampler(options.source(model, **loading), engine)
-    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
     run_given = (Path(reference) / "manifest.json").exists()
     other = reference if run_given or not reference else options.source(reference, **loading)
+    if dry_run:
+        from leakatk.cli.dry import sampling_cost, says
+
+        sampled = n if other and not run_given else 0
+        answers = len(prompts) * (n + sampled + 1) + len(kept)
+        cost = sampling_cost(sampler, prompts, answers, decoding, seed=seed)
+        if as_json:
+            options.echo_json({"answers": answers, **cost})
+            return
+        typer.echo(
+            f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
+            f"({decoding.label}){', as many of the reference' if sampled else ''}, {len(prompts):,} greedy answers and "
+            f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
+            f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
+        )
+        return
+    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
     stopped = None
     if gate and sequential:
         stopped = sequential_gate(sampler, prompts, gate, n, out, scorer, over=over, level=level, **shared)
@@ -133,11 +142,12 @@ def run(
         sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
         label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
+    write_config(context, out)
     from leakatk.report.assemble import headline, print_runs, write_report
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
-        typer.echo(json.dumps(results, indent=2))
+        options.echo_json(results)
     else:
         print_runs([out], over=over)
         typer.echo(headline(results))

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config, write_config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.report.content import Table
 
-BENCH_EXAMPLES = """
-Examples:
-
-    leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results
-
-    leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results
-
-    leakatk table results --layout tofu --style latex
-"""
-CHECK_EXAMPLES = """
-Example:
-
-    leakatk benchmark check forget.jsonl
-"""
+BENCH_EXAMPLES = options.examples(
+    "leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results",
+    "leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results",
+    "leakatk table results --layout tofu --style latex",
+)
+COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
+RECOMPUTE_EXAMPLES = options.examples("leakatk recompute TOFU_EVAL.json --retained RETAIN_EVAL.json")
+CHECK_EXAMPLES = options.examples(
+    "leakatk benchmark check forget.jsonl",
+)
 Style = Annotated[str, typer.Option(help="terminal, markdown, latex or csv.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("bench", epilog=BENCH_EXAMPLES)(run)
-    app.command("table", epilog=BENCH_EXAMPLES)(table)
-    app.command("compare")(compare)
-    app.command("recompute")(recompute)
+    app.command("bench", short_help="Every number of a benchmark for one model.", epilog=BENCH_EXAMPLES)(run)
+    app.command("table", short_help="Benchmark results in a paper's layout.", epilog=BENCH_EXAMPLES)(table)
+    app.command("compare", short_help="leak@k of two runs and their difference, paired.", epilog=COMPARE_EXAMPLES)(
+        compare
+    )
+    app.command(
+        "recompute", short_help="Recompute the aggregates of an OpenUnlearning log.", epilog=RECOMPUTE_EXAMPLES
+    )(recompute)
     group = typer.Typer(no_args_is_help=True, help="Your own prompts as a benchmark.")
     group.callback()(_group)
     group.command("check", epilog=CHECK_EXAMPLES)(check)
@@ -47,6 +47,7 @@ def _group() -> None:
 
 
 def run(
+    context: typer.Context,
     benchmark: Annotated[str, typer.Argument(help="Benchmark name (see leakatk benchmarks).")],
     model: Annotated[str, typer.Option(help="Model directory or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
@@ -61,8 +62,10 @@ def run(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
+    config: Config = None,
 ) -> None:
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet."""
     from transformers.utils import logging
@@ -70,16 +73,56 @@ def run(
     from leakatk.bench import bench, layouts_of, results_table
 
     logging.disable_progress_bar()  # ours says what is going on
+    if dry_run:
+        plan_bench(benchmark, model, protocol, n, data=data, seed=seed, models=2 if reference else 1, grid=grid, device=device, dtype=dtype, as_json=as_json)  # fmt: skip
+        return
     rows = bench(
         model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-        data=data, seed=seed, device=device, dtype=dtype, quiet=quiet,
+        data=options.data_of(benchmark, data), seed=seed, device=device, dtype=dtype, quiet=quiet,
     )  # fmt: skip
+    write_config(context, out)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        options.echo_json(rows)
         return
     for layout in layouts_of(rows):
         show(results_table(rows, layout), "terminal")
     typer.echo(f"Results: {out / 'results.parquet'}")
+
+
+def plan_bench(
+    benchmark: str,
+    model: str,
+    protocol: str,
+    n: int | None,
+    *,
+    data: str | None,
+    seed: int,
+    models: int,
+    grid: bool,
+    device: str,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Say what a benchmark run would sample and what that costs. Its teacher-forced metrics are not counted."""
+    from leakatk.api import as_sampler
+    from leakatk.benchmarks.catalog import load_benchmark
+    from leakatk.cli.dry import sampling_cost, says
+    from leakatk.protocols import PROTOCOLS
+
+    rules = PROTOCOLS[protocol]
+    loaded_benchmark = load_benchmark(benchmark, data=options.data_of(benchmark, data), seed=seed, ask=rules.ask)
+    prompts, count = loaded_benchmark.forget, rules.n if n is None else n
+    decodings = len(rules.grid) if grid else 1
+    answers = models * decodings * len(prompts) * (count + 1)
+    sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
+    cost = sampling_cost(sampler, prompts, answers, rules.headline, seed=seed)
+    if as_json:
+        options.echo_json({"answers": answers, **cost})
+        return
+    typer.echo(
+        f"Would sample {models} x {decodings} x {len(prompts):,} prompts x {count:,} answers (models, decodings, prompts, samples): "
+        f"{says(cost)}, and the benchmark's other metrics (from a pilot of {cost['pilot_answers']} answers)."
+    )
 
 
 def table(
@@ -123,7 +166,7 @@ def recompute(
 
 def check(
     file: Annotated[Path, typer.Argument(help="JSONL: question, answer, and what else you have.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say what can be done with your own prompts and what is missing."""
     from dataclasses import asdict
@@ -132,7 +175,7 @@ def check(
 
     report = check_file(file)
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=2))
+        options.echo_json(asdict(report))
         return
     typer.echo(f"{report.path}: {report.prompts} prompts.")
     for title, lines in (("Usable", report.usable), ("Missing", report.missing), ("Look at", report.warnings)):

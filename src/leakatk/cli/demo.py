@@ -9,31 +9,33 @@ import typer
 
 from leakatk.cli import options
 
-EXAMPLES = """
-Examples:
-
-    leakatk demo
-
-    leakatk demo --seeds 3 --out demo-3
-"""
+EXAMPLES = options.examples(
+    "leakatk demo",
+    "leakatk demo --seeds 3 --out demo-3",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("demo", epilog=EXAMPLES)(run)
+    app.command("demo", short_help="The whole story in two minutes on a laptop CPU.", epilog=EXAMPLES)(run)
 
 
 def run(
     out: Annotated[Path, typer.Option(help="Directory for models, runs and report.html.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Worlds to build; 3 takes three times as long and says much more.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes; one a core is best.")] = 2,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a small world, unlearn it four ways, sample every model; print the table and write OUT/report.html."""
     from leakatk.demo import audits_of, demo, demo_content
     from leakatk.report.assemble import show
+    from leakatk.report.export import to_json
 
     page = demo(out, seeds=seeds, workers=workers, quiet=quiet)
     content = demo_content(out, seeds, {})
+    if as_json:
+        typer.echo(to_json(content, prompts=False))
+        return
     show(content.tables[0] if seeds > 1 else None, audits_of(out, 0))
     typer.echo("\n" + content.verdict + "\n")
     for note in content.notes:

@@ -4,51 +4,122 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
-from importlib import metadata, util
+import socket
 from pathlib import Path
+from urllib.parse import urlparse
 
 import typer
 
-EXTRAS = {"judge": "openai", "embeddings": "sentence_transformers", "plots": "matplotlib"}
+from leakatk.cli import options
+
+EXAMPLES = options.examples("leakatk doctor", "leakatk doctor --json")
+HUB_SECONDS = 3.0
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("doctor")(run)
+    app.command("doctor", short_help="What this machine has, and what is missing.", epilog=EXAMPLES)(run)
 
 
-def run() -> None:
-    """Print versions, devices, memory, disk, extras and hub settings, with the command that mends what is missing."""
-    rows: list[tuple[str, str]] = [("python", platform.python_version()), ("leakatk", metadata.version("leak-at-k"))]
-    for package in ("torch", "transformers", "accelerate", "peft", "numpy", "scipy"):
-        rows.append((package, _version(package)))
-    if util.find_spec("torch"):
-        import torch
+def run(as_json: options.AsJson = False) -> None:
+    """Print versions, devices, memory, disk, extras, hub and data, with the command that mends what is missing.
 
-        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        rows.append(("devices", ", ".join(gpus) or f"cpu only ({os.cpu_count()} cores); audits of small models work"))
+    Exit code 1 when something that every command needs is missing.
+    """
+    required, extras = packages()
     total, _, free = shutil.disk_usage(Path.cwd())
-    rows.append(("disk here", f"{free / 1e9:.0f} GB free of {total / 1e9:.0f} GB"))
-    rows.append(("memory", _memory()))
-    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-    rows.append(("hub", "offline (HF_HUB_OFFLINE is set)" if offline else "online; `hf auth login` for gated models"))
-    rows.append(("data", os.environ.get("LEAKATK_DATA", "") or "none named (give --data DIR or set LEAKATK_DATA)"))
-    for extra, module in EXTRAS.items():
-        have = util.find_spec(module) is not None
-        rows.append((f"extra {extra}", "installed" if have else f"missing: pip install 'leak-at-k[{extra}]'"))
-    for name, text in rows:
-        typer.echo(f"{name:<16} {text}")
+    rows = {
+        "python": platform.python_version(),
+        **{name: found or f"MISSING: pip install {name}" for name, found in required.items()},
+        "devices": devices(),
+        "memory": memory(),
+        "disk here": f"{free / 1e9:.0f} GB free of {total / 1e9:.0f} GB",
+        "hub": hub(),
+        "data": data(),
+        **{f"extra {name}": text for name, text in extras.items()},
+    }
+    if as_json:
+        options.echo_json(rows)
+    else:
+        for name, text in rows.items():
+            typer.echo(f"{name:<16} {text}")
+    if not all(required.values()):
+        raise typer.Exit(1)
 
 
-def _version(package: str) -> str:
+def packages() -> tuple[dict[str, str], dict[str, str]]:
+    """(version of each required package, "" when missing; what is to be said about each extra), from our metadata."""
+    from importlib import metadata
+
+    def version(name: str) -> str:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    required, wanted = {"leak-at-k": version("leak-at-k")}, dict[str, list[str]]()
+    for line in (metadata.requires("leak-at-k") or []) if required["leak-at-k"] else []:
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        if extra:
+            wanted.setdefault(extra[1], []).append(name)
+        elif "extra" not in line:
+            required[name] = version(name)
+    extras = {}
+    for extra_name, names in sorted(wanted.items()):
+        lacking = [name for name in names if not version(name)]
+        have = ", ".join(f"{name} {version(name)}" for name in names)
+        extras[extra_name] = f"missing {', '.join(lacking)}: pip install 'leak-at-k[{extra_name}]'" if lacking else have
+    return required, extras
+
+
+def devices() -> str:
     try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return f"missing: pip install {package}"
+        import torch
+    except ImportError:
+        return "unknown without torch"
+    cores = f"{os.cpu_count()} CPU cores"
+    gpus = []
+    for i in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(i)
+        gpus.append(f"{torch.cuda.get_device_name(i)} ({free / 1e9:.0f} GB free of {total / 1e9:.0f} GB)")
+    return ", ".join([*gpus, cores]) if gpus else f"{cores}, no GPU"
 
 
-def _memory() -> str:
+def memory() -> str:
     try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+        page = os.sysconf("SC_PAGE_SIZE") / 1e9
+        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return "unknown on this system"
+    return f"{free:.0f} GB free of {total:.0f} GB"
+
+
+def hub() -> str:
+    """Whether models and data can be downloaded, and as whom."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return "offline, because HF_HUB_OFFLINE is set: give local directories"
+    from huggingface_hub import get_token
+
+    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    who = "with a token" if get_token() else "without a token (`hf auth login` for gated models)"
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=HUB_SECONDS):
+            return f"{address.hostname} answers, {who}"
+    except OSError as error:
+        return f"{address.hostname} cannot be reached ({error.strerror or error}): give local directories, --data DIR"
+
+
+def data() -> str:
+    """Benchmarks whose files are under LEAKATK_DATA."""
+    named = os.environ.get("LEAKATK_DATA", "")
+    if not named:
+        return "none named: benchmarks come from the hub; give --data DIR, or set LEAKATK_DATA to hold tofu/, muse/ ..."
+    if not Path(named).is_dir():
+        return f"LEAKATK_DATA is {named}, which is no directory"
+    from leakatk.benchmarks.catalog import BENCHMARKS
+
+    families = {name.partition("/")[0] for name in BENCHMARKS}
+    found = sorted(path.name for path in Path(named).iterdir() if path.is_dir() and path.name in families)
+    return f"{named}: {', '.join(found) or 'no folder named as a benchmark (tofu, muse ...)'}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 
 import typer
@@ -19,9 +20,10 @@ from leakatk.errors import LeakAtKError
 app = typer.Typer(
     name="leakatk",
     no_args_is_help=True,
-    add_completion=True,
+    add_completion=False,  # these two options of typer's own load pydantic, a quarter of a second;
+    add_help_option=False,  # ours below do not
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # plain help: it is instant, and examples can be copied
     help="Does an unlearned language model still leak when it is sampled the way people use it?",
     epilog="Start with `leakatk demo` (a minute or two on a laptop CPU). Exit codes: 0 done, 1 gate failed, 2 bad input, 130 interrupted.",
 )
@@ -33,9 +35,32 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+def _help(context: typer.Context, show: bool) -> None:
+    if show and not context.resilient_parsing:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+def _completion(context: typer.Context, parameter: typer.CallbackParam, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from typer import completion
+
+    completion.get_completion_inspect_parameters()  # makes the shells known
+    act = completion.install_callback if parameter.name == "install_completion" else completion.show_callback
+    act(context, parameter, wanted)
+
+
 @app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    install_completion: bool = typer.Option(
+        False, "--install-completion", callback=_completion, is_eager=True, help="Complete commands in this shell."
+    ),
+    show_completion: bool = typer.Option(
+        False, "--show-completion", callback=_completion, is_eager=True, help="Print what completes commands here."
+    ),
+    help_: bool = typer.Option(False, "--help", callback=_help, is_eager=True, help="Show this message and exit."),
 ) -> None:
     pass
 
@@ -47,14 +72,19 @@ names.add_to(app)
 
 def main() -> None:
     """Run the command line. Every expected failure ends as one sentence on stderr and exit code 2."""
+    if "_LEAKATK_COMPLETE" in os.environ:  # asked by the shell
+        from typer.completion import get_completion_inspect_parameters
+
+        get_completion_inspect_parameters()  # makes the shells known
     try:
-        app(standalone_mode=True)
+        app(prog_name="leakatk", standalone_mode=True)
     except LeakAtKError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer turns Ctrl-C into exit code 130
             raise
-        _fail("Stopped. What was finished is kept: run the same command again to go on.", 130)
+        again = shlex.join(["leakatk", *sys.argv[1:]])
+        _fail(f"Stopped. What was finished is kept; to go on, run the same command again:\n  {again}", 130)
     except BrokenPipeError:  # e.g. `leakatk ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

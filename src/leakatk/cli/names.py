@@ -1,108 +1,189 @@
-"""leakatk methods | scorers | engines | benchmarks: what there is, and what each is."""
+"""leakatk methods | scorers | engines | benchmarks | protocols: what there is, and what each is."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
 
+from leakatk.cli import options, sources
 
-def _methods() -> dict[str, Any]:
+
+def _methods() -> Mapping[str, Any]:
     from leakatk.unlearning.methods import METHODS
 
-    return {name: METHODS[name] for name in METHODS}
+    return METHODS  # type: ignore[return-value]
 
 
-def _scorers() -> dict[str, Any]:
+def _scorers() -> Mapping[str, Any]:
     from leakatk.scorers.base import SCORERS
 
-    return {name: SCORERS[name] for name in SCORERS}
+    return SCORERS  # type: ignore[return-value]
 
 
-def _engines() -> dict[str, Any]:
+def _engines() -> Mapping[str, Any]:
     from leakatk.sampling.engines import ENGINES
 
-    return {name: ENGINES[name] for name in ENGINES}
+    return ENGINES  # type: ignore[return-value]
 
 
-def _benchmarks() -> dict[str, Any]:
+def _benchmarks() -> Mapping[str, Any]:
     from leakatk.benchmarks.catalog import BENCHMARKS
 
-    return {name: BENCHMARKS[name] for name in BENCHMARKS}
+    return BENCHMARKS  # type: ignore[return-value]
 
 
-def _protocols() -> dict[str, Any]:
+def _protocols() -> Mapping[str, Any]:
     from leakatk.protocols import PROTOCOLS
 
-    return {name: PROTOCOLS[name] for name in PROTOCOLS}
+    return PROTOCOLS  # type: ignore[return-value]
 
 
-KINDS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
-    "methods": (_methods, "List the unlearning methods, or describe one: paper, defaults, formula."),
-    "scorers": (_scorers, "List the core metrics, or describe one."),
-    "engines": (_engines, "List the sampling engines, or describe one."),
-    "benchmarks": (_benchmarks, "List the benchmarks, or describe one."),
-    "protocols": (_protocols, "List the protocols, or say what one changes."),
-}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """load: the registry.  summary: one line of an item.  facts: (title, text) pairs about it.  example: its use."""
+
+    load: Callable[[], Mapping[str, Any]]
+    what: str
+    summary: Callable[[Any], str]
+    facts: Callable[[str, Any], Iterator[tuple[str, str]]]
+    example: str
+    shown: str  # the name used in the example of the help
+
+
+def _first_line(item: Any) -> str:
+    return (inspect.getdoc(item) or "").strip().partition("\n")[0]
+
+
+def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
+    yield "paper", method.paper
+    yield "formula", sources.METHODS.get(name, "")
+    yield "where", sources.NOTATION
+    yield "defaults", _pairs(method.params)
+    yield "training", _pairs(_changed(method.settings))
+    yield "from", method.source
+    yield "small", _pairs({**method.small_params, **_changed(method.small)}) + "  (--preset small)"
+    yield "note", method.note
+
+
+def _scorer(name: str, scorer: Any) -> Iterator[tuple[str, str]]:
+    formula, paper = sources.SCORERS.get(name, ("", ""))
+    yield "paper", paper
+    yield "formula", formula
+    yield "range", f"{scorer.low:g} to {scorer.high:g}, high means {'leak' if scorer.higher_means_leak else 'good'}"
+    yield "defaults", _pairs({f.name: f.default for f in fields(scorer) if f.default is not MISSING and f.repr})
+    yield "needs", "a model or a service" if scorer.needs_model else "nothing but the text"
+    yield "options", inspect.getdoc(scorer) or ""
+
+
+def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
+    yield "more", (inspect.getdoc(engine) or "").partition("\n")[2]
+    kind = engine()
+    known = [p for p in inspect.signature(kind).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    yield "defaults", _pairs({p.name: p.default for p in known})
+    yield "options", inspect.getdoc(kind) or ""
+
+
+def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
+    family = name.partition("/")[0]
+    yield "paper", sources.BENCHMARKS.get(family, "")
+    from leakatk.benchmarks.generators import GENERATORS
+
+    yield "files", "generated here" if name in GENERATORS else "the hub, --data DIR, or LEAKATK_DATA/" + family
+
+
+def _protocol(name: str, protocol: Any) -> Iterator[tuple[str, str]]:
+    yield "question", protocol.ask
+    yield "samples", f"{protocol.n} a prompt"
+    yield "headline", protocol.headline.label
+    yield "grid", "; ".join(f"T={one.temperature:g} top-p={one.top_p:g}" for one in protocol.grid)
+    yield "scorer", protocol.scorer or "picked from the prompts"
+    yield "changes", "\n".join(protocol.changes)
+
+
+KINDS = {
+    "methods": Kind(
+        _methods, "the unlearning methods", lambda item: item.paper, _method,
+        "leakatk unlearn MODEL --benchmark world --method {} --out models/forgot", "npo",
+    ),
+    "scorers": Kind(
+        _scorers, "the core metrics", lambda item: item.summary, _scorer,
+        "leakatk score runs/forgot --scorer {}", "rouge-l",
+    ),
+    "engines": Kind(
+        _engines, "the sampling engines", _first_line, _engine,
+        "leakatk audit MODEL --benchmark world --engine {} --out runs/forgot", "native",
+    ),
+    "benchmarks": Kind(
+        _benchmarks, "the benchmarks", lambda item: item.summary, _benchmark,
+        "leakatk audit MODEL --benchmark {} --out runs/forgot", "world",
+    ),
+    "protocols": Kind(
+        _protocols, "the protocols", lambda item: item.summary, _protocol,
+        "leakatk bench tofu/forget10 --model MODEL --protocol {} --out results", "paper",
+    ),
+}  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
-    for kind, (load, text) in KINDS.items():
-        app.command(kind, help=text)(_command(kind, load))
+    for name, kind in KINDS.items():
+        app.command(
+            name,
+            help=f"List {kind.what}, or describe one: source, formula, defaults and an example.",
+            short_help=f"List {kind.what}, or describe one.",
+            epilog=options.examples(f"leakatk {name}", f"leakatk {name} {kind.shown}"),
+        )(_command(name, kind))
 
 
-def _command(kind: str, load: Callable[[], dict[str, Any]]) -> Callable[[str], None]:
-    def show(name: Annotated[str, typer.Argument(help="One of them; without it all are listed.")] = "") -> None:
+def _command(plural: str, kind: Kind) -> Callable[..., None]:
+    def show(
+        name: Annotated[str, typer.Argument(help="One of them; without it all are listed.")] = "",
+        as_json: options.AsJson = False,
+    ) -> None:
         from leakatk.errors import UnknownNameError
 
-        items = load()
+        items = kind.load()
         if name and name not in items:
-            raise UnknownNameError(kind.removesuffix("s"), name, items)
-        if name:
-            typer.echo(describe(name, items[name]))
-            return
-        width = max(len(item) for item in items)
-        for item in sorted(items):
-            typer.echo(f"{item:<{width}}  {summary(items[item])}")
+            raise UnknownNameError(plural.removesuffix("s"), name, items)
+        if as_json:
+            every = {item: described(kind, item, items[item]) for item in ([name] if name else sorted(items))}
+            options.echo_json(every[name] if name else every)
+        elif name:
+            typer.echo(f"{name}: {kind.summary(items[name])}")
+            for title, text in described(kind, name, items[name]).items():
+                if title not in ("name", "summary"):
+                    typer.echo(f"  {title:<9} " + text.replace("\n", "\n" + " " * 12))
+        else:
+            width = max(map(len, items))
+            for item in sorted(items):
+                typer.echo(f"{item:<{width}}  {kind.summary(items[item])}")
 
     return show
 
 
-def summary(item: Any) -> str:
-    """One line about an item: its own words, a method's paper, or the first line of its docstring."""
-    text = _own_words(item) or inspect.getdoc(item) or ""
-    return text.strip().splitlines()[0] if text.strip() else ""
+def described(kind: Kind, name: str, item: Any) -> dict[str, str]:
+    """Title -> text of everything known about an item."""
+    summary = kind.summary(item)
+    facts = {title: text.strip() for title, text in kind.facts(name, item)}
+    known = {title: text for title, text in facts.items() if text and text != summary}
+    return {"name": name, "summary": summary, **known, "example": kind.example.format(name)}
 
 
-def _own_words(item: Any) -> str:
-    words = getattr(item, "summary", "") or getattr(item, "paper", "")
-    return words if isinstance(words, str) else ""
+def _changed(settings: Any) -> dict[str, Any]:
+    """The fields of a settings object that are not the default; the learning rate always."""
+    return {
+        f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default or f.name == "lr"
+    }  # fmt: skip
 
 
-def describe(name: str, item: Any) -> str:
-    """Name, text, and every plain field of the item; of nested settings those that differ from their defaults."""
-    lines = [name, _own_words(item) or (inspect.getdoc(item) or "").strip()]
-    for field in getattr(item, "__dataclass_fields__", {}):
-        value = getattr(item, field, None)
-        if field in ("name", "summary", "paper") or callable(value) or value in (None, "", (), {}):
-            continue
-        lines.append(f"  {field}: {_plain(value)}")
-    return "\n".join(lines)
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_plain(value)}" for key, value in values.items())
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
     if is_dataclass(value):
-        changed = {
-            f.name: getattr(value, f.name)
-            for f in fields(value)
-            if getattr(value, f.name) != f.default or f.name == "lr"
-        }
-        return _plain(changed) or "the defaults"
-    if isinstance(value, tuple):
-        return "; ".join(map(_plain, value))
-    return str(value)
+        return _pairs(_changed(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,7 +27,35 @@ Over = Annotated[
 MaxCost = Annotated[float | None, typer.Option(help="Judge scorer: most US dollars to spend; asked before it starts.")]
 MaxRequests = Annotated[int | None, typer.Option(help="Judge scorer: most requests to send.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Data = Annotated[str | None, typer.Option("--data", help="Directory with a benchmark's published files (no hub).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be computed and what it costs (a pilot is timed), write nothing."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Directory with a benchmark's published files; default its folder in LEAKATK_DATA, else the hub."
+    ),
+]
+
+
+def echo_json(value: object) -> None:
+    """Print plain values as JSON; what is missing (NaN) is null."""
+    import json
+
+    from leakatk.report.export import plain
+
+    typer.echo(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: commands as they are typed, never wrapped, and the exit codes."""
+    lines = ["Examples:", *(f"  {command}" for command in commands)]
+    return "\b\n" + "\n".join(lines) + f"\n\n{EXIT_CODES}"
+
+
+EXIT_CODES = "Exit codes: 0 done, 1 a gate failed, 2 bad input, 130 interrupted."
 
 
 def parse_ks(text: str, n: int) -> list[int]:
@@ -88,9 +117,17 @@ def prompts_of(
         return forget.name, load_prompts(forget), load_prompts(retain) if retain else []
     from leakatk.benchmarks.catalog import load_benchmark
 
-    bench = load_benchmark(benchmark, data=data)
+    bench = load_benchmark(benchmark, data=data_of(benchmark, data))
     kept = bench.retain_held if held and bench.retain_held else bench.retain
     return bench.name, list(bench.forget), load_prompts(retain) if retain else list(kept)
+
+
+def data_of(benchmark: str, data: str | None) -> str | None:
+    """--data, or the benchmark's folder under LEAKATK_DATA (LEAKATK_DATA/tofu for tofu/forget10), or None for the hub."""
+    named = Path(os.environ.get("LEAKATK_DATA", "")) / benchmark.partition("/")[0]
+    if data is None and "LEAKATK_DATA" in os.environ and named.is_dir():
+        return str(named)
+    return data
 
 
 def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:

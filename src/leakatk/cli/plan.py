@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leakatk.cli import options
 from leakatk.errors import InputError
 
-EXAMPLES = """
-Examples:
-
-    leakatk plan --k 128 --half-width 0.01 --prompts 400
-
-    leakatk plan --k 128 --certify 0.005 --prompts 400 --tokens 60
-"""
+EXAMPLES = options.examples(
+    "leakatk plan --k 128 --half-width 0.01 --prompts 400",
+    "leakatk plan --k 128 --certify 0.005 --prompts 400 --tokens 60",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("plan", epilog=EXAMPLES)(run)
+    app.command("plan", short_help="How many samples a question needs, and their cost.", epilog=EXAMPLES)(run)
 
 
 def run(
@@ -32,7 +29,7 @@ def run(
     level: Annotated[float, typer.Option(help="Level of the interval or bound.")] = 0.95,
     pilot: Annotated[Path | None, typer.Option(help="An audited run whose leak profile to plan from.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens an answer has on average, for the cost.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say how many samples a prompt are needed, and what they cost in tokens."""
     from leakatk.estimate.certify import plan
@@ -51,7 +48,7 @@ def run(
         k, m=prompts, half_width=half_width, certify=certify, level=level, pilot=scores, tokens_per_sample=tokens
     )
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        options.echo_json(asdict(found))
         return
     typer.echo(
         f"{found.n:,} samples a prompt: {found.m:,} x {found.n:,} = {found.samples:,} samples (from {found.basis})."

@@ -9,17 +9,14 @@ import typer
 
 from leakatk.cli import options
 
-EXAMPLES = """
-Examples:
-
-    leakatk report runs/forgot
-
-    leakatk report runs/npo runs/rule runs/retrained --out compare.html
-"""
+EXAMPLES = options.examples(
+    "leakatk report runs/forgot",
+    "leakatk report runs/npo runs/rule runs/retrained --out compare.html",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("report", epilog=EXAMPLES)(run)
+    app.command("report", short_help="One HTML page about one run, or several compared.", epilog=EXAMPLES)(run)
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,14 @@ import typer
 from leakatk.cli import options
 from leakatk.errors import InputError
 
-EXAMPLES = """
-Examples:
-
-    leakatk score runs/forgot --scorer rouge-l
-
-    leakatk score generations_n200.json --scorer rouge-l --k 1,16,128
-"""
+EXAMPLES = options.examples(
+    "leakatk score runs/forgot --scorer rouge-l",
+    "leakatk score generations_n200.json --scorer rouge-l --k 1,16,128",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("score", epilog=EXAMPLES)(run)
+    app.command("score", short_help="Score a run or stored generations; no model needed.", epilog=EXAMPLES)(run)
 
 
 def run(
@@ -35,7 +31,7 @@ def run(
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score stored generations and print leak@k. The model is never needed."""
     import numpy as np
@@ -68,17 +64,14 @@ def run(
     curve = leak_at_k([rows[i] for i in keep], ks, over=over, level=level, missing="allow")
     kept_ids = [ids[i] for i in keep]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "scorer": judge.name, "over": over, "level": level, "prompts": len(keep),
-                    "undefined": [ids[i] for i in range(len(rows)) if i not in set(keep)], "missing": curve.missing,
-                    "k": [int(v) for v in curve.k], "value": curve.value.tolist(),
-                    "low": curve.low.tolist(), "high": curve.high.tolist(),
-                    "per_prompt": dict(zip(kept_ids, curve.per_prompt.tolist(), strict=True)),
-                },
-                indent=2,
-            )
+        options.echo_json(
+            {
+                "scorer": judge.name, "over": over, "level": level, "prompts": len(keep),
+                "undefined": [ids[i] for i in range(len(rows)) if i not in set(keep)], "missing": curve.missing,
+                "k": [int(v) for v in curve.k], "value": curve.value.tolist(),
+                "low": curve.low.tolist(), "high": curve.high.tolist(),
+                "per_prompt": dict(zip(kept_ids, curve.per_prompt.tolist(), strict=True)),
+            }
         )  # fmt: skip
         return
     typer.echo(

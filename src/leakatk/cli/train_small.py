@@ -8,21 +8,20 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config, write_config
 
-EXAMPLES = """
-Examples:
-
-    leakatk train-small --benchmark world --out models
-
-    leakatk train-small --benchmark tofu --data tofu --authors 20 --out models
-"""
+EXAMPLES = options.examples(
+    "leakatk train-small --benchmark world --out models",
+    "leakatk train-small --benchmark tofu --data tofu --authors 20 --out models",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("train-small", epilog=EXAMPLES)(run)
+    app.command("train-small", short_help="Small models from scratch, where the truth is known.", epilog=EXAMPLES)(run)
 
 
 def run(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Directory for full/ and retrained/.")],
     benchmark: Annotated[
         str,
@@ -34,7 +33,9 @@ def run(
     authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last ones are to be forgotten.")] = 20,
     forget_authors: Annotated[int, typer.Option(help="TOFU authors to forget: 2 (forget01), 10 or 20.")] = 2,
     seed: options.Seed = 0,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
+    config: Config = None,
 ) -> None:
     """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained)."""
     from transformers.utils import logging
@@ -42,6 +43,7 @@ def run(
     from leakatk.benchmarks.generators import GENERATORS
 
     logging.disable_progress_bar()  # ours says what is going on
+    data = options.data_of(benchmark, data)
     if benchmark == "tofu":
         from leakatk.benchmarks.tofusmall import train_tofu_small
 
@@ -59,5 +61,10 @@ def run(
 
         made = generated_from(load_benchmark(benchmark, data=data))
         paths = train_generated(made, out, recipe=TEXT_RECIPE, seed=seed, quiet=quiet)
-    typer.echo(f"Prompts: {', '.join(str(path) for path in sorted(out.glob('*.jsonl')))}")
+    write_config(context, out)
+    prompts = [str(path) for path in sorted(out.glob("*.jsonl"))]
+    if as_json:
+        options.echo_json({"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained)})
+        return
+    typer.echo(f"Prompts: {', '.join(prompts)}")
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")

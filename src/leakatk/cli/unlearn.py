@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config, write_config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,26 +17,23 @@ if TYPE_CHECKING:
     from leakatk.models import LoadedModel
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.rule import RuleResult
     from leakatk.unlearning.schedule import TrainSettings
 
-EXAMPLES = """
-Examples:
-
-    leakatk unlearn models/full --forget forget.jsonl --retain retain.jsonl --method npo --out models/npo
-
-    leakatk unlearn models/full --benchmark world --method simnpo --stop-greedy --out models/simnpo
-
-    leakatk unlearn models/simnpo --benchmark world --method rule --base simnpo --out models/rule
-
-    leakatk unlearn org/model --benchmark tofu/forget10 --method npo --lora --epochs 10 --lr 1e-5 --out models/npo
-"""
+EXAMPLES = options.examples(
+    "leakatk unlearn models/full --forget forget.jsonl --retain retain.jsonl --method npo --out models/npo",
+    "leakatk unlearn models/full --benchmark world --method simnpo --stop-greedy --out models/simnpo",
+    "leakatk unlearn models/simnpo --benchmark world --method rule --base simnpo --out models/rule",
+    "leakatk unlearn org/model --benchmark tofu/forget10 --method npo --lora --epochs 10 --lr 1e-5 --out models/npo",
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("unlearn", epilog=EXAMPLES)(run)
+    app.command("unlearn", short_help="Make a model forget, with a method of the field or RULE.", epilog=EXAMPLES)(run)
 
 
 def run(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     method: Annotated[str, typer.Option(help="See leakatk methods; rule wraps the method named by --base.")],
     out: Annotated[Path, typer.Option(help="Directory for the unlearned model; the same command resumes it.")],
@@ -76,8 +75,10 @@ def run(
     system: options.System = "",
     device: options.Device = "auto",
     dtype: options.Dtype = "fp32",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
     quiet: options.Quiet = False,
+    config: Config = None,
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
     from leakatk.unlearning.methods import METHODS
@@ -105,10 +106,17 @@ def run(
         checked=stop_greedy or utility_floor > 0, check_every=check_every,
     )  # fmt: skip
     if dry_run:
+        from leakatk.cli.dry import says, training_cost
+
+        cost = training_cost(loaded, items, kept, chosen, settings)
+        if as_json:
+            options.echo_json(cost)
+            return
+        each = f" a round, in up to {rounds} rounds, each after {len(items) * n:,} samples" if method == "rule" else ""
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{settings.total_steps(len(items)):,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.lr:g}, "
-            f"{dict(chosen.params)}, into {out}."
+            f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
         )
         return
     from leakatk.checks import greedy_stop
@@ -119,15 +127,22 @@ def run(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
     if method == "rule":
-        run_rule(
+        result = run_rule(
             loaded, items, kept, chosen, settings, detector, out,
             rounds=rounds, n=n, k=min(n, 128), max_new_tokens=max_new_tokens, target=target, seed=seed,
-            control=control, quiet=quiet,
+            control=control, quiet=quiet, to_stderr=as_json,
         )  # fmt: skip
+        write_config(context, out)
+        if as_json:
+            options.echo_json({key: value for key, value in asdict(result).items() if key != "leaks"})
         return
     from leakatk.unlearning.trainer import unlearn
 
     done = unlearn(loaded, items, kept, chosen, out=out, settings=settings, seed=seed, quiet=quiet, on_check=check)
+    write_config(context, out)
+    if as_json:
+        options.echo_json(done.as_dict())
+        return
     why = done.stopped or "all steps done"
     typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}")
     typer.echo(f"Next: leakatk audit {out} --out runs/{out.name} ...", err=True)
@@ -150,7 +165,8 @@ def run_rule(
     seed: int,
     control: bool,
     quiet: bool,
-) -> None:
+    to_stderr: bool,
+) -> RuleResult:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
@@ -169,17 +185,19 @@ def run_rule(
     for record in result.rounds:
         typer.echo(
             f"round {record.round}: leak@{k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
-            f"{record.added} new leaks, {record.steps} steps"
+            f"{record.added} new leaks, {record.steps} steps",
+            err=to_stderr,
         )
-    typer.echo(f"RULE around {base.name}: {result.verdict}; {result.steps} steps. Model: {out}")
+    typer.echo(f"RULE around {base.name}: {result.verdict}; {result.steps} steps. Model: {out}", err=to_stderr)
     twin = control_of(options_, result) if control else None
     if control and twin is None:
-        typer.echo("No control: RULE took no step.")
+        typer.echo("No control: RULE took no step.", err=to_stderr)
     if twin is not None:
         loaded.model.load_state_dict(start)
         rule(loaded, items, kept, base, settings=twin, out=out / "control" / "rounds", **common)
         save_model(loaded, out / "control")
-        typer.echo(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
+        typer.echo(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}", err=to_stderr)
+    return result
 
 
 SMALL_MODEL = 20_000_000  # parameters

@@ -18,14 +18,15 @@ def to_json(content: ReportContent, *, prompts: bool = True) -> str:
     """
     value = dataclasses.asdict(content if prompts else dataclasses.replace(content, prompts=()))
     value["manifests"] = [{"label": label, "manifest": manifest} for label, manifest in content.manifests]
-    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinities as None, tuples as lists, other things as text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -1,0 +1,101 @@
+"""What a command would cost, from a pilot on this machine: `--dry-run` measures instead of guessing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from leakatk.progress import format_seconds
+
+if TYPE_CHECKING:
+    from leakatk.data import Prompt
+    from leakatk.models import LoadedModel
+    from leakatk.sampling.base import Sampler
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.schedule import TrainSettings
+
+PILOT_SECONDS = 2.0  # the pilot doubles until one of its passes takes this long
+PILOT_SAMPLES = 64
+
+
+def sampling_cost(
+    sampler: Sampler, prompts: Sequence[Prompt], answers: int, decoding: Decoding, *, seed: int
+) -> dict[str, float]:
+    """Tokens, seconds and bytes of `answers` answers, scaled from a pilot on one prompt.
+
+    The pilot doubles its samples until it is long enough to time, so a large model is timed on few of them. It is kept
+    in memory.
+    """
+    from leakatk.runs.shards import encode_line
+    from leakatk.sampling.base import Request
+
+    middle = prompts[len(prompts) // 2]
+    count = 1
+    while True:
+        start = time.perf_counter()
+        drawn = [
+            one
+            for batch in sampler.sample([Request(middle, tuple(range(count)))], decoding, seed=seed)
+            for one in batch
+        ]
+        spent = time.perf_counter() - start
+        if spent > PILOT_SECONDS or count >= PILOT_SAMPLES:
+            break
+        count *= 2
+    tokens = sum(len(one.token_ids) for one in drawn)
+    scale = answers / len(drawn)
+    return {
+        "pilot_answers": len(drawn),
+        "tokens": tokens * scale,
+        "tokens_per_second": tokens / spent,
+        "seconds": spent * scale,
+        "bytes": sum(len(encode_line(one)) for one in drawn) * scale,
+    }
+
+
+def training_cost(
+    loaded: LoadedModel, forget: Sequence[Prompt], retain: Sequence[Prompt], method: Method, settings: TrainSettings
+) -> dict[str, float]:
+    """Tokens and seconds of a training run from one timed forward pass, and the bytes it writes.
+
+    A step is taken as three forward passes over its answers (forward and backward), four where the method asks a
+    reference model.
+    """
+    from leakatk.forcing import answer_pairs, token_stats
+
+    steps = settings.total_steps(len(forget))
+    pairs = {
+        name: answer_pairs(loaded, [p.text for p in items[:32]], [p.answer for p in items[:32]])
+        for name, items in (("forget", forget), ("retain", retain)) if items
+    }  # fmt: skip
+    length = {name: sum(len(q) + len(a) for q, a in some) / len(some) for name, some in pairs.items()}
+    used = (method.forget is not None, method.retain is not None)
+    batch = [settings.forget_batch * used[0], settings.retain_batch * used[1]]
+    tokens = steps * sum(size * length.get(name, 0.0) for size, name in zip(batch, ("forget", "retain"), strict=True))
+    sample = pairs.get("forget") or pairs["retain"]
+    token_stats(loaded, sample[:2])  # the first pass pays for what later ones find ready
+    start = time.perf_counter()
+    token_stats(loaded, sample)
+    rate = sum(len(q) + len(a) for q, a in sample) / (time.perf_counter() - start)
+    size = sum(p.numel() for p in loaded.model.parameters()) * 4
+    checkpoints = settings.checkpoint_every and steps > settings.checkpoint_every
+    return {
+        "steps": steps,
+        "tokens": tokens,
+        "seconds": 3.5 * tokens / rate,
+        "bytes": float(size * (4 if checkpoints and settings.tuning == "full" else 1)),
+    }
+
+
+def says(cost: dict[str, Any]) -> str:
+    """About 12,300 tokens, 3m20s, 4.2 MB."""
+    return f"about {cost['tokens']:,.0f} tokens, {format_seconds(cost['seconds'])}, {size_of(cost['bytes'])} of disk"
+
+
+def size_of(count: float) -> str:
+    for unit, power in (("GB", 1e9), ("MB", 1e6)):
+        if count >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,77 @@
+"""--config FILE: the options by their names, what is typed wins, and the resolved options are written back."""
+
+import tomllib
+
+import pytest
+
+SETTINGS = """
+out = "{out}"
+forget = "{forget}"
+n = 4
+k = [1, 4]
+scorer = ["fact", "rouge-l"]
+max_new_tokens = 6
+temperature = 0.5
+sequential = false
+"""
+
+
+@pytest.fixture
+def settings(tmp_path, forget):
+    path = tmp_path / "audit.toml"
+    path.write_text(SETTINGS.format(out=tmp_path / "run", forget=forget))
+    return path
+
+
+def test_options_come_from_the_file_and_are_written_back(leakatk, model, settings, tmp_path):
+    code, _, err = leakatk("audit", model, "--config", settings, "--temperature", "0.7", "--quiet")
+    assert code == 0, err
+    written = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert written["model"] == str(model)
+    assert (written["n"], written["k"], written["scorer"]) == (4, "1,4", ["fact", "rouge-l"])
+    assert (written["temperature"], written["top-p"], written["max-new-tokens"]) == (0.7, 1.0, 6)
+    assert not {"config", "quiet", "json", "dry-run"} & set(written)
+    before = (tmp_path / "run" / "results.json").read_text()
+    # The written file repeats the run: everything is there, so nothing is sampled again and nothing differs.
+    code, out, err = leakatk("audit", "--config", tmp_path / "run" / "config.toml", "--quiet")
+    assert code == 0, err
+    assert "within 4 samples" in out
+    after = (tmp_path / "run" / "results.json").read_text()
+    assert after.split('"seconds"')[0].split('"scorers"')[1] == before.split('"seconds"')[0].split('"scorers"')[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('benchmrk = "world"', ("benchmrk", "benchmark")),
+        ("quiet = true", ("quiet",)),
+        ("n = 'many'", ("n",)),
+        ("[audit]\nn = 3", ("audit",)),
+        ("n = {a = 1}", ("n in", "dict")),
+        ("n = ", ("not valid TOML",)),
+    ],
+)
+def test_what_cannot_be_used_is_named(leakatk, model, tmp_path, forget, line, words):
+    path = tmp_path / "bad.toml"
+    path.write_text(line + "\n")
+    code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--config", path)
+    assert code == 2
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_file_is_named(leakatk, tmp_path):
+    code, _, err = leakatk("audit", "--config", tmp_path / "none.toml")
+    assert code == 2
+    assert "none.toml" in err
+
+
+def test_strings_survive_the_way_there_and_back(leakatk, model, forget, tmp_path):
+    stop = 'a "quoted"\\ line\n\ttab é \u2028'
+    code, _, err = leakatk(
+        "audit", model, "--forget", forget, "--out", tmp_path / "run", "--n", "2", "--max-new-tokens", "3", "--stop", stop, "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    assert tomllib.loads((tmp_path / "run" / "config.toml").read_text(encoding="utf-8"))["stop"] == [stop]
