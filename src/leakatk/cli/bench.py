@@ -36,13 +36,13 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "recompute", short_help="Recompute the aggregates of an OpenUnlearning log.", epilog=RECOMPUTE_EXAMPLES
     )(recompute)
-    group = typer.Typer(no_args_is_help=True, help="Your own prompts as a benchmark.")
+    group = typer.Typer(no_args_is_help=True, add_help_option=False, help="Your own prompts as a benchmark.")
     group.callback()(_group)
     group.command("check", epilog=CHECK_EXAMPLES)(check)
     app.add_typer(group, name="benchmark")
 
 
-def _group() -> None:
+def _group(help_: options.Help = False) -> None:
     """A callback keeps the group a group although it has one command."""
 
 

@@ -14,7 +14,7 @@ import sys
 import typer
 
 from leakatk import __version__
-from leakatk.cli import audit, bench, demo, doctor, names, plan, report, score, train_small, unlearn
+from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
 from leakatk.errors import LeakAtKError
 
 app = typer.Typer(
@@ -32,12 +32,6 @@ app = typer.Typer(
 def _version(show: bool) -> None:
     if show:
         typer.echo(f"leakatk {__version__}")
-        raise typer.Exit
-
-
-def _help(context: typer.Context, show: bool) -> None:
-    if show and not context.resilient_parsing:
-        typer.echo(context.get_help())
         raise typer.Exit
 
 
@@ -60,7 +54,7 @@ def _root(
     show_completion: bool = typer.Option(
         False, "--show-completion", callback=_completion, is_eager=True, help="Print what completes commands here."
     ),
-    help_: bool = typer.Option(False, "--help", callback=_help, is_eager=True, help="Show this message and exit."),
+    help_: options.Help = False,
 ) -> None:
     pass
 

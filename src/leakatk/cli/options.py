@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel, ModelSource
 
+
+def _show_help(context: typer.Context, show: bool) -> None:
+    if show and not context.resilient_parsing:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+# For groups, whose own --help would load pydantic before that of the command is reached.
+Help = Annotated[bool, typer.Option("--help", callback=_show_help, is_eager=True, help="Show this message and exit.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random stream.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
