@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.errors import InputError, ModelError
@@ -119,6 +121,20 @@ class LoadedModel:
     def end_ids(self) -> frozenset[int]:
         """Every token id that ends an answer: the tokenizer's and the generation config's."""
         return end_token_ids(self.model, self.tokenizer)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
+        parameter = next(self.model.parameters())
+        return {
+            "model": self.name,
+            "fingerprint": self.fingerprint,
+            "template": self.template.describe(self.tokenizer),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "device": parameter.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        }
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

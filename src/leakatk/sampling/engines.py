@@ -28,6 +28,14 @@ def _native() -> Callable[..., Sampler]:
     return NativeSampler
 
 
+@ENGINES.register("generate")
+def _generate() -> Callable[..., Sampler]:
+    """transformers' generate, for any architecture it runs. The same samples as native, slower."""
+    from leakatk.sampling.generate import GenerateSampler
+
+    return GenerateSampler
+
+
 def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
     """The engine for this model. Its options are keywords, or stand in the name: "native:max_rows=64,tree=no".
 

@@ -92,6 +92,12 @@ class SlotCache:
 
 def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]]) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of each layer, (prompts, heads, longest, head size), of left-padded prefixes (at least 1 token)."""
+    unknown = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {
+        "full_attention",
+        "sliding_attention",
+    }
+    if unknown:
+        raise _not_known(model, f"it has {', '.join(sorted(unknown))} layers")
     device = next(model.parameters()).device
     width = max(len(ids) for ids in prefixes)
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
@@ -111,11 +117,15 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]]) -> list[t
     )
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
-        raise ModelError(
-            f"The native engine does not know the cache of {type(model).__name__} (it is not plain attention); "
-            "only models with keys and values in every layer can be sampled so far."
-        )
+        raise _not_known(model, "it does not keep keys and values in every layer")
     return [(k, v) for k, v in pairs if k is not None and v is not None]
+
+
+def _not_known(model: PreTrainedModel, why: str) -> ModelError:
+    return ModelError(
+        f"The native engine does not know the architecture of {type(model).__name__}: {why}. "
+        "Use --engine generate, which samples whatever transformers can generate from."
+    )
 
 
 def decode_step(model: PreTrainedModel, cache: SlotCache, tokens: Tensor, starts: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ other shapes round differently; a draw that lands within that rounding of a boun
 
 from __future__ import annotations
 
-import platform
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 
 from leakatk.data import Generation
 from leakatk.errors import InputError, ModelError
@@ -27,6 +25,7 @@ from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv import SlotCache, decode_step, prefill
 from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
 
 Int = npt.NDArray[np.int64]
@@ -89,19 +88,7 @@ class NativeSampler:
 
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps. Fields that cannot change a sample (rows, tree) are left out."""
-        loaded = self.loaded
-        parameter = next(loaded.model.parameters())
-        return {
-            "engine": self.name,
-            "model": loaded.name,
-            "fingerprint": loaded.fingerprint,
-            "template": loaded.template.describe(loaded.tokenizer),
-            "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        }
+        return {"engine": self.name, **self.loaded.describe()}
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, in batches, as they finish."""
@@ -122,7 +109,7 @@ class NativeSampler:
                         yield finished
                         finished = []
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if rows == 1:
                     raise ModelError(
@@ -138,31 +125,15 @@ class NativeSampler:
 
     def _jobs(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> list[_Job]:
         """Jobs, longest prompt first, so that prompts of similar length share the batch."""
-        jobs = []
-        for request in requests:
-            samples = np.asarray(request.samples, dtype=np.int64)
-            if len(samples) == 0:
-                continue
-            ids = self.loaded.template.prompt_ids(self.loaded.tokenizer, request.prompt.text)
-            if not ids:
-                raise InputError(
-                    f"Prompt {request.prompt.id!r} has no tokens; give a question or a template with text."
-                )
-            jobs.append(_Job(request.prompt.id, ids, stream_key(seed, request.prompt.id), samples))
-        jobs.sort(key=lambda job: (-len(job.ids), job.prompt_id))
-        self._check_length(jobs, decoding)
-        return jobs
-
-    def _check_length(self, jobs: list[_Job], decoding: Decoding) -> None:
-        """Learned position embeddings have a hard end; rotary ones only a trained length."""
-        config = self.loaded.model.config
-        limit = getattr(config, "max_position_embeddings", None)
-        rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
-        if jobs and limit and not rotary and len(jobs[0].ids) + decoding.max_new_tokens > limit:
-            raise InputError(
-                f"Prompt {jobs[0].prompt_id!r} has {len(jobs[0].ids)} tokens; with max_new_tokens "
-                f"{decoding.max_new_tokens} it exceeds the model's {limit} positions; lower max_new_tokens."
+        wanted = [request for request in requests if len(request.samples)]
+        jobs = [
+            _Job(
+                request.prompt.id, ids, stream_key(seed, request.prompt.id), np.asarray(request.samples, dtype=np.int64)
             )
+            for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True)
+        ]
+        jobs.sort(key=lambda job: (-len(job.ids), job.prompt_id))
+        return jobs
 
     def _rows(self, longest: int, decoding: Decoding) -> int:
         """How many rows fit: keys and values for every slot, and about six float32 copies of the logits."""
@@ -183,7 +154,7 @@ def _slots(longest: int, decoding: Decoding) -> int:
     return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
@@ -201,7 +172,6 @@ class _Session:
         self.batch = _Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
         self.share = 1.0  # expected rows per sample, learnt from finished jobs
-        self.longest_stop = max((len(stop) for stop in decoding.stop), default=0)
 
     @property
     def busy(self) -> bool:
@@ -324,7 +294,10 @@ class _Session:
         parent, new = batch.row[first], token[first]
         length = batch.drawn[parent] + 1
         ended = np.isin(new, self.ends)
-        stopped = self._stopped(parent, new, length) & ~ended if self.decoding.stop else np.zeros_like(ended)
+        stopped = np.zeros_like(ended)
+        if self.decoding.stop:
+            answers = [self._answer(row, id) for row, id in zip(parent, new, strict=True)]
+            stopped = holds_stop(self.tokenizer, answers, self.decoding.stop) & ~ended
         out = ended | stopped | (length >= self.decoding.max_new_tokens)
         finished = self._collect(child, out, parent, new, ended, ended | stopped)
 
@@ -347,7 +320,8 @@ class _Session:
         if len(leaves) == 0:
             return []
         ids = [self._answer(parent[leaf], new[leaf]) for leaf in leaves]
-        texts = self._decode([tokens[:-1] if ended[leaf] else tokens for leaf, tokens in zip(leaves, ids, strict=True)])
+        answers = [tokens[:-1] if ended[leaf] else tokens for leaf, tokens in zip(leaves, ids, strict=True)]
+        texts = answer_texts(self.tokenizer, answers, self.decoding.stop)
         place = {int(leaf): i for i, leaf in enumerate(leaves)}
         finished = []
         for at in np.flatnonzero(out[child]):
@@ -370,29 +344,6 @@ class _Session:
         assert cache is not None
         past = self.history[row, cache.cursor + 1 - self.batch.drawn[row] : cache.cursor + 1]
         return (*past.tolist(), int(token))
-
-    def _decode(self, answers: Sequence[Sequence[int]]) -> list[str]:
-        """Texts, cut before the first stop string."""
-        texts: list[str] = self.tokenizer.batch_decode(
-            [list(ids) for ids in answers], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        for stop in self.decoding.stop:
-            texts = [text.split(stop, 1)[0] for text in texts]
-        return texts
-
-    def _stopped(self, parent: Int, new: Int, length: Int) -> Bool:
-        """Which children now contain a stop string: the tail is looked at first, the whole answer to be sure."""
-        # A character is at most four tokens (its UTF-8 bytes).
-        tail = 4 * self.longest_stop + 4
-        answers = [self._answer(row, token) for row, token in zip(parent, new, strict=True)]
-        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        tails = self.tokenizer.batch_decode([list(ids[-tail:]) for ids in answers], **options)
-        hit = np.zeros(len(new), dtype=np.bool_)
-        for i, text in enumerate(tails):
-            if any(stop in text for stop in self.decoding.stop):
-                whole = self.tokenizer.decode(list(answers[i]), **options)
-                hit[i] = any(stop in whole for stop in self.decoding.stop)
-        return hit
 
     def _turn_away(self, live: Int, parent: Int, length: Int, child: Int) -> tuple[Int, Int]:
         """More rows than there is room for: the rows furthest on stay, the samples of the others wait for their turn.

@@ -1,0 +1,73 @@
+"""Questions to token ids and answers back to text, the same for every engine that holds the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from leakatk.errors import InputError
+from leakatk.models import LoadedModel
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+
+
+def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding) -> list[list[int]]:
+    """Token ids of each request's prompt. InputError for one without tokens, or too long for learned positions."""
+    found = []
+    for request in requests:
+        ids = loaded.template.prompt_ids(loaded.tokenizer, request.prompt.text)
+        if not ids:
+            raise InputError(f"Prompt {request.prompt.id!r} has no tokens; give a question or a template with text.")
+        found.append(ids)
+    _check_length(loaded, requests, found, decoding)
+    return found
+
+
+def _check_length(
+    loaded: LoadedModel, requests: Sequence[Request], ids: Sequence[Sequence[int]], decoding: Decoding
+) -> None:
+    """Learned position embeddings have a hard end; rotary ones only a trained length."""
+    config = loaded.model.config
+    limit = getattr(config, "max_position_embeddings", None)
+    rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
+    if not ids or not limit or rotary:
+        return
+    longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+    if len(ids[longest]) + decoding.max_new_tokens > limit:
+        raise InputError(
+            f"Prompt {requests[longest].prompt.id!r} has {len(ids[longest])} tokens; with max_new_tokens "
+            f"{decoding.max_new_tokens} it exceeds the model's {limit} positions; lower max_new_tokens."
+        )
+
+
+def answer_texts(
+    tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[int]], stop: Sequence[str]
+) -> list[str]:
+    """Texts without special tokens, cut before the first stop string."""
+    texts: list[str] = tokenizer.batch_decode(
+        [list(ids) for ids in answers], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    for end in stop:
+        texts = [text.split(end, 1)[0] for text in texts]
+    return texts
+
+
+def holds_stop(
+    tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[int]], stop: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """Which answers, each one token longer than when last asked, now contain a stop string.
+
+    The tail is looked at first, the whole answer to be sure.
+    """
+    # A character is at most four tokens (its UTF-8 bytes).
+    tail = 4 * max(map(len, stop)) + 4
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    hit = np.zeros(len(answers), dtype=np.bool_)
+    for i, text in enumerate(tokenizer.batch_decode([list(ids[-tail:]) for ids in answers], **options)):
+        if any(end in text for end in stop):
+            whole = tokenizer.decode(list(answers[i]), **options)
+            hit[i] = any(end in whole for end in stop)
+    return hit
