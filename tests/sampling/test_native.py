@@ -1,27 +1,19 @@
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
-from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.sampling import native
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import token_logprobs
 from leakatk.sampling.native import NativeSampler
-from leakatk.sampling.warp import effective, log_probs
-from tests.sampling.models import FAMILIES, VOCABULARY, tiny
-
-PROMPTS = [
-    Prompt(id=f"p{i}", text=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
-    for i in range(6)
-]
-Samples = dict[tuple[str, int], Generation]
+from tests.sampling.checks import PROMPTS, Samples, answers, check_first_two_tokens, collect, forced
+from tests.sampling.models import FAMILIES, tiny
 
 
 def run(
@@ -29,31 +21,11 @@ def run(
     decoding: Decoding,
     samples: Sequence[int] = range(20),
     *,
-    seed: int = 3,
-    prompts: Sequence[Prompt] = PROMPTS,
     max_rows: int = 512,
     tree: bool = True,
+    **how: Any,
 ) -> Samples:
-    found: Samples = {}
-    sampler = NativeSampler(loaded, max_rows=max_rows, tree=tree)
-    for batch in sampler.sample([Request(prompt, samples) for prompt in prompts], decoding, seed=seed):
-        for generation in batch:
-            key = (generation.prompt_id, generation.sample)
-            assert key not in found
-            found[key] = generation
-    assert set(found) == {(prompt.id, j) for prompt in prompts for j in samples}
-    return found
-
-
-def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
-    return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
-
-
-def forced(loaded: LoadedModel, found: Samples, decoding: Decoding) -> np.ndarray:
-    """Teacher-forced log-probabilities of what was sampled."""
-    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
-    pairs = [(by_id[g.prompt_id], g.token_ids) for g in found.values()]
-    return np.array([steps.sum() for steps in token_logprobs(loaded, pairs, decoding)])
+    return collect(NativeSampler(loaded, max_rows=max_rows, tree=tree), decoding, samples, **how)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -108,35 +80,11 @@ def test_invariances() -> None:
     assert answers(run(loaded, decoding, range(50), seed=4)) != base
 
 
-def _distribution(loaded: LoadedModel, ids: Sequence[int]) -> np.ndarray:
-    with torch.inference_mode():
-        logits = loaded.model(torch.tensor([list(ids)])).logits[:, -1]
-    return log_probs(effective(logits, Decoding()))[0].exp().numpy()
-
-
-def _p_value(tokens: Sequence[int], probability: np.ndarray) -> float:
-    counts = np.bincount(tokens, minlength=VOCABULARY)
-    expected = probability * len(tokens)
-    often = expected >= 5
-    observed = np.append(counts[often], counts[~often].sum())
-    wanted = np.append(expected[often], expected[~often].sum())
-    if wanted[-1] < 1:
-        observed, wanted = observed[:-1], wanted[:-1]
-    return float(stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue)
-
-
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_first_and_second_tokens_follow_the_softmax(family: str) -> None:
     loaded = tiny(family, scale=3)
-    prompt = PROMPTS[2]
-    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
-    found = run(loaded, Decoding(max_new_tokens=2), range(20_000), prompts=[prompt])
-    first = [g.token_ids[0] for g in found.values()]
-    assert _p_value(first, _distribution(loaded, ids)) > 1e-4
-    common = max((t for t in set(first) if t not in loaded.end_ids), key=first.count)
-    second = [g.token_ids[1] for g in found.values() if g.token_ids[0] == common]
-    assert len(second) > 300
-    assert _p_value(second, _distribution(loaded, [*ids, common])) > 1e-4
+    found = run(loaded, Decoding(max_new_tokens=2), range(20_000), prompts=PROMPTS[2:3])
+    check_first_two_tokens(loaded, found)
 
 
 def test_bf16_follows_teacher_forcing_in_fp32() -> None:

@@ -7,7 +7,8 @@ seed, its prompt id and its number alone, up to floating-point ties, and equals 
 model's generation_config applies but its end tokens.
 
 Rows of a batch have prompts of equal length: nothing is padded, so recurrent models are exact too. A batch runs in
-lock-step to its longest answer; that is what the native engine saves.
+lock-step to its longest answer; that is what the native engine saves. Some architectures generate wrongly in batches
+(RWKV does in transformers 5.23), so a few rows of the first batch are compared with plain forward passes.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ from leakatk.errors import InputError, ModelError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import token_logprobs
 from leakatk.sampling.native import is_out_of_memory
 from leakatk.sampling.streams import stream_key, uniforms
 from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
 
 _BLOCK = 16  # steps of uniforms computed at a time
+_CHECKED = 5  # rows of the first batch that are compared with a forward pass
+_WRONG = 0.25  # nats a token: far above the rounding of any dtype, far below what a wrong state does
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class GenerateSampler:
         for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True):
             samples = tuple(int(j) for j in request.samples)
             rows += [_Row(request.prompt.id, ids, part) for part in ([samples] if decoding.greedy else zip(samples))]
+        checked = decoding.greedy  # greedy answers have probability 1 each
         # Longest first: what does not fit in memory shows at once.
         rows.sort(key=lambda row: -len(row.ids))
         for _, same in groupby(rows, key=lambda row: len(row.ids)):
@@ -72,7 +77,10 @@ class GenerateSampler:
             while waiting:
                 batch = waiting[: self.max_rows]
                 try:
-                    yield self._generate(batch, decoding, seed)
+                    finished = self._generate(batch, decoding, seed)
+                    if not checked:
+                        self._check(batch, finished, decoding)
+                        checked = True
                 except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -84,6 +92,22 @@ class GenerateSampler:
                     torch.cuda.empty_cache()
                 else:
                     waiting = waiting[len(batch) :]
+                    yield finished
+
+    def _check(self, batch: Sequence[_Row], finished: Sequence[Generation], decoding: Decoding) -> None:
+        """ModelError when the samples are not the model's: their log-probabilities are not those of a forward pass."""
+        some = range(0, len(batch), -(-len(batch) // _CHECKED))
+        off = []
+        for i in some:
+            ids = finished[i].token_ids
+            steps = token_logprobs(self.loaded, [(batch[i].ids, ids)], decoding)[0]
+            off.append(abs(float(steps.sum()) - finished[i].logprob) / len(ids))
+        if np.median(off) > _WRONG:
+            raise ModelError(
+                f"transformers' generate does not follow {type(self.loaded.model).__name__} in batches of {len(batch)}: its "
+                f"log-probabilities differ from a forward pass by {np.median(off):.2g} nats a token. "
+                + ("This model cannot be sampled." if len(batch) == 1 else "Use --engine generate:max_rows=1.")
+            )
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[_Row], decoding: Decoding, seed: int) -> list[Generation]:
@@ -105,9 +129,7 @@ class GenerateSampler:
         lengths = np.where(end.length > 0, end.length, tokens.shape[1])
         logprobs = np.cumsum(np.stack(choose.logprobs, axis=1), axis=1)
         answers = [tuple(ids[:length].tolist()) for ids, length in zip(tokens, lengths, strict=True)]
-        texts = answer_texts(
-            tokenizer, [ids[:-1] if ids[-1] in end.ids else ids for ids in answers], decoding.stop
-        )
+        texts = answer_texts(tokenizer, [ids[:-1] if ids[-1] in end.ids else ids for ids in answers], decoding.stop)
         return [
             Generation(
                 prompt_id=row.prompt_id,

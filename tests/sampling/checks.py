@@ -1,0 +1,86 @@
+"""What every engine is checked with: prompts, one way to run a sampler, and the distributions samples must follow."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import stats
+
+from leakatk.data import Generation, Prompt
+from leakatk.models import LoadedModel
+from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import token_logprobs
+from leakatk.sampling.warp import effective, log_probs
+from tests.sampling.models import VOCABULARY
+
+PROMPTS = [
+    Prompt(id=f"p{i}", text=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
+    for i in range(6)
+]
+Samples = dict[tuple[str, int], Generation]
+
+
+def collect(
+    sampler: Sampler,
+    decoding: Decoding,
+    samples: Sequence[int] = range(20),
+    *,
+    seed: int = 3,
+    prompts: Sequence[Prompt] = PROMPTS,
+) -> Samples:
+    """Every requested generation, each exactly once."""
+    found: Samples = {}
+    for batch in sampler.sample([Request(prompt, samples) for prompt in prompts], decoding, seed=seed):
+        for generation in batch:
+            key = (generation.prompt_id, generation.sample)
+            assert key not in found
+            found[key] = generation
+    assert set(found) == {(prompt.id, j) for prompt in prompts for j in samples}
+    return found
+
+
+def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
+    return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
+
+
+def forced(loaded: LoadedModel, found: Samples, decoding: Decoding) -> np.ndarray:
+    """Teacher-forced log-probabilities of what was sampled."""
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
+    pairs = [(by_id[g.prompt_id], g.token_ids) for g in found.values()]
+    return np.array([steps.sum() for steps in token_logprobs(loaded, pairs, decoding)])
+
+
+def stored(found: Samples) -> np.ndarray:
+    return np.array([g.logprob for g in found.values()])
+
+
+def distribution(loaded: LoadedModel, ids: Sequence[int], decoding: Decoding | None = None) -> np.ndarray:
+    """(V,) probabilities of the next token."""
+    with torch.inference_mode():
+        logits = loaded.model(torch.tensor([list(ids)])).logits[:, -1]
+    return log_probs(effective(logits, decoding or Decoding()))[0].exp().numpy()
+
+
+def p_value(tokens: Sequence[int], probability: np.ndarray) -> float:
+    """Of a chi-square test; tokens expected fewer than five times are counted together."""
+    counts = np.bincount(tokens, minlength=VOCABULARY)
+    expected = probability * len(tokens)
+    often = expected >= 5
+    observed = np.append(counts[often], counts[~often].sum())
+    wanted = np.append(expected[often], expected[~often].sum())
+    if wanted[-1] < 1:
+        observed, wanted = observed[:-1], wanted[:-1]
+    return float(stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue)
+
+
+def check_first_two_tokens(loaded: LoadedModel, found: Samples, decoding: Decoding | None = None) -> None:
+    """Samples of one prompt: first tokens, and second tokens after the most common first, follow the distribution."""
+    prompt = next(p for p in PROMPTS if p.id == next(iter(found))[0])
+    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+    first = [g.token_ids[0] for g in found.values()]
+    assert p_value(first, distribution(loaded, ids, decoding)) > 1e-4
+    common = max((t for t in set(first) if t not in loaded.end_ids), key=first.count)
+    second = [g.token_ids[1] for g in found.values() if g.token_ids[0] == common]
+    assert len(second) > 300
+    assert p_value(second, distribution(loaded, [*ids, common], decoding)) > 1e-4
