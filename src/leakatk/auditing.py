@@ -15,22 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from leakatk.api import as_sampler, sample, score
+from leakatk.beyond import bounds_block, exact_block, exact_bounds, exact_truths, expansions, forecast_block
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
-from leakatk.estimate.exact import mean_leak, probability_bounds
-from leakatk.estimate.forecast import forecast
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, release
 from leakatk.sampling.decoding import Decoding
-from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
     from leakatk.sampling.exact import Truth
+    from leakatk.sampling.expand import Expansion
 
-EXACT_KS = (1, 128, 10_000, 1_000_000)
-FORECAST_KS = (1_000, 10_000, 100_000, 1_000_000)
 Floats = npt.NDArray[np.float64]
 
 
@@ -57,6 +54,7 @@ def audit(
     retain: Sequence[Prompt] = (),
     reference: str | Path | ModelSource | LoadedModel | Sampler | Run | None = None,
     exact: bool = True,
+    expand: int = 0,
     level: float = 0.95,
     label: str | None = None,
     role: str = "model",
@@ -70,7 +68,9 @@ def audit(
     """Audit one model and return what is written to `out`/results.json (plain values, keyed by prompt id where it matters).
 
     reference: a run over the same prompts, or a model that never saw them (sampled here with the same settings); the
-    excess over it is paired by prompt.  retain: prompts whose greedy answers measure what is still useful.
+    excess over it is paired by prompt.  retain: prompts whose greedy answers measure what is still useful.  exact: the
+    probability of every true answer, computed.  expand: prefixes of the answer tree to expand for each prompt, for two-
+    sided bounds of its leak probability without sampling noise (`sampling.expand`); 0 is off.
     Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
     """
     check_unique(prompts)
@@ -104,6 +104,11 @@ def audit(
         start = time.perf_counter()
         truths = exact_truths(sampler, prompts, decoding)
         seconds["exact probabilities"] = time.perf_counter() - start
+    trees: dict[str, Expansion] = {}
+    if expand:
+        start = time.perf_counter()
+        trees = expansions(sampler, prompts, decoding, expand, out=out, quiet=quiet)
+        seconds["exact expansion"] = time.perf_counter() - start
     release(sampler)  # the reference may need the same devices
     if reference is not None and not isinstance(reference, Run):
         theirs = as_sampler(reference, engine, **how)
@@ -122,13 +127,15 @@ def audit(
         "n": n,
         "level": level,
         "scorers": {
-            name: _score_block(name, run, greedy, retained, reference, ks, truths, level=level, seed=seed)
+            name: _score_block(name, run, greedy, retained, reference, ks, truths, trees, level=level)
             for name in scorers
         },
     }
     seconds["scoring and estimating"] = time.perf_counter() - start
     if truths:
         results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
+    if trees:
+        results["expansion"] = {"budget": expand, "prefixes": sum(tree.prefixes for tree in trees.values())}
     results["seconds"] = {key: round(value, 3) for key, value in seconds.items()}
     run.write_results(results)
     return results
@@ -142,9 +149,9 @@ def _score_block(
     reference: Run | None,
     ks: Sequence[int],
     truths: Mapping[str, Truth],
+    trees: Mapping[str, Expansion],
     *,
     level: float,
-    seed: int,
 ) -> dict[str, Any]:
     scores = score(run, name)
     defined = np.isfinite(scores).any(axis=1).reshape(-1)
@@ -165,7 +172,9 @@ def _score_block(
         "per_prompt": np.round(curves["samples"].per_prompt, 6).tolist(),
     }
     if bool(np.isin(kept, (0.0, 1.0)).all()):
-        block["forecast"] = forecast_block(run, kept, ids, name, truths, level=level)
+        bounds = exact_bounds(run, kept, ids, name, truths, trees)
+        block["bounds"] = bounds_block(bounds)
+        block["forecast"] = forecast_block(kept, bounds, level=level)
     if retained is not None:
         block["retain"] = _mean(score(retained, name))
     if reference is not None:
@@ -182,43 +191,6 @@ def _score_block(
             for over in ("samples", "prompts", "both")
         }
     return block
-
-
-def forecast_block(
-    run: Run, scores: Floats, ids: Sequence[str], scorer: str, truths: Mapping[str, Truth], *, level: float
-) -> dict[str, Any]:
-    """leak@k beyond the samples drawn: guaranteed bounds, which instrument gave each side, and the model-based line.
-
-    The exact side counts each distinct sampled answer once, with its probability under the decoding, and the true
-    answer, sampled or not.
-    """
-    row = {prompt_id: i for i, prompt_id in enumerate(ids)}
-    answers: list[dict[tuple[int, ...], tuple[float, float]]] = [{} for _ in ids]
-    for generation in run.generations():
-        i = row.get(generation.prompt_id)
-        if i is not None and generation.sample < scores.shape[1]:
-            leak = float(scores[i, generation.sample])
-            answers[i][generation.token_ids] = (generation.logprob, leak)
-    prompts = {prompt.id: prompt for prompt in run.prompts}
-    known = [i for i in ids if i in truths and np.isfinite(truths[i][1])]
-    says = get_scorer(scorer).score([prompts[i] for i in known], [prompts[i].answer for i in known])
-    for prompt_id, leak in zip(known, says, strict=True):
-        tokens, logprob = truths[prompt_id]
-        answers[row[prompt_id]].setdefault(tokens, (logprob, float(leak)))
-    exact = [
-        probability_bounds(list(found), [lp for lp, _ in found.values()], [leak for _, leak in found.values()])
-        for found in answers
-    ]
-    n = scores.shape[1]
-    found = forecast(scores, sorted({2 * n, 5 * n, *FORECAST_KS}), level=level, exact=exact)
-    return {
-        "k": [int(k) for k in found.k],
-        "low": found.low.tolist(),
-        "high": found.high.tolist(),
-        "low_by": list(found.low_by),
-        "high_by": list(found.high_by),
-        "line": found.line.tolist(),
-    }
 
 
 def _aligned(scores: Floats, run: Run, ids: Sequence[str]) -> Floats:
@@ -245,26 +217,4 @@ def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, list[float] | list[i
         "value": [float(v) for v in curve.value],
         "low": [float(v) for v in curve.low],
         "high": [float(v) for v in curve.high],
-    }
-
-
-def exact_truths(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
-    """What `true_answers` gives, from where the model is; empty for an engine that cannot tell probabilities."""
-    from leakatk.sampling.exact import true_answers
-
-    ask = getattr(sampler, "true_answers", None)
-    if ask is not None:
-        found: dict[str, Truth] = ask(prompts, decoding)
-        return found
-    loaded = getattr(sampler, "loaded", None)
-    return {} if loaded is None else true_answers(loaded, prompts, decoding)
-
-
-def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
-    logp = [value for _, value in truths]
-    return {
-        "k": list(EXACT_KS),
-        "value": mean_leak(logp, EXACT_KS).tolist(),
-        "logp": {p.id: value if np.isfinite(value) else None for p, value in zip(prompts, logp, strict=True)},
     }

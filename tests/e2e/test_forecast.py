@@ -1,9 +1,12 @@
 """The forecast of an audit: exact probabilities join the counts, and the truth is inside at any k."""
 
 import numpy as np
+import pytest
+import torch
 
 import leakatk as lk
 from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.beyond import expansions
 from leakatk.estimate.exact import leak_from_logprob
 from tests.tiny import PROMPTS
 
@@ -31,8 +34,6 @@ def test_the_true_answer_counts_though_it_was_never_sampled(tmp_path):
 
 def test_bounds_from_sampled_masses_hold_the_enumerated_truth_at_a_million(tmp_path):
     """Answers of two tokens, all of them enumerated: the leak probability is known to the last digit."""
-    import torch
-
     from leakatk.estimate.exact import leak_bounds, leak_from_probability, probability_bounds
 
     tokenizer = train_tokenizer(["a"], 260)
@@ -78,3 +79,49 @@ def test_bounds_from_sampled_masses_hold_the_enumerated_truth_at_a_million(tmp_p
     expected = [leak_from_probability(np.array(truth), k).mean() for k in (1, 10**6)]
     assert (low <= np.array(expected) + 1e-6).all()
     assert (np.array(expected) <= high + 1e-6).all()
+
+
+def test_expansion_narrows_the_certain_bounds_and_is_computed_once(tmp_path):
+    from typer.testing import CliRunner
+
+    from leakatk.cli.main import app
+    from leakatk.errors import InputError
+    from leakatk.sampling.native import NativeSampler
+
+    texts = [text for prompt in PROMPTS for text in (prompt.text, prompt.answer)]
+    tokenizer = train_tokenizer(texts, 300)
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), seed=0)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(8)
+    save_model(model, tokenizer, tmp_path / "model")
+    lk.save_prompts(PROMPTS, tmp_path / "forget.jsonl")
+    words = ["audit", tmp_path / "model", "--forget", tmp_path / "forget.jsonl", "--n", 8, "--max-new-tokens", 2]
+    words += ["--scorer", "fact", "--top-k", 12, "--quiet"]
+    found = {}
+    for budget in (0, 5, 300):
+        out = tmp_path / f"run{budget}"
+        done = CliRunner().invoke(app, [str(word) for word in [*words, "--out", out, "--expand", budget]])
+        assert done.exit_code == 0, done.output
+        found[budget] = lk.Run.open(out).results()
+    gaps = [found[budget]["scorers"]["fact"]["bounds"]["unknown"] for budget in (0, 5, 300)]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-3
+    assert "expansion" not in found[0]
+    assert found[5]["expansion"]["prefixes"] <= 5 * len(PROMPTS)
+    assert "Exact expansion" in (tmp_path / "run300" / "report.html").read_text()
+    assert "Exact expansion" not in (tmp_path / "run0" / "report.html").read_text()
+    # What the tree says narrows the forecast as well: the upper side comes from it.
+    ahead = found[300]["scorers"]["fact"]["forecast"]
+    assert ahead["high"][-1] <= found[0]["scorers"]["fact"]["forecast"]["high"][-1]
+    # Once computed, it is read again: an engine that holds no model gives the same.
+    kept = tmp_path / "run5" / "expansion-5.parquet"
+    before = kept.stat().st_mtime_ns
+    CliRunner().invoke(app, [str(word) for word in [*words, "--out", tmp_path / "run5", "--expand", 5]])
+    assert kept.stat().st_mtime_ns == before
+    again = lk.Run.open(tmp_path / "run5").results()["scorers"]["fact"]["bounds"]
+    assert again == found[5]["scorers"]["fact"]["bounds"]
+    # ... and one that never had it says so.
+    sampler = NativeSampler(lk.load_model(tmp_path / "model"))
+    del sampler.loaded
+    with pytest.raises(InputError, match="--engine native"):
+        expansions(sampler, PROMPTS, lk.Decoding(), 5, out=tmp_path)

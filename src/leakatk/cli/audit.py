@@ -25,6 +25,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
     "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
+    "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential",
 )
 
@@ -68,6 +69,9 @@ def run(
             "--sequential", help="Sample in doubling rounds up to --n; stop once the gate's verdict is certain."
         ),
     ] = False,
+    expand: Annotated[
+        int, typer.Option(help="Prefixes of each prompt's answers to expand exactly, for certain bounds; 0 is off.")
+    ] = 0,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
@@ -89,6 +93,8 @@ def run(
     """
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}.")
+    if expand < 0:
+        raise InputError(f"--expand must be 0 (off) or more, got {expand}.")
     if not 0 < level < 1:
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
@@ -140,7 +146,7 @@ def run(
         ks = [value for value in ks if value <= n]
     results = audit(
         sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-        label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+        expand=expand, label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     write_config(context, out)
     from leakatk.report.assemble import headline, print_runs, write_report

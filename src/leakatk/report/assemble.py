@@ -143,6 +143,29 @@ def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     return Table("Beyond the samples drawn", ("model", *(f"leak@{_count(k)}" for k in ks)), tuple(rows), caption)
 
 
+def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
+    """What the probabilities of whole answers alone make certain, where the answer trees were expanded."""
+    found = [(audited, _block(audited, scorer).get("bounds")) for audited in audits if "expansion" in audited.results]
+    blocks = [(audited, block) for audited, block in found if block]
+    if not blocks:
+        return None
+    rows: list[tuple[str | Number, ...]] = [
+        (
+            audited.label,
+            *(f"{low:.4f} to {high:.4f}" for low, high in zip(block["low"], block["high"], strict=True)),
+            Number(block["unknown"]),
+            f"{audited.results['expansion']['prefixes']:,}",
+        )
+        for audited, block in blocks
+    ]
+    caption = (
+        "Certain, not estimated: the answers met by expanding the most probable beginnings (and by sampling) have known "
+        "probabilities; what they do not cover may all leak, or not at all. unknown: that mass, mean over prompts."
+    )
+    heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1]["k"]), "unknown", "beginnings expanded")
+    return Table("Exact expansion", heads, tuple(rows), caption)
+
+
 def content_of(
     audits: Sequence[Audited],
     *,
@@ -178,7 +201,12 @@ def content_of(
         + _reference_curve(audits, scorer, over),
         tables=tuple(
             table
-            for table in (methods_table(audits, over=over), other, forecast_table(audits, scorer))
+            for table in (
+                methods_table(audits, over=over),
+                other,
+                bounds_table(audits, scorer),
+                forecast_table(audits, scorer),
+            )
             if table is not None
         ),
         rounds=rounds,
