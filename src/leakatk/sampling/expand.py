@@ -25,8 +25,10 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.progress import Progress
+from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv import prefill
+from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, log_probs
 
 Int = npt.NDArray[np.int64]
@@ -194,9 +196,7 @@ class _Tree:
         self.loaded, self.prompt, self.decoding = loaded, prompt, decoding
         self.budget, self.unknown = budget, unknown
         self.least = math.log(_LEAST * unknown / budget) if unknown > 0 else -math.inf
-        self.ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
-        if not self.ids:
-            raise InputError(f"Prompt {prompt.id!r} has no tokens; give a question or a template with text.")
+        self.ids = prompt_tokens(loaded, [Request(prompt, ())], decoding)[0]
         self.ends = torch.tensor(sorted(loaded.end_ids), dtype=torch.long, device=loaded.device)
         self.open: list[tuple[float, int, _Prefix]] = []
         self.number = count()  # breaks ties in the heap
@@ -206,10 +206,11 @@ class _Tree:
 
     def begin(self, store: _Store) -> None:
         """Compute the prompt, all but its last token: that is fed by the first expansion."""
-        if len(self.ids) > 1 or not store.layers:  # a lone prompt of one token is computed for its shape only
-            prefix = prefill(self.loaded.model, [self.ids[:-1] or self.ids])
+        path = np.empty(0, dtype=np.int64)
+        if len(self.ids) > 1:
+            prefix = prefill(self.loaded.model, [self.ids[:-1]])
             path = store.add([(keys[0].transpose(0, 1), values[0].transpose(0, 1)) for keys, values in prefix])
-        self._push(_Prefix((), path[: len(self.ids) - 1] if len(self.ids) > 1 else np.empty(0, dtype=np.int64), 0.0))
+        self._push(_Prefix((), path, 0.0))
 
     def _push(self, prefix: _Prefix) -> None:
         heapq.heappush(self.open, (-prefix.logprob, next(self.number), prefix))
@@ -223,7 +224,7 @@ class _Tree:
             if taken and self.open[0][0] > _SPREAD - taken[0].logprob:
                 break
             prefix = heapq.heappop(self.open)[2]
-            if self.decoding.stop and prefix.tokens and self._stops(prefix.tokens):
+            if self.decoding.stop and prefix.tokens and self._stopped(prefix.tokens):
                 self._finish(prefix.tokens, prefix.logprob)
             else:
                 taken.append(prefix)
@@ -258,21 +259,13 @@ class _Tree:
         self.whole.append((tokens, logprob))
         self.mass += math.exp(logprob)
 
-    def _stops(self, tokens: tuple[int, ...]) -> bool:
-        text = self._texts([tokens])[0]
-        return any(stop in text for stop in self.decoding.stop)
-
-    def _texts(self, answers: Sequence[Sequence[int]]) -> list[str]:
-        texts: list[str] = self.loaded.tokenizer.batch_decode(
-            [list(ids) for ids in answers], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return texts
+    def _stopped(self, tokens: tuple[int, ...]) -> bool:
+        return bool(holds_stop(self.loaded.tokenizer, [tokens], self.decoding.stop)[0])
 
     def result(self) -> Expansion:
         whole = sorted(self.whole, key=lambda found: -found[1])
         ends = self.loaded.end_ids
-        texts = self._texts([ids[:-1] if ids[-1] in ends else ids for ids, _ in whole])
-        for stop in self.decoding.stop:
-            texts = [text.split(stop, 1)[0] for text in texts]
+        said = [ids[:-1] if ids[-1] in ends else ids for ids, _ in whole]
+        texts = answer_texts(self.loaded.tokenizer, said, self.decoding.stop)
         answers = tuple(Answer(ids, text, logprob) for (ids, logprob), text in zip(whole, texts, strict=True))
         return Expansion(self.prompt.id, answers, min(1.0, self.mass), self.done)
