@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,6 +182,19 @@ def check_unique(prompts: Sequence[Prompt]) -> None:
     if len(set(ids)) != len(ids):
         double = next(i for i in ids if ids.count(i) > 1)
         raise InputError(f"Two prompts share the id {double!r}; ids must be unique.")
+
+
+def strict_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON that every reader takes: a number that is not finite becomes null."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, float):
+            return item if math.isfinite(item) else None
+        if isinstance(item, Mapping):
+            return {key: plain(one) for key, one in item.items()}
+        return [plain(one) for one in item] if isinstance(item, list | tuple) else item
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

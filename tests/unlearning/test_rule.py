@@ -165,7 +165,7 @@ def test_stops_at_a_certified_target_or_at_the_yardstick(loaded, forget, retain)
 
 
 def test_below_the_utility_floor_the_last_good_round_is_kept(loaded, forget, retain):
-    values = iter([0.9, 0.3])
+    values = iter([0.95, 0.9, 0.3])
     kept = []
 
     def utility(loaded):
@@ -177,7 +177,7 @@ def test_below_the_utility_floor_the_last_good_round_is_kept(loaded, forget, ret
     assert done.chosen == 1
     assert done.steps == 3
     assert "0.300 fell below the floor 0.5 in round 2" in done.verdict
-    assert torch.equal(next(loaded.model.parameters()), kept[0])
+    assert torch.equal(next(loaded.model.parameters()), kept[1])
 
 
 def test_a_chunk_stops_sampling_a_prompt_with_enough_leaks_and_certifies_nothing(loaded, forget, retain):

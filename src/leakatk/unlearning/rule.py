@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leakatk.data import Prompt, write_atomic
+from leakatk.data import Prompt, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.ustatistic import per_prompt_leak
@@ -55,8 +55,10 @@ class RuleSettings:
     joins the forget set where it is not in it; 0 is off.
 
     Stop: k, level and target (the certified upper bound of leak@k on fresh samples must be at most `target`), or
-    yardstick (leak@k itself at most this: the retrained model's). Neither: when a round finds no leak.
-    utility_floor: a round that ends below it is never chosen and ends the run.
+    yardstick (leak@k itself at most this: the retrained model's, from `detected_level`). Neither: when a round finds no
+    leak. A run that stops there goes no further below it: a model far below the retrained one can be told from it.
+    With a target or a yardstick the model kept is the one nearest to it, the start included (the latest of equals).
+    utility_floor: a model below it is never chosen; a round that ends below it, no better than it began, ends the run.
     augment False is the control: the same rounds and steps, no detection, no leaks added.
     """
 
@@ -183,7 +185,7 @@ def rule(
     """Run RULE in place on `loaded.model` and leave it at the chosen round.
 
     score: the detector.  train: the optimisation of one round.  first: that of the initial unlearning; None when the
-    model given is already unlearned.  first_check: its stop rule.  utility: measured after every round.
+    model given is already unlearned.  first_check: its stop rule.  utility: measured at the start and after every round.
     out: a directory with one folder a round; a killed run continues within the round it was in.
 
     Raises what `unlearn` raises.
@@ -201,13 +203,17 @@ def rule(
 
     rounds: list[Round] = []
     leaks: list[Leak] = []
-    chosen, verdict = 0, f"ended after {options.rounds} rounds"
-    best = run.weights() if utility is not None else None
+    verdict = f"ended after {options.rounds} rounds"
+    aimed = options.augment and (options.target is not None or options.yardstick is not None)
+    value = utility(loaded) if utility is not None else math.nan
+    chosen, nearest = 0, (math.inf, 0)
+    best = run.weights() if aimed or utility is not None else None
     for number in range(1, options.rounds + 2):
         found = run.detect(number, leaks) if options.augment else Detection()
-        met = _met(options, found) if options.augment else ""
-        last = number > options.rounds
-        if met or last:
+        met = _met(options, found, value) if options.augment else ""
+        if aimed and not value < options.utility_floor and _distance(options, found) <= nearest:
+            chosen, nearest, best = number - 1, _distance(options, found), run.weights()
+        if met or number > options.rounds:
             if options.augment:
                 rounds.append(_record(number, found, 0, 0, math.nan, 0.0))
             verdict = met or verdict
@@ -218,18 +224,35 @@ def rule(
             loaded.model.load_state_dict(started)
         items, weights = _augmented(forget, leaks, options)
         done = run.train(number, items, weights, train, None, original)
-        value = utility(loaded) if utility is not None else math.nan
+        before, value = value, utility(loaded) if utility is not None else math.nan
         rounds.append(_record(number, found, len(new), done.steps, value, done.seconds))
-        if value < options.utility_floor:
+        if value < options.utility_floor and not value > before:
             verdict = f"utility {value:.3f} fell below the floor {options.utility_floor:g} in round {number}"
-            if best is not None:
-                loaded.model.load_state_dict(best)
             break
-        chosen = number
-        best = run.weights() if best is not None else None
+        if not aimed and not value < options.utility_floor:
+            chosen, best = number, run.weights() if best is not None else None
+    if best is not None:
+        loaded.model.load_state_dict(best)
     result = RuleResult(tuple(rounds), chosen, sum(r.steps for r in rounds if r.round <= chosen), verdict, tuple(leaks))
     run.close(result)
     return result
+
+
+def detected_level(
+    loaded: LoadedModel,
+    forget: Sequence[Prompt],
+    *,
+    score: Score,
+    settings: RuleSettings,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+) -> float:
+    """leak@k of a model as RULE's detection under `settings` sees it, the worst decoding and wording: the yardstick when
+    the model is the retrained one. Give a seed that the run does not use.
+    """
+    sampler = sampler or NativeSampler(loaded)
+    run = _Run(loaded, forget, (), resolve("ga"), score, settings, sampler, None, seed, False, True, None)
+    return run.detect(0, []).leak
 
 
 def control(settings: RuleSettings, result: RuleResult) -> RuleSettings | None:
@@ -237,9 +260,9 @@ def control(settings: RuleSettings, result: RuleResult) -> RuleSettings | None:
     return replace(settings, augment=False, rounds=result.trained) if result.trained else None
 
 
-def _met(options: RuleSettings, found: Detection) -> str:
+def _met(options: RuleSettings, found: Detection, utility: float) -> str:
     """Why the run may stop at the model just sampled, "" when it may not."""
-    if found.hidden:
+    if found.hidden or utility < options.utility_floor:
         return ""
     if options.target is not None:
         reached = found.high <= options.target
@@ -248,6 +271,16 @@ def _met(options: RuleSettings, found: Detection) -> str:
         reached = found.leak <= options.yardstick
         return f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}" if reached else ""
     return "no leak was found" if not found.leaks and found.leak == 0 else ""
+
+
+def _distance(options: RuleSettings, found: Detection) -> tuple[float, int]:
+    """How far the model just sampled is above the target or the yardstick (infinite where nothing was measured), and
+    how many answers it hides."""
+    if options.target is not None:
+        above = found.high - options.target
+    else:
+        above = found.leak - (options.yardstick or 0.0)
+    return (math.inf if math.isnan(above) else max(above, 0.0)), found.hidden
 
 
 def _record(number: int, found: Detection, added: int, steps: int, utility: float, seconds: float) -> Round:
@@ -324,7 +357,7 @@ class _Run:
                 "steps": result.steps,
                 "verdict": result.verdict,
             }
-            write_atomic(self.folder / "rounds.json", json.dumps(record, indent=1))
+            write_atomic(self.folder / "rounds.json", strict_json(record, indent=1))
 
     def weights(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.loaded.model.state_dict().items()}
@@ -360,7 +393,8 @@ class _Run:
         place = self.folder / f"round-{number}-leaks.json" if self.folder else None
         if place is not None and place.exists():
             stored = json.loads(place.read_text())
-            return Detection(**{**stored, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
+            known_values = {key: math.nan if value is None else value for key, value in stored.items()}
+            return Detection(**{**known_values, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
         start = time.perf_counter()
         groups = [wordings(prompt, self.options.wordings) for prompt in self.forget]
         asked = [prompt for group in groups for prompt in group]
@@ -384,7 +418,7 @@ class _Run:
             seconds=time.perf_counter() - start,
         )
         if place is not None:
-            write_atomic(place, json.dumps(dataclasses.asdict(found), indent=1))
+            write_atomic(place, strict_json(dataclasses.asdict(found), indent=1))
         return found
 
     def _sample(

