@@ -306,13 +306,16 @@ def cells_of(seed: Seed, names: Sequence[str], rates: dict[str, float]) -> dict[
     """Every cell of a seed, in order: what makes its model and says how."""
     bases = [name for name in RULE_BASES if name in names]
     cells: dict[str, Callable[[], dict[str, Any]]] = {"full": dict, "retrained": dict}
-    for name in (*bases, *(n for n in names if n not in bases)):
+    for name in bases:
         cells[name] = lambda name=name: first_model(seed, name, rates[name])
     for base in bases:
         for calibrated in (False, True):
             for twin in (False, True):
                 name = f"{'calibrated' if calibrated else 'rule'}-{base}" + ("-control" if twin else "")
                 cells[name] = lambda b=base, c=calibrated, t=twin: rule_model(seed, b, rates[b], calibrated=c, twin=t)
+    for name in names:
+        if name not in bases:
+            cells[name] = lambda name=name: first_model(seed, name, rates[name])
     return cells
 
 

@@ -393,8 +393,8 @@ class _Run:
         place = self.folder / f"round-{number}-leaks.json" if self.folder else None
         if place is not None and place.exists():
             stored = json.loads(place.read_text())
-            known_values = {key: math.nan if value is None else value for key, value in stored.items()}
-            return Detection(**{**known_values, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
+            values: dict[str, Any] = {key: math.nan if value is None else value for key, value in stored.items()}
+            return Detection(**{**values, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
         start = time.perf_counter()
         groups = [wordings(prompt, self.options.wordings) for prompt in self.forget]
         asked = [prompt for group in groups for prompt in group]
