@@ -6,7 +6,6 @@ A handful of jobs with dependencies, run on two processes. Every job is resumabl
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from leakatk.progress import format_seconds
 from leakatk.report.assemble import Audited, content_of, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent, Table
 from leakatk.report.html import render
+from leakatk.report.rounds import rounds_table
 
 BASES = ("simnpo", "idknll", "npo")
 RULE_BASE = "simnpo"
@@ -261,7 +261,9 @@ def demo_content(out: Path, seeds: int, seconds: Mapping[str, float]) -> ReportC
             )
         ),
         notes=(stops(out / "seed-0"), *NOTES),
-        rounds=rounds_table(out / "seed-0" / "rounds" / "rule" / "rounds.json"),
+        rounds=[table]
+        if (table := rounds_table(out / "seed-0" / "rounds" / "rule" / "rounds.json", LABELS["rule"], k=128))
+        else [],
         command=f"leakatk demo --seeds {seeds}",
         cost=tuple(seconds.items()),
     )
@@ -326,23 +328,6 @@ NOTES = (
     "verbatim@k is computed, not sampled: the probability p of the exact true answer gives 1-(1-p)^k for any k. It shows "
     "text that a method left in place behind a changed first word.",
 )
-
-
-def rounds_table(path: Path) -> Table | None:
-    """RULE's rounds: what sampling found at the start of each, and what was done about it."""
-    record = json.loads(path.read_text())
-    if not record["rounds"]:
-        return None
-    rows = tuple(
-        (str(r["round"]), Number(_real(r["leak"])), Number(_real(r["high"])), str(r["added"]), str(r["steps"]))
-        for r in record["rounds"]
-    )
-    columns = ("round", "leak@128 before", "certified at most", "new leaks added", "steps")
-    return Table(f"{LABELS['rule']}, round by round", columns, rows, f"Ended: {record['verdict']}.")
-
-
-def _real(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def seeds_table(audits: Sequence[Sequence[Audited]]) -> Table:

@@ -30,7 +30,7 @@ def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
     assert "yardstick" in out
     assert "yardstick" in (tmp_path / "both.html").read_text()
 
-    code, out, err = leakatk("report", tmp_path / "run", "--json", "--chart", tmp_path / "curve.svg")
+    code, out, err = leakatk("report", tmp_path / "run", "--json", "--svg", tmp_path / "curve.svg")
     assert code == 0, err
     assert json.loads(out)["metric"] == "fact"
     assert "<svg" in (tmp_path / "curve.svg").read_text()

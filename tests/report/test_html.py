@@ -129,7 +129,7 @@ def test_missing_numbers_are_null_never_nan() -> None:
     table = Table("t", ("a", "b"), (("x", Number(math.nan)),))
     grid = Grid("g", "r", ("1",), "c", ("1",), ((math.nan,),))
     curve = Curve("c", (1, 2), (0.1, math.nan), (0.0, math.nan), (0.2, math.nan))
-    page = render(ReportContent(title="t", verdict="v", tables=(table,), grid=grid, curves=(curve,)))
+    page = render(ReportContent(title="t", verdict="v", tables=(table,), grids=(grid,), curves=(curve,)))
     assert "nan" not in re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.DOTALL).lower()
 
 

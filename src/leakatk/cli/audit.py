@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,6 +150,9 @@ def run(
         expand=expand, label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     write_config(context, out)
+    rounds = Path(model) / "rounds" / "rounds.json"
+    if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
+        shutil.copyfile(rounds, out / "rounds.json")
     from leakatk.report.assemble import headline, print_runs, write_report
 
     page = write_report([out], out / "report.html", over=over)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leakatk.cli import options
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.report.content import Table
 
 EXAMPLES = options.examples(
     "leakatk report runs/forgot",
-    "leakatk report runs/npo runs/rule runs/retrained --out compare.html",
+    "leakatk report runs/npo runs/rule runs/retrained --out compare.html --svg compare.svg",
+    "leakatk report results --csv",
 )
 
 
@@ -20,30 +25,58 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    runs: Annotated[list[Path], typer.Argument(help="Audit run directories.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the first run.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Audit run directories, or what `leakatk bench` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the first directory.")] = None,
     over: options.Over = "samples",
-    chart: Annotated[Path | None, typer.Option(help="Also save the curve as .svg, .png or .pdf (extra plots).")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Also save the curve as SVG.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Also save the curve as PNG (extra plots).")] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", help="Also save the curve as PDF (extra plots).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """Write one self-contained HTML page about audited runs and print their table."""
+    """Write one self-contained HTML page about audited runs and print their table.
+
+    Runs of one model at several decodings become a heat map. A directory that `leakatk bench` wrote stands for all its
+    runs, with the benchmark's own numbers (utility, privacy) beside the leak.
+    """
+    charts = {".svg": svg, ".png": png, ".pdf": pdf}
+    for suffix, path in charts.items():
+        if path is not None and path.suffix.lower() != suffix:
+            raise InputError(f"--{suffix[1:]} {path}: the file must end in {suffix}.")
     from leakatk.data import write_atomic
     from leakatk.report.assemble import content_of, print_runs, read_audits
     from leakatk.report.html import render
 
-    content = content_of(read_audits(runs), over=over)
+    places, tables = opened(runs)
+    content = content_of(read_audits(places), over=over, tables=tables)
     page = out or runs[0] / "report.html"
     write_atomic(page, render(content))
-    if chart is not None:
-        from leakatk.report.plots import save_chart
+    for path in charts.values():
+        if path is not None:
+            from leakatk.report.plots import save_chart
 
-        save_chart(content.curves, chart)
+            save_chart(content.curves, path)
     if as_json:
         from leakatk.report.export import to_json
 
         typer.echo(to_json(content))
     else:
-        print_runs(runs, over=over, style="markdown" if markdown else "csv" if csv else "terminal")
+        print_runs(places, over=over, style="markdown" if markdown else "csv" if csv else "terminal")
     typer.echo(f"Report: {page}", err=True)
+
+
+def opened(paths: list[Path]) -> tuple[list[Path], list[Table]]:
+    """(run directories, tables of benchmark results): a directory of benchmark results stands for the runs in it."""
+    places: list[Path] = []
+    tables: list[Table] = []
+    for path in paths:
+        if not (path / "results.parquet").exists():
+            places.append(path)
+            continue
+        from leakatk.bench import layouts_of, read_rows, results_table
+
+        rows = read_rows(path)
+        places += sorted(file.parent for file in path.glob("cells/*/results.json"))
+        tables += [results_table(rows, layout) for layout in layouts_of(rows) if layout != "leak"]
+    return places, tables

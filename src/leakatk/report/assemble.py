@@ -13,8 +13,10 @@ from rich.console import Console
 from leakatk.data import write_atomic
 from leakatk.errors import InputError
 from leakatk.protocols import PROTOCOLS
-from leakatk.report.content import Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
+from leakatk.report.content import KINDS, Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
+from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.html import render
+from leakatk.report.rounds import rounds_table
 from leakatk.report.table import print_table, to_csv, to_markdown
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
@@ -49,11 +51,16 @@ def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
             )
         results = run.results()
         found.append(Audited(run, results))
-    labels = [audited.label for audited in found]
-    if len(set(labels)) < len(labels):  # two runs of one label: tell them apart by their directory
-        for path, audited in zip(paths, found, strict=True):
-            audited.results["label"] = f"{audited.label} ({Path(path).name})"
+    for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
+        labels = [audited.label for audited in found]
+        if len(set(labels)) < len(labels):
+            for audited, extra in zip(found, [name(audited) for audited in found], strict=True):
+                audited.results["label"] = f"{audited.label} ({extra})"
     return found
+
+
+def _decoding(audited: Audited) -> str:
+    return str(audited.results["decoding"])
 
 
 def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
@@ -174,16 +181,22 @@ def content_of(
     verdict: str = "",
     notes: Sequence[str] = (),
     highlights: Sequence[Highlight] = (),
-    rounds: Table | None = None,
+    rounds: Sequence[Table] = (),
+    tables: Sequence[Table] = (),
     command: str = "",
     cost: Sequence[tuple[str, float]] = (),
 ) -> ReportContent:
-    """Everything the report page shows about these runs."""
+    """Everything the report page shows about these runs.
+
+    Of a model that was sampled at several decodings the most open one is told in full, the others stand in the tables
+    and the heat map. tables: further ones, such as a benchmark's utility and privacy.
+    """
+    every, audits = audits, most_open(audits)
     first = audits[0].results
     scorer = audits[0].scorer
     curve = _curve(audits[0], scorer, over)
     k = int(curve["k"][-1])
-    other = other_scorers_table(audits, over=over)
+    other = other_scorers_table(every, over=over)
     protocol = str(first["protocol"])
     return ReportContent(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
@@ -202,23 +215,39 @@ def content_of(
         tables=tuple(
             table
             for table in (
-                methods_table(audits, over=over),
+                methods_table(every, over=over),
+                *tables,
                 other,
                 bounds_table(audits, scorer),
                 forecast_table(audits, scorer),
             )
             if table is not None
         ),
-        rounds=rounds,
+        rounds=tuple(rounds) or _rounds(audits),
+        grids=decoding_grids(every, scorer, k),
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,
         metric=scorer,
         protocol=(protocol, PROTOCOLS[protocol].summary if protocol in PROTOCOLS else ""),
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
         command=command or str(first["command"]),
-        cost=tuple(cost) or tuple((name, float(value)) for name, value in first["seconds"].items()),
+        cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created),
     )
+
+
+def _rounds(audits: Sequence[Audited]) -> tuple[Table, ...]:
+    found = (rounds_table(audited.run.path / "rounds.json", audited.label) for audited in audits)
+    return tuple(table for table in found if table is not None)
+
+
+def _cost(audits: Sequence[Audited]) -> tuple[tuple[str, float], ...]:
+    """Seconds by phase, over all runs."""
+    total: dict[str, float] = {}
+    for audited in audits:
+        for name, value in audited.results["seconds"].items():
+            total[name] = total.get(name, 0.0) + float(value)
+    return tuple(total.items())
 
 
 def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "samples") -> Path:
@@ -314,7 +343,8 @@ def _count(k: int) -> str:
 
 
 def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
-    label, kind = audited.label, audited.results.get("role", "model")
+    label, role = audited.label, audited.results.get("role", "model")
+    kind: Kind = "reference" if role == "retrained" else role if role in KINDS else "model"
     curve = _curve(audited, scorer, over)
     curves = [_drawn(label, curve, kind)]
     greedy = _block(audited, scorer)["greedy"]
@@ -335,7 +365,7 @@ def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
 def _reference_curve(audits: Sequence[Audited], scorer: str, over: str) -> tuple[Curve, ...]:
     """The first run's reference, unless a reference is itself one of the runs."""
     block = _block(audits[0], scorer)
-    if "reference" not in block or any(audited.results.get("role") == "reference" for audited in audits):
+    if "reference" not in block or any(audited.results.get("role") in ("reference", "retrained") for audited in audits):
         return ()
     curve = block["reference"]["curves"][over]
     return (_drawn("reference", curve, "reference"),)

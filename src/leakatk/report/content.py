@@ -168,8 +168,8 @@ class ReportContent:
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
-    rounds: Table | None = None
-    grid: Grid | None = None
+    rounds: tuple[Table, ...] = ()
+    grids: tuple[Grid, ...] = ()
     prompts: tuple[PromptView, ...] = ()
     headline_k: int = 1
     leak_threshold: float = 1.0

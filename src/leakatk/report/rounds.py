@@ -1,0 +1,32 @@
+"""RULE's rounds, from the record that it keeps beside the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from leakatk.report.content import Number, Table
+
+
+def rounds_table(path: Path, label: str, *, k: int | None = None) -> Table | None:
+    """What sampling found at the start of each round, and what was done about it; None without a record or a round.
+
+    path: rounds.json.  k: of the detection's leak@k, for the column's name.
+    """
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text())
+    if not record["rounds"]:
+        return None
+    rows = tuple(
+        (str(r["round"]), Number(_real(r["leak"])), Number(_real(r["high"])), str(r["added"]), str(r["steps"]))
+        for r in record["rounds"]
+    )
+    leak = f"leak@{k} before" if k else "leak before"
+    columns = ("round", leak, "certified at most", "new leaks added", "steps")
+    return Table(f"{label}, round by round", columns, rows, f"Ended: {record['verdict']}.")
+
+
+def _real(value: float | None) -> float:
+    return math.nan if value is None else value
