@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.servers import FaultyServer
 
 WORDS = [
     "the",
@@ -74,99 +73,38 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(directory)
 
 
-class JudgeServer:
-    """Speaks the chat-completions protocol over real HTTP. Its verdict: 1 when the candidate contains the reference.
-
-    faults: what to do with the first requests, in order of arrival; "" answers properly. items: candidates asked about.
-    refuses: parameters answered with 400, as newer models do.
-    """
+class JudgeServer(FaultyServer):
+    """Judges over real HTTP: 1 when the candidate contains the reference. items: candidates asked about."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
         self.items: list[str] = []
-        self.refuses: set[str] = set()
-        self.requests = 0
-        self.lock = threading.Lock()
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        super().__init__()
 
-    def close(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+    def seen(self, asked: dict[str, Any]) -> None:
+        self.items += [row["candidate"] for row in json.loads(asked["messages"][1]["content"])]
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                rows = json.loads(asked["messages"][1]["content"])
-                with server.lock:
-                    fault = server.faults.pop(0) if server.faults else ""
-                    if refused := sorted(server.refuses & set(asked)):
-                        fault = f"refuses {refused[0]}"
-                    server.requests += 1
-                    server.items += [row["candidate"] for row in rows]
-                answer(self, rows, fault)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        return Handler
-
-
-def answer(http: BaseHTTPRequestHandler, rows: list[dict[str, str]], fault: str) -> None:
-    if fault == "drop":
-        http.close_connection = True
-        http.connection.close()
-        return
-    if fault == "time-out":
-        time.sleep(1.0)
-    if fault.isdigit() or fault.startswith("refuses"):
-        error = {"message": f"it\x1b[31m {fault}", "param": fault.removeprefix("refuses ")}
-        body = json.dumps({"error": error}).encode()
-        http.send_response(int(fault) if fault.isdigit() else 400)
-        http.send_header("retry-after", "0")
-        http.send_header("content-type", "application/json")
-        http.send_header("content-length", str(len(body)))
-        http.end_headers()
-        http.wfile.write(body)
-        return
-    labels: Any = [{"id": row["id"], "label": int(row["reference"] in row["candidate"])} for row in rows]
-    if fault == "short list":
-        labels = labels[:-1]
-    if fault == "wrong order":
-        labels.reverse()
-    if fault == "unlabelled list":
-        labels = [row["label"] for row in labels]
-    if fault == "labels out of range":
-        labels = [{**row, "label": 7} for row in labels]
-    reply = json.dumps(labels)
-    reply = {
-        "truncated reply": reply[: len(reply) // 2],
-        "prose": "I cannot help.",
-        "fenced": f"```json\n{reply}\n```",
-    }.get(fault, reply)
-    body = json.dumps(
-        {
+    def reply(self, path: str, asked: dict[str, Any], fault: str) -> dict[str, Any]:
+        rows = json.loads(asked["messages"][1]["content"])
+        labels: Any = [{"id": row["id"], "label": int(row["reference"] in row["candidate"])} for row in rows]
+        if fault == "short list":
+            labels = labels[:-1]
+        if fault == "wrong order":
+            labels.reverse()
+        if fault == "unlabelled list":
+            labels = [row["label"] for row in labels]
+        if fault == "labels out of range":
+            labels = [{**row, "label": 7} for row in labels]
+        reply = json.dumps(labels)
+        reply = {
+            "truncated reply": reply[: len(reply) // 2],
+            "prose": "I cannot help.",
+            "fenced": f"```json\n{reply}\n```",
+        }.get(fault, reply)
+        return {
             "id": "1", "object": "chat.completion", "created": 0, "model": "m",
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-        }
-    ).encode()  # fmt: skip
-    body = body[: len(body) // 2] if fault == "truncated JSON" else body
-    body = b'{"choices": []}' if fault == "no choices" else body
-    try:
-        http.send_response(200)
-        http.send_header("content-type", "application/json")
-        http.send_header("content-length", str(len(body)))
-        http.end_headers()
-        http.wfile.write(body)
-    except OSError:
-        pass  # The client of a time-out has gone.
+        }  # fmt: skip
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
+    "leakatk audit gpt-4o-mini --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed --max-cost 5",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential",
 )
 
@@ -81,6 +82,9 @@ def run(
     engine: Annotated[
         str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")
     ] = "native",
+    url: Annotated[
+        str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
+    ] = "",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     dry_run: options.DryRun = False,
@@ -120,7 +124,8 @@ def run(
     from leakatk.auditing import audit
 
     loading = {"device": device, "dtype": dtype, "template": template, "system": system}
-    sampler = as_sampler(options.source(model, **loading), engine)
+    engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)
+    sampler = as_sampler(options.source(model, **loading), engine, **engine_options)
     run_given = (Path(reference) / "manifest.json").exists()
     other = reference if run_given or not reference else options.source(reference, **loading)
     if dry_run:
@@ -128,6 +133,14 @@ def run(
 
         sampled = n if other and not run_given else 0
         answers = len(prompts) * (n + sampled + 1) + len(kept)
+        paid: Any = sampler
+        if hasattr(paid, "estimate"):  # every answer costs: no pilot
+            expected = paid.estimate(prompts, answers, decoding)
+            if as_json:
+                options.echo_json({"answers": answers, **expected})
+            else:
+                typer.echo(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {paid.says(expected)}")
+            return
         cost = sampling_cost(sampler, prompts, answers, decoding, seed=seed)
         if as_json:
             options.echo_json({"answers": answers, **cost})
@@ -147,7 +160,7 @@ def run(
         ks = [value for value in ks if value <= n]
     results = audit(
         sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-        expand=expand, label=label or None, engine=engine, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+        expand=expand, label=label or None, engine=engine, engine_options=engine_options, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     write_config(context, out)
     rounds = Path(model) / "rounds" / "rounds.json"

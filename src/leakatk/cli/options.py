@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,8 +33,12 @@ Over = Annotated[
     Interval,
     typer.Option(help="What the interval is over: other samples of these prompts, other prompts, or both."),
 ]
-MaxCost = Annotated[float | None, typer.Option(help="Judge scorer: most US dollars to spend; asked before it starts.")]
-MaxRequests = Annotated[int | None, typer.Option(help="Judge scorer: most requests to send.")]
+MaxCost = Annotated[
+    float | None, typer.Option(help="Judge scorer, endpoint engine: most US dollars that each may spend.")
+]
+MaxRequests = Annotated[
+    int | None, typer.Option(help="Judge scorer, endpoint engine: most requests that each may send.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[
@@ -137,6 +141,17 @@ def data_of(benchmark: str, data: str | None) -> str | None:
     if data is None and "LEAKATK_DATA" in os.environ and named.is_dir():
         return str(named)
     return data
+
+
+def engine_caps(engine: str, url: str, max_cost: float | None, max_requests: int | None) -> tuple[str, dict[str, Any]]:
+    """(engine, its options) with --url, --max-cost and --max-requests; an address alone asks for the endpoint engine."""
+    if url and engine == "native":
+        engine = "endpoint"
+    options: dict[str, Any] = {"url": url} if url else {}
+    if engine.partition(":")[0] == "endpoint":
+        caps = {"max_cost": max_cost, "max_requests": max_requests}
+        options |= {name: value for name, value in caps.items() if value is not None}
+    return engine, options
 
 
 def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:

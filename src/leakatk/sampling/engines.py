@@ -36,6 +36,14 @@ def _generate() -> Callable[..., Sampler]:
     return GenerateSampler
 
 
+@ENGINES.register("endpoint")
+def _endpoint() -> Callable[..., Sampler]:
+    """A deployed model behind an OpenAI-compatible server: black-box, from its answers alone."""
+    from leakatk.sampling.endpoint import EndpointSampler
+
+    return EndpointSampler
+
+
 def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
     """The engine for this model. Its options are keywords, or stand in the name: "native:max_rows=64,tree=no".
 

@@ -21,8 +21,9 @@ import numpy as np
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.remote import Limits
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
-from leakatk.scorers.judge_client import Ask, Endpoint, Limits, judge_all
+from leakatk.scorers.judge_client import Ask, Endpoint, judge_all
 
 RUBRICS = {
     "binary": (

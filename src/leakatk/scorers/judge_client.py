@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import sys
 import threading
 import time
@@ -17,11 +16,8 @@ from typing import Any
 
 from leakatk.errors import InputError, ModelError
 from leakatk.progress import Progress
+from leakatk.remote import Failure, Limits, ask, connect, pause
 from leakatk.scorers.text import well_formed
-
-# US dollars per million tokens, in and out: OpenAI's list prices when this was written.
-PRICES = {"gpt-4o-mini": (0.15, 0.60)}
-LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +49,6 @@ class Endpoint:
     def parameters(self, most_out: int) -> dict[str, Any]:
         limit = "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens"
         return {limit: most_out, **({} if "temperature" in self.refused else {"temperature": 0})}
-
-
-@dataclass
-class Limits:
-    """Counts what is sent and spent, and says no before a limit is passed. Safe to share between threads."""
-
-    max_requests: int = 0
-    max_cost: float = 0.0
-    price_in: float = math.nan
-    price_out: float = math.nan
-    requests: int = 0
-    spent: float = 0.0
-    reached: str = ""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def priced_for(self, model: str) -> Limits:
-        """Fill in the model's price where it is known; a cost limit without a price is an InputError."""
-        known = PRICES.get(model, (math.nan, math.nan))
-        self.price_in = known[0] if math.isnan(self.price_in) else self.price_in
-        self.price_out = known[1] if math.isnan(self.price_out) else self.price_out
-        if self.max_cost and math.isnan(self.price_in + self.price_out):
-            raise InputError(
-                f"max_cost needs the price of {model!r}: give price_in and price_out in US dollars per million tokens."
-            )
-        return self
-
-    def cost(self, tokens_in: float, tokens_out: float) -> float:
-        """US dollars; NaN when the price is not known."""
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
-
-    def take(self, cost: float) -> bool:
-        """Reserve one request of at most this cost; False when that would pass a limit."""
-        with self._lock:
-            if self.max_requests and self.requests >= self.max_requests:
-                self.reached = f"the limit of {self.max_requests} requests"
-            elif self.max_cost and self.spent + cost > self.max_cost:
-                self.reached = f"the limit of ${self.max_cost:g}"
-            else:
-                self.requests += 1
-                self.spent += 0.0 if math.isnan(cost) else cost
-                return True
-            return False
-
-    def settle(self, reserved: float, actual: float) -> None:
-        """Replace a reservation by what the request did cost."""
-        with self._lock:
-            self.spent += 0.0 if math.isnan(reserved) else actual - reserved
 
 
 class Store:
@@ -162,11 +111,14 @@ def judge_all(
         return labels
     limits.priced_for(endpoint.model)
     _say(_announcement(todo, len(asks) - len(todo), endpoint, limits, items))
-    client = _connect(endpoint)
+    client = connect(
+        endpoint.base_url, key_env="OPENAI_API_KEY", timeout=endpoint.timeout,
+        who="The judge", extra="judge", option="judge:base_url=URL",
+    )  # fmt: skip
     failures: list[str] = []
 
-    def one(batch: Sequence[Ask], wait: float) -> dict[str, float]:
-        found, failure = _request(client, batch, endpoint, limits, kept, wait)
+    def one(batch: Sequence[Ask], round_: int) -> dict[str, float]:
+        found, failure = _request(client, batch, endpoint, limits, kept, round_, backoff)
         if failure:
             failures.append(failure)
         return found
@@ -174,10 +126,9 @@ def judge_all(
     with Progress("judge", len(todo), unit="items", quiet=len(todo) < 200) as progress:
         for round_ in range(tries):
             batches = [todo[start : start + items] for start in range(0, len(todo), items)]
-            wait = min(LONGEST_WAIT, backoff * 2**round_)
             pool = ThreadPoolExecutor(max_workers=concurrency)
             try:
-                for found in pool.map(one, batches, [wait] * len(batches)):
+                for found in pool.map(one, batches, [round_] * len(batches)):
                     labels.update(found)
                     progress.advance(len(found))
             finally:
@@ -203,27 +154,9 @@ def _announcement(todo: Sequence[Ask], stored: int, endpoint: Endpoint, limits: 
     requests = math.ceil(len(todo) / items)
     tokens_in = sum(len(payload([ask])) for ask in todo) / 4 + requests * len(endpoint.instructions) / 4
     cost = limits.cost(tokens_in, len(todo) * 12)
-    price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about ${cost:.2f}"
-    caps = [f"{limits.max_requests} requests"] if limits.max_requests else []
-    caps += [f"${limits.max_cost:g}"] if limits.max_cost else []
     return (
         f"judge: {endpoint.model}, {len(todo):,} items ({stored:,} already judged) in at least {requests:,} requests, "
-        f"about {tokens_in:,.0f} tokens in and {len(todo) * 12:,} out, {price}"
-        + (f"; stops at {' or '.join(caps)}" if caps else "")
-    )
-
-
-def _connect(endpoint: Endpoint) -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise ModelError("The judge needs the openai client: pip install 'leak-at-k[judge]'.") from None
-    key = os.environ.get("OPENAI_API_KEY")
-    if not key and not (endpoint.base_url or os.environ.get("OPENAI_BASE_URL")):
-        raise ModelError("The judge needs OPENAI_API_KEY, or judge:base_url=URL for your own server.")
-    # A local server takes any key. Retries are ours, so that the limits count every request.
-    return openai.OpenAI(
-        api_key=key or "none", base_url=endpoint.base_url or None, timeout=endpoint.timeout, max_retries=0
+        f"about {tokens_in:,.0f} tokens in and {len(todo) * 12:,} out, {limits.price_and_caps(cost)}"
     )
 
 
@@ -237,43 +170,38 @@ def payload(batch: Sequence[Ask]) -> str:
 
 
 def _request(
-    client: Any, batch: Sequence[Ask], endpoint: Endpoint, limits: Limits, store: Store, wait: float
+    client: Any,
+    batch: Sequence[Ask],
+    endpoint: Endpoint,
+    limits: Limits,
+    store: Store,
+    round_: int,
+    backoff: float,
 ) -> tuple[dict[str, float], str]:
     """({item key: score}, what went wrong or ""). One request; after a failure, sleeps before it returns."""
-    import openai
-
     text, most_out = payload(batch), 64 + endpoint.reply_tokens * len(batch)
     # A token is at least one byte, so this reservation cannot be exceeded.
     reserved = limits.cost(len((text + endpoint.instructions).encode()) + 100, most_out)
     if not limits.take(reserved):
         return {}, ""
-    try:
-        completion = client.chat.completions.create(
+    answer = ask(
+        lambda: client.chat.completions.create(
             model=endpoint.model,
             messages=[{"role": "system", "content": endpoint.instructions}, {"role": "user", "content": text}],
             **endpoint.parameters(most_out),
-        )
-        reply = completion.choices[0].message.content or ""
-    except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-        raise ModelError(
-            f"The judge endpoint refused ({error.status_code}): check OPENAI_API_KEY, the model name {endpoint.model!r} and "
-            "judge:base_url."
-        ) from error
-    except openai.APIStatusError as error:
-        limits.settle(reserved, 0.0)
-        if error.param in {"temperature", "max_tokens"} - endpoint.refused:
-            endpoint.refused.add(error.param)
-        else:
-            _sleep(wait, error.response.headers.get("retry-after"))
-        said = "".join(c if c.isprintable() else " " for c in str(error.message))
-        return {}, f"HTTP {error.status_code}: {said[:200]}"
-    except (openai.APIError, ValueError, TypeError, IndexError, AttributeError) as error:
-        # No connection, time-out, a body cut short or of another shape. It may have been paid for: keep the reservation.
-        _sleep(wait, None)
-        return {}, type(error).__name__
-    usage = completion.usage
-    if usage is not None:
-        limits.settle(reserved, limits.cost(usage.prompt_tokens, usage.completion_tokens))
+        ),
+        lambda completion: (str(completion.choices[0].message.content or ""), completion.usage),
+        limits,
+        reserved,
+        check=f"OPENAI_API_KEY, the model name {endpoint.model!r} and judge:base_url",
+    )
+    if isinstance(answer, Failure):
+        refused = {answer.param} & {"temperature", "max_tokens"} - endpoint.refused
+        endpoint.refused.update(refused)
+        if not refused:
+            time.sleep(pause(round_, answer, backoff))
+        return {}, answer.what
+    reply, usage = answer
     found = {batch[i].key: score for i, score in read_labels(reply, len(batch), endpoint.labels).items()}
     store.add(
         {
@@ -285,15 +213,6 @@ def _request(
         }
     )
     return found, "" if len(found) == len(batch) else f"{len(batch) - len(found)} of {len(batch)} labels missing"
-
-
-def _sleep(wait: float, retry_after: str | None) -> None:
-    """Back off: the server's wish if it has one, else `wait` with jitter, so that threads do not return together."""
-    try:
-        seconds = float(retry_after or "")
-    except ValueError:
-        seconds = wait * (0.5 + random.random() / 2)
-    time.sleep(min(max(seconds, 0.0), LONGEST_WAIT))
 
 
 def read_labels(reply: str, count: int, labels: Mapping[int, float]) -> dict[int, float]:

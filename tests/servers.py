@@ -1,0 +1,87 @@
+"""A real HTTP server in the OpenAI protocol that misbehaves on demand."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class FaultyServer:
+    """Answers POST requests with what `reply` makes of them.
+
+    faults: what to do with the first requests, in order of arrival: a status such as "429", "drop", "time-out",
+    "truncated JSON", "no choices"; "" answers properly, and what is not known here is left to `reply`.
+    refuses: parameters answered with 400, as newer models do.  retry_after: of a status answered; None says nothing.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.refuses: set[str] = set()
+        self.retry_after: str | None = "0"
+        self.requests = 0
+        self.lock = threading.Lock()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+    def reply(self, path: str, asked: dict[str, Any], fault: str) -> dict[str, Any]:
+        """The body of a good answer. Called by many threads."""
+        raise NotImplementedError
+
+    def seen(self, asked: dict[str, Any]) -> None:
+        """Called once for every request, also for those that go wrong; the lock is held."""
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with server.lock:
+                    fault = server.faults.pop(0) if server.faults else ""
+                    if refused := sorted(server.refuses & set(asked)):
+                        fault = f"refuses {refused[0]}"
+                    server.requests += 1
+                    server.seen(asked)
+                server._respond(self, asked, fault)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+    def _respond(self, http: BaseHTTPRequestHandler, asked: dict[str, Any], fault: str) -> None:
+        if fault == "drop":
+            http.close_connection = True
+            http.connection.close()
+            return
+        if fault == "time-out":
+            time.sleep(1.0)
+        if fault.isdigit() or fault.startswith("refuses"):
+            error = {"message": f"it\x1b[31m {fault}", "param": fault.removeprefix("refuses ")}
+            status, content = int(fault) if fault.isdigit() else 400, {"error": error}
+        elif fault == "content filter":
+            status, content = 400, {"error": {"message": "filtered", "param": "prompt", "code": "content_filter"}}
+        else:
+            status, content = 200, {"choices": []} if fault == "no choices" else self.reply(http.path, asked, fault)
+        body = json.dumps(content).encode()
+        body = body[: len(body) // 2] if fault == "truncated JSON" else body
+        try:
+            http.send_response(status)
+            if status != 200 and self.retry_after is not None:
+                http.send_header("retry-after", self.retry_after)
+            http.send_header("content-type", "application/json")
+            http.send_header("content-length", str(len(body)))
+            http.end_headers()
+            http.wfile.write(body)
+        except OSError:
+            pass  # The client of a time-out has gone.
