@@ -173,7 +173,8 @@ def _score_block(
     }
     if bool(np.isin(kept, (0.0, 1.0)).all()):
         bounds = exact_bounds(run, kept, ids, name, truths, trees)
-        block["bounds"] = bounds_block(bounds)
+        if any(bound.answers for bound in bounds):  # without log-probabilities nothing is certain
+            block["bounds"] = bounds_block(bounds)
         block["forecast"] = forecast_block(kept, bounds, level=level)
     if retained is not None:
         block["retain"] = _mean(score(retained, name))

@@ -260,6 +260,7 @@ def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any
     assert "exact" not in results
     block = results["scorers"]["fact"]
     assert block["greedy"] == 0
+    assert "bounds" not in block
     assert 0 < block["mean"] < 0.4
     assert {*block["forecast"]["low_by"], *block["forecast"]["high_by"]} == {"counts"}
     assert (tmp_path / "run" / "report.html").exists()
