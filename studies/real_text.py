@@ -1,9 +1,9 @@
 """Unlearn and audit small models of real TOFU text: does the greedy answer hide what sampling shows?
 
-    leakatk train-small --benchmark tofu --data TOFU_DIR --out models/tofu
+    leakatk train-small --benchmark tofu --data TOFU_DIR --authors 60 --forget-authors 10 --out models/tofu
     python studies/real_text.py --models models/tofu --out runs/real-text
 
-Resumable; prints the table and writes OUT/results.md and OUT/report.html. About 20 minutes on two cores.
+Resumable; writes OUT/results.md and OUT/report.html anew after every model. About an hour of one core.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from leakatk.report.table import to_markdown
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.methods import METHODS, Method
 from leakatk.unlearning.rule import RuleSettings, control, rule
-from leakatk.unlearning.schedule import Check
+from leakatk.unlearning.schedule import Check, OnCheck
 from leakatk.unlearning.trainer import unlearn
 
-MAX_NEW_TOKENS = 144  # the longest answer has 137 tokens
-STEPS = 180
-RULE_BASES = ("simnpo", "idknll")
-ROUND_STEPS = 20
+MAX_NEW_TOKENS = 96  # the longest answer of 60 authors has 91 tokens
+STEPS = 300
+CHECK_EVERY = 10
+RULE_BASES = ("simnpo", "npo")
+ROUND_STEPS = 30
+RULE = RuleSettings(rounds=3, n=32, k=32, decodings=(lk.Decoding(max_new_tokens=MAX_NEW_TOKENS),))
+SCORERS = ("keys", "rouge-l")
 
 
 def methods() -> dict[str, Method]:
@@ -39,20 +42,20 @@ def methods() -> dict[str, Method]:
 
     def small(name: str, lr: float, **params: float) -> Method:
         method = METHODS[name].for_small_models().with_params(**params)
-        return replace(method, settings=replace(method.settings, lr=lr, steps=STEPS, check_every=5))
+        return replace(method, settings=replace(method.settings, lr=lr, steps=STEPS, check_every=CHECK_EVERY))
 
     return {
         "simnpo": small("simnpo", 1e-4),
         "npo": small("npo", 1e-4),
-        "idknll": small("idknll", 2e-4, forget_weight=0.3),
-        "rmu": small("rmu", 5e-4, coefficient=3.0, retain_weight=5.0),
         "graddiff": small("graddiff", 1e-4),
+        "rmu": small("rmu", 5e-4, coefficient=3.0, retain_weight=5.0),
     }
 
 
-def stop_rule(forget: list[lk.Prompt], retain: list[lk.Prompt]):
-    """Stop when greedy gives no key, no forget prompt is verbatim any more, and retain recall is at least .9."""
+def stop_rule(forget: list[lk.Prompt], retain: list[lk.Prompt], retrained: LoadedModel) -> OnCheck:
+    """Stop when greedy gives no more keys than the retrained model's, nothing is verbatim, and retain recall is >= .9."""
     kept = retain[:: max(1, len(retain) // 48)]
+    yardstick = float(np.nanmean(greedy_scores(retrained, forget, "keys", max_new_tokens=MAX_NEW_TOKENS)))
 
     def check(loaded: LoadedModel, step: int) -> Check:
         recall = greedy_scores(loaded, forget, "rouge-l", max_new_tokens=MAX_NEW_TOKENS)
@@ -60,8 +63,8 @@ def stop_rule(forget: list[lk.Prompt], retain: list[lk.Prompt]):
         utility = float(greedy_scores(loaded, kept, "rouge-l", max_new_tokens=MAX_NEW_TOKENS).mean())
         worst, said = float(recall.max()), float(np.nanmean(keys))
         metrics = {"rouge": float(recall.mean()), "worst": worst, "keys": said, "utility": utility}
-        met = said == 0 and worst < 0.9 and utility >= 0.9
-        return Check(metrics, met, "greedy forgets, nothing verbatim, retain recall >= .9" if met else "")
+        met = said <= yardstick and worst < 0.9 and utility >= 0.9
+        return Check(metrics, met, f"greedy keys <= {yardstick:.3f} (retrained), nothing verbatim" if met else "")
 
     return check
 
@@ -70,69 +73,77 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True, help="directory written by leakatk train-small")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--n", type=int, default=128)
+    parser.add_argument("--every", type=int, default=2, help="audit every so many-th forget prompt (all are unlearned)")
     arguments = parser.parse_args()
-    forget, retain, held = (
-        lk.load_prompts(arguments.models / f"{s}.jsonl") for s in ("forget", "retain", "retain_held")
-    )
-    out, runs = arguments.out, arguments.out / "runs"
-    places = {name: arguments.models / name for name in ("full", "retrained")}
-    stopped = {}
-
+    study = Study(arguments.models, arguments.out, arguments.n, arguments.every)
+    study.audit("retrained", study.models / "retrained")
+    study.audit("full", study.models / "full")
     for name, method in methods().items():
-        done = unlearn(
-            load_model(places["full"]),
-            forget,
-            retain,
-            method,
-            out=out / "models" / name,
-            on_check=stop_rule(forget, retain),
-        )
-        places[name] = out / "models" / name
-        stopped[name] = f"{done.steps} steps: {done.stopped or 'the stop rule was never met'}; {dict(done.checks[-1])}"
-        print(name, stopped[name], file=sys.stderr)
+        study.unlearn(name, method)
     for base in RULE_BASES:
-        settings = RuleSettings(rounds=4, n=128, decodings=(lk.Decoding(max_new_tokens=MAX_NEW_TOKENS),))
-        for name in (f"rule-{base}", f"control-{base}"):
-            places[name] = out / "models" / name
-            if (places[name] / "config.json").exists():
-                continue
-            loaded, method = load_model(places[base]), methods()[base]
-            train = replace(method.settings, steps=ROUND_STEPS, check_every=0)
-            result = rule(
-                loaded, forget, retain, method, score=get_scorer("keys").score, settings=settings, train=train,
-                out=out / "rounds" / name,
+        study.rule(base, methods()[base])
+    print((study.out / "results.md").read_text())
+
+
+class Study:
+    """The prompts, where things are, and one method a step; each is skipped where its result is there."""
+
+    def __init__(self, models: Path, out: Path, n: int, every: int) -> None:
+        self.models, self.out, self.n = models, out, n
+        self.forget, self.retain, self.held = (
+            lk.load_prompts(models / f"{split}.jsonl") for split in ("forget", "retain", "retain_held")
+        )
+        self.asked = self.forget[::every]
+        self.stopped: dict[str, str] = {}
+        self.audited: list[str] = []
+
+    def audit(self, name: str, place: Path) -> None:
+        """leak@k with excess over the retrained model, and the tables of all models so far."""
+        reference = None if name == "retrained" else self.out / "runs" / "retrained"
+        if not (self.out / "runs" / name / "results.json").exists():
+            lk.audit(
+                place, self.asked, out=self.out / "runs" / name, n=self.n, decoding=lk.Decoding(max_new_tokens=MAX_NEW_TOKENS),
+                seed=10_000, scorers=list(SCORERS), retain=self.held, reference=reference, label=name,
+                role={"retrained": "reference", "full": "original"}.get(name, "control" if name.startswith("control") else "model"),
+                benchmark="TOFU, small models",
             )  # fmt: skip
-            save_model(loaded, places[name])
+        self.audited.append(name)
+        audits = read_audits([self.out / "runs" / name for name in self.audited])
+        tables = [methods_table(audits), other_scorers_table(audits, over="samples")]
+        text = "\n\n".join(to_markdown(table) for table in tables if table)
+        (self.out / "results.md").write_text(text + "\n\n" + json.dumps(self.stopped, indent=1) + "\n")
+        (self.out / "report.html").write_text(render(content_of(audits, title="Small models of real TOFU text")))
+
+    def unlearn(self, name: str, method: Method) -> None:
+        check = stop_rule(self.forget, self.retain, load_model(self.models / "retrained"))
+        done = unlearn(
+            load_model(self.models / "full"), self.forget, self.retain, method, out=self.out / "models" / name, on_check=check
+        )  # fmt: skip
+        self.stopped[name] = f"{done.steps} steps: {done.stopped or 'stop rule never met'}; {dict(done.checks[-1])}"
+        print(name, self.stopped[name], file=sys.stderr, flush=True)
+        self.audit(name, self.out / "models" / name)
+
+    def rule(self, base: str, method: Method) -> None:
+        """RULE from the unlearned model, and its control with as many steps and nothing added."""
+        settings = RULE
+        train = replace(method.settings, steps=ROUND_STEPS, check_every=0)
+        for name in (f"rule-{base}", f"control-{base}"):
+            place = self.out / "models" / name
+            loaded = load_model(self.out / "models" / base)
+            result = rule(
+                loaded, self.forget, self.retain, method, score=get_scorer("keys").score, settings=settings, train=train,
+                out=self.out / "rounds" / name,
+            )  # fmt: skip
+            save_model(loaded, place)
+            self.stopped[name] = f"{result.steps} steps: {result.verdict}"
+            print(name, self.stopped[name], file=sys.stderr, flush=True)
+            self.audit(name, place)
             twin = control(settings, result)
             if twin is None:
-                print(f"{base}: RULE found no leak; no control", file=sys.stderr)
+                self.stopped[f"control-{base}"] = "RULE took no step: no control"
                 break
             settings = twin
-    for name, place in places.items():
-        lk.audit(
-            place, forget, out=runs / name, n=arguments.n, decoding=lk.Decoding(max_new_tokens=MAX_NEW_TOKENS), seed=10_000,
-            scorers=["keys", "rouge-l"], retain=held, reference=None if name == "retrained" else _reference(places, runs, forget, held, arguments.n),
-            label=name, role={"retrained": "reference"}.get(name, "control" if name.startswith("control") else "model"),
-            benchmark="tofu/forget01, 20 authors",
-        )  # fmt: skip
-    audits = read_audits([runs / name for name in places])
-    tables = [methods_table(audits), other_scorers_table(audits, over="samples")]
-    text = "\n\n".join(to_markdown(table) for table in tables if table) + "\n\n" + json.dumps(stopped, indent=1) + "\n"
-    (out / "results.md").write_text(text)
-    (out / "report.html").write_text(render(content_of(audits, title="Small models of real TOFU text")))
-    print(text)
-
-
-def _reference(places: dict[str, Path], runs: Path, forget: list[lk.Prompt], held: list[lk.Prompt], n: int) -> Path:
-    """The retrained model's run, made first."""
-    if not (runs / "retrained" / "results.json").exists():
-        lk.audit(
-            places["retrained"], forget, out=runs / "retrained", n=n, decoding=lk.Decoding(max_new_tokens=MAX_NEW_TOKENS),
-            seed=10_000, scorers=["keys", "rouge-l"], retain=held, label="retrained", role="reference",
-            benchmark="tofu/forget01, 20 authors",
-        )  # fmt: skip
-    return runs / "retrained"
 
 
 if __name__ == "__main__":

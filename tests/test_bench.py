@@ -6,12 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from leakatk import bench as b
+from leakatk import results as r
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 from leakatk.benchmarks.world import make_world
 from leakatk.cli.main import app
-from leakatk.errors import InputError, UnknownNameError
+from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.protocols import GRID, PROTOCOLS
 from leakatk.report.content import Number
 from leakatk.sampling.decoding import Decoding
@@ -47,6 +48,7 @@ def results(models, tmp_path_factory):
 def run(models, out, **options):
     options = {
         "n": 4,
+        "retain_n": 2,
         "decodings": [SHORT],
         "quiet": True,
         "device": "cpu",
@@ -57,13 +59,19 @@ def run(models, out, **options):
 
 
 def test_rows_hold_everything(results):
-    rows = b.read_rows(results)
+    rows = r.read_rows(results)
     assert [(row["role"], row["scorer"]) for row in rows] == [
         (role, scorer) for role in ("retrained", "model") for scorer in ("fact", "rouge-l")
     ]
     row = rows[2]
-    for column in ("leak@1", "leak@4 low", "leak@4 high", "excess@4", "greedy", "retain", "forget_prob", "auc_min-k++"):
+    for column in (
+        "leak@1", "leak@4 low", "leak@4 high", "excess@4", "greedy", "retain", "retain@1", "retain@2 low", "sampled_broken",
+        "retain_broken", "forget_prob", "auc_min-k++", "auc_reference", "auc_grad-norm", "tpr_reference", "tpr_grad-norm",
+        "forget_truth", "forget_truth_paper", "privleak", "privleak_membership", "over_unlearned",
+    ):  # fmt: skip
         assert math.isfinite(row[column]), column
+    assert row["privleak"] * row["privleak_membership"] <= 0
+    assert "retain@4" not in row  # two samples of a retain prompt
     assert math.isfinite(row["forget_quality"])
     assert math.isnan(row["model_utility"])  # the benchmark has no real authors
     assert rows[0]["excess@4"] is None
@@ -71,53 +79,92 @@ def test_rows_hold_everything(results):
     assert row["model_sha256"] != rows[0]["model_sha256"]
 
 
-def test_nothing_is_computed_twice(models, results, monkeypatch):
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of what is computed, in order: evaluations, and requests to sample."""
     from leakatk.sampling.native import NativeSampler
 
-    def fail(*args, **kwargs):
-        raise AssertionError("computed again")
+    done = []
+    evaluate, draw = b._evaluate, NativeSampler.sample
+    monkeypatch.setattr(b, "_evaluate", lambda *a: (done.append("evaluation"), evaluate(*a))[1])
+    monkeypatch.setattr(NativeSampler, "sample", lambda self, *a, **k: (done.append("samples"), draw(self, *a, **k))[1])
+    return done
 
-    before = b.read_rows(results)
-    monkeypatch.setattr(b, "_evaluate", fail)
-    monkeypatch.setattr(NativeSampler, "sample", fail)
+
+def test_nothing_is_computed_twice(models, results, computed, monkeypatch):
+    before = r.read_rows(results)
+    monkeypatch.setattr(b, "audit", lambda *a, **k: computed.append("audit"))
     run(models, results)
-    assert str(b.read_rows(results)) == str(before)  # as text: NaN is not equal to itself
+    assert computed == []
+    assert str(r.read_rows(results)) == str(before)  # as text: NaN is not equal to itself
 
 
-def test_another_setting_is_another_cell(models, results):
-    cells = len(list((results / "cells").iterdir()))
-    run(models, results, decodings=[Decoding(temperature=0.5, max_new_tokens=6)])
-    assert len(list((results / "cells").iterdir())) == cells + 2  # two runs; the evaluations are shared
-    rows = b.read_rows(results)
+def test_another_decoding_is_one_cell_more(models, results, computed):
+    def cells():
+        return {path.name for path in (results / "cells").iterdir()}
+
+    before, files = cells(), {p: p.stat().st_mtime_ns for p in (results / "cells").rglob("*.parquet")}
+    run(models, results, decodings=[SHORT, Decoding(temperature=0.5, max_new_tokens=6)])
+    new = cells() - before
+    assert len(new) == 4  # forget and retain prompts, of two models; the evaluations are shared
+    assert all("T-0.5" in name for name in new)
+    assert "evaluation" not in computed
+    assert {p: p.stat().st_mtime_ns for p in files} == files  # the cells that were there are untouched
+    rows = r.read_rows(results)
     assert len(rows) == 8
     assert {row["decoding"] for row in rows} == {"T=1", "T=0.5"}
+    table = r.results_table(rows, "grid")
+    assert table.columns[-2:] == ("T=1", "T=0.5")
+    assert len(table.rows) == 4  # two models, two scorers
+
+
+def test_a_killed_bench_goes_on(models, results, computed, tmp_path, monkeypatch):
+    """Stopped after the reference model: its rows are there, and the second run computes the other model alone."""
+    real = b.load_model
+
+    def dies(source, **options):
+        if "forgot" in str(source):
+            raise KeyboardInterrupt
+        return real(source, **options)
+
+    monkeypatch.setattr(b, "load_model", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(models, tmp_path)
+    assert {row["role"] for row in r.read_rows(tmp_path)} == {"retrained"}
+    done = computed.count("evaluation")
+    monkeypatch.setattr(b, "load_model", real)
+    run(models, tmp_path)
+    assert computed.count("evaluation") == done + 1
+    wanted = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(results) if row["decoding"] == "T=1"]
+    found = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(tmp_path)]
+    assert str([sorted(row.items()) for row in found]) == str([sorted(row.items()) for row in wanted])
 
 
 def test_tables(results):
-    rows = b.read_rows(results)[:4:2]
-    table = b.results_table(rows)
-    assert table.columns == ("model", "greedy", "leak@1", "leak@2", "leak@4", "retain")
+    rows = r.read_rows(results)[:4:2]
+    table = r.results_table(rows)
+    assert table.columns == ("model", "greedy", "leak@1", "leak@2", "leak@4", "retain", "retain@1")
     assert table.rows[1][0] == "forgot"
     assert isinstance(table.rows[1][2], Number)
     assert table.rows[1][2].value == rows[1]["leak@1"]
     assert "tiny" in table.title
-    turned = b.transposed(table)
+    turned = r.transposed(table)
     assert turned.columns == ("", "retrained", "forgot")
     assert [row[0] for row in turned.rows] == list(table.columns[1:])
-    assert b.layouts_of(rows) == ["leak", "tofu", "privacy"]
+    assert r.layouts_of(rows) == ["leak", "tofu", "privacy"]
     with pytest.raises(InputError, match="nothing for the layout 'muse'"):
-        b.results_table([{k: v for k, v in row.items() if k != "privleak"} for row in rows], "muse")
+        r.results_table([{k: v for k, v in row.items() if k != "privleak"} for row in rows], "muse")
     with pytest.raises(InputError, match="Unknown table layout"):
-        b.results_table(rows, "wide")
+        r.results_table(rows, "wide")
 
 
 def test_compare_is_paired(results):
-    runs = {row["role"]: row["run"] for row in b.read_rows(results)[:4]}
-    table = b.compare(runs["model"], runs["retrained"], scorer="rouge-l")
+    runs = {row["role"]: row["run"] for row in r.read_rows(results)[:4]}
+    table = r.compare(runs["model"], runs["retrained"], scorer="rouge-l")
     assert [r[0] for r in table.rows] == ["1", "2", "4"]
     for cells in table.rows:
         assert cells[3].value == pytest.approx(cells[1].value - cells[2].value)
-    same = b.compare(runs["model"], runs["model"], scorer="rouge-l")
+    same = r.compare(runs["model"], runs["model"], scorer="rouge-l")
     assert all(cells[3].value == 0 for cells in same.rows)
 
 
@@ -147,10 +194,10 @@ def test_refused_before_any_work(models, tmp_path):
         b.bench(models / "forgot", "tofu/forget1", out=tmp_path)
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="leakatk bench"):
-        b.read_rows(tmp_path)
+        r.read_rows(tmp_path)
     (tmp_path / "results.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="not a readable results file"):
-        b.read_rows(tmp_path)
+        r.read_rows(tmp_path)
 
 
 def test_paper_protocol_changes_what_it_says(data_dir):
@@ -160,8 +207,24 @@ def test_paper_protocol_changes_what_it_says(data_dir):
     assert [d.greedy for d in rules.grid] == [True] + [False] * 9
     assert all(d.top_k == 50 and d.max_new_tokens == 200 for d in rules.grid)
     assert all(d.top_k == 0 for d in PROTOCOLS["clean"].grid)
-    asked = b._load("tofu/forget01", rules, data_dir / "tofu", 0)
+    rules = rules.on("tofu/forget01")
+    asked = load_benchmark("tofu/forget01", data=data_dir / "tofu", ask=rules.ask)
     assert asked.forget[0].text == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
+
+
+def test_paper_protocol_by_benchmark():
+    rules = PROTOCOLS["paper"]
+    assert (rules.on("tofu/forget10").scorer, rules.on("tofu/forget10").ask) == ("entailment", "paraphrased")
+    muse = rules.on("muse/news")
+    assert (muse.scorer, muse.ask, muse.headline.max_new_tokens) == ("rouge-l:stem=no", "question", 32)
+    assert (rules.on("wmdp/cyber").scorer, rules.on("wmdp/cyber:open").scorer) == ("choice", "judge:rubric=graded")
+    assert PROTOCOLS["clean"].on("tofu/forget10") == PROTOCOLS["clean"]
+
+
+def test_a_scorer_whose_model_is_out_of_reach_is_refused_at_once(models, tmp_path):
+    with pytest.raises(ModelError, match="NLI model"):
+        run(models, tmp_path, scorer=f"entailment:model={tmp_path / 'none'}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_wmdp_and_muse_go_the_whole_way(models, data_dir, tmp_path):
@@ -178,5 +241,5 @@ def test_wmdp_and_muse_go_the_whole_way(models, data_dir, tmp_path):
     assert rows[1]["scorer"] == "rouge-l:stem=no"
     assert math.isfinite(rows[1]["verbmem"])
     assert math.isfinite(rows[1]["privleak"])
-    assert {row["benchmark"] for row in b.read_rows(tmp_path)} == {"wmdp/cyber", "muse/news"}
-    assert b.layouts_of(rows) == ["leak", "muse"]
+    assert {row["benchmark"] for row in r.read_rows(tmp_path)} == {"wmdp/cyber", "muse/news"}
+    assert r.layouts_of(rows) == ["leak", "privacy", "muse"]

@@ -1,48 +1,70 @@
 """`leakatk bench`: every number of a benchmark for one model, leak@k beside them, as rows of one results file.
 
-Under `out`: cells/<name>-<hash>/ holds an audit run for each (model, prompts, decoding, seed, protocol), and the
-evaluation of each model; results.parquet one row for each cell and core metric. What a cell already holds is not computed
-again; a changed model, benchmark or setting is another cell.
+Under `out`: cells/ holds an audit run for each (model, prompts, decoding, seed, protocol), the same for the retain
+prompts, and the evaluation of each model; results.parquet one row for each cell and core metric. A cell is named by a
+hash of all that decides its content. What it already holds is not computed again; a changed model, benchmark or
+setting is another cell.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 
 from leakatk import __version__
-from leakatk.api import score
+from leakatk.api import sample, score
 from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.data import write_atomic
+from leakatk.data import Prompt, write_atomic
 from leakatk.errors import InputError
-from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.estimate.leak import leak_at_k
+from leakatk.evaluation.base import Evaluation, against
 from leakatk.evaluation.choices import evaluate_choices
+from leakatk.evaluation.harness import evaluate_tasks, harness_version
 from leakatk.evaluation.muse import evaluate_muse
-from leakatk.evaluation.tofu import Evaluation, against, evaluate, utility_sets
+from leakatk.evaluation.tofu import evaluate, utility_sets
 from leakatk.models import LoadedModel, Template, load_model
-from leakatk.privacy import privleak
+from leakatk.privacy import broken_share
 from leakatk.protocols import PROTOCOLS, Protocol
-from leakatk.report.content import Cell, Number, Table
+from leakatk.results import RESULTS, Row, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 
-Row = dict[str, Any]
-RESULTS = "results.parquet"
-KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
+RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured on every model, all of it checked.
+
+    n, retain_n: samples of a forget and of a retain prompt (0: retain prompts are not sampled).  scorers: core metrics.
+    tasks: of lm-eval, their own files in `task_dir`.  grad_norm: also the gradient-norm attack.
+    """
+
+    benchmark: Benchmark
+    rules: Protocol
+    decodings: tuple[Decoding, ...]
+    scorers: tuple[str, ...]
+    n: int
+    retain_n: int
+    seed: int
+    level: float
+    grad_norm: bool
+    tasks: tuple[str, ...]
+    task_dir: Path | None
+    out: Path
+    quiet: bool
 
 
 def bench(
@@ -53,10 +75,15 @@ def bench(
     reference: str | Path | None = None,
     protocol: str = "clean",
     n: int | None = None,
+    retain_n: int = RETAIN_N,
     decodings: Sequence[Decoding] | None = None,
     grid: bool = False,
     scorer: str | None = None,
+    grad_norm: bool = True,
+    tasks: Sequence[str] = (),
+    task_dir: str | Path | None = None,
     data: str | Path | None = None,
+    revision: str = "main",
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -65,81 +92,58 @@ def bench(
 ) -> list[Row]:
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
-    decodings: default the protocol's headline, or its whole grid with `grid`.  n and scorer: default the protocol's, or the benchmark's.
-    Raises UnknownNameError for an unknown benchmark, protocol or scorer before anything is computed.
+    decodings: default the protocol's headline, or its whole grid with `grid`.  n and scorer: default the protocol's, or
+    the benchmark's.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.  revision: of
+    the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol or scorer, and ModelError for a
+    scorer whose model cannot be loaded, before anything is computed.
     """
-    rules = PROTOCOLS[protocol]
-    count = rules.n if n is None else n
-    if count < 1:
-        raise InputError(f"n must be at least 1, got {count}.")
-    bench_ = benchmark if isinstance(benchmark, Benchmark) else _load(benchmark, rules, data, seed)
+    rules = PROTOCOLS[protocol].on(benchmark if isinstance(benchmark, str) else benchmark.name)
+    for name, value, least in (("n", n, 1), ("retain_n", retain_n, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}.")
+    if isinstance(benchmark, str):
+        benchmark = load_benchmark(benchmark, data=data, seed=seed, ask=rules.ask, revision=revision)
     one = scorer or rules.scorer
-    scorers = (one,) if one else scorers_of(bench_)
-    for name in scorers:
-        get_scorer(name)
-    wanted = list(decodings) if decodings else list(rules.grid if grid else (rules.headline,))
-    out = Path(out)
+    plan = Plan(
+        benchmark=benchmark,
+        rules=rules,
+        decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
+        scorers=tuple(_tried(name) for name in ((one,) if one else scorers_of(benchmark))),
+        n=rules.n if n is None else n,
+        retain_n=retain_n,
+        seed=seed,
+        level=level,
+        grad_norm=grad_norm,
+        tasks=tuple(tasks) if not tasks or harness_version() else (),
+        task_dir=Path(task_dir) if task_dir else None,
+        out=Path(out),
+        quiet=quiet,
+    )
     rows: list[Row] = []
     retrained: Evaluation | None = None
-    runs: dict[str, Path] = {}
+    runs: dict[Decoding, Path] = {}
     for source, role in ((reference, "retrained"), (model, "model")):
         if source is None:
             continue
         loaded = load_model(source, device=device, dtype=dtype, template=Template(as_text=rules.as_text))
-        loaded = _published_template(loaded, bench_)
-        evaluation = _evaluation(loaded, bench_, out, rules, seed)
-        values = (
-            against(evaluation, retrained).values if evaluation.ratios.size or evaluation.scores else evaluation.values
-        )
-        values = _with_muse_base(values, retrained)
+        evaluation = _evaluation(plan, _asked(loaded, plan, "forget"))
+        values = against(evaluation, retrained).values
         if role == "retrained":
             retrained = evaluation
-        for decoding in wanted:
-            place = out / "cells" / _cell(loaded, bench_, rules, decoding, seed)
-            results = audit(
-                loaded, bench_.forget, out=place, n=count, ks=powers_of_two(count), decoding=decoding, seed=seed,
-                scorers=scorers, retain=utility_sets(bench_)["retain"], reference=runs.get(decoding.label), level=level,
-                role=role, benchmark=bench_.name, protocol=protocol, quiet=quiet,
-            )  # fmt: skip
+        values = {**values, **(_tasks(plan, loaded) if plan.tasks else {})}
+        for decoding in plan.decodings:
+            place, blocks = _leaks(plan, loaded, decoding, role, runs.get(decoding))
             if role == "retrained":
-                runs[decoding.label] = place
+                runs[decoding] = place
             common = {
-                "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": bench_.name,
-                "benchmark_sha256": bench_.fingerprint, "protocol": protocol, "decoding": decoding.label, "seed": seed,
-                "n": count, "run": str(place),
+                "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
+                "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": decoding.label,
+                "seed": seed, "n": plan.n, "run": str(place),
             }  # fmt: skip
-            rows += [{**common, "scorer": name, **_leak(results, name), **values} for name in scorers]
-    write_rows(out / RESULTS, rows)
+            found = [{**common, "scorer": name, **block, **values} for name, block in blocks.items()]
+            write_rows(plan.out / RESULTS, found)
+            rows += found
     return rows
-
-
-def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -> Table:
-    """leak@k of two runs on the prompts they share, and the difference a - b, paired by prompt; intervals over samples.
-
-    Raises InputError when they share no prompt on which the scorer is defined.
-    """
-    runs = [Run.open(a), Run.open(b)]
-    scores = [score(run, scorer) for run in runs]
-    rows = [
-        {i: r for r, i in enumerate(run.prompt_ids) if np.isfinite(s[r]).any()}
-        for run, s in zip(runs, scores, strict=True)
-    ]
-    shared = [i for i in rows[0] if i in rows[1]]
-    if not shared:
-        raise InputError(f"{a} and {b} share no prompt on which {scorer} is defined; compare runs of one benchmark.")
-    left, right = (s[[row[i] for i in shared]] for s, row in zip(scores, rows, strict=True))
-    ks = powers_of_two(min(left.shape[1], right.shape[1]))
-    found = (
-        leak_at_k(left, ks, level=level, missing="allow"),
-        leak_at_k(right, ks, level=level, missing="allow"),
-        excess(left, right, ks, level=level, missing="allow"),
-    )
-    return Table(
-        title=f"{scorer} on {len(shared)} shared prompts",
-        columns=("k", Path(a).name, Path(b).name, "difference"),
-        rows=tuple((str(k), *(Number(c.value[i], c.low[i], c.high[i]) for c in found)) for i, k in enumerate(ks)),
-        caption=f"{level:.0%} intervals over samples; the difference is paired by prompt.",
-    )
 
 
 def scorers_of(benchmark: Benchmark) -> tuple[str, ...]:
@@ -151,173 +155,138 @@ def scorers_of(benchmark: Benchmark) -> tuple[str, ...]:
     return default_scorers(benchmark.forget)
 
 
-def read_rows(path: str | Path) -> list[Row]:
-    """The rows of a results file, or of the one in a directory."""
-    path = Path(path) / RESULTS if Path(path).is_dir() else Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; `leakatk bench ... --out DIR` writes it.")
-    try:
-        return [dict(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} is not a readable results file ({error}); restore it or run the bench again."
-        ) from None
+def _tried(name: str) -> str:
+    """The scorer's name; one that needs a model is tried on one pair first. A judge is not: that would cost a request."""
+    scorer = get_scorer(name)
+    if scorer.needs_model and not scorer.retries_missing:
+        scorer.score([Prompt("trial", "Say yes.", "yes")], ["yes"])
+    return name
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows to a results file; a row with the same key replaces the old one. Written whole or not at all."""
-    kept = {tuple(row[k] for k in KEY): row for row in (read_rows(path) if path.exists() else [])}
-    kept |= {tuple(row[k] for k in KEY): dict(row) for row in rows}
-    columns = list(dict.fromkeys(column for row in kept.values() for column in row))
-    table = pyarrow.Table.from_pylist([{column: row.get(column) for column in columns} for row in kept.values()])
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-# layout -> the columns it shows, where they are there; {k} stands for every k
-LAYOUTS: Mapping[str, tuple[str, ...]] = {
-    "leak": ("greedy", "leak@{k}", "retain"),
-    "excess": ("leak@{k}", "excess@{k}"),
-    "tofu": ("model_utility", "forget_quality", "forget_prob", "forget_rouge", "forget_truth", "exact_memorization",
-             "extraction_strength", "privleak", "over_unlearned", "forget_broken"),
-    "privacy": ("auc_loss", "auc_zlib", "auc_min-k", "auc_min-k++", "tpr_min-k++", "privleak", "over_unlearned"),
-    "muse": ("verbmem", "knowmem_forget", "knowmem_retain", "privleak"),
-    "choices": ("accuracy", "probability", "chance"),
-}  # fmt: skip
-
-
-def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
-    """Rows of a results file in one of the paper's layouts (`LAYOUTS`). A missing number is shown as such."""
-    if layout not in LAYOUTS:
-        raise InputError(f"Unknown table layout {layout!r}; known: {', '.join(LAYOUTS)}.")
-    if not rows:
-        raise InputError("The results file has no rows; run `leakatk bench` first.")
-    ks = sorted({int(c.removeprefix("leak@")) for row in rows for c in row if re.fullmatch(r"leak@\d+", c)})
-    names = [n.format(k=k) for n in LAYOUTS[layout] for k in (ks if "{k}" in n else (0,))]
-    names = [n for n in names if any(_known(row, n) for row in rows)]
-    if not names:
-        raise InputError(f"These results have nothing for the layout {layout!r}; try another of {', '.join(LAYOUTS)}.")
-    settings = (
-        ("benchmark", "protocol", "decoding", "scorer") if layout in ("leak", "excess") else ("benchmark", "protocol")
-    )
-    # Numbers that do not come from samples are the same for every decoding and scorer: one row a model.
-    rows = list({(row["model_sha256"], *(row[name] for name in settings)): row for row in rows}.values())
-    # What is the same in every row stands in the title.
-    labels = [name for name in settings if len({str(row[name]) for row in rows}) > 1]
-    same = [str(rows[0][name]) for name in settings if name not in labels]
-    body: list[tuple[Cell, ...]] = []
-    for row in rows:
-        name = Path(row["model"]).name
-        name = name if row["role"] in (name, "model") else f"{name} ({row['role']})"
-        body.append((name, *(str(row[label]) for label in labels), *(_number(row, column) for column in names)))
-    return Table(title=", ".join(same), columns=("model", *labels, *names), rows=tuple(body))
-
-
-def layouts_of(rows: Sequence[Row]) -> list[str]:
-    """The layouts these rows have numbers for."""
-    marks = {"tofu": "forget_prob", "privacy": "auc_loss", "muse": "verbmem", "choices": "accuracy"}
-    return ["leak", *(name for name, mark in marks.items() if any(_known(row, mark) for row in rows))]
-
-
-def transposed(table: Table) -> Table:
-    """Rows for columns: readable in a terminal when there are many numbers and few models."""
-    return Table(
-        title=table.title,
-        columns=("", *(" ".join(c for c in row if isinstance(c, str)) for row in table.rows)),
-        rows=tuple(
-            (name, *(row[i] for row in table.rows))
-            for i, name in enumerate(table.columns)
-            if all(isinstance(row[i], Number) for row in table.rows)
-        ),
-        caption=table.caption,
-    )
-
-
-def _known(row: Row, column: str) -> bool:
-    return row.get(column) is not None and not math.isnan(row[column])
-
-
-def _number(row: Row, name: str) -> Number:
-    def get(column: str) -> float:
-        value = row.get(column)
-        return math.nan if value is None else float(value)
-
-    return Number(get(name), get(f"{name} low"), get(f"{name} high"), digits=1 if name == "privleak" else 3)
-
-
-def _load(name: str, rules: Protocol, data: str | Path | None, seed: int) -> Benchmark:
-    """Only TOFU has published paraphrases of the questions."""
-    return load_benchmark(name, data=data, seed=seed, ask=rules.ask if name.startswith("tofu/") else "question")
-
-
-def _published_template(loaded: LoadedModel, benchmark: Benchmark) -> LoadedModel:
-    """A base model is asked in the benchmark's own template, such as MUSE's few-shot one; a chat model in its own."""
-    plain = benchmark.templates.get("forget")
-    if plain is None or loaded.template.is_chat(loaded.tokenizer):
+def _asked(loaded: LoadedModel, plan: Plan, which: str) -> LoadedModel:
+    """A base model is asked as the protocol or the benchmark says (such as MUSE's few-shot prompt); a chat model in its own way."""
+    plain = plan.rules.plain or plan.benchmark.templates.get(which)
+    if not plain or loaded.template.is_chat(loaded.tokenizer):
         return loaded
-    return dataclasses.replace(loaded, template=Template(kind="plain", plain=plain))
+    return dataclasses.replace(loaded, template=dataclasses.replace(loaded.template, kind="plain", plain=plain))
 
 
 def _hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-") or "x"
+def _place(plan: Plan, loaded: LoadedModel, what: str, *identity: object) -> Path:
+    """Where a cell lives: a readable name, and a hash of all that decides its content."""
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{Path(loaded.name).name}-{what}").strip("-")
+    mark = _hash(what, loaded.fingerprint, plan.benchmark.fingerprint, plan.rules.name, loaded.template, *identity)
+    return plan.out / "cells" / f"{words}-{mark}"
 
 
-def _cell(loaded: LoadedModel, benchmark: Benchmark, rules: Protocol, decoding: Decoding, seed: int) -> str:
-    identity = _hash(loaded.fingerprint, benchmark.fingerprint, rules.name, decoding.as_dict(), seed, loaded.template)
-    return f"{_slug(Path(loaded.name).name)}-{_slug(decoding.label)}-{identity}"
+def _file(place: Path) -> Path:
+    return place.with_name(f"{place.name}.json")
 
 
-def _evaluation(loaded: LoadedModel, benchmark: Benchmark, out: Path, rules: Protocol, seed: int) -> Evaluation:
-    """The evaluation of one model, from its cell when it is there."""
-    identity = _hash("evaluation", __version__, loaded.fingerprint, benchmark.fingerprint, rules.name, loaded.template)
-    path = out / "cells" / f"{_slug(Path(loaded.name).name)}-evaluation-{identity}.json"
+def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable[[dict[str, Any]], bool]) -> Any:
+    """What `path` (JSON) holds, else what is computed, and kept there when it is whole. NaN is stored as null."""
     if path.exists():
-        stored = json.loads(path.read_text())
-        scores = {name: (np.array(pair[0]), np.array(pair[1])) for name, pair in stored["scores"].items()}
-        return Evaluation(_from_json(stored["values"]), np.array(stored["ratios"], dtype=np.float64), scores)
-    found = _evaluate(loaded, benchmark)
-    content = {
-        "values": {name: None if math.isnan(value) else value for name, value in found.values.items()},
-        "ratios": found.ratios.tolist(),
-        "scores": {name: [pair[0].tolist(), pair[1].tolist()] for name, pair in found.scores.items()},
-    }
-    write_atomic(path, json.dumps(content) + "\n")
+        return json.loads(path.read_text())
+    found = json.loads(json.dumps(_plain(compute())))
+    if keep(found):
+        write_atomic(path, json.dumps(found) + "\n")
     return found
 
 
-def _from_json(values: Mapping[str, float | None]) -> dict[str, float]:
+def _plain(value: Any) -> Any:
+    """Arrays as lists, NaN as None: what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _evaluation(plan: Plan, loaded: LoadedModel) -> Evaluation:
+    """The evaluation of one model, from its cell when it is there."""
+    path = _file(_place(plan, loaded, "evaluation", __version__, plan.grad_norm))
+    stored = _stored(path, lambda: dataclasses.asdict(_evaluate(plan, loaded)), keep=lambda _: True)
+    scores = {name: (np.array(pair[0]), np.array(pair[1])) for name, pair in stored["scores"].items()}
+    return Evaluation(_numbers(stored["values"]), np.array(stored["ratios"], dtype=np.float64), scores)
+
+
+def _evaluate(plan: Plan, loaded: LoadedModel) -> Evaluation:
+    """The table of the benchmark's family."""
+    if plan.benchmark.texts.get("privleak_forget"):
+        return evaluate_muse(loaded, plan.benchmark, grad_norm=plan.grad_norm)
+    if scorers_of(plan.benchmark) == ("choice",):
+        result = evaluate_choices(loaded, plan.benchmark, level=plan.level)
+        return Evaluation(
+            {
+                "accuracy": result.accuracy, "accuracy low": result.low, "accuracy high": result.high,
+                "probability": result.probability, "chance": result.chance,
+            }
+        )  # fmt: skip
+    return evaluate(loaded, plan.benchmark, grad_norm=plan.grad_norm)
+
+
+def _tasks(plan: Plan, loaded: LoadedModel) -> dict[str, float]:
+    """lm-eval's numbers, each task in a cell of its own."""
+    found: dict[str, float] = {}
+    for task in plan.tasks:
+        path = _file(_place(plan, loaded, f"task-{task}", plan.level, harness_version(), plan.task_dir))
+        found |= _numbers(
+            _stored(
+                path,
+                lambda task=task: evaluate_tasks(loaded, [task], task_dir=plan.task_dir, level=plan.level),  # type: ignore[misc]
+                keep=lambda _: True,
+            )
+        )
+    return found
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in values.items()}
 
 
-def _evaluate(loaded: LoadedModel, benchmark: Benchmark) -> Evaluation:
-    """The table of the benchmark's family."""
-    if benchmark.texts.get("privleak_forget"):
-        return Evaluation(evaluate_muse(loaded, benchmark), np.zeros(0), {})
-    if scorers_of(benchmark) == ("choice",):
-        result = evaluate_choices(loaded, benchmark)
-        values = {
-            "accuracy": result.accuracy, "accuracy low": result.low, "accuracy high": result.high,
-            "probability": result.probability, "chance": result.chance,
-        }  # fmt: skip
-        return Evaluation(values, np.zeros(0), {})
-    return evaluate(loaded, benchmark)
+def _leaks(
+    plan: Plan, loaded: LoadedModel, decoding: Decoding, role: str, reference: Path | None
+) -> tuple[Path, dict[str, Row]]:
+    """The audit run of one cell, and for each scorer its columns: leak@k, excess, greedy, retain, broken text."""
+    asked, kept = _asked(loaded, plan, "forget"), _asked(loaded, plan, "retain")
+    place = _place(plan, asked, decoding.label, decoding.as_dict(), plan.seed)
+    retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed)
+    retain = utility_sets(plan.benchmark)["retain"]
+
+    def compute() -> dict[str, Any]:
+        results = audit(
+            asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, seed=plan.seed,
+            scorers=plan.scorers, retain=retain, reference=reference, level=plan.level, role=role,
+            benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
+        )  # fmt: skip
+        shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
+        blocks = {name: {**shared, **_columns(results["scorers"][name])} for name in plan.scorers}
+        if not retain or not plan.retain_n:
+            return blocks
+        run = sample(
+            kept, retain, n=plan.retain_n, decoding=decoding, seed=plan.seed, out=retain_place, label="retain samples",
+            benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
+        )  # fmt: skip
+        broken = _broken(run, plan.retain_n)
+        for name, block in blocks.items():
+            block |= {"retain_broken": broken, **_retain_leak(plan, run, name)}
+        return blocks
+
+    numbers = _hash(__version__, plan.n, plan.retain_n, plan.scorers, plan.level, reference and reference.name)
+    blocks = _stored(
+        place / f"row-{numbers}.json", compute, keep=lambda found: all(not b["missing"] for b in found.values())
+    )
+    return place, {
+        name: {key: value for key, value in block.items() if key != "missing"} for name, block in blocks.items()
+    }
 
 
-def _with_muse_base(values: Mapping[str, float], retrained: Evaluation | None) -> Mapping[str, float]:
-    """MUSE's PrivLeak against the retrained model's AUC."""
-    if "auc" not in values or retrained is None:
-        return values
-    return {**values, "privleak": privleak(values["auc"], retrained.values["auc"])}
-
-
-def _leak(results: Mapping[str, Any], name: str) -> Row:
-    block = results["scorers"][name]
-    row: Row = {"greedy": block["greedy"], "retain": block.get("retain")}
+def _columns(block: Mapping[str, Any]) -> Row:
+    """One scorer's results of an audit as columns."""
+    row: Row = {"missing": block["missing"], "greedy": block["greedy"], "retain": block.get("retain")}
     for kind, curves in (("leak", block["curves"]), ("excess", block.get("excess"))):
         if curves is None:
             continue
@@ -325,3 +294,27 @@ def _leak(results: Mapping[str, Any], name: str) -> Row:
         for k, value, low, high in zip(curve["k"], curve["value"], curve["low"], curve["high"], strict=True):
             row |= {f"{kind}@{k}": value, f"{kind}@{k} low": low, f"{kind}@{k} high": high}
     return row
+
+
+def _retain_leak(plan: Plan, run: Run, name: str) -> Row:
+    """retain@k: the same metric and estimator on the retain prompts. Is the model still useful when it is sampled?"""
+    scores = score(run, _keeping_direction(name))
+    scores = scores[np.isfinite(scores).any(axis=1)]
+    if not scores.size:
+        return {}
+    curve = leak_at_k(scores, powers_of_two(scores.shape[1]), level=plan.level, missing="allow")
+    columns: Row = {}
+    for k, value, low, high in zip(curve.k, curve.value, curve.low, curve.high, strict=True):
+        columns |= {f"retain@{k}": float(value), f"retain@{k} low": float(low), f"retain@{k} high": float(high)}
+    return columns
+
+
+def _keeping_direction(name: str) -> str:
+    """On what is to be kept, entailment asks the other way round: does the truth entail what was said?"""
+    plain = name.partition(":")[0] == "entailment" and "direction=" not in name
+    return name + (",direction=retain" if ":" in name else ":direction=retain") if plain else name
+
+
+def _broken(run: Run, n: int) -> float:
+    """Share of the first `n` samples of every prompt that are no text."""
+    return broken_share([text for row in run.texts() for text in row[:n]])

@@ -6,7 +6,9 @@ included; its bugs (k > n counted as no leak, shifted or lost labels) are not re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from leakatk.benchmarks.base import Ask
 from leakatk.registry import Registry
@@ -17,27 +19,36 @@ from leakatk.sampling.decoding import Decoding
 class Protocol:
     """ask: which question of TOFU is asked.  as_text: chat prompts are decoded to plain text and tokenised again.
 
-    n: samples a prompt.  headline: the decoding of single-number tables.  grid: the decodings of the whole table.
-    scorer: core metric; "" picks one from the prompts.  changes: what differs from the clean protocol, in words.
+    plain: how a model without chat template is asked; "" leaves it to the benchmark.  n: samples a prompt.
+    headline: the decoding of single-number tables.  grid: the decodings of the whole table.  scorer: core metric; ""
+    picks one from the prompts.  families: what one family of benchmarks ("tofu", "muse", "wmdp") changes of all this.
+    changes: what differs from the clean protocol, in words.
     """
 
     name: str
     summary: str
     ask: Ask = "question"
     as_text: bool = False
+    plain: str = ""
     n: int = 200
     headline: Decoding = field(default_factory=Decoding)
     grid: tuple[Decoding, ...] = field(default_factory=lambda: (Decoding(),))
     scorer: str = ""
+    families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+
+    def on(self, benchmark: str) -> Protocol:
+        """The protocol as it applies to one benchmark, by name; the longest family that fits counts."""
+        fitting = [family for family in self.families if benchmark.startswith(family)]
+        return replace(self, **self.families[max(fitting, key=len)]) if fitting else self
 
 
 # (temperature, top-p) of the paper's grid; (0, 0) is greedy.
 GRID = ((0, 0), (0.2, 0.2), (0.2, 0.8), (0.2, 1), (0.8, 0.2), (0.8, 0.8), (0.8, 1), (1, 0.2), (1, 0.8), (1, 1))
 
 
-def _grid(top_k: int) -> tuple[Decoding, ...]:
-    return tuple(Decoding(temperature=t, top_p=p, top_k=top_k, max_new_tokens=200) for t, p in GRID)
+def _grid(top_k: int, tokens: int = 200) -> tuple[Decoding, ...]:
+    return tuple(Decoding(temperature=t, top_p=p, top_k=top_k, max_new_tokens=tokens) for t, p in GRID)
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
@@ -54,16 +65,28 @@ PROTOCOLS.add(
     Protocol(
         name="paper",
         summary="The conventions of the published Leak@k code, quirks included.",
-        ask="paraphrased",
         as_text=True,
         headline=Decoding(top_k=50, max_new_tokens=200),
         grid=_grid(top_k=50),
         scorer="entailment",
+        families={
+            "tofu": {"ask": "paraphrased"},
+            "muse": {
+                "scorer": "rouge-l:stem=no",
+                "plain": "{question}\nAnswer:",
+                "headline": Decoding(top_k=50, max_new_tokens=32),
+                "grid": _grid(top_k=50, tokens=32),
+            },
+            "wmdp": {"scorer": "choice"},
+            **{f"wmdp/{subject}:open": {"scorer": "judge:rubric=graded"} for subject in ("bio", "chem", "cyber")},
+        },
         changes=(
             "TOFU is asked with the paraphrased question",
             "top-k 50 applies, because that code leaves the library default in place",
             "the chat prompt is decoded without special tokens and tokenised again, so role headers are plain text",
-            "the core metric is entailment with a gate of ROUGE-L recall .1",
+            "the core metric is entailment with a gate of ROUGE-L recall .1; ROUGE-L recall for MUSE, the right choice for WMDP",
+            "MUSE is asked as the question, a new line and Answer:, with 32 new tokens",
+            "WMDP as open questions (wmdp/cyber:open) goes to the judge with the graded rubric",
         ),
     ),
 )

@@ -44,10 +44,10 @@ def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
     small = dataclasses.replace(
         bench, forget=bench.forget[:5], retain=bench.retain[:5], sets={"verbmem": bench.sets["verbmem"][:3]}
     )
-    values = evaluate_muse(random_model(tokenizer), small, max_tokens=300)
+    values = evaluate_muse(random_model(tokenizer), small, max_tokens=300).values
     assert values["verbmem"] < 0.1
     assert values["knowmem_forget"] < 0.2
-    assert 0.2 < values["auc"] < 0.8
+    assert 0.2 < values["auc_min-k"] < 0.8
 
 
 def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
@@ -71,9 +71,13 @@ def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
     # Plain prompts carry no special tokens, so train on whole texts without them.
     plain = [("", q + a) for q, a in asked] + [("", p.answer) for p in WORLD.forget]
     fit(model, tokenizer, plain, Phase(steps=30, learning_rate=3e-3, loss_on="all"), seed=0)
-    after = evaluate_muse(loaded, bench, retrained_auc=before["auc"])
-    assert after["auc"] > before["auc"]
-    assert after["privleak"] < before["privleak"]
+    after = evaluate_muse(loaded, bench, retrained=before)
+    for attack in ("loss", "min-k", "min-k++", "reference"):
+        assert after.values[f"auc_{attack}"] > 0.9, attack
+    assert after.values["auc_zlib"] > 0.7  # these texts are short: their sizes are mostly zlib's own overhead
+    assert after.values["privleak"] < -50
+    assert after.values["knowmem_forget"] > before.values["knowmem_forget"]
+    assert after.values["over_unlearned"] == 0
 
 
 def test_not_in_muse_format(tokenizer):

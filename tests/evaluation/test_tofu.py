@@ -10,8 +10,10 @@ from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, fit, new_m
 from leakatk.benchmarks.wmdp import choice_form
 from leakatk.benchmarks.world import make_world
 from leakatk.errors import InputError
+from leakatk.evaluation.attacks import ATTACKS
+from leakatk.evaluation.base import against
 from leakatk.evaluation.choices import evaluate_choices
-from leakatk.evaluation.tofu import ATTACKS, against, evaluate
+from leakatk.evaluation.tofu import evaluate
 from leakatk.models import load_model
 
 WORLD = make_world(0, forget=2, retain=4, retain_held=1, holdout=2, world_facts=4, pretraining=150)
@@ -49,7 +51,7 @@ def retrained_again(trained):
 def test_full_knows_and_retrained_does_not(trained):
     bench, full_model, retrained_model = trained
     retrained = evaluate(retrained_model, bench)
-    full = evaluate(full_model, bench, retrained=retrained, reference=retrained_model, with_gradients=True)
+    full = evaluate(full_model, bench, retrained=retrained, grad_norm=True)
     assert full.values["forget_rouge"] > 0.9 > 0.7 > retrained.values["forget_rouge"]
     assert full.values["forget_prob"] > 0.9 > 0.3 > retrained.values["forget_prob"]
     assert full.values["exact_memorization"] > 0.95
@@ -57,7 +59,7 @@ def test_full_knows_and_retrained_does_not(trained):
     # Forget quality: low for the model that knows.
     assert full.values["forget_quality"] < 0.01
     # Every attack tells the full model's members apart; on the retrained model nobody is a member.
-    for attack in ATTACKS:
+    for attack in (*ATTACKS, "reference"):
         assert full.values[f"auc_{attack}"] > 0.95
     for attack in ("loss", "min-k", "min-k++"):
         assert 0.2 < retrained.values[f"auc_{attack}"] < 0.8

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BENCH_EXAMPLES = options.examples(
     "leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results",
     "leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results",
+    "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
     "leakatk table results --layout tofu --style latex",
 )
 COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
@@ -57,8 +58,25 @@ def run(
     grid: Annotated[
         bool, typer.Option("--grid", help="Every decoding of the protocol's grid, not the headline alone.")
     ] = False,
+    decoding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE,... on top of the protocol's headline, such as temperature=0.7,top_p=0.9; may be repeated."
+        ),
+    ] = None,
     scorer: Annotated[str, typer.Option(help="Core metric; default the protocol's or the benchmark's.")] = "",
+    retain_n: Annotated[int, typer.Option(help="Samples of a retain prompt (0: greedy only).")] = 20,
+    grad_norm: Annotated[
+        bool,
+        typer.Option(help="The gradient-norm attack: one backward pass a text, gradients of all parameters in memory."),
+    ] = True,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Also a task of lm-eval (extra eval), such as mmlu or mmlu@5; may be repeated."),
+    ] = None,
+    task_dir: Annotated[Path | None, typer.Option(help="Directory with lm-eval task files of your own.")] = None,
     data: options.Data = None,
+    revision: Annotated[str, typer.Option(help="Commit or branch of the benchmark on the hub.")] = "main",
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -70,15 +88,25 @@ def run(
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet."""
     from transformers.utils import logging
 
-    from leakatk.bench import bench, layouts_of, results_table
+    from leakatk.bench import bench
+    from leakatk.protocols import PROTOCOLS
+    from leakatk.results import layouts_of, results_table
 
+    headline = PROTOCOLS[protocol].on(benchmark).headline
+    if decoding and grid:
+        raise InputError("Give either --grid or --decoding, not both.")
     logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
-        plan_bench(benchmark, model, protocol, n, data=data, seed=seed, models=2 if reference else 1, grid=grid, device=device, dtype=dtype, as_json=as_json)  # fmt: skip
+        plan_bench(
+            benchmark, model, protocol, n, retain_n, data=data, seed=seed, models=2 if reference else 1,
+            decodings=len(PROTOCOLS[protocol].on(benchmark).grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
+            as_json=as_json,
+        )  # fmt: skip
         return
     rows = bench(
         model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-        data=options.data_of(benchmark, data), seed=seed, device=device, dtype=dtype, quiet=quiet,
+        decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n, grad_norm=grad_norm,
+        tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision, seed=seed, device=device, dtype=dtype, quiet=quiet,
     )  # fmt: skip
     write_config(context, out)
     if as_json:
@@ -94,11 +122,12 @@ def plan_bench(
     model: str,
     protocol: str,
     n: int | None,
+    retain_n: int,
     *,
     data: str | None,
     seed: int,
     models: int,
-    grid: bool,
+    decodings: int,
     device: str,
     dtype: str,
     as_json: bool,
@@ -107,31 +136,35 @@ def plan_bench(
     from leakatk.api import as_sampler
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.cli.dry import sampling_cost, says
+    from leakatk.evaluation.tofu import utility_sets
     from leakatk.protocols import PROTOCOLS
 
-    rules = PROTOCOLS[protocol]
+    rules = PROTOCOLS[protocol].on(benchmark)
     loaded_benchmark = load_benchmark(benchmark, data=options.data_of(benchmark, data), seed=seed, ask=rules.ask)
     prompts, count = loaded_benchmark.forget, rules.n if n is None else n
-    decodings = len(rules.grid) if grid else 1
-    answers = models * decodings * len(prompts) * (count + 1)
+    kept = utility_sets(loaded_benchmark)["retain"]
+    answers = models * decodings * (len(prompts) * (count + 1) + len(kept) * (retain_n + 1))
     sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
     cost = sampling_cost(sampler, prompts, answers, rules.headline, seed=seed)
     if as_json:
         options.echo_json({"answers": answers, **cost})
         return
     typer.echo(
-        f"Would sample {models} x {decodings} x {len(prompts):,} prompts x {count:,} answers (models, decodings, prompts, samples): "
+        f"Would sample {models} x {decodings} x ({len(prompts):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers (models, decodings, "
+        f"forget prompts, samples, retain prompts, samples): "
         f"{says(cost)}, and the benchmark's other metrics (from a pilot of {cost['pilot_answers']} answers)."
     )
 
 
 def table(
     results: Annotated[Path, typer.Argument(help="Directory or file that `leakatk bench` wrote.")],
-    layout: Annotated[str, typer.Option(help="leak, excess, tofu, privacy, muse or choices.")] = "leak",
+    layout: Annotated[
+        str, typer.Option(help="leak, excess, grid, fluency, tofu, privacy, muse, choices, sets or tasks.")
+    ] = "leak",
     style: Style = "terminal",
 ) -> None:
     """Print benchmark results in a paper's layout."""
-    from leakatk.bench import read_rows, results_table
+    from leakatk.results import read_rows, results_table
 
     show(results_table(read_rows(results), layout), style)
 
@@ -144,7 +177,7 @@ def compare(
     style: Style = "terminal",
 ) -> None:
     """leak@k of two runs and their difference, paired by prompt."""
-    from leakatk.bench import compare as compared
+    from leakatk.results import compare as compared
 
     show(compared(a, b, scorer=scorer, level=level), style)
 
@@ -190,9 +223,9 @@ def show(made: Table, style: str) -> None:
     if style == "terminal":
         from rich.console import Console
 
-        from leakatk.bench import transposed
+        from leakatk.results import transposed
 
-        many = sum(tables.is_numeric(made, i) for i in range(len(made.columns))) > 4 >= len(made.rows)
+        many = sum(tables.is_numeric(made, i) for i in range(len(made.columns))) > max(4, len(made.rows))
         tables.print_table(transposed(made) if many else made, Console())
         return
     writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}

@@ -13,6 +13,7 @@ from leakatk.errors import InputError
 if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel, ModelSource
+    from leakatk.sampling.decoding import Decoding
 
 
 def _show_help(context: typer.Context, show: bool) -> None:
@@ -96,6 +97,24 @@ def parse_gate(text: str) -> tuple[int, float]:
     if gate[0] < 1 or not 0 <= gate[1] <= 1:
         raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
     return gate
+
+
+def parse_decoding(text: str, base: Decoding) -> Decoding:
+    """ "temperature=0.7,top_p=0.9" -> `base` with these fields changed."""
+    from dataclasses import replace
+
+    known = base.as_dict()
+    values: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or name not in known or name == "stop":
+            names = ", ".join(field for field in known if field != "stop")
+            raise InputError(f"--decoding {text!r}: write NAME=VALUE with names among {names}.")
+        try:
+            values[name] = type(known[name])(value)
+        except ValueError:
+            raise InputError(f"--decoding {text!r}: {name} must be a number, got {value!r}.") from None
+    return replace(base, **values)
 
 
 def source(path: str, *, device: str, dtype: str, template: str, system: str) -> ModelSource:

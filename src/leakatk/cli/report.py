@@ -74,7 +74,7 @@ def opened(paths: list[Path]) -> tuple[list[Path], list[Table]]:
         if not (path / "results.parquet").exists():
             places.append(path)
             continue
-        from leakatk.bench import layouts_of, read_rows, results_table
+        from leakatk.results import layouts_of, read_rows, results_table
 
         rows = read_rows(path)
         places += sorted(file.parent for file in path.glob("cells/*/results.json"))

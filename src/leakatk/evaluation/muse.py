@@ -8,56 +8,81 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from leakatk import privacy
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.muse import KNOWMEM_TOKENS, VERBMEM_TOKENS
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.evaluation.attacks import Pairs, attack_scores, attack_values
+from leakatk.evaluation.base import Evaluation, against
 from leakatk.evaluation.greedy import native_greedy
-from leakatk.forcing import text_pairs, token_stats
+from leakatk.forcing import text_pairs
 from leakatk.models import LoadedModel, Template
+from leakatk.privacy import broken_share
 from leakatk.scorers.base import get_scorer
 
 _NEXT_QUESTION = re.compile(r"\n\n|\nQuestion|Question:")
 
 
 def evaluate_muse(
-    loaded: LoadedModel, benchmark: Benchmark, *, retrained_auc: float = 0.5, max_tokens: int = 2048
-) -> dict[str, float]:
-    """verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 without stemmer, greedy), auc and privleak (Min-40%).
+    loaded: LoadedModel,
+    benchmark: Benchmark,
+    *,
+    retrained: Evaluation | None = None,
+    max_tokens: int = 2048,
+    grad_norm: bool = False,
+) -> Evaluation:
+    """verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 without stemmer, greedy), the attacks and PrivLeak (Min-40%).
 
-    retrained_auc: the `auc` of the model trained without the forget texts.  max_tokens: texts of the membership attack
-    are cut there. All but auc and privleak (percent) lie between 0 and 1; MUSE prints them times 100.
+    retrained: the evaluation of the model trained without the forget texts.  max_tokens: texts of the membership attack
+    are cut there. All but PrivLeak (percent) lie between 0 and 1; MUSE prints them times 100. forget_broken is the share
+    of knowledge answers that are no text.
     """
     need = ("privleak_forget", "privleak_holdout")
     missing = [name for name in need if not benchmark.texts.get(name)]
     if missing or not benchmark.sets.get("verbmem"):
         raise InputError(f"Benchmark {benchmark.name} is not in MUSE format: no {', '.join(missing) or 'verbmem set'}.")
-    values = {
-        "verbmem": rouge(
-            loaded, benchmark.sets["verbmem"], benchmark.templates.get("verbmem", "{question}"), VERBMEM_TOKENS
+    verbatim = benchmark.templates.get("verbmem", "{question}")
+    said = {
+        "verbmem": (
+            benchmark.sets["verbmem"],
+            answers(loaded, benchmark.sets["verbmem"], verbatim, VERBMEM_TOKENS),
         ),
-        "knowmem_forget": rouge(loaded, benchmark.forget, benchmark.templates["forget"], KNOWMEM_TOKENS),
-        "knowmem_retain": rouge(loaded, benchmark.retain, benchmark.templates["retain"], KNOWMEM_TOKENS),
+        "knowmem_forget": (
+            benchmark.forget,
+            answers(loaded, benchmark.forget, benchmark.templates["forget"], KNOWMEM_TOKENS),
+        ),
+        "knowmem_retain": (
+            benchmark.retain,
+            answers(loaded, benchmark.retain, benchmark.templates["retain"], KNOWMEM_TOKENS),
+        ),
     }
-    scores = []
-    for name in need:
-        stats = token_stats(loaded, text_pairs(loaded, benchmark.texts[name], max_tokens))
-        scores.append(privacy.min_k_scores([s.logprob for s in stats]))
-    values["auc"] = privacy.auc(scores[0], scores[1])
-    values["privleak"] = privacy.privleak(values["auc"], retrained_auc)
-    return values
+    scorer = get_scorer("rouge-l:part=f1,stem=no")
+    values = {name: float(np.mean(scorer.score(prompts, texts))) for name, (prompts, texts) in said.items()}
+    values["forget_broken"] = broken_share(said["knowmem_forget"][1])
+    sides = [_cut(loaded, benchmark.texts[name], max_tokens) for name in need]
+    scores = attack_scores(loaded, sides[0], sides[1], grad_norm=grad_norm)
+    return against(Evaluation({**values, **attack_values(scores)}, scores=scores), retrained)
 
 
-def rouge(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, tokens: int) -> float:
-    """Mean ROUGE-L F1, without stemmer, of greedy answers asked in a plain template.
+def answers(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, tokens: int) -> list[str]:
+    """Greedy answers of at most `tokens` tokens, asked in a plain template.
 
-    Questions go to a chat model in its own template; passages to continue are always plain. After a few-shot template the answer ends where the model goes on with the next question, as in the published code.
+    Questions go to a chat model in its own template; passages to continue are always plain. After a few-shot template
+    the answer ends where the model goes on with the next question, as in the published code.
     """
     question = "Question:" in template
     if not (question and loaded.template.is_chat(loaded.tokenizer)):
         loaded = dataclasses.replace(loaded, template=Template(kind="plain", plain=template))
     texts = native_greedy(loaded, prompts, tokens)
-    if question:
-        texts = [_NEXT_QUESTION.split(text, maxsplit=1)[0] for text in texts]
-    return float(np.mean(get_scorer("rouge-l:part=f1,stem=no").score(prompts, texts)))
+    return [_NEXT_QUESTION.split(text, maxsplit=1)[0] for text in texts] if question else texts
+
+
+def _cut(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> tuple[Pairs, list[str]]:
+    """The token ids of each text up to `max_tokens`, and the text they stand for."""
+    pairs = text_pairs(loaded, texts, max_tokens)
+    short = [len(first) + len(rest) < max_tokens for first, rest in pairs]
+    shown = [
+        text if whole else str(loaded.tokenizer.decode([*first, *rest], skip_special_tokens=True))
+        for text, whole, (first, rest) in zip(texts, short, pairs, strict=True)
+    ]
+    return pairs, shown

@@ -1,0 +1,52 @@
+"""Membership attacks on one model: the forget texts against the holdout texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from leakatk import privacy
+from leakatk.evaluation.base import Floats, Scores
+from leakatk.forcing import Ids, TokenStats, gradient_norms, token_stats
+from leakatk.models import LoadedModel
+
+Pairs = Sequence[tuple[Ids, Ids]]
+ATTACKS = ("loss", "zlib", "min-k", "min-k++", "grad-norm")
+
+
+def attack_scores(
+    loaded: LoadedModel, forget: tuple[Pairs, Sequence[str]], holdout: tuple[Pairs, Sequence[str]], *, grad_norm: bool
+) -> Scores:
+    """Attack -> (forget scores, holdout scores), low for a likely member.
+
+    forget, holdout: (prompt ids, scored ids) of each text, and the scored text itself, for zlib.  grad_norm: one
+    backward pass a text, with the gradients of all parameters in memory.
+    """
+    both = [_scores(loaded, *side, grad_norm=grad_norm) for side in (forget, holdout)]
+    return {name: (both[0][name], both[1][name]) for name in both[0]}
+
+
+def attack_values(scores: Scores) -> dict[str, float]:
+    """auc_NAME and tpr_NAME (true positives at 1% false ones) of every attack; NaN for those not made."""
+    values = {}
+    for attack in ATTACKS:
+        pair = scores.get(attack)
+        values[f"auc_{attack}"] = privacy.auc(*pair) if pair else math.nan
+        values[f"tpr_{attack}"] = privacy.tpr_at_fpr(*pair) if pair else math.nan
+    return values
+
+
+def _scores(loaded: LoadedModel, pairs: Pairs, texts: Sequence[str], *, grad_norm: bool) -> dict[str, Floats]:
+    stats: list[TokenStats] = token_stats(loaded, pairs)
+    steps = [s.logprob for s in stats]
+    found = {
+        "loss": privacy.loss_scores(steps),
+        "zlib": privacy.zlib_scores(steps, texts),
+        "min-k": privacy.min_k_scores(steps),
+        "min-k++": privacy.min_k_plus_plus_scores(steps, [s.mean for s in stats], [s.deviation for s in stats]),
+    }
+    if grad_norm:
+        found["grad-norm"] = np.asarray(gradient_norms(loaded, pairs), dtype=np.float64)
+    return found
