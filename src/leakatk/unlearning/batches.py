@@ -93,8 +93,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 def hidden_states(model: nn.Module, batch: Batch, layer: int) -> Tensor:
     """(B, start + T, d) output of decoder layer number `layer`, counted from 0 (negative: from the last)."""
-    bare = model.module if hasattr(model, "module") else model
-    layers = decoder_layers(bare)  # type: ignore[arg-type]
+    layers = decoder_layers(model)
     if not -len(layers) <= layer < len(layers):
         raise InputError(f"layer must be between 0 and {len(layers) - 1} for this model, got {layer}.")
     kept: list[Tensor] = []

@@ -179,6 +179,10 @@ class Trainer:
         # The model stays where the caller put it; several processes come from `accelerate launch` alone.
         self.accelerator = Accelerator(device_placement=False)
         self.main = self.accelerator.is_main_process
+        if self.accelerator.distributed_type == "FSDP":
+            raise InputError(
+                "Sharded training (FSDP) is not supported; launch without --use_fsdp: every process holds the model."
+            )
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
             raise InputError(
                 f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
@@ -235,8 +239,6 @@ class Trainer:
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.optimizer = _optimizer(self.parameters().values(), settings)
-        if self.accelerator.num_processes > 1:
-            self.model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
 
     def parameters(self) -> dict[str, Tensor]:
         """The trained parameters by name."""
@@ -304,7 +306,11 @@ class Trainer:
                 grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
                 kept[key] = [a + b for a, b in zip(kept[key], grads, strict=True)] if key in kept else grads
                 self.optimizer.zero_grad()
+        # Averaged here and not by a wrapper around the model, which would want every parameter used and one backward pass.
+        for parameter in trained:
+            parameter.grad = None if parameter.grad is None else self._average(parameter.grad)
         if kept and self.method.combine is not None:
+            kept = {key: [self._average(gradient) for gradient in gradients] for key, gradients in kept.items()}
             combined = self.method.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient

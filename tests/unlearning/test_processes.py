@@ -1,0 +1,83 @@
+"""Two processes under `accelerate launch` train the same model as one."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from leakatk.data import save_prompts
+from leakatk.unlearning.methods import METHODS
+from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.trainer import unlearn
+
+# One of each kind: summed losses, a reference, hidden states, two gradients combined, a dual weight kept between steps.
+NAMES = ("graddiff", "npo", "rmu", "blur-npo", "ngdiff", "pdu")
+SETTINGS = TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4)
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from accelerate import PartialState
+from leakatk.data import load_prompts
+from leakatk.models import LoadedModel, Template, load_model
+from leakatk.unlearning.methods import METHODS
+from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.trainer import unlearn
+
+place = Path(sys.argv[1])
+for name in sys.argv[2].split(","):
+    loaded = load_model(place / "model", device="cpu", template=Template(kind="plain"))
+    method = METHODS[name]
+    method = method.with_params(layer=0) if "layer" in method.params else method
+    unlearn(
+        loaded, load_prompts(place / "forget.jsonl"), load_prompts(place / "retain.jsonl"), method,
+        settings=TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4), out=place / name, seed=3, quiet=True,
+    )
+    assert PartialState().num_processes == 2
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(loaded, base_model, tokenizer, forget, retain, tmp_path):
+    base_model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    save_prompts(forget, tmp_path / "forget.jsonl")
+    save_prompts(retain, tmp_path / "retain.jsonl")
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    # Without a GPU `accelerate launch --cpu` starts one process; this starts two and keeps them on the CPU.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path), ",".join(NAMES)],
+        env=environment, cwd=Path.cwd(), capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if "rror" in line)
+    start = base_model.state_dict()
+    for name in NAMES:
+        loaded.model.load_state_dict(copy.deepcopy(start))
+        method = METHODS[name]
+        method = method.with_params(layer=0) if "layer" in method.params else method
+        one = unlearn(loaded, forget, retain, method, settings=SETTINGS, seed=3, quiet=True)
+        two = load_file(tmp_path / name / "model.safetensors")
+        # Four steps of Adam move a weight by up to 4e-3; it turns rounding in gradients next to 0 into some 5e-5.
+        for key, value in two.items():
+            torch.testing.assert_close(
+                value,
+                loaded.model.state_dict()[key],
+                rtol=0,
+                atol=1e-4,
+                msg=lambda text, at=(name, key): f"{at} {text}",
+            )
+        log = json.loads((tmp_path / name / "unlearning.json").read_text())["log"]
+        for left, right in zip(one.log, log, strict=True):
+            assert left["forget"] == pytest.approx(right["forget"], rel=1e-4)
+            assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=2e-3)
+        assert any(not torch.equal(start[key], value) for key, value in two.items())
