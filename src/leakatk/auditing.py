@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leakatk.api import as_sampler, sample, score
-from leakatk.beyond import bounds_block, exact_block, exact_bounds, exact_truths, expansions, forecast_block
+from leakatk.beyond import bounds_block, exact_block, exact_bounds, expansions, forecast_block
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
@@ -102,7 +102,9 @@ def audit(
     truths: dict[str, Truth] = {}
     if exact:
         start = time.perf_counter()
-        truths = exact_truths(sampler, prompts, decoding)
+        from leakatk.sampling.exact import truths_of
+
+        truths = truths_of(sampler, prompts, decoding)
         seconds["exact probabilities"] = time.perf_counter() - start
     trees: dict[str, Expansion] = {}
     if expand:

@@ -30,18 +30,6 @@ BOUNDS_KS = (1, 8, 64, 128, 1_000, 10_000, 100_000, 1_000_000)
 Floats = npt.NDArray[np.float64]
 
 
-def exact_truths(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
-    """What `true_answers` gives, from where the model is; empty for an engine that cannot tell probabilities."""
-    from leakatk.sampling.exact import true_answers
-
-    ask = getattr(sampler, "true_answers", None)
-    if ask is not None:
-        found: dict[str, Truth] = ask(prompts, decoding)
-        return found
-    loaded = getattr(sampler, "loaded", None)
-    return {} if loaded is None else true_answers(loaded, prompts, decoding)
-
-
 def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
     logp = [value for _, value in truths]
@@ -65,10 +53,13 @@ def expansions(
         for row in table.to_pylist():
             answers[row["prompt_id"]].append(Answer(tuple(row["token_ids"]), row["text"], row["logprob"]))
         return {i: Expansion(i, tuple(answers[i]), mass, prefixes) for i, (mass, prefixes) in about["prompts"].items()}
-    loaded = getattr(sampler, "loaded", None)
-    if loaded is None:
+    ask, loaded = getattr(sampler, "expand", None), getattr(sampler, "loaded", None)
+    if ask is not None:
+        found: list[Expansion] = ask(prompts, decoding, budget)
+    elif loaded is not None:
+        found = expand(loaded, prompts, decoding, budget=budget, quiet=quiet)
+    else:
         raise InputError(f"Engine {sampler.name} cannot expand answers exactly; use --engine native, or --expand 0.")
-    found = expand(loaded, prompts, decoding, budget=budget, quiet=quiet)
     rows = [(tree.prompt_id, list(a.token_ids), a.text, a.logprob) for tree in found for a in tree.answers]
     columns = [
         pa.array([row[c] for row in rows], kind)

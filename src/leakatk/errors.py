@@ -5,6 +5,7 @@
     │   └── UnknownNameError      a method, scorer, benchmark ... that does not exist (with the nearest names)
     ├── RunError                  a run directory is interrupted, foreign, locked or damaged
     ├── ModelError                a model directory cannot be loaded or used
+    ├── EngineError               a sampling engine does not start, or stopped for good
     └── UtilityFloorError         unlearning was stopped because it destroyed the model
 
 Every message says what happened, the value seen, and what to do. The command line prints the message alone
@@ -41,6 +42,10 @@ class RunError(LeakAtKError):
 
 class ModelError(LeakAtKError):
     """A model directory cannot be loaded or used."""
+
+
+class EngineError(LeakAtKError):
+    """A sampling engine does not start, or stopped for good."""
 
 
 class UtilityFloorError(LeakAtKError):

@@ -79,9 +79,9 @@ def run(
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
     system: options.System = "",
-    engine: Annotated[
-        str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")
-    ] = "native",
+    engine: options.Engine = "native",
+    replicas: options.Replicas = None,
+    inner: options.Inner = None,
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -125,6 +125,7 @@ def run(
 
     loading = {"device": device, "dtype": dtype, "template": template, "system": system}
     engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)
+    engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
     sampler = as_sampler(options.source(model, **loading), engine, **engine_options)
     run_given = (Path(reference) / "manifest.json").exists()
     other = reference if run_given or not reference else options.source(reference, **loading)
@@ -160,7 +161,8 @@ def run(
         ks = [value for value in ks if value <= n]
     results = audit(
         sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-        expand=expand, label=label or None, engine=engine, engine_options=engine_options, command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+        expand=expand, label=label or None, engine=engine, engine_options=engine_options,
+        command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     write_config(context, out)
     rounds = Path(model) / "rounds" / "rounds.json"

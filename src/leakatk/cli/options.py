@@ -40,6 +40,9 @@ MaxCost = Annotated[
 MaxRequests = Annotated[
     int | None, typer.Option(help="Judge scorer, endpoint engine: most requests that each may send.")
 ]
+Engine = Annotated[str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")]
+Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
+Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[

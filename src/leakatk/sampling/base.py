@@ -22,8 +22,8 @@ class Sampler(Protocol):
     """An engine: prompts, decoding, sample numbers and a seed in, generations out.
 
     The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
-    An engine may also have `loaded` (the model, when it is in this process), `true_answers` (as `exact.true_answers`,
-    when it is elsewhere and can be asked) and `close` (see `release`).
+    An engine may also have `loaded` (the model, when it is in this process) or, when it is elsewhere and can be asked,
+    `true_answers` and `expand` (as in exact.py and expand.py); and `close` (see `release`).
     """
 
     name: str

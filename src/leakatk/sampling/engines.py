@@ -44,6 +44,14 @@ def _endpoint() -> Callable[..., Sampler]:
     return EndpointSampler
 
 
+@ENGINES.register("ray")
+def _ray() -> Callable[..., Sampler]:
+    """Copies of another engine on one machine or a cluster: the same samples, and a lost worker costs only its block."""
+    from leakatk.sampling.cluster import RaySampler
+
+    return RaySampler
+
+
 def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
     """The engine for this model. Its options are keywords, or stand in the name: "native:max_rows=64,tree=no".
 

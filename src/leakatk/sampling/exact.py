@@ -15,6 +15,7 @@ import torch
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
+from leakatk.sampling.base import Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.warp import effective, log_probs
 
@@ -32,6 +33,16 @@ def true_answers(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decod
         prompt.id: (tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer)), float(value))
         for prompt, value in zip(prompts, logp, strict=True)
     }
+
+
+def truths_of(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
+    """`true_answers`, from where the sampler's model is; empty for an engine that cannot tell probabilities."""
+    ask = getattr(sampler, "true_answers", None)
+    if ask is not None:
+        found: dict[str, Truth] = ask(prompts, decoding)
+        return found
+    loaded = getattr(sampler, "loaded", None)
+    return {} if loaded is None else true_answers(loaded, prompts, decoding)
 
 
 def answer_logprob(
