@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from leakatk.benchmarks.base import Options
 from leakatk.data import read_records, read_text
 from leakatk.errors import InputError
 
@@ -40,6 +43,17 @@ def fetch(
     )
 
 
+def pinned(options: Options, path: Path) -> Options:
+    """The options with the hub's commit that `path` came from as their revision, so that all files are of one commit.
+
+    As they are where the files come from a directory.
+    """
+    parts = path.parts
+    if options.data is not None or "snapshots" not in parts:
+        return options
+    return replace(options, revision=parts[parts.index("snapshots") + 1])
+
+
 class MissingOnHub(InputError):
     """The repository is there, the file is not."""
 
@@ -56,6 +70,9 @@ def _download(repository: str, name: str, revision: str) -> Path:
         RevisionNotFoundError,
     )
 
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # one sentence at the end, not a line for every attempt
     offline = (
         "; with a connection elsewhere, run "
         f"`hf download {repository} --repo-type dataset --local-dir DIR` there and give --data DIR."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, rows, texts
+from leakatk.benchmarks.fetch import fetch, pinned, rows, texts
 from leakatk.data import Prompt, prompt_from_record
 from leakatk.errors import InputError
 
@@ -38,6 +38,7 @@ def load_muse(options: Options, *, corpus: str) -> Benchmark:
     """
     if options.ask != "question":
         raise InputError(f"muse/{corpus} has no published paraphrases; ask the questions as they are.")
+    options = pinned(options, _get(options, corpus, "knowmem/forget_qa", "forget_qa"))
     get = partial(_get, options, corpus)
     forget = _questions(get("knowmem/forget_qa", "forget_qa"), "forget", QUESTIONS)
     retain = _questions(get("knowmem/retain_qa", "retain_qa", "knowmem/retain2_qa"), "retain", QUESTIONS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, rows
+from leakatk.benchmarks.fetch import fetch, pinned, rows
 from leakatk.data import Prompt, read_text
 from leakatk.errors import InputError
 
@@ -67,6 +67,7 @@ def load_knowundo(options: Options) -> Benchmark:
 def load_pistol(options: Options, *, sample: int, forget_edge: str = "A_B") -> Benchmark:
     """Contracts as questions; the contract `forget_edge` is forgotten, the others are kept (source: the edge)."""
     path = fetch(PISTOL_REPOSITORY, f"sample_data_{sample}", data=options.data, revision=options.revision)
+    options = pinned(options, path)
     records = rows(path, columns=("question", "answer", "edge"))
     prompts = [_prompt(path, "pistol", i, row, "question", "answer", "edge") for i, row in enumerate(records)]
     forget = tuple(p for p in prompts if p.source == forget_edge)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, rows
+from leakatk.benchmarks.fetch import fetch, pinned, rows
 from leakatk.data import Prompt, prompt_from_record, read_text
 from leakatk.errors import InputError
 
@@ -30,6 +30,8 @@ def load_tofu(options: Options, *, split: str) -> Benchmark:
     Checks the row counts, that the perturbed file asks the forget questions in order, and, where full is at hand, that
     it is retainXX followed by forgetXX. sets: "retain" (the 400 perturbed retain rows), "real_authors", "world_facts".
     """
+
+    options = pinned(options, fetch(REPOSITORY, split, data=options.data, revision=options.revision))
 
     def get(file: str, count: int, columns: tuple[str, ...] = ("question", "answer")) -> list[dict[str, Any]]:
         path = fetch(REPOSITORY, file, data=options.data, revision=options.revision)

@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, rows
+from leakatk.benchmarks.fetch import fetch, pinned, rows
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.choice import choice_prompt
@@ -36,6 +36,7 @@ def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
         revision=options.revision,
         hub_suffix="-00000-of-00001.parquet",
     )
+    options = pinned(options, path)
     prompts = []
     for i, row in enumerate(rows(path, columns=("question", "choices", "answer"))):
         where, choices, answer = f"{path}, row {i + 1}", row["choices"], row["answer"]
