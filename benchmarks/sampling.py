@@ -19,6 +19,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ from transformers import (
 
 from leakatk.data import Prompt, load_prompts
 from leakatk.models import LoadedModel, Template, load_model
-from leakatk.sampling import native
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.lean import LeanDecoder
 from leakatk.sampling.native import NativeSampler
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -86,28 +87,37 @@ def end_logit(step: int, vocabulary: int) -> float:
     return math.log(vocabulary) + 0.1 + math.log(hazard) - math.log1p(-hazard)
 
 
+@cache
+def end_logits(vocabulary: int) -> torch.Tensor:
+    return torch.tensor([end_logit(step, vocabulary) for step in range(LIMIT + 1)])
+
+
 class Ending(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores[:, END] = end_logit(input_ids.shape[1] - PROMPT_TOKENS, scores.shape[1])
+        scores[:, END] = end_logits(scores.shape[1])[input_ids.shape[1] - PROMPT_TOKENS]
         return scores
 
 
 @contextmanager
 def ending_natively() -> Iterator[None]:
-    real = native.decode_step
+    features, logits = LeanDecoder.features, LeanDecoder.logits
+    waiting: list[int] = []  # answer tokens so far of the rows whose logits are still to be made
 
-    def steered(model: Any, cache: Any, tokens: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        logits = real(model, cache, tokens, starts)
-        steps = cache.cursor - starts - PROMPT_TOKENS + 1
-        table = torch.tensor([end_logit(s, logits.shape[1]) for s in range(LIMIT + 1)], device=logits.device)
-        logits[:, END] = table[steps].to(logits.dtype)
-        return logits
+    def remember(decoder: LeanDecoder, tokens: torch.Tensor, start: Any, drawn: Any, prompt: Any) -> torch.Tensor:
+        waiting[:] = drawn.tolist()
+        return features(decoder, tokens, start, drawn, prompt)
 
-    native.decode_step = steered
+    def steered(decoder: LeanDecoder, some: torch.Tensor) -> torch.Tensor:
+        out = logits(decoder, some)
+        out[:, END] = end_logits(out.shape[1])[waiting[: len(some)]].to(out.dtype)
+        del waiting[: len(some)]
+        return out
+
+    LeanDecoder.features, LeanDecoder.logits = remember, steered  # type: ignore[method-assign]
     try:
         yield
     finally:
-        native.decode_step = real
+        LeanDecoder.features, LeanDecoder.logits = features, logits  # type: ignore[method-assign]
 
 
 def timed(action: Callable[[], int]) -> tuple[int, float]:

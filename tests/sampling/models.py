@@ -42,9 +42,22 @@ _COMMON: dict[str, Any] = {
 FAMILIES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**_COMMON),
     "llama-tied": lambda: LlamaConfig(**_COMMON, tie_word_embeddings=True, attention_bias=True),
+    "llama3": lambda: LlamaConfig(
+        **_COMMON,
+        mlp_bias=True,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 10000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
     "qwen2": lambda: Qwen2Config(**_COMMON),
     "qwen3": lambda: Qwen3Config(**_COMMON),
     "mistral": lambda: MistralConfig(**_COMMON, sliding_window=6),
+    "mistral-full": lambda: MistralConfig(**_COMMON, sliding_window=None),
     "gemma2": lambda: Gemma2Config(**_COMMON, sliding_window=6, query_pre_attn_scalar=8),
     "gemma3": lambda: Gemma3TextConfig(
         **_COMMON, sliding_window=6, query_pre_attn_scalar=8, layer_types=["sliding_attention", "full_attention"]

@@ -13,12 +13,12 @@ from tests.tiny import PROMPTS, save_tiny_model
 def test_cache_is_freed_without_the_collector(tmp_path, monkeypatch):
     caches = []
 
-    class Seen(native.SlotCache):
+    class Seen(native.LeanDecoder):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             caches.append((weakref.ref(self), self.rows))
 
-    monkeypatch.setattr(native, "SlotCache", Seen)
+    monkeypatch.setattr(native, "LeanDecoder", Seen)
     sampler = native.NativeSampler(load_model(save_tiny_model(tmp_path / "tiny")))
     gc.disable()
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.sampling import native
@@ -132,17 +133,36 @@ def test_the_tree_computes_fewer_rows() -> None:
 def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, decoding = tiny(), Decoding(max_new_tokens=10)
     base = answers(run(loaded, decoding))
-    real, seen = native.decode_step, []
+    real, seen = native.LeanDecoder.features, []
 
-    def small_machine(model, cache, tokens, starts):  # type: ignore[no-untyped-def]
+    def small_machine(decoder, tokens, *rows):  # type: ignore[no-untyped-def]
         seen.append(len(tokens))
         if len(tokens) > 20:
             raise torch.OutOfMemoryError("out of memory")
-        return real(model, cache, tokens, starts)
+        return real(decoder, tokens, *rows)
 
-    monkeypatch.setattr(native, "decode_step", small_machine)
+    monkeypatch.setattr(native.LeanDecoder, "features", small_machine)
     assert answers(run(loaded, decoding, max_rows=128)) == base
     assert max(seen) > 20 >= seen[-1]
+
+
+def test_prompts_with_a_common_beginning_are_prefilled_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, decoding = tiny(), Decoding(max_new_tokens=8)
+    common = " ".join(f"w{i}" for i in range(20))
+    prompts = [Prompt(id=f"p{i}", text=f"{common} w{i} w3", answer="w1") for i in range(5)]
+    computed = []
+    real = loaded.model.forward
+
+    def counted(input_ids, **options):  # type: ignore[no-untyped-def]
+        computed.append(input_ids.numel())
+        return real(input_ids=input_ids, **options)
+
+    alone = {}
+    for prompt in prompts:  # one prompt shares with nobody
+        alone |= answers(run(loaded, decoding, prompts=[prompt]))
+    monkeypatch.setattr(loaded.model, "forward", counted)
+    assert answers(run(loaded, decoding, prompts=prompts, max_rows=100)) == alone
+    assert computed[:2] == [20, 5]
 
 
 def test_too_long_for_learned_positions() -> None:

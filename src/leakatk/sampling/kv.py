@@ -1,4 +1,4 @@
-"""Keys and values of the live rows, preallocated, in the form transformers' models ask for.
+"""Keys and values of the live rows, preallocated, and the plain way to feed a row its next token: transformers' module.
 
 All rows share one write position, the cursor. A row's tokens are contiguous and end at the cursor, so rows of different
 lengths start at different slots (left padding); a row may join at any moment, and sliding windows stay correct because
@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -18,13 +20,68 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from leakatk.errors import ModelError
 
+Int = npt.NDArray[np.int64]
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+class Slots:
+    """Room for `rows` rows: keys and values of each layer, (rows, heads, columns, head size). Column c is slot offset + c.
+
+    `cursor` is the slot written next, `begin` where it starts: all prompts fit before it. `low` is the first slot in use.
+    Row arguments, all (R,): start, the slot of the prompt's first token; drawn, how many answer tokens there are.
+    """
+
+    def __init__(self, shapes: Pairs, rows: int, slots: int, begin: int, offset: int) -> None:
+        self.rows, self.slots, self.begin, self.offset = rows, slots, begin, offset
+        self.low = self.cursor = begin
+        # Zeros, not empty: masked slots get weight 0, and 0 x NaN would still be NaN.
+        self.keys, self.values = (
+            [_zeros((rows, pair[side].shape[1], slots - offset, pair[side].shape[3]), pair[side]) for pair in shapes]
+            for side in (0, 1)
+        )
+
+    @staticmethod
+    def bytes_per_slot(shapes: Pairs) -> int:
+        return sum(x.shape[1] * x.shape[3] * x.element_size() for pair in shapes for x in pair)
+
+    def lowest(self, start: Int, drawn: Int) -> int:
+        """The first slot that rows use."""
+        raise NotImplementedError
+
+    def columns(self, low: int, end: int) -> slice:
+        return slice(low - self.offset, end - self.offset)
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Rows `source` onto rows `target` (disjoint from `source`), the slots in use only."""
+        used = self.columns(self.low, self.cursor + 1)
+        for store in (*self.keys, *self.values):
+            store[target, :, used] = store[source, :, used]
+
+    def make_room(self, start: Int, drawn: Int) -> int:
+        """Move the slots in use to the left, until the longest answer starts at `begin`; returns by how much."""
+        by = self.cursor - int(drawn.max()) - self.begin
+        self.low = self.lowest(start, drawn)
+        used, moved = self.columns(self.low, self.cursor), self.columns(self.low - by, self.cursor - by)
+        for store in (*self.keys, *self.values):
+            store[: len(start), :, moved] = store[: len(start), :, used].clone()
+        self.low -= by
+        self.cursor -= by
+        return by
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    # numpy's zeros are pages that the system hands out when they are first written; torch writes them all at once.
+    return torch.from_numpy(np.zeros(int(np.prod(shape)) * like.element_size(), np.uint8)).view(like.dtype).view(shape)
+
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped
-    """One layer: keys and values (rows, heads, slots, head size); reads and writes go through the owner's window."""
+    """One layer of `ModuleDecoder` as transformers' attention wants it."""
 
     is_sliding = False
 
-    def __init__(self, owner: SlotCache, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, owner: ModuleDecoder, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         # Weak: a cycle would keep the cache, gigabytes of it, until the garbage collector happens to run.
         self.owner = weakref.proxy(owner)
@@ -50,48 +107,56 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         """Nothing to do: allocated on construction."""
 
 
-class SlotCache:
-    """Room for `rows` rows of `slots` slots. `low` is the first slot any live row uses, `cursor` the next to be written."""
+class ModuleDecoder(Slots):
+    """Any model of transformers with keys and values in every layer; each row holds its prompt's too."""
 
-    def __init__(self, shapes: Sequence[tuple[Tensor, Tensor]], rows: int, slots: int) -> None:
-        self.rows, self.slots = rows, slots
-        self.low = self.cursor = 0
-        # Zeros, not empty: masked slots get weight 0, and 0 x NaN would still be NaN.
-        self.layers = [
-            _SlotLayer(self, *(x.new_zeros((rows, x.shape[1], slots, x.shape[3])) for x in pair)) for pair in shapes
-        ]
-        self.hf = Cache(layers=list(self.layers))
+    def __init__(self, model: PreTrainedModel, shapes: Pairs, rows: int, slots: int, begin: int) -> None:
+        super().__init__(shapes, rows, slots, begin, offset=0)
+        self.model = model
+        self.hf = Cache(layers=[_SlotLayer(self, *pair) for pair in zip(self.keys, self.values, strict=True)])
 
-    @staticmethod
-    def bytes_per_slot(shapes: Sequence[tuple[Tensor, Tensor]]) -> int:
-        return sum(x.shape[1] * x.shape[3] * x.element_size() for pair in shapes for x in pair)
+    def lowest(self, start: Int, drawn: Int) -> int:
+        return int(start.min())
 
-    def write_prefix(self, row: int, prefix: Sequence[tuple[Tensor, Tensor]], index: int, length: int) -> None:
-        """Row `index` of a left-padded prefill, its last `length` positions, into slots cursor - length .. cursor."""
-        if length == 0:
-            return
-        for layer, (keys, values) in zip(self.layers, prefix, strict=True):
-            layer.keys[row, :, self.cursor - length : self.cursor] = keys[index, :, -length:]
-            layer.values[row, :, self.cursor - length : self.cursor] = values[index, :, -length:]
+    def enter(self, row: int, prefix: Pairs, lengths: Sequence[int]) -> None:
+        """Prompts 0, 1, ... of a `prefill`, of these lengths, into rows `row`, `row` + 1, ...; they end at the cursor."""
+        for keys, values, prompt in zip(self.keys, self.values, prefix, strict=True):
+            for index, length in enumerate(lengths):
+                used = slice(self.cursor - length, self.cursor)
+                keys[row + index, :, used] = prompt[0][index, :, :length]
+                values[row + index, :, used] = prompt[1][index, :, :length]
 
-    def copy(self, source: Tensor, target: Tensor) -> None:
-        """Rows `source` onto rows `target` (disjoint from `source`), the slots in use only."""
-        used = slice(self.low, self.cursor + 1)
-        for layer in self.layers:
-            layer.keys[target, :, used] = layer.keys[source, :, used]
-            layer.values[target, :, used] = layer.values[source, :, used]
+    def leave(self, prompts: Int) -> None:
+        """Only these prompts, by their place, still have rows. Nothing to do: the rows hold all there is."""
 
-    def shift(self, rows: int, by: int) -> None:
-        """Move the used slots of the first `rows` rows `by` slots to the left."""
-        for layer in self.layers:
-            for store in (layer.keys, layer.values):
-                store[:rows, :, self.low - by : self.cursor - by] = store[:rows, :, self.low : self.cursor].clone()
-        self.low -= by
-        self.cursor -= by
+    def features(self, tokens: Tensor, start: Int, drawn: Int, prompt: Int) -> Tensor:
+        """Feed each row one token (R,) at the cursor. prompt (R,): which of those that entered and did not leave.
+        Returns what `logits` needs, (R, ...)."""
+        self.low = self.lowest(start, drawn)
+        slots = torch.arange(self.low, self.cursor + 1, device=tokens.device)
+        first = torch.as_tensor(start, device=tokens.device)
+        output = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=slots[None, :] >= first[:, None],
+            position_ids=(self.cursor - first)[:, None],
+            past_key_values=self.hf,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(R, V) next-token logits of rows of `features`."""
+        return features
 
 
-def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]]) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of each layer, (prompts, heads, longest, head size), of left-padded prefixes (at least 1 token)."""
+def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: Pairs | None = None) -> Pairs:
+    """Keys and values of each layer, (prompts, heads, longest, head size), of prefixes of at least 1 token.
+
+    Shorter prefixes are padded on the right, where a causal model never looks: their own first positions hold.
+    shared: keys and values, (1, heads, s, head size), of s first tokens that all prefixes begin with and exceed.
+    """
     unknown = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {
         "full_attention",
         "sliding_attention",
@@ -101,20 +166,14 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]]) -> list[t
     device = next(model.parameters()).device
     width = max(len(ids) for ids in prefixes)
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
-    mask = torch.zeros((len(prefixes), width), dtype=torch.long)
     for row, prefix in enumerate(prefixes):
-        ids[row, width - len(prefix) :] = torch.as_tensor(list(prefix))
-        mask[row, width - len(prefix) :] = 1
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    cache = DynamicCache()
-    model(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=positions.to(device),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+        ids[row, : len(prefix)] = torch.as_tensor(list(prefix))
+    cache, begun = DynamicCache(), 0
+    if shared is not None:
+        begun = shared[0][0].shape[2]
+        for layer, pair in enumerate(shared):
+            cache.update(*(x.expand(len(prefixes), -1, -1, -1) for x in pair), layer)
+    model(input_ids=ids[:, begun:].to(device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
         raise _not_known(model, "it does not keep keys and values in every layer")
@@ -126,18 +185,3 @@ def _not_known(model: PreTrainedModel, why: str) -> ModelError:
         f"The native engine does not know the architecture of {type(model).__name__}: {why}. "
         "Use --engine generate, which samples whatever transformers can generate from."
     )
-
-
-def decode_step(model: PreTrainedModel, cache: SlotCache, tokens: Tensor, starts: Tensor) -> Tensor:
-    """Feed one token a row at the cursor: tokens (R,), starts (R,) first slot of each row -> logits (R, V)."""
-    slots = torch.arange(cache.low, cache.cursor + 1, device=tokens.device)
-    output = model(
-        input_ids=tokens[:, None],
-        attention_mask=slots[None, :] >= starts[:, None],
-        position_ids=(cache.cursor - starts)[:, None],
-        past_key_values=cache.hf,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: Tensor = output.logits[:, -1]
-    return logits

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,8 @@ from leakatk.errors import InputError, ModelError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv import SlotCache, decode_step, prefill
+from leakatk.sampling.kv import ModuleDecoder, Pairs, prefill
+from leakatk.sampling.lean import LeanDecoder, recognised
 from leakatk.sampling.streams import stream_key, uniforms
 from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
@@ -34,6 +36,8 @@ Bool = npt.NDArray[np.bool_]
 _BLOCK = 16  # steps of uniforms computed at a time
 _YIELD = 256  # finished samples handed over at a time
 _PREFILL_TOKENS = 8192
+_SHARED_TOKENS = 8  # the least common beginning of all prompts that is computed once
+_LOGITS_CPU, _LOGITS_GPU = 1 << 24, 1 << 30  # bytes of float32 logits made at a time: on a CPU, what its cache holds
 _ROWS_CPU, _ROWS_GPU = 1024, 4096
 _MEMORY_CPU, _MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
 
@@ -136,13 +140,11 @@ class NativeSampler:
         return jobs
 
     def _rows(self, longest: int, decoding: Decoding) -> int:
-        """How many rows fit: keys and values for every slot, and about six float32 copies of the logits."""
+        """How many rows fit: keys and values for every slot."""
         with torch.inference_mode():
             shapes = prefill(self.loaded.model, [[0]])
-        need = (
-            SlotCache.bytes_per_slot(shapes) * _slots(longest, decoding)
-            + 24 * self.loaded.model.config.get_text_config().vocab_size
-        )
+        slots = _slots(longest, decoding) - (longest - 1 if recognised(self.loaded.model) is not None else 0)
+        need = ModuleDecoder.bytes_per_slot(shapes) * slots
         if self.loaded.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.loaded.device)
             return max(1, min(_ROWS_GPU, int(free * _MEMORY_GPU / need)))
@@ -152,6 +154,13 @@ class NativeSampler:
 def _slots(longest: int, decoding: Decoding) -> int:
     """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
     return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+
+
+def _common(prompts: Sequence[list[int]]) -> list[int]:
+    """The tokens that all prompts begin with; each has at least two more. Empty for a single prompt."""
+    low, high = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 2 if len(prompts) > 1 else 0
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[: max(0, most)], high, strict=False))]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -168,7 +177,9 @@ class _Session:
         self.ends = np.array(sorted(sampler.loaded.end_ids), dtype=np.int64)
         self.prefix_room = longest - 1
         self.slots = _slots(longest, decoding)
-        self.cache: SlotCache | None = None
+        self.decoder: ModuleDecoder | LeanDecoder | None = None
+        self.common = _common([job.ids for job in queue])
+        self.begun: Pairs | None = None  # keys and values of the beginning that all prompts share
         self.batch = _Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
         self.share = 1.0  # expected rows per sample, learnt from finished jobs
@@ -181,24 +192,29 @@ class _Session:
     def step(self) -> list[Generation]:
         """Admit what fits, feed every row one token, draw every sample's next one. Returns the samples that ended."""
         self._admit()
-        cache, batch, decoding = self.cache, self.batch, self.decoding
-        assert cache is not None
-        rows = batch.rows
-        cache.low = int(batch.start.min())
-        tokens = torch.as_tensor(self.history[:rows, cache.cursor], device=self.device)
-        starts = torch.as_tensor(batch.start, device=self.device)
-        logits = decode_step(self.model, cache, tokens, starts)
-        scaled = effective(logits, decoding, self._seen() if decoding.repetition_penalty != 1 else None)
-        token_tensor, logprob = draw(
-            scaled,
-            torch.as_tensor(batch.row, device=self.device),
-            torch.as_tensor(self._uniforms(), device=self.device),
-        )
-        drawn: Int = token_tensor.cpu().numpy()
-        batch.logprob += logprob.cpu().numpy()
-        self.sampler.rows_computed += rows
+        decoder, batch, decoding = self.decoder, self.batch, self.decoding
+        assert decoder is not None
+        tokens = torch.as_tensor(self.history[: batch.rows, decoder.cursor], device=self.device)
+        features = decoder.features(tokens, batch.start, batch.drawn, batch.row_job)
+        seen = self._seen() if decoding.repetition_penalty != 1 else None
+        values = self._uniforms()
+        drawn = np.empty(len(values), dtype=np.int64)
+        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        at_once = max(64, (_LOGITS_GPU if self.device.type == "cuda" else _LOGITS_CPU) // (4 * vocabulary))
+        for at in range(0, batch.rows, at_once):
+            some = slice(at, at + at_once)
+            scaled = effective(decoder.logits(features[some]), decoding, None if seen is None else seen[some])
+            mine = np.flatnonzero((batch.row >= at) & (batch.row < at + at_once))
+            token, logprob = draw(
+                scaled,
+                torch.as_tensor(batch.row[mine] - at, device=self.device),
+                torch.as_tensor(values[mine], device=self.device),
+            )
+            drawn[mine] = token.cpu().numpy()
+            batch.logprob[mine] += logprob.cpu().numpy()
+        self.sampler.rows_computed += batch.rows
         self.sampler.tokens_drawn += len(drawn)
-        return self._advance(drawn, vocabulary=logits.shape[1])
+        return self._advance(drawn)
 
     # -- entering ------------------------------------------------------------------------------------------------
 
@@ -234,20 +250,18 @@ class _Session:
         first_row, first_job = row, len(batch.jobs)
         for at in range(0, len(jobs), chunk):
             part = jobs[at : at + chunk]
-            # The last token of a prompt is fed by the first step; a prompt of one token is prefilled only for its shape.
-            prefix = prefill(self.model, [job.ids[:-1] or job.ids for job in part])
-            if self.cache is None:
-                self.cache = SlotCache(prefix, self.max_rows, self.slots)
-            cache = self.cache
+            prefix = self._prefill(part)
+            if self.decoder is None:
+                self.decoder = self._make_decoder(prefix)
             if batch.rows == 0 and at == 0:
-                cache.cursor = self.prefix_room
-            for index, job in enumerate(part):
-                cache.write_prefix(row, prefix, index, len(job.ids) - 1)
-                start = cache.cursor - len(job.ids) + 1
+                self.decoder.cursor = self.decoder.begin
+            self.decoder.enter(row, prefix, [len(job.ids) - 1 for job in part])
+            for job in part:
+                start = self.decoder.cursor - len(job.ids) + 1
                 self.history[row, :start] = job.ids[0]
-                self.history[row, start : cache.cursor + 1] = job.ids
+                self.history[row, start : self.decoder.cursor + 1] = job.ids
                 row += 1
-        assert self.cache is not None
+        assert self.decoder is not None
         counts = [len(job.samples) for job in jobs]
         for job in jobs:
             job.started = len(job.samples)
@@ -259,8 +273,23 @@ class _Session:
         batch.logprob = np.concatenate([batch.logprob, np.zeros(sum(counts))])
         batch.uniform = np.concatenate([batch.uniform, np.zeros((sum(counts), _BLOCK))])
         batch.row_job = np.concatenate([batch.row_job, first_job + numbers])
-        batch.start = np.concatenate([batch.start, self.cache.cursor + 1 - np.array([len(job.ids) for job in jobs])])
+        batch.start = np.concatenate([batch.start, self.decoder.cursor + 1 - np.array([len(job.ids) for job in jobs])])
         batch.drawn = np.concatenate([batch.drawn, np.zeros(len(jobs), np.int64)])
+
+    def _prefill(self, jobs: list[_Job]) -> Pairs:
+        """The last token of a prompt is fed by the first step; a prompt of one token is prefilled only for its shape."""
+        prefixes = [job.ids[:-1] or job.ids for job in jobs]
+        if len(self.common) < _SHARED_TOKENS:
+            return prefill(self.model, prefixes)
+        if self.begun is None:
+            self.begun = prefill(self.model, [self.common])
+        return prefill(self.model, prefixes, self.begun)
+
+    def _make_decoder(self, shapes: Pairs) -> ModuleDecoder | LeanDecoder:
+        base = recognised(self.model)
+        if base is not None:
+            return LeanDecoder(base, shapes, self.max_rows, self.slots, self.prefix_room)
+        return ModuleDecoder(self.model, shapes, self.max_rows, self.slots, self.prefix_room)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -278,15 +307,15 @@ class _Session:
 
     def _seen(self) -> torch.Tensor:
         """Prompt and answer of each row, (R, slots in use); slots before a row's start repeat its first token."""
-        cache = self.cache
-        assert cache is not None
-        return torch.as_tensor(self.history[: self.batch.rows, cache.low : cache.cursor + 1], device=self.device)
+        decoder, batch = self.decoder, self.batch
+        assert decoder is not None
+        used = slice(int(batch.start.min()), decoder.cursor + 1)
+        return torch.as_tensor(self.history[: batch.rows, used], device=self.device)
 
-    def _advance(self, token: Int, vocabulary: int) -> list[Generation]:
+    def _advance(self, token: Int) -> list[Generation]:
         """Split rows by the drawn tokens, take out what ended, and move the cursor on."""
-        batch, cache = self.batch, self.cache
-        assert cache is not None
-        key = batch.row * vocabulary + token
+        batch = self.batch
+        key = batch.row * (int(token.max()) + 1) + token
         if not (self.sampler.tree or self.decoding.greedy):
             # One child a sample: the sample's position makes its key unique.
             key = key * len(key) + np.arange(len(key))
@@ -314,8 +343,7 @@ class _Session:
 
     def _collect(self, child: Int, out: Bool, parent: Int, new: Int, ended: Bool, stop: Bool) -> list[Generation]:
         """The generations of the children that end here; text and token ids are made once per child."""
-        batch, cache = self.batch, self.cache
-        assert cache is not None
+        batch = self.batch
         leaves = np.flatnonzero(out)
         if len(leaves) == 0:
             return []
@@ -340,9 +368,9 @@ class _Session:
         return finished
 
     def _answer(self, row: int, token: int) -> tuple[int, ...]:
-        cache = self.cache
-        assert cache is not None
-        past = self.history[row, cache.cursor + 1 - self.batch.drawn[row] : cache.cursor + 1]
+        decoder = self.decoder
+        assert decoder is not None
+        past = self.history[row, decoder.cursor + 1 - self.batch.drawn[row] : decoder.cursor + 1]
         return (*past.tolist(), int(token))
 
     def _turn_away(self, live: Int, parent: Int, length: Int, child: Int) -> tuple[Int, Int]:
@@ -371,13 +399,13 @@ class _Session:
         """Put every unfinished sample back into the queue."""
         self._requeue(np.ones(len(self.batch.sample), dtype=np.bool_))
         self.batch = _Batch()
-        self.cache = None
+        self.decoder = None
 
     def _place(self, parent: Int, token: Int, child: Int) -> None:
         """Give the children their rows: the first child of a row stays on it, the others and the rows beyond the new
         end move into free rows, so that the live rows are always 0 .. R - 1."""
-        batch, cache = self.batch, self.cache
-        assert cache is not None
+        batch, decoder = self.batch, self.decoder
+        assert decoder is not None
         count = len(parent)
         _, first = np.unique(parent, return_index=True)
         stays = np.zeros(count, dtype=np.bool_)
@@ -392,16 +420,14 @@ class _Session:
         batch.row_job, batch.start = batch.row_job[parent[at]], batch.start[parent[at]]
         batch.drawn = batch.drawn[parent[at]] + 1
         if len(free):
-            cache.copy(torch.as_tensor(source, device=self.device), torch.as_tensor(free, device=self.device))
+            decoder.copy(torch.as_tensor(source, device=self.device), torch.as_tensor(free, device=self.device))
             self.history[free] = self.history[source]
         if count == 0:
             return
-        cache.cursor += 1
-        self.history[target, cache.cursor] = token
-        if cache.cursor == cache.slots:
-            by = min(int(batch.start.min()), cache.cursor - self.prefix_room)
-            cache.low = int(batch.start.min())
-            cache.shift(count, by)
+        decoder.cursor += 1
+        self.history[target, decoder.cursor] = token
+        if decoder.cursor == decoder.slots:
+            by = decoder.make_room(batch.start, batch.drawn)
             self.history[:count, : self.slots + 1 - by] = self.history[:count, by:].copy()
             batch.start -= by
 
@@ -419,3 +445,5 @@ class _Session:
             number = np.cumsum(present) - 1
             batch.jobs = [job for job, there in zip(batch.jobs, present, strict=True) if there]
             batch.job, batch.row_job = number[batch.job], number[batch.row_job]
+            assert self.decoder is not None
+            self.decoder.leave(np.flatnonzero(present))
