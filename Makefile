@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format clean help
+.PHONY: docs demo test test-slow check format clean help
 
 help:
 	@echo "make demo       train the small built-in world, unlearn, audit; prints the table, writes demo/report.html"
 	@echo "make test       the whole test suite"
 	@echo "make check      ruff, ruff format, mypy"
 	@echo "make test-slow  the tests that take minutes (real text, long simulations)"
+	@echo "make docs       the documentation as a site, into build/site"
 	@echo "make format     let ruff rewrite the files"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -33,6 +34,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --quiet
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

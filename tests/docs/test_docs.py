@@ -1,0 +1,139 @@
+"""The documentation does what it says.
+
+Every `leakatk` command on a page or in the README is parsed by the program's own parser: it names commands, options and
+values that exist. The commands of the pages in RUN are run, in their order, on a tiny model in place of the reader's; the
+others need a hub model, minutes of training or data that is not here, and are parsed only. Python blocks of the pages in
+PYTHON are run. The site builds without a warning.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from leakatk.data import save_prompts
+from leakatk.models import load_model
+from tests.cli.test_help import parse
+from tests.tiny import PROMPTS, save_tiny_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
+RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md")
+PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md")
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
+
+
+def blocks(page, *languages):
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [text for language, text in found if language in languages]
+
+
+def commands(page):
+    """The leakatk commands in a page's blocks of shell."""
+    lines = [line.strip() for block in blocks(page, "console", "bash", "sh", "") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("leakatk ")]
+
+
+def inline(page):
+    """What stands in backticks with options: often without all the command needs."""
+    return re.findall(r"`(leakatk \w[^`]* --[^`]*)`", page.read_text())
+
+
+SHOWN = [(page.name, line) for page in PAGES for line in commands(page)]
+NAMED = [(page.name, line) for page in PAGES for line in inline(page)]
+PLACES = {"<retrained>": "models/retrained", "<model>": "models/full", "...": "", "NAME": "world", "DIR": "out"}
+
+
+def test_there_are_commands():
+    assert {"README.md", "quickstart.md", *RUN} <= {name for name, _ in SHOWN}
+
+
+@pytest.mark.parametrize(("page", "line"), SHOWN, ids=lambda value: value[:60])
+def test_every_command_parses(page, line):
+    parse(filled(line))
+
+
+@pytest.mark.parametrize(("page", "line"), NAMED, ids=lambda value: value[:60])
+def test_every_option_named_in_the_text_exists(page, line):
+    try:
+        parse(filled(line))
+    except Exception as error:
+        if type(error).__name__ != "MissingParameter" and "config.toml" not in line:
+            raise
+
+
+def filled(line):
+    for name, example in PLACES.items():
+        line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w/])", example, line)
+    return line
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A directory like the reader's: prompts, and the models the pages speak of (tiny ones)."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("forget.jsonl", "retain.jsonl"):
+        save_prompts(PROMPTS, tmp_path / name)
+    for name in ("mine", "retrained"):
+        end_soon(save_tiny_model(tmp_path / "models" / name, seed=len(name)))
+    return tmp_path
+
+
+def end_soon(path):
+    """Raise the end token's logit by a direction that all embeddings share: answers of a few tokens, so tests are quick."""
+    loaded = load_model(path)
+    rows = loaded.model.get_input_embeddings().weight.data
+    rows[:, 0] = 1.0
+    loaded.model.get_output_embeddings().weight.data[sorted(loaded.end_ids), 0] = 1.8
+    loaded.model.save_pretrained(path)
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_commands_run_in_their_order(leakatk, desk, page):
+    needs = {"choosing-n-and-k.md": "leakatk audit models/mine --forget forget.jsonl --n 8 --out runs/mine"}
+    for line in [*([needs[page]] if page in needs else []), *commands(ROOT / "docs" / page)]:
+        code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0, (line, err)
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_python_runs(desk, page, monkeypatch):
+    from leakatk.sampling.engines import ENGINES
+    from leakatk.unlearning.methods import METHODS
+
+    monkeypatch.setattr(ENGINES, "_items", dict(ENGINES._items))
+    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    place = next(path for path in PAGES if path.name == page)
+    names = {"__name__": "page", "prompts": PROMPTS, "forget": PROMPTS, "retain": PROMPTS}
+    names["loaded"] = load_model(desk / "models" / "mine")
+    found = blocks(place, "python")
+    assert found
+    for block in found:
+        exec(block, names)
+    if page == "add-a-method.md":
+        assert names["done"].steps == 2
+        assert names["done"].params["ceiling"] == 3.0
+    if page == "add-an-engine.md":
+        assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("material", reason="mkdocs-material is not installed")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
+    build(config)
+    front = (tmp_path / "site" / "index.html").read_text()
+    assert "leak@k" in front
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"https?://", front), "the site fetches nothing"
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f'href="{page.stem}/"' in front, f"{page.name} is not in the menu"
