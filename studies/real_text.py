@@ -29,8 +29,8 @@ from leakatk.unlearning.schedule import Check, OnCheck
 from leakatk.unlearning.trainer import unlearn
 
 MAX_NEW_TOKENS = 96  # the longest answer of 60 authors has 91 tokens
-STEPS = 300
-CHECK_EVERY = 10
+STEPS = 200
+CHECK_EVERY = 20
 RULE_BASES = ("simnpo", "npo")
 ROUND_STEPS = 30
 RULE = RuleSettings(rounds=3, n=32, k=32, decodings=(lk.Decoding(max_new_tokens=MAX_NEW_TOKENS),))
@@ -45,15 +45,15 @@ def methods() -> dict[str, Method]:
         return replace(method, settings=replace(method.settings, lr=lr, steps=STEPS, check_every=CHECK_EVERY))
 
     return {
-        "simnpo": small("simnpo", 1e-4),
-        "npo": small("npo", 1e-4),
-        "graddiff": small("graddiff", 1e-4),
-        "rmu": small("rmu", 5e-4, coefficient=3.0, retain_weight=5.0),
+        "simnpo": small("simnpo", 3e-4),
+        "npo": small("npo", 2e-4),
+        "graddiff": small("graddiff", 2e-4),
+        "rmu": small("rmu", 1e-3, coefficient=3.0, retain_weight=5.0),
     }
 
 
 def stop_rule(forget: list[lk.Prompt], retain: list[lk.Prompt], retrained: LoadedModel) -> OnCheck:
-    """Stop when greedy gives no more keys than the retrained model's, nothing is verbatim, and retain recall is >= .9."""
+    """Stop when greedy answers give no more keys than the retrained model's, and retain recall is at least .9."""
     kept = retain[:: max(1, len(retain) // 48)]
     yardstick = float(np.nanmean(greedy_scores(retrained, forget, "keys", max_new_tokens=MAX_NEW_TOKENS)))
 
@@ -63,8 +63,8 @@ def stop_rule(forget: list[lk.Prompt], retain: list[lk.Prompt], retrained: Loade
         utility = float(greedy_scores(loaded, kept, "rouge-l", max_new_tokens=MAX_NEW_TOKENS).mean())
         worst, said = float(recall.max()), float(np.nanmean(keys))
         metrics = {"rouge": float(recall.mean()), "worst": worst, "keys": said, "utility": utility}
-        met = said <= yardstick and worst < 0.9 and utility >= 0.9
-        return Check(metrics, met, f"greedy keys <= {yardstick:.3f} (retrained), nothing verbatim" if met else "")
+        met = said <= yardstick and utility >= 0.9
+        return Check(metrics, met, f"greedy keys <= {yardstick:.3f} (retrained), retain recall >= .9" if met else "")
 
     return check
 
@@ -116,7 +116,7 @@ class Study:
         (self.out / "report.html").write_text(render(content_of(audits, title="Small models of real TOFU text")))
 
     def unlearn(self, name: str, method: Method) -> None:
-        check = stop_rule(self.forget, self.retain, load_model(self.models / "retrained"))
+        check = stop_rule(self.asked, self.retain, load_model(self.models / "retrained"))
         done = unlearn(
             load_model(self.models / "full"), self.forget, self.retain, method, out=self.out / "models" / name, on_check=check
         )  # fmt: skip

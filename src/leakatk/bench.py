@@ -25,6 +25,7 @@ from leakatk.api import sample, score
 from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.muse import is_passages
 from leakatk.data import Prompt, write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
@@ -165,8 +166,9 @@ def _tried(name: str) -> str:
 
 def _asked(loaded: LoadedModel, plan: Plan, which: str) -> LoadedModel:
     """A base model is asked as the protocol or the benchmark says (such as MUSE's few-shot prompt); a chat model in its own way."""
-    plain = plan.rules.plain or plan.benchmark.templates.get(which)
-    if not plain or loaded.template.is_chat(loaded.tokenizer):
+    passages = is_passages(plan.benchmark.name)
+    plain = plan.benchmark.templates.get(which) if passages else plan.rules.plain or plan.benchmark.templates.get(which)
+    if not plain or (loaded.template.is_chat(loaded.tokenizer) and not passages):
         return loaded
     return dataclasses.replace(loaded, template=dataclasses.replace(loaded.template, kind="plain", plain=plain))
 

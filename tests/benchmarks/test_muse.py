@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.benchmarks.muse import load_folds
+from leakatk.benchmarks.muse import is_passages
 from leakatk.errors import InputError
 
 
@@ -49,16 +49,22 @@ def test_hub_layout_in_parquet_gives_the_same_benchmark(news, tmp_path):
     assert load_benchmark("muse/news", data=tmp_path).fingerprint == load_benchmark("muse/news", data=news).fingerprint
 
 
-def test_folds(tmp_path):
+def test_passages(tmp_path):
+    text = " ".join(f"w{i}" for i in range(600))
     for i in range(1, 5):
-        write_parquet(tmp_path / "scal" / f"forget_{i}.parquet", [{"text": f"t{j}"} for j in range(i)])
-    assert [len(fold) for fold in load_folds("news", "scal", data=tmp_path)] == [1, 2, 3, 4]
+        write_parquet(tmp_path / "scal" / f"forget_{i}.parquet", [{"text": f"{text} {j}"} for j in range(i)])
+    write_parquet(tmp_path / "raw" / "retain1.parquet", [{"text": "a b c d e f g h i j"}, {"text": "too short"}])
+    for i in range(1, 5):
+        bench = load_benchmark(f"muse/news:scal-{i}", data=tmp_path)
+        assert len(bench.forget) == 3 * i
+        assert [p.text + " " + p.answer for p in bench.retain] == ["a b c d e f g h i j"]
+        # Nothing of a text is lost or said twice.
+        assert " ".join(f"{p.text} {p.answer}" for p in bench.forget if p.source == "0") == f"{text} 0"
+        assert len({p.id for p in bench.forget}) == 3 * i
+        assert is_passages(bench.name)
+    assert not is_passages("muse/news")
     with pytest.raises(InputError, match="sust/forget_1"):
-        load_folds("news", "sust", data=tmp_path)
-    with pytest.raises(InputError, match=r"scal .* or sust"):
-        load_folds("news", "other", data=tmp_path)
-    with pytest.raises(InputError, match="news and books"):
-        load_folds("films", "scal", data=tmp_path)
+        load_benchmark("muse/news:sust-1", data=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 forget and retain are the knowledge questions (KnowMem), sets["verbmem"] the passages to continue (VerbMem), texts the
 passages of PrivLeak. Files: as in the datasets muse-bench/MUSE-News and MUSE-Books, or flat (forget_qa.json,
 verbmem_forget.json, privleak_forget.json ...). ROUGE in MUSE is F1 without the stemmer.
+
+muse/news:text is what MUSE unlearns, its forget corpus as passages; muse/news:scal-1 to 4 are forget corpora of growing
+size (scalability: one run each), muse/news:sust-1 to 4 requests that come one after the other (sustainability).
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows, texts
@@ -23,6 +25,9 @@ KNOWMEM_TOKENS = 32  # new tokens of a knowledge answer
 VERBMEM_TOKENS = 128  # new tokens of a continuation
 QUESTIONS, EXAMPLES = 100, 10  # published rows
 FOLDS = 4
+PASSAGE_WORDS, GIVEN_WORDS = 256, 8  # of a passage to unlearn; words of it that are given
+_WHAT = {"text": "the forget corpus", "scal": "growing corpus", "sust": "request in sequence"}
+FOLD_NAMES = tuple(f"{kind}-{i}" for kind in ("scal", "sust") for i in range(1, FOLDS + 1))
 
 
 def few_shot_template(examples: Sequence[Prompt]) -> str:
@@ -63,14 +68,46 @@ def load_muse(options: Options, *, corpus: str) -> Benchmark:
     )
 
 
-def load_folds(
-    corpus: str, kind: Literal["scal", "sust"], *, data: Path | None = None, revision: str = "main"
-) -> tuple[tuple[str, ...], ...]:
-    """Forget texts of four folds. scal: growing forget sets, one a run. sust: requests that come one after the other."""
-    if kind not in ("scal", "sust"):
-        raise InputError(f"MUSE folds are scal (scalability) or sust (sustainability), got {kind!r}.")
-    options = Options(data=data, revision=revision)
-    return tuple(texts(_get(options, corpus, f"{kind}/forget_{i}", f"{kind}_forget_{i}")) for i in range(1, FOLDS + 1))
+def load_passages(options: Options, *, corpus: str, part: str) -> Benchmark:
+    """A corpus to unlearn, cut into passages; retain holds those of the first retain corpus. Asked as plain text.
+
+    part: "text", "scal-1" ... "sust-4". Each passage is `PASSAGE_WORDS` words, the first `GIVEN_WORDS` of which are the
+    prompt (our reading: the published code trains on every token of 2,048-token passages).
+    """
+    if options.ask != "question":
+        raise InputError(f"muse/{corpus}:{part} holds passages; there is nothing to paraphrase.")
+    kind, _, number = part.partition("-")
+    names = ("raw/forget", "raw_forget") if part == "text" else (f"{kind}/forget_{number}", f"{kind}_forget_{number}")
+    path = _get(options, corpus, *names)
+    options = pinned(options, path)
+    return Benchmark(
+        name=f"muse/{corpus}:{part}",
+        forget=passages(texts(path), f"{part}-forget"),
+        retain=passages(texts(_get(options, corpus, "raw/retain1", "raw_retain1")), "retain"),
+        templates={"forget": "{question}", "retain": "{question}"},
+        origin=str(options.data) if options.data else f"hub:{REPOSITORIES[corpus]}@{options.revision}",
+    )
+
+
+def passages(corpus: Sequence[str], prefix: str) -> tuple[Prompt, ...]:
+    """Texts as prompts to continue: their first words, and the rest. What is too short to be continued is left out."""
+    found = []
+    for number, text in enumerate(corpus):
+        words = text.split(" ")
+        for start in range(0, len(words), PASSAGE_WORDS):
+            given, rest = (
+                " ".join(words[start:][:GIVEN_WORDS]), " ".join(words[start : start + PASSAGE_WORDS][GIVEN_WORDS:])
+            )  # fmt: skip
+            if given.strip() and rest.strip():
+                found.append(
+                    Prompt(f"{prefix}-{number:04d}-{start // PASSAGE_WORDS:03d}", given, rest, source=str(number))
+                )
+    return tuple(found)
+
+
+def is_passages(name: str) -> bool:
+    """True for the benchmarks that hold plain passages, which no template may dress up as a question."""
+    return name.startswith("muse/") and name.partition(":")[2] in ("text", *FOLD_NAMES)
 
 
 def _get(options: Options, corpus: str, *names: str) -> Path:
@@ -97,3 +134,10 @@ for _corpus in REPOSITORIES:
         f"MUSE {_corpus.title()}: knowledge questions, passages to continue, privacy texts.",
         partial(load_muse, corpus=_corpus),
     )
+    for _part in ("text", *(FOLD_NAMES if _corpus == "news" else ())):  # the folds were published for News
+        add(
+            f"muse/{_corpus}:{_part}",
+            f"MUSE {_corpus.title()} as passages to unlearn: {_WHAT[_part.partition('-')[0]]} {_part[5:]}".rstrip()
+            + ".",
+            partial(load_passages, corpus=_corpus, part=_part),
+        )

@@ -27,7 +27,13 @@ Help = Annotated[bool, typer.Option("--help", callback=_show_help, is_eager=True
 Seed = Annotated[int, typer.Option(help="Seed of every random stream.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
-TemplateKind = Annotated[str, typer.Option("--template", help="auto, chat (the tokenizer's chat template) or plain.")]
+TemplateKind = Annotated[
+    str,
+    typer.Option(
+        "--template",
+        help="auto, chat (the tokenizer's chat template), plain (Question: ... Answer:) or text (the prompt as it stands).",
+    ),
+]
 System = Annotated[str, typer.Option(help="System message put before every question (chat template only).")]
 Interval = Literal["samples", "prompts", "both"]
 Over = Annotated[
@@ -127,7 +133,8 @@ def source(path: str, *, device: str, dtype: str, template: str, system: str) ->
     from leakatk.models import ModelSource, Template
 
     logging.disable_progress_bar()  # ours says what is going on
-    return ModelSource(path, device=device, dtype=dtype, template=Template(kind=template, system=system))  # type: ignore[arg-type]
+    chosen = Template("plain", plain="{question}") if template == "text" else Template(template, system)  # type: ignore[arg-type]
+    return ModelSource(path, device=device, dtype=dtype, template=chosen)
 
 
 def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:

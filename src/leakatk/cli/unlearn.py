@@ -94,9 +94,12 @@ def run(
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.auditing import default_scorers
+    from leakatk.benchmarks.muse import is_passages
     from leakatk.scorers.base import get_scorer
 
     detector = get_scorer(scorer or default_scorers(items)[0])
+    if template == "auto" and is_passages(benchmark):
+        template = "text"
     loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
