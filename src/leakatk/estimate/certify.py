@@ -18,7 +18,8 @@ from scipy.special import xlogy
 
 from leakatk.errors import InputError
 from leakatk.estimate.exact import leak_from_probability
-from leakatk.estimate.intervals import leak_variance, sample_variance
+from leakatk.estimate.graded import graded_variance
+from leakatk.estimate.intervals import binary_variance, leak_variance
 from leakatk.estimate.ustatistic import Array, Scores, check_ks, per_prompt_leak, score_rows
 
 _MOST_SAMPLES = 1_000_000  # a plan beyond this many samples a prompt is no plan
@@ -145,7 +146,6 @@ def plan(
     level: float = 0.95,
     pilot: Scores | None = None,
     tokens_per_sample: float | None = None,
-    seed: int = 0,
 ) -> Plan:
     """Samples a prompt needed for a half width of leak@k over samples, or to certify a bound if nothing leaks.
 
@@ -165,7 +165,7 @@ def plan(
         if half_width <= 0:
             raise InputError(f"half_width must be above 0, got {half_width!r}; 0.01 is one point.")
         quantile = float(stats.norm.isf((1 - level) / 2))
-        width_at, prompts_sd, basis = _width_model(k, m, pilot, seed)
+        width_at, prompts_sd, basis = _width_model(k, m, pilot)
         n = _smallest(lambda size: quantile * width_at(size) <= half_width, k)
         width, prompts_width = quantile * width_at(n), quantile * prompts_sd
     samples = n * m
@@ -182,7 +182,7 @@ def plan(
     )
 
 
-def _width_model(k: int, m: int, pilot: Scores | None, seed: int) -> tuple[Callable[[int], float], float, str]:
+def _width_model(k: int, m: int, pilot: Scores | None) -> tuple[Callable[[int], float], float, str]:
     """Standard deviation of mean leak@k at n samples over m prompts as a function of n; that of the prompts; a name."""
     ks = np.array([k])
     if pilot is None:
@@ -200,10 +200,19 @@ def _width_model(k: int, m: int, pilot: Scores | None, seed: int) -> tuple[Calla
     values = per_prompt_leak(rows, min(k, size))[:, 0]
     spread = float(values.std(ddof=1)) / math.sqrt(m) if len(rows) > 1 else math.nan
 
-    def width_at(n: int) -> float:
-        return math.sqrt(float(sample_variance(rows, ks, seed=seed, samples=n)[0]) * len(rows) / m)
+    return lambda n: math.sqrt(_pilot_variance(rows, k, n) * len(rows) / m), spread, f"a pilot of {len(rows)} prompts"
 
-    return width_at, spread, f"a pilot of {len(rows)} prompts"
+
+def _pilot_variance(rows: list[Array], k: int, n: int) -> float:
+    """Variance of mean leak@k over the prompts of a pilot, were they sampled n times each."""
+    sizes, ks = np.array([row.size for row in rows]), np.array([k])
+    if all(bool(((row == 0) | (row == 1)).all()) for row in rows):
+        counts = np.array([int(row.sum()) for row in rows])
+        return float(binary_variance(counts, sizes, ks, wanted=np.full(len(rows), n))[0])
+    # n times the variance never grows with n (Hoeffding 1948). A k beyond the pilot: its largest k stands in.
+    size = min(n, int(sizes.min()))
+    known = min(k, size)
+    return float(graded_variance([row[:size] for row in rows], np.array([known]))[0]) * (size / n) * (k / known)
 
 
 def assumed_profile() -> tuple[Array, Array]:

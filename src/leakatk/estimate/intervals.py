@@ -2,8 +2,7 @@
 
 Over samples. Above k = n/2 no unbiased estimate of the variance of a U-statistic exists, and the jackknife gives 0 at
 k = n. So: estimate the mixing distribution of the per-prompt leak probabilities (`mixing`), average Var(U | p) over each
-prompt's posterior, and sum. Scores that are not 0/1 are cut into levels; the chance of reaching the next level given the
-last is mixed and averaged in the same way, and Var(U) is simulated. Our construction.
+prompt's posterior, and sum: our construction. Other scores: `graded`.
 
 Over prompts. The prompts are a sample, so the variance of the mean is the spread of the per-prompt values (or of their
 cluster totals); this spread already contains the sample noise of each. "both" is that, or the sample noise alone where
@@ -25,6 +24,7 @@ from scipy import stats
 
 from leakatk.errors import InputError
 from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
 from leakatk.estimate.ustatistic import Array, leak_of_counts
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Over = Literal["samples", "prompts", "both"]
 Ints = NDArray[np.int64]
 
-_LEVELS = 32  # distinct score levels kept for the variance of graded scores
 _FULL = 1 - 1e-12  # a mean of ones, up to rounding
 _FULL_TABLE = 4000  # up to this n, Var(U | p) sums over every count
 
@@ -47,14 +46,13 @@ def interval(
     over: Over,
     level: float,
     clusters: Sequence[Any] | None = None,
-    seed: int = 0,
 ) -> tuple[Array, Array]:
     """(low, high), each (K,), of the mean of `per_prompt` (m, K). rows: the scores of each prompt, no NaN."""
     bottom = min(0.0, min(float(row.min()) for row in rows))
     top = max(1.0, max(float(row.max()) for row in rows))
     unit = [(row - bottom) / (top - bottom) for row in rows]
     values = (per_prompt - bottom) / (top - bottom)
-    low, high = _unit_interval(unit, ks, values, over=over, level=level, clusters=clusters, seed=seed)
+    low, high = _unit_interval(unit, ks, values, over=over, level=level, clusters=clusters)
     return bottom + (top - bottom) * low, bottom + (top - bottom) * high
 
 
@@ -66,19 +64,18 @@ def _unit_interval(
     over: Over,
     level: float,
     clusters: Sequence[Any] | None,
-    seed: int,
 ) -> tuple[Array, Array]:
     mean = values.mean(axis=0)
     tail = (1 - level) / 2
     if over == "samples":
-        variance, degrees = sample_variance(rows, ks, seed=seed), None
+        variance, degrees = sample_variance(rows, ks), None
         floor, ceiling = _certain_samples(np.array([row.size for row in rows]), ks, tail)
         seen_low, seen_high = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
     else:
         totals, groups = _cluster_deviations(values, clusters)
         variance = groups / (groups - 1) * (totals**2).sum(axis=0) / len(values) ** 2
         if over == "both":
-            variance = np.maximum(variance, sample_variance(rows, ks, seed=seed))
+            variance = np.maximum(variance, sample_variance(rows, ks))
         degrees = groups - 1
         ceiling = np.full(ks.size, -np.expm1(np.log(tail) / groups))
         floor = 1 - ceiling
@@ -114,21 +111,16 @@ def effective_trials_interval(
     return low, high
 
 
-def sample_variance(rows: Sequence[Array], ks: Ints, *, seed: int = 0, samples: int | None = None) -> Array:
-    """Variance of mean leak@k over the samples, prompts fixed: (K,). Scores in [0, 1].
-
-    samples: of a run with this many samples a prompt, what these scores let expect (for planning).
-    """
-    pooled = np.concatenate(rows)
-    sizes = np.array([row.size for row in rows])
-    wanted = sizes if samples is None else np.full(sizes.size, samples)
-    if np.all((pooled == 0) | (pooled == 1)):
-        counts = np.array([int(row.sum()) for row in rows])
-        return _binary_variance(counts, sizes, wanted, ks)
-    return _graded_variance(rows, pooled, wanted, ks, np.random.default_rng(seed))
+def sample_variance(rows: Sequence[Array], ks: Ints) -> Array:
+    """Variance of mean leak@k over the samples, prompts fixed: (K,). rows: scores in [0, 1] of each prompt."""
+    if all(bool(((row == 0) | (row == 1)).all()) for row in rows):
+        sizes = np.array([row.size for row in rows])
+        return binary_variance(np.array([int(row.sum()) for row in rows]), sizes, ks, wanted=sizes)
+    return graded_variance(rows, ks)
 
 
-def _binary_variance(counts: Ints, trials: Ints, wanted: Ints, ks: Ints) -> Array:
+def binary_variance(counts: Ints, trials: Ints, ks: Ints, *, wanted: Ints) -> Array:
+    """The same from the leaks of each prompt, (m,), in its `trials`, for a run of `wanted` samples a prompt."""
     grid = probability_grid(int(trials.max()))
     _, posterior = fit_mixing(counts, trials, grid)
     total = np.zeros(ks.size)
@@ -153,49 +145,6 @@ def leak_variance(n: int, ks: Ints, grid: Array) -> Array:
             chance = binomial_table(n, np.array([p]), counts)[0]
             second[g] = [chance @ curve[counts] ** 2 for curve in curves]
     return np.maximum(second - truth**2, 0)
-
-
-def _graded_variance(rows: Sequence[Array], pooled: Array, wanted: Ints, ks: Ints, rng: np.random.Generator) -> Array:
-    """Simulated, with `wanted` samples a prompt, from the posterior of each prompt's score distribution, level by level."""
-    levels, edges = _levels(pooled)
-    steps = np.diff(levels, prepend=0.0)  # a score is the sum of the steps it reaches
-    sizes = np.array([row.size for row in rows])
-    ordered = [np.sort(row) for row in rows]
-    reached = np.stack([row.size - np.searchsorted(row, edges) for row in ordered])  # (m, J), reached[:, 0] = n
-    m, repeats = len(rows), max(4, min(64, int(2e7 / (len(rows) * levels.size * max(ks.size, 8)))))
-    grid = probability_grid(int(sizes.max()))
-
-    log_probability = np.zeros((repeats, m))
-    drawn = np.broadcast_to(wanted, (repeats, m))
-    error = np.full((repeats, m, ks.size), 0.0)
-    tables = {int(n): leak_of_counts(int(n), ks) for n in np.unique(wanted)}
-    for j in range(1, levels.size):
-        _, posterior = fit_mixing(reached[:, j], reached[:, j - 1], grid, steps=100)
-        cumulative = posterior.cumsum(axis=1)
-        picks = np.stack([np.searchsorted(c, u) for c, u in zip(cumulative, rng.random((m, repeats)), strict=True)], 1)
-        step = grid[np.minimum(picks, grid.size - 1)]
-        with np.errstate(divide="ignore"):
-            log_probability = log_probability + np.log(step)
-        drawn = rng.binomial(drawn, step)
-        truth = leak_from_probability(np.exp(log_probability)[:, :, None], ks)
-        for n, table in tables.items():
-            members = wanted == n
-            error[:, members] += steps[j] * (table[drawn[:, members]] - truth[:, members])
-    return np.asarray((error**2).mean(axis=0).sum(axis=0) / m**2)
-
-
-def _levels(pooled: Array) -> tuple[Array, Array]:
-    """At most _LEVELS score levels (bin means) and the lower edge of each; finer towards the top, where maxima live."""
-    distinct = np.unique(pooled)
-    if distinct.size <= _LEVELS:
-        return distinct, distinct
-    ordered = np.sort(pooled)
-    half = _LEVELS // 2
-    upper = 1 - np.geomspace(0.5, 1 / ordered.size, half)
-    share = np.concatenate([np.linspace(0, 0.5, _LEVELS - half, endpoint=False), upper])
-    edges = np.unique(ordered[np.minimum((share * ordered.size).astype(int), ordered.size - 1)])
-    bins = np.searchsorted(edges, ordered, side="right") - 1
-    return np.bincount(bins, weights=ordered) / np.bincount(bins), edges
 
 
 def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Array, Array]:

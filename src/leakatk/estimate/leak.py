@@ -62,7 +62,6 @@ def leak_at_k(
     level: float = 0.95,
     missing: Literal["refuse", "allow"] = "refuse",
     clusters: Sequence[Any] | None = None,
-    seed: int = 0,
 ) -> LeakCurve:
     """Mean leak@k over the prompts, for every k in `ks`, with an interval.
 
@@ -73,7 +72,6 @@ def leak_at_k(
     "both": the same total, never narrower than the sample noise alone.
     missing: NaN scores are refused, or with "allow" dropped prompt by prompt and counted.
     clusters: m labels (author, document) of prompts that belong together; for "prompts" and "both".
-    seed: only scores that are not 0/1 need random numbers, for their interval over samples.
 
     Raises InputError: no scores, k < 1, k > n for any prompt, NaN not allowed, infinite scores.
     """
@@ -81,7 +79,7 @@ def leak_at_k(
     k = check_ks(ks)
     _check_options(over, level)
     per_prompt = per_prompt_leak(rows, k)
-    low, high = interval(rows, k, per_prompt, over=over, level=level, clusters=clusters, seed=seed)
+    low, high = interval(rows, k, per_prompt, over=over, level=level, clusters=clusters)
     return LeakCurve(
         k=k,
         value=per_prompt.mean(axis=0),
@@ -105,10 +103,9 @@ def excess(
     level: float = 0.95,
     missing: Literal["refuse", "allow"] = "refuse",
     clusters: Sequence[Any] | None = None,
-    seed: int = 0,
 ) -> ExcessCurve:
     """leak@k(model) - leak@k(reference) with its interval; row i of both is the same prompt. Options as `leak_at_k`."""
-    options: dict[str, Any] = {"over": over, "level": level, "missing": missing, "clusters": clusters, "seed": seed}
+    options: dict[str, Any] = {"over": over, "level": level, "missing": missing, "clusters": clusters}
     model = leak_at_k(model_scores, ks, **options)
     reference = leak_at_k(reference_scores, ks, **options)
     if model.m != reference.m:
