@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from leakatk.estimate.exact import leak_from_probability
 from leakatk.estimate.forecast import bounds_from_counts, model_line
@@ -48,6 +49,39 @@ def bimodal(rng: np.random.Generator, m: int) -> Array:
 PROFILES: dict[str, Callable[[np.random.Generator, int], Array]] = {"rare": rare, "heavy": heavy, "bimodal": bimodal}
 
 
+def smooth(rng: np.random.Generator, m: int) -> Array:
+    """Scores on 0, .05, .. 1, a bell around the prompt's own mean, .2 on average: (m, 21) probabilities."""
+    mean = rng.beta(1, 4, m)
+    return _bell(mean, 20)
+
+
+def spiky(rng: np.random.Generator, m: int) -> Array:
+    """A bell around .15 or .4, and for 30% of the prompts, with 1e-3 to 1e-1, the full score."""
+    chance = _bell(np.where(rng.random(m) < 0.8, 0.15, 0.4), 30)
+    full = np.where(rng.random(m) < 0.3, 10 ** rng.uniform(-3, -1, m), 0)
+    chance *= 1 - full[:, None]
+    chance[:, -1] += full
+    return chance
+
+
+def gated(rng: np.random.Generator, m: int) -> Array:
+    """As smooth, but 0 unless a rare gate opens: 30% of the prompts with 3e-4 to 1e-1, the others with 1e-6."""
+    gate = np.where(rng.random(m) < 0.3, 10 ** rng.uniform(-3.5, -1, m), 1e-6)
+    chance = smooth(rng, m) * gate[:, None]
+    chance[:, 0] += 1 - gate
+    return chance
+
+
+def _bell(mean: Array, concentration: float) -> Array:
+    edges = np.linspace(0.025, 1.025, LEVELS.size)
+    reached = beta.cdf(edges, concentration * mean[:, None], concentration * (1 - mean[:, None]))
+    return np.diff(reached, axis=1, prepend=0)
+
+
+LEVELS = np.linspace(0, 1, 21)
+GRADED: dict[str, Callable[[np.random.Generator, int], Array]] = {"smooth": smooth, "spiky": spiky, "gated": gated}
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Share of simulations whose interval held the truth, mean width, and share missed on each side; (K,) each."""
@@ -60,7 +94,20 @@ class Coverage:
 
 
 def draw(rng: np.random.Generator, p: Array, n: int) -> Array:
-    return (rng.random((p.size, n)) < p[:, None]).astype(float)
+    """(m, n) scores; p: leak probabilities (m,), or probabilities of the score levels (m, 21)."""
+    u = rng.random((len(p), n))
+    if p.ndim == 1:
+        return (u < p[:, None]).astype(float)
+    reached = p.cumsum(axis=1)
+    return LEVELS[np.stack([np.searchsorted(row[:-1], x) for row, x in zip(reached, u, strict=True)])]
+
+
+def true_leak(p: Array, k: int) -> float:
+    """Mean leak@k of prompts with these probabilities, as in `draw`."""
+    if p.ndim == 1:
+        return float(leak_from_probability(p, k).mean())
+    below = np.minimum(p.cumsum(axis=1), 1) ** k
+    return float((np.diff(below, axis=1, prepend=0) @ LEVELS).mean())
 
 
 def coverage(
@@ -77,10 +124,10 @@ def coverage(
     """Coverage of `leak_at_k` intervals. over="samples": prompts fixed; else new prompts in every simulation."""
     ks = tuple(k for k in ks if k <= n)
     rng = np.random.default_rng(seed)
-    make = PROFILES[profile]
+    make = {**PROFILES, **GRADED}[profile]
     fixed = make(rng, m)
     population = fixed if over == "samples" else make(np.random.default_rng(12345), 1_000_000)
-    truth = np.array([leak_from_probability(population, k).mean() for k in ks])
+    truth = np.array([true_leak(population, k) for k in ks])
     low, high = np.empty((sims, len(ks))), np.empty((sims, len(ks)))
     for s in range(sims):
         p = fixed if over == "samples" else make(rng, m)

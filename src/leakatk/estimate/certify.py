@@ -20,8 +20,10 @@ from leakatk.errors import InputError
 from leakatk.estimate.exact import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.intervals import binary_variance, leak_variance
-from leakatk.estimate.ustatistic import Array, Scores, check_ks, per_prompt_leak, score_rows
+from leakatk.estimate.mixing import binomial_table
+from leakatk.estimate.ustatistic import Array, Scores, check_ks, leak_of_counts, per_prompt_leak, score_rows
 
+_MOST_COUNTS = 4000  # up to this n, `moment_upper` sums over every count
 _MOST_SAMPLES = 1_000_000  # a plan beyond this many samples a prompt is no plan
 
 
@@ -88,7 +90,9 @@ def certify(
 
     With at least one score above 0: the U-statistic averages b = floor(n / k) independent blocks a prompt, so
     P(U <= u) <= exp(-m b KL(u, mean leak@k)) for every profile (Hoeffding 1963, theorem 1 and section 5b); the bound is
-    the largest mean leak@k that this does not reject. k > n is refused then: see `forecast`.
+    the largest mean leak@k that this does not reject. Where k does not divide n, the blocks waste samples and
+    `moment_upper` may be lower; the smaller of both holds, as each bounds the same chance. k > n is refused then: see
+    `forecast`.
     """
     _check_level(level)
     rows, _ = score_rows(scores, missing=missing)
@@ -102,7 +106,10 @@ def certify(
         high = np.array([zero_leak_bound(sizes, len(rows), int(kk), level=level) for kk in k])
     else:
         value = per_prompt_leak(rows, k).mean(axis=0)
-        high = kl_upper(value, len(rows) * (min(sizes) // k), -math.log1p(-level))
+        n, budget = min(sizes), -math.log1p(-level)
+        high = kl_upper(value, len(rows) * (n // k), budget)
+        for i in np.flatnonzero(n % k) if n <= _MOST_COUNTS else ():
+            high[i] = min(high[i], moment_upper(value[i], len(rows), n, int(k[i]), budget))
     return Certified(k=k, value=value, high=high, level=level, m=len(rows), exact=highest == 0)
 
 
@@ -116,6 +123,26 @@ def kl_upper(value: Array, trials: NDArray[np.int64], budget: float) -> Array:
             inside = trials * distance <= budget
             low, high = np.where(inside, t, low), np.where(inside, high, t)
     return high
+
+
+def moment_upper(value: float, m: int, n: int, k: int, budget: float) -> float:
+    """The largest mean leak@k that exponential moments do not reject, when m prompts of n samples gave `value`.
+
+    With psi(p) = log E exp(-x U) for a prompt that leaks with probability p, P(mean U <= value) <= exp(-budget) unless
+    sum psi(p_i) >= -budget - m x value. So for every x, s > 0 the mean leak@k is at most the largest, over p, of
+    leak@k(p) + s (psi(p) + budget / m + x value), or it is rejected. Both are monotone in p: each cell of a grid is bounded
+    by its worse ends. Graded scores are averages of 0/1 scores over thresholds: by Hoelder's inequality their psi is at
+    most the average of those. Prompts with more samples average over subsets of n: their psi is lower still.
+    """
+    half = np.geomspace(min(1e-3, value / 100), 0.5, 800)
+    leak = np.concatenate([[0.0], half, 1 - half[-2::-1], [1.0]])
+    counts = binomial_table(n, -np.expm1(np.log1p(-leak[:-1]) / k), np.arange(n + 1))
+    x = np.geomspace(0.03, 30, 60) * n / k
+    psi = np.log(np.maximum(counts @ np.exp(-leak_of_counts(n, np.array([k])) * x), 1e-300))
+    slack = np.vstack([np.zeros_like(x), psi]) + budget / m + x * value
+    ends = np.append(0.0, leak[1:])[:, None]  # the upper end of each cell, with psi at its lower; and p = 0 itself
+    scale = 1 / np.sqrt(-x * np.expm1(-x))  # psi falls from 0 to -x, by a little over 1 - exp(-x) .. x a unit of leak@k
+    return min(1.0, *(float((ends + s * scale * slack).max(axis=0).min()) for s in np.geomspace(0.4, 2.5, 30)))
 
 
 @dataclass(frozen=True, slots=True)

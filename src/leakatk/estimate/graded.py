@@ -23,7 +23,7 @@ from scipy.special import binom
 
 from leakatk.estimate.ustatistic import Array, leak_of_counts, leak_weights
 
-_LEAST = 12  # samples a prompt from which the tighter sum is a bound at every k
+_LEAST = 10  # samples a prompt from which the tighter sum is a bound at every k
 
 
 def graded_variance(rows: Sequence[Array], ks: NDArray[np.int64]) -> Array:
@@ -63,18 +63,21 @@ def count_variances(n: int, k: int) -> tuple[Array, Array, Array]:
     """V1, V2, V3 of leak@k for 0/1 scores with c = 0..n leaks: the sum over all sets of r samples of the square of the
     alternating sum of U without each of their subsets. Each (n + 1,).
     """
+    # Three samples less must leave k, or k must be all there are; just below n, V2 and V3 of a smaller k stand in.
+    settled = k if k == n else max(1, min(k, n - 3))
+    return _count_variance(n, k, 1), _count_variance(n, settled, 2), _count_variance(n, settled, 3)
+
+
+def _count_variance(n: int, k: int, r: int) -> Array:
     c = np.arange(n + 1)
-    left = [np.zeros(n + 1)] * 4  # U without j samples, for every c; without all of them 0, the least score
-    for j in range(min(n, 4)):
+    left = [np.zeros(n + 1)] * (r + 1)  # U without j samples, for every c; without all of them 0, the least score
+    for j in range(min(n, r + 1)):
         left[j] = np.pad(leak_of_counts(n - j, np.array([min(k, n - j)]))[:, 0], (0, j), mode="edge")
-    result = []
-    for r in (1, 2, 3):
-        total = np.zeros(n + 1)
-        for a in range(r + 1):  # a of the r dropped samples leak
-            change = np.zeros(n + 1)
-            for i in range(a + 1):
-                for j in range(r - a + 1):
-                    change += (-1) ** (i + j) * comb(a, i) * comb(r - a, j) * left[i + j][np.maximum(c - i, 0)]
-            total += binom(c, a) * binom(n - c, r - a) * change**2
-        result.append(total)
-    return result[0], result[1], result[2]
+    total = np.zeros(n + 1)
+    for a in range(r + 1):  # a of the r samples leak
+        change = np.zeros(n + 1)
+        for i in range(a + 1):
+            for j in range(r - a + 1):
+                change += (-1) ** (i + j) * comb(a, i) * comb(r - a, j) * left[i + j][np.maximum(c - i, 0)]
+        total += binom(c, a) * binom(n - c, r - a) * change**2
+    return total
