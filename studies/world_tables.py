@@ -1,0 +1,467 @@
+"""Tables of studies/world.py: prints them, and writes the page they stand on.
+
+    python studies/world_tables.py --out runs/world --page docs/results-world.md
+
+Only seeds with every cell count for the tables of methods; every number comes from the cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from leakatk.data import write_atomic
+from leakatk.estimate.exact import leak_from_logprob
+from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.report.content import Number, Table
+from leakatk.report.table import to_markdown
+from leakatk.unlearning.methods import METHODS
+
+Cell = dict[str, Any]
+NAMES = {
+    "full": "full (never unlearned)", "retrained": "retrained (yardstick)", "simnpo": "SimNPO", "npo": "NPO",
+    "idknll": "IdkNLL", "rmu": "RMU", "graddiff": "GradDiff", "ga": "GA", "kl": "KL", "idkdpo": "IdkDPO (DPO)",
+    "altpo": "AltPO", "npo-ent": "NPO+ENT", "blur-npo": "BLUR-NPO", "undial": "UNDIAL", "wga": "WGA",
+    "satimp": "SatImp", "ce-u": "CE-U", "loku": "LoKU (loss only)", "me": "ME", "idk-ap": "IDK+AP",
+    "ngdiff": "NGDiff", "pdu": "PDU", "task-vector": "task vector",
+}  # fmt: skip
+BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
+KINDS = ("rule", "rule-control", "calibrated", "calibrated-control")
+
+
+class Study:
+    """The cells on disk. seeds: those whose every listed cell is there."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.options = out, json.loads((out / "study.json").read_text())
+        self.tuning = json.loads((out / "tuning.json").read_text())
+        self.n, self.first = self.options["n"], self.options["decodings"][0]
+        self.cells: dict[int, dict[str, Cell]] = {}
+        for place in sorted(out.glob("seed-*/cells"), key=lambda p: int(p.parent.name[5:])):
+            found = {p.stem: json.loads(p.read_text()) for p in place.glob("*.json")}
+            self.cells[int(place.parent.name[5:])] = found
+
+    def seeds(self, names: Iterable[str]) -> list[int]:
+        return [s for s, cells in self.cells.items() if all(name in cells for name in names)]
+
+    def cell(self, seed: int, name: str) -> Cell:
+        """A cell; one that is the same model as another is read there."""
+        found = self.cells[seed][name]
+        return {**self.cells[seed][found["same"]], **found} if "same" in found else found
+
+    def counts(self, seed: int, name: str, wording: str, decoding: str) -> np.ndarray:
+        return np.array(self.cell(seed, name)["leak"][wording][decoding]["fact"])
+
+    def rows(self, seeds: Sequence[int], name: str, wording: str, decoding: str) -> np.ndarray:
+        """0/1 fact scores of the prompts of all seeds, (prompts, n); the order in a row carries no meaning."""
+        counts = np.concatenate([self.counts(s, name, wording, decoding) for s in seeds])
+        return (np.arange(self.n)[None, :] < counts[:, None]).astype(float)
+
+    def people(self, seeds: Sequence[int]) -> list[str]:
+        """Who each prompt is about: six prompts a person."""
+        m = len(self.counts(seeds[0], "full", "asked", self.first))
+        return [f"{s}/{i // 6}" for s in seeds for i in range(m)]
+
+    def leak(self, seeds: Sequence[int], name: str, k: int, wording: str = "asked", decoding: str = "") -> Number:
+        """leak@k over all prompts of all seeds; the interval is over people (and their samples)."""
+        rows = self.rows(seeds, name, wording, decoding or self.first)
+        curve = leak_at_k(rows, [k], over="both", clusters=self.people(seeds))
+        return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
+
+    def excess(
+        self, seeds: Sequence[int], name: str, other: str, k: int, wording: str = "asked", decoding: str = ""
+    ) -> Number:
+        pair = [self.rows(seeds, one, wording, decoding or self.first) for one in (name, other)]
+        curve = excess(*pair, [k], over="both", clusters=self.people(seeds))
+        return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
+
+    def mean(self, seeds: Sequence[int], name: str, get: Callable[[Cell], float], digits: int = 3) -> Number:
+        """Mean over seeds with the smallest and the largest."""
+        values = [get(self.cell(s, name)) for s in seeds]
+        return Number(float(np.mean(values)), min(values), max(values), digits)
+
+
+def plain(number: Number) -> Number:
+    return Number(number.value, digits=number.digits)
+
+
+def graded(cell: Cell, wording: str, decoding: str, scorer: str, k: int, ks: Sequence[int]) -> float:
+    return float(np.mean([row[list(ks).index(k)] for row in cell["leak"][wording][decoding][scorer]]))
+
+
+def exact(cell: Cell, k: float, wording: str = "asked") -> float:
+    return float(np.mean(leak_from_logprob(np.minimum(cell["logprob"][wording], 0.0), k)))
+
+
+def ever(cell: Cell) -> float:
+    return float(np.mean(cell["greedy"]["asked"]["fact"]))
+
+
+def title(name: str) -> str:
+    for kind in sorted(KINDS, key=len, reverse=True):
+        head, _, tail = kind.partition("-")
+        for base in BASES:
+            if name == f"{head}-{base}" + (f"-{tail}" if tail else ""):
+                if tail:
+                    return f"{NAMES[base]}: as many steps as {'RULE' if head == 'rule' else 'calibrated RULE'}"
+                return f"{'RULE' if head == 'rule' else 'calibrated RULE'} around {NAMES[base]}"
+    return NAMES[name]
+
+
+def leak_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
+    rows = [
+        (
+            title(n), plain(study.mean(seeds, n, ever)), *(study.leak(seeds, n, k) for k in (1, 16, 128)),
+            study.mean(seeds, n, lambda c: float(np.mean(_leaks(c, study, 128)))),
+            *(plain(study.mean(seeds, n, lambda c, k=k: exact(c, k))) for k in (128, 1e4, 1e6)),
+        )
+        for n in names
+    ]  # fmt: skip
+    columns = ("model", "greedy", "leak@1", "leak@16", "leak@128", "leak@128 by seed", "verbatim@128", "@10^4", "@10^6")
+    return Table("", columns, tuple(rows))
+
+
+def _leaks(cell: Cell, study: Study, k: int) -> np.ndarray:
+    counts = np.array(cell["leak"]["asked"][study.first]["fact"])
+    rows = (np.arange(study.n)[None, :] < counts[:, None]).astype(float)
+    return np.asarray(leak_at_k(rows, [k]).per_prompt[:, 0])
+
+
+def grid_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
+    """leak@128 by wording and decoding, and the graded scorers."""
+    grid = [(w, d) for w, block in study.cell(seeds[0], "full")["leak"].items() for d in block]
+    few = [k for k in study.options["ks"] if k <= study.options["similar"]]
+    rows = []
+    for n in names:
+        rouge = [
+            plain(study.mean(seeds, n, lambda c, k=k: graded(c, "asked", study.first, "rouge-l", k, study.options["ks"])))
+            for k in (1, 128)
+        ]  # fmt: skip
+        similar = [
+            plain(study.mean(seeds, n, lambda c, w=w: graded(c, w, study.first, "similarity", few[-1], few)))
+            for w in ("asked", "held-out")
+        ]
+        rows.append((title(n), *(plain(study.leak(seeds, n, 128, w, d)) for w, d in grid), *rouge, *similar))
+    columns = (
+        "model", *(f"{w}, {d}" for w, d in grid), "ROUGE-L leak@1", "@128", f"similarity leak@{few[-1]}", "held-out",
+    )  # fmt: skip
+    return Table("", columns, tuple(rows))
+
+
+def side_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
+    """What it cost and what an auditor sees."""
+    rows = []
+    for n in names:
+        number = lambda get, n=n: study.mean(seeds, n, get)  # noqa: E731
+        rows.append(
+            (
+                title(n), *(number(lambda c, s=s: c["utility"][s]) for s in ("retain", "retain_held", "world_facts")),
+                *(number(lambda c, w=w: c["auc"][w]) for w in ("asked", "held-out", "holdout")),
+                plain(number(lambda c: float(np.mean(c["attack"]["asked"])))),
+                plain(number(lambda c: c["fluency"])), plain(number(lambda c: c["broken"])),
+                number(lambda c: float(c.get("steps", math.nan))), plain(number(lambda c: c.get("cpu_seconds", math.nan))),
+            )
+        )  # fmt: skip
+    columns = (
+        "model", "retain", "people not shown", "world facts", "AUC, asked", "AUC, held-out", "AUC, forget vs unseen",
+        "Min-K%++", "fluency", "broken", "steps", "CPU s",
+    )  # fmt: skip
+    return Table("", columns, tuple(rows))
+
+
+def rule_table(study: Study, seeds: Sequence[int], bases: Sequence[str]) -> Table:
+    """Each RULE beside the control with exactly its steps, on the wording asked and on what no detection saw."""
+    last = study.options["decodings"][-1]
+    rows = []
+    for base in bases:
+        for kind in ("rule", "calibrated"):
+            name, twin = f"{kind}-{base}", f"{kind}-{base}-control"
+            rows.append(
+                (
+                    title(name), plain(study.leak(seeds, base, 128)), study.leak(seeds, name, 128),
+                    study.leak(seeds, twin, 128), study.excess(seeds, name, twin, 128),
+                    study.excess(seeds, name, twin, 128, "held-out", last),
+                    plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)))),
+                )
+            )  # fmt: skip
+    columns = (
+        "", "base leak@128", "RULE leak@128", "control leak@128", "RULE - control", f"RULE - control, held-out, {last}",
+        "steps",
+    )  # fmt: skip
+    return Table("", columns, tuple(rows))
+
+
+def aim_table(study: Study, seeds: Sequence[int], bases: Sequence[str]) -> tuple[Table, list[str]]:
+    """The aim, goal by goal, for calibrated RULE; and the bases that meet all of it."""
+    last, margin = study.options["decodings"][-1], study.options["utility_loss"]
+    rows, met_all = [], []
+    for base in bases:
+        name = f"calibrated-{base}"
+        gap = study.excess(seeds, name, "retrained", 128, "held-out", last)
+        near = study.excess(seeds, name, "retrained", 128)
+        losses = {
+            part: float(np.mean([study.cell(s, "full")["utility"][part] - study.cell(s, name)["utility"][part] for s in seeds]))
+            for part in ("retain", "retain_held", "world_facts")
+        }  # fmt: skip
+        area = study.mean(seeds, name, lambda c: c["auc"]["held-out"])
+        checks = [
+            abs(gap.value) <= 0.01 and gap.low <= 0 <= gap.high, losses["retain"] <= margin,
+            max(losses.values()) <= margin, abs(area.value - 0.5) <= 0.05,
+        ]  # fmt: skip
+        rows.append(
+            (
+                title(name), gap, near, _yes(checks[0]), Number(losses["retain"]), _yes(checks[1]),
+                Number(max(losses.values())), _yes(checks[2]), area, _yes(checks[3]),
+            )
+        )  # fmt: skip
+        if all(checks):
+            met_all.append(NAMES[base])
+    columns = (
+        "", f"excess leak@128, held-out, {last}", "excess leak@128, asked", "leak met", "retain lost", "met",
+        "worst utility lost", "met", "AUC, held-out", "met",
+    )  # fmt: skip
+    return Table("", columns, tuple(rows)), met_all
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "no"
+
+
+def tuning_table(study: Study) -> Table:
+    rows = []
+    for name, block in study.tuning.items():
+        best = next(t for t in block["trials"] if t["rate"] == block["rate"])
+        lr = METHODS[name].for_small_models().settings.lr * block["rate"]
+        rows.append(
+            (
+                NAMES[name], f"{lr:.1e}", str(best["steps"]), _yes(best["met"]), Number(best["greedy"]),
+                Number(best["retain"]), Number(best["retain_held"]),
+            )
+        )  # fmt: skip
+    columns = ("method", "learning rate", "steps", "stop rule met", "greedy", "retain", "people not shown")
+    return Table("", columns, tuple(rows))
+
+
+def samples(study: Study, seed: int, names: Sequence[str]) -> list[str]:
+    """What two models say to the same question, as it came."""
+    lines = []
+    for name in names:
+        question, first, second = study.cell(seed, name)["says"][0]
+        lines.append(f"* {title(name)}, asked `{question}`: `{_inline(first)}` and `{_inline(second)}`")
+    return lines
+
+
+def _inline(text: str) -> str:
+    return "".join(c if c.isprintable() and c != "`" else "?" for c in text)[:120]
+
+
+def correlation(study: Study, seeds: Sequence[int], names: Sequence[str]) -> float:
+    """Spearman correlation over methods of one greedy answer with leak@128."""
+    greedy = [study.mean(seeds, n, ever).value for n in names]
+    return float(stats.spearmanr(greedy, [study.leak(seeds, n, 128).value for n in names]).statistic)
+
+
+# leak@128 on TOFU forget10 (Llama-3.2-1B, entailment score, T = 1) as published in arXiv 2511.04934, before and after RULE.
+PUBLISHED = {
+    "full": (0.886, None), "retrained": (0.622, None), "rmu": (0.886, 0.222), "graddiff": (0.835, 0.004),
+    "simnpo": (0.806, 0.754), "npo": (0.745, 0.014), "blur-npo": (0.552, None),
+}  # fmt: skip
+
+
+def published_table(study: Study, seeds: Sequence[int], every: Sequence[int]) -> Table:
+    rows: list[tuple[str | Number, ...]] = []
+    for name, (before, after) in PUBLISHED.items():
+        ruled = name in BASES and bool(seeds)
+        where = every if name in study.cells[every[0]] else []
+        rows.append(
+            (
+                title(name), Number(before), plain(study.leak(where, name, 128)) if where else "",
+                "" if after is None else Number(after), study.leak(seeds, f"rule-{name}", 128) if ruled else "",
+                study.leak(seeds, f"rule-{name}-control", 128) if ruled else "",
+            )
+        )  # fmt: skip
+    columns = ("model", "published", "here", "published, after RULE", "here, after RULE", "here, control")
+    return Table("", columns, tuple(rows))
+
+
+def page(study: Study) -> str:
+    """The whole page."""
+    rule_cells = [f"{kind.split('-')[0]}-{b}{'-control' if 'control' in kind else ''}" for b in BASES for kind in KINDS]
+    core = ["full", "retrained", *BASES]
+    methods = [n for n in NAMES if any(n in cells for cells in study.cells.values())]
+    done_core, done_rule = study.seeds(core), study.seeds([*core, *rule_cells])
+    done_all = study.seeds(methods)
+    o, sizes = study.options, study.options["sizes"]
+    m = 6 * sizes["forget"]
+    parts = [
+        "# Results on the generated world",
+        "Written by `python studies/world_tables.py` from the cells of `python studies/world.py`; no number is typed.",
+        f"Each seed is a world of its own: {sizes['forget']} people to forget ({m} questions), {sizes['retain']} to keep, "
+        f"{sizes['retain_held']} known to the full model and never shown to an unlearner, {sizes['holdout']} that no model "
+        f"saw, 20 facts about invented countries. A Llama of half a million parameters is pre-trained on 2,000 other people, "
+        f"then fine-tuned with all people (full) and without those to forget (retrained). {sizes['trained_wordings']} of the "
+        "four wordings of a question are trained; the unlearner sees one; the held-out wording is the fourth. "
+        f"{study.n} samples a question and decoding, on random streams no method used. Headline scorer: fact (every key value "
+        "of the answer is said).",
+        f"Seeds finished: {len(done_core)} for the bases of RULE, {len(done_rule)} for RULE, {len(done_all)} for every method "
+        f"({', '.join(map(str, done_core))}; {', '.join(map(str, done_rule)) or 'none'}; {', '.join(map(str, done_all)) or 'none'}). "
+        "Brackets: for leak@k and differences the 95% interval over people and samples, people of all seeds together; "
+        "elsewhere the smallest and the largest seed.",
+    ]
+    if done_rule:
+        parts += ["## Is the aim met?", *aim_text(study, done_rule)]
+        parts += ["## RULE beside its control", *rule_text(study, done_rule)]
+    if done_core:
+        names = core + [n for n in methods if n not in core and study.seeds([*core, n])]
+        shown = study.seeds(names) if len(study.seeds(names)) else done_core
+        names = [n for n in names if all(n in study.cells[s] for s in shown)]
+        parts += ["## Every method", *method_text(study, shown, names)]
+        if done_rule:
+            names_rule = [*core, *rule_cells]
+            parts += ["### The cells of RULE in full", "Seeds: " + ", ".join(map(str, done_rule)) + "."]
+            parts += [to_markdown(leak_table(study, done_rule, names_rule))]
+            parts += [to_markdown(grid_table(study, done_rule, names_rule))]
+            parts += [to_markdown(side_table(study, done_rule, names_rule))]
+        parts += [
+            "## What the world shows of the published numbers, and what not",
+            *published_text(study, done_rule, shown, names),
+        ]
+        parts += ["## What they say", *samples(study, shown[0], [n for n in core if n in names])]
+    parts += ["## How the settings were chosen", *tuning_text(study, o)]
+    return "\n\n".join(_joined(parts)) + "\n"
+
+
+def _joined(parts: Sequence[str]) -> list[str]:
+    """Neighbouring list items belong together."""
+    blocks: list[str] = []
+    for part in parts:
+        if part.startswith("* ") and blocks and blocks[-1].startswith("* "):
+            blocks[-1] += "\n" + part
+        else:
+            blocks.append(part)
+    return blocks
+
+
+def aim_text(study: Study, seeds: Sequence[int]) -> list[str]:
+    table, met = aim_table(study, seeds, BASES)
+    count = len(met)
+    what = f"met by {', '.join(met)}" if met else "met by none of them"
+    leak = sum(row[3] == "yes" for row in table.rows)
+    kept = sum(row[5] == "yes" for row in table.rows)
+    all_kept = sum(row[7] == "yes" for row in table.rows)
+    area = sum(row[9] == "yes" for row in table.rows)
+    return [
+        f"**{'Yes' if count >= 3 else 'No'}.** The aim: for at least three base methods, calibrated RULE within .01 of the "
+        "retrained model's leak@128 (interval with 0), utility within .02 of the original's, AUC of Min-K%++ against the "
+        f"retrained model within .05 of .5, in the held-out wording at a decoding and with a scorer that detection did not "
+        f"use. Of {len(BASES)} bases the whole aim is {what}. By part: leak {leak} of {len(BASES)}; utility on the people the "
+        f"unlearner was shown {kept}, on people and countries it was not shown as well {all_kept}; AUC {area}.",
+        to_markdown(table),
+        "An AUC near 0 is over-unlearning: the true answers are less likely than to a model that never saw them. Near 1: "
+        "they are still likelier, though no sample says them.",
+    ]
+
+
+def rule_text(study: Study, seeds: Sequence[int]) -> list[str]:
+    table = rule_table(study, seeds, BASES)
+    better = [r[0] for r in table.rows if isinstance(r[4], Number) and r[4].high < 0]
+    worse = [r[0] for r in table.rows if isinstance(r[4], Number) and r[4].low > 0]
+    verdict = (
+        f"Below its control, interval without 0: {', '.join(map(str, better)) or 'none'}. "
+        f"Above it: {', '.join(map(str, worse)) or 'none'}. The others are nulls: no difference is shown."
+    )
+    return [
+        "The control starts from the same unlearned model and takes exactly RULE's number of steps with nothing added.",
+        to_markdown(table),
+        verdict,
+        "Published RULE (our reconstruction): the metric itself detects, in the wording asked, at T = 1, "
+        f"{study.n // 2} samples, at most {study.options['rounds']} rounds. Calibrated RULE: ROUGE-L recall of at least .9 "
+        "detects, in two wordings and at two decodings, besides answers that 10,000 samples would probably show; it ends at "
+        f"the retrained model's level, at most {study.options['calibrated_rounds']} rounds, and keeps a model whose utility "
+        f"on shown people is within {study.options['utility_loss']} of the original's. Both: rounds of "
+        f"{study.options['round_steps']} steps of 16 forget and {study.options['round_retain']} retain answers. Where no leak "
+        "was found RULE took no step and is its base.",
+    ]
+
+
+def method_text(study: Study, seeds: Sequence[int], names: Sequence[str]) -> list[str]:
+    others = [n for n in names if n not in ("full", "retrained")]
+    hidden = [
+        title(n) for n in others
+        if study.mean(seeds, n, ever).value <= 0.02 and study.excess(seeds, n, "retrained", 128).low > 0
+    ]  # fmt: skip
+    quiet = [
+        title(n) for n in others
+        if study.mean(seeds, n, ever).value <= 0.02 and study.excess(seeds, n, "retrained", 128).low <= 0
+    ]  # fmt: skip
+    loud = [title(n) for n in others if study.mean(seeds, n, ever).value > 0.02]
+    return [
+        f"Seeds: {', '.join(map(str, seeds))}. verbatim: the exact probability of the true answer, so 1-(1-p)^k for any k.",
+        to_markdown(leak_table(study, seeds, names)),
+        f"Greedy says forgotten (at most .02) and sampling says not (excess leak@128 over the retrained model, interval above "
+        f"0): {', '.join(hidden) or 'none'}. Greedy says forgotten and sampling shows no excess: {', '.join(quiet) or 'none'}. "
+        f"Not forgotten even under greedy decoding: {', '.join(loud) or 'none'}.",
+        "Fact leak@128 by wording and decoding; the graded scorers at T = 1 in the wording asked (similarity also held-out, "
+        "few samples: its encoder is slow):",
+        to_markdown(grid_table(study, seeds, names)),
+        "ROUGE-L recall and similarity hardly tell models apart at large k: every answer of a kind shares its words. Read "
+        "them against the retrained line.",
+        "Utility (share of greedy answers with every fact), what an auditor sees (AUC of Min-K%++ on forget answers against "
+        "the retrained model's; .5 is blind), text (fluency: mean token probability of samples under the retrained model, so "
+        "refusals count as odd; broken: share of samples no reader would take for an answer), steps and time:",
+        to_markdown(side_table(study, seeds, names)),
+    ]
+
+
+def published_text(study: Study, done_rule: Sequence[int], seeds: Sequence[int], names: Sequence[str]) -> list[str]:
+    unlearned = [n for n in names if n not in ("full", "retrained")]
+    floor = study.leak(seeds, "retrained", 128)
+    above = sum(study.excess(seeds, n, "retrained", 128).low > 0 for n in unlearned)
+    shared = [n for n in ("rmu", "graddiff", "simnpo", "npo") if n in names]
+    order = stats.spearmanr([PUBLISHED[n][0] for n in shared], [study.leak(seeds, n, 128).value for n in shared])
+    return [
+        "Published: TOFU forget10, Llama-3.2-1B, entailment; here: fact. Levels are not comparable, directions are.",
+        to_markdown(published_table(study, done_rule, seeds)),
+        f"* Most methods leak when sampled: published for nearly all; here {above} of {len(unlearned)} have an excess over the "
+        "retrained model whose interval is above 0.",
+        f"* The retrained model leaks {PUBLISHED['retrained'][0]:.3f} there (names can be guessed, knowledge is shared) and "
+        f"{floor.value:.3f} here, {floor.interval}: every value is drawn from thousands. The world has no such floor.",
+        f"* The order of RMU, GradDiff, SimNPO and NPO at leak@128: Spearman {float(order.statistic):.2f} with the published one "
+        f"({len(shared)} points, so hardly a test).",
+        f"* Over methods here, one greedy answer and leak@128 have a Spearman correlation of {correlation(study, seeds, unlearned):.2f}.",
+        "* The size is half a million parameters, the text is of a few templates, and forgetting damages people that were not "
+        "shown far more than it does in large models: see the column on people not shown.",
+    ]
+
+
+def tuning_text(study: Study, options: dict[str, Any]) -> list[str]:
+    return [
+        f"On the people of another world (seed {options['tuning_seed']}), before any reported seed was run: learning rates of "
+        f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's; at most {options['steps']} steps of 16 + 16, a check "
+        "every 10, stop when no greedy answer says a forgotten fact and at least 95% of the retain facts are said. Chosen: of the "
+        "rates that met the stop rule the best utility on people not shown; where none did, the best (1 - greedy) x that utility. "
+        "leak@k was not looked at. The world's sizes, the recipe and RULE's options were set beforehand; the same rates serve RULE.",
+        to_markdown(tuning_table(study)),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path)
+    arguments = parser.parse_args()
+    text = page(Study(arguments.out))
+    if arguments.page:
+        write_atomic(arguments.page, text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
