@@ -1,6 +1,7 @@
 """Every aggregate of two published OpenUnlearning evaluation logs, recomputed from their per-item values."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -47,6 +48,88 @@ def test_a_log_whose_values_make_no_sense(logs):
     log = {"mia_loss": {**stored, "forget": {"value_by_index": {"0": {"score": "high"}}}}}
     with pytest.raises(InputError, match="mia_loss"):
         recompute(log)
+
+
+def cut(log, items):
+    """The same log with the first `items` items of everything."""
+    if not isinstance(log, dict):
+        return log
+    return {
+        key: deepcopy(dict(list(value.items())[:items])) if key == "value_by_index" else cut(value, items)
+        for key, value in log.items()
+    }
+
+
+def test_items_without_a_value_are_left_out_and_counted(logs):
+    log = cut(logs["retain90"], 30)
+    log["forget_Q_A_Prob"]["value_by_index"]["3"] = {"prob": None, "avg_loss": None}
+    log["forget_Q_A_ROUGE"]["value_by_index"]["4"]["generation"] = None
+    found = {item.name: item for item in recompute(log)}
+    left = [column["prob"] for i, column in log["forget_Q_A_Prob"]["value_by_index"].items() if i != "3"]
+    assert (found["forget_Q_A_Prob"].items, found["forget_Q_A_ROUGE"].items) == (29, 29)
+    assert found["forget_Q_A_Prob"].value == pytest.approx(np.mean(left), abs=EXACT)
+    assert found["mia_loss"].items == 60
+
+
+def test_items_are_paired_by_number(logs):
+    """Right answers lack item 2, wrong ones item 5: the truth ratios of the other 28 are what they were."""
+    log = cut(logs["retain90"], 30)
+    whole = ratios(log, "forget")
+    del log["forget_Q_A_PARA_Prob"]["value_by_index"]["2"]
+    del log["forget_Q_A_PERT_Prob"]["value_by_index"]["5"]
+    np.testing.assert_allclose(ratios(log, "forget"), np.delete(whole, [2, 5]))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("ra_Q_A_Prob", "value_by_index", "7", "prob"), "high", "ra_Q_A_Prob of the log, item 7: prob makes no sense"),
+        (("wf_Q_A_PERT_Prob", "value_by_index", "1", "avg_loss"), [1.0, None], "wf_Q_A_PERT_Prob of the log, item 1"),
+        (("forget_Q_A_ROUGE", "value_by_index", "0", "generation"), 3, "forget_Q_A_ROUGE of the log, item 0"),
+        (("exact_memorization", "value_by_index"), [1, 2], "must map item numbers to values"),
+    ],
+)
+def test_a_wrong_value_is_named(logs, path, value, words):
+    log = cut(logs["retain90"], 10)
+    place = log
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(InputError, match=words):
+        recompute(log)
+
+
+def test_a_retained_log_that_lacks_what_is_needed(logs):
+    other = {"model_utility": {"agg_value": 0.6}}
+    with pytest.raises(InputError, match="retained model lacks forget_Q_A_PARA_Prob"):
+        recompute(cut(logs["full_forget10"], 10), other)
+
+
+def test_a_muse_log():
+    """The same layout with MUSE's metrics, F1 in place of recall."""
+    texts = [("It was seen in Zorvik.", "in Zorvik"), ("Ada wrote it.", "nobody knows")]
+    items = {str(i): {"ground_truth": truth, "generation": said} for i, (truth, said) in enumerate(texts)}
+    attack = {
+        "agg_value": 0.75, "auc": 0.75, "forget": {"value_by_index": {"0": {"score": 1.0}, "1": {"score": 2.0}}},
+        "holdout": {"value_by_index": {"0": {"score": 1.5}, "1": {"score": 3.0}}},
+    }  # fmt: skip
+    log = {
+        "forget_knowmem_ROUGE": {"agg_value": 0.29, "value_by_index": items},
+        "mia_min_k": attack,
+        "privleak": {"agg_value": -50},
+    }
+    found = {item.name: item for item in recompute(log)}
+    assert found["forget_knowmem_ROUGE"].value == pytest.approx((2 * 1 * 0.4 / 1.4) / 2)
+    assert found["mia_min_k"].value == 0.75
+    assert found["privleak"].value == pytest.approx(-50)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_log_cut_short(data_dir, tmp_path, share):
+    content = (data_dir / "logs" / "open_unlearning" / "tofu_1B_retain90_EVAL.json").read_bytes()
+    (tmp_path / "x.json").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="cut short"):
+        read_log(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,10 @@ def recompute(
     from leakatk.report.content import Number, Table
 
     found = recomputed(read_log(log), read_log(retained) if retained else None)
-    rows = tuple((item.name, Number(item.value, digits=6), Number(item.stored, digits=6)) for item in found)
-    show(Table(title=str(log), columns=("metric", "recomputed", "in the log"), rows=rows), style)
+    rows = tuple(
+        (item.name, Number(item.value, digits=6), Number(item.stored, digits=6), str(item.items)) for item in found
+    )
+    show(Table(title=str(log), columns=("metric", "recomputed", "in the log", "items"), rows=rows), style)
 
 
 def check(
