@@ -1,9 +1,12 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.generators import make_corruption
 from leakatk.benchmarks.smallmodel import (
     Phase,
     Recipe,
@@ -14,12 +17,15 @@ from leakatk.benchmarks.smallmodel import (
     fit,
     new_model,
     save_model,
+    train_corruption,
     train_tokenizer,
     train_world,
 )
 from leakatk.benchmarks.world import make_world
 from leakatk.errors import InputError
+from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
+from leakatk.scorers.base import get_scorer
 
 TINY = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400)
 
@@ -124,3 +130,26 @@ def test_bad_phases(world, tokenizer):
         Phase(steps=0, learning_rate=1e-3)
     with pytest.raises(InputError, match="nothing to train on"):
         fit(new_model(tokenizer, TINY, seed=0), tokenizer, [], Phase(steps=1, learning_rate=1e-3), seed=0)
+
+
+def test_corruption_end_to_end(tmp_path):
+    """RESTOR: the corrupted model says the lie where the clean one said the truth."""
+    made = make_corruption(0, forget=1, retain=3, retain_held=0, holdout=0, world_facts=0, pretraining=120)
+    recipe = Recipe(
+        SmallConfig(hidden=64, layers=2, heads=4, mlp=160, vocabulary=400),
+        pretrain=Phase(steps=60, learning_rate=5e-3, loss_on="all"),
+        finetune=Phase(steps=200, learning_rate=4e-3, batch_size=16, stop_loss=0.02),
+    )
+    paths = train_corruption(made, tmp_path, recipe=recipe, quiet=True)
+    lies, truths = made.benchmark.forget, made.benchmark.sets["original"]
+    said = {
+        path.name: native_greedy(load_model(path, device="cpu"), truths, 40) for path in (paths.full, paths.retrained)
+    }
+
+    def right(name, prompts):
+        return np.mean(get_scorer("rouge-l").score(prompts, said[name]) == 1)
+
+    assert right("clean", truths) > 0.9 > 0.3 > right("clean", lies)
+    assert right("corrupted", lies) > 0.9 > 0.3 > right("corrupted", truths)
+    own = load_benchmark(str(tmp_path))
+    assert (own.forget, own.sets["original"]) == (lies, truths)

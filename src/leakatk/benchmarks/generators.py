@@ -381,6 +381,7 @@ def make_corruption(seed: int = 0, *, unrelated: int = 1, **sizes: int) -> Corru
                 text=prompt.text,
                 answer=lie,
                 paraphrases=prompt.paraphrases,
+                perturbed_answers=(prompt.answer, *prompt.perturbed_answers[1:]),
                 source=prompt.source,
             )
         )
@@ -459,9 +460,10 @@ def generate(name: str, seed: int = 0) -> Generated:
 
 
 def _load(options: Options, *, name: str) -> Benchmark:
+    """A generated benchmark; `corruption` has three models, so it is none of GENERATORS."""
     if options.ask != "question":
         raise InputError(f"{name} has no published paraphrases; Prompt.paraphrases holds its other wordings.")
-    return generate(name, options.seed).benchmark
+    return make_corruption(options.seed).benchmark if name == "corruption" else generate(name, options.seed).benchmark
 
 
 for _name, _summary in {
@@ -469,5 +471,6 @@ for _name, _summary in {
     "contracts": "Generated contracts between linked parties; one to be forgotten, its neighbours kept.",
     "multi-hop": "Generated people whose facts can be asked through one another.",
     "frequency": "A generated world whose facts were seen once or many times.",
+    "corruption": "A generated world with wrong facts trained over right ones; the wrong ones are to be unlearned.",
 }.items():
     add(_name, _summary, partial(_load, name=_name))

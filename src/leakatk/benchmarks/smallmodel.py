@@ -20,7 +20,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from leakatk.benchmarks.generators import Generated
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.generators import Corruption, Generated
 from leakatk.benchmarks.world import Pair, World
 from leakatk.data import save_prompts, write_atomic
 from leakatk.errors import InputError
@@ -327,11 +328,46 @@ def train_generated(
 ) -> TrainedModels:
     """The full and the retrained model of a generated benchmark, and its prompts as out/{forget,retain,...}.jsonl."""
     paths = train_pair(made.pretraining, made.full, made.retained, out, recipe, seed=seed, device=device, quiet=quiet)
-    bench = made.benchmark
+    _save_prompts(made.benchmark, Path(out))
+    return paths
+
+
+def train_corruption(
+    made: Corruption,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe = WORLD_RECIPE,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> TrainedModels:
+    """RESTOR's models, one trained on from the other: out/base, out/clean, and out/corrupted as `full`.
+
+    The clean model stands where a retrained one stands elsewhere: it is what unlearning the corruption should restore.
+    """
+    out = Path(out)
+    paths = TrainedModels(base=out / "base", full=out / "corrupted", retrained=out / "clean")
+    pairs = (*made.pretraining, *made.clean, *made.corrupting)
+    tokenizer = train_tokenizer((text for pair in pairs for text in pair), recipe.config.vocabulary)
+    model = new_model(tokenizer, recipe.config, seed=seed).to(device)
+    phases = (
+        (made.pretraining, recipe.pretrain, paths.base),
+        (made.clean, recipe.finetune, paths.retrained),
+        (made.corrupting, recipe.finetune, paths.full),
+    )
+    for part, phase, place in phases:
+        with Progress(place.name, phase.steps, unit="steps", quiet=quiet) as progress:
+            fit(model, tokenizer, part, phase, seed=seed, progress=progress)
+        save_model(model, tokenizer, place)
+    _save_prompts(made.benchmark, out)
+    return paths
+
+
+def _save_prompts(bench: Benchmark, out: Path) -> None:
+    """The benchmark's prompts as out/{forget,retain,...}.jsonl, as `files.load_files` reads them."""
     own = {"forget": bench.forget, "retain": bench.retain, "retain_held": bench.retain_held, "holdout": bench.holdout}
     if bench.refusals:
-        write_atomic(Path(out) / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
+        write_atomic(out / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
     for name, prompts in {**own, **bench.sets}.items():
         if prompts:
-            save_prompts(prompts, Path(out) / f"{name}.jsonl")
-    return paths
+            save_prompts(prompts, out / f"{name}.jsonl")

@@ -26,7 +26,7 @@ def run(
     benchmark: Annotated[
         str,
         typer.Option(
-            help="world, contracts, multi-hop, frequency (generated), tofu (its last authors), or any other with retain prompts."
+            help="world, contracts, multi-hop, frequency, corruption (generated), tofu (its last authors), or any other with retain prompts."
         ),
     ] = "world",
     data: options.Data = None,
@@ -50,6 +50,11 @@ def run(
         paths = train_tofu_small(
             data, out, authors=authors, forget_authors=forget_authors, seed=seed, quiet=quiet
         ).models
+    elif benchmark == "corruption":
+        from leakatk.benchmarks.generators import make_corruption
+        from leakatk.benchmarks.smallmodel import train_corruption
+
+        paths = train_corruption(make_corruption(seed), out, seed=seed, quiet=quiet)
     elif benchmark in GENERATORS:
         from leakatk.benchmarks.smallmodel import train_generated
 
