@@ -54,6 +54,7 @@ FAMILIES: dict[str, Any] = {
             "original_max_position_embeddings": 32,
         },
     ),
+    "llama-32": lambda: LlamaConfig(**{**_COMMON, "head_dim": 32}),
     "qwen2": lambda: Qwen2Config(**_COMMON),
     "qwen3": lambda: Qwen3Config(**_COMMON),
     "mistral": lambda: MistralConfig(**_COMMON, sliding_window=6),

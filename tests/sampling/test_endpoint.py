@@ -18,8 +18,9 @@ from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models import ModelSource, Template
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.endpoint import EndpointSampler, sample_seed
+from leakatk.sampling.endpoint import EndpointSampler
 from leakatk.sampling.engines import make_sampler
+from leakatk.sampling.streams import sample_seed
 from tests.servers import FaultyServer
 from tests.tiny import PROMPTS
 

@@ -22,7 +22,9 @@ SCHEMA = 1
 # Versions and devices can move a floating-point tie; that is noted, not refused.
 _NOTED = frozenset({"versions", "model.device"})
 _FREE = (
-    _NOTED | {"n", "created", "benchmark"} | {f"model.{key}" for key in ("model", "torch", "transformers", "python")}
+    _NOTED
+    | {"n", "created", "benchmark"}
+    | {f"model.{key}" for key in ("model", "torch", "transformers", "vllm", "python")}
 )
 
 

@@ -12,7 +12,6 @@ twice: a run resumes at (prompt, sample).
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import random
@@ -31,6 +30,7 @@ from leakatk.models import ModelSource
 from leakatk.remote import Failure, Limits, ask, connect, pause
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.streams import sample_seed
 from leakatk.scorers.text import well_formed
 
 # The value of each field that changes nothing: a server that refuses the field may do without it.
@@ -296,9 +296,3 @@ class EndpointSampler:
                 sys.stderr.write(f"endpoint: the server takes no {', '.join(new)}; sent without.\n")
             self.refused |= refused
         return bool(refused)
-
-
-def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
-    """The seed a server gets for one sample: 31 bits, which every server takes, of a hash of all three."""
-    digest = hashlib.sha256(f"{seed}\0{sample}\0{prompt_id}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:4], "big") >> 1

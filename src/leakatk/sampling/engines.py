@@ -52,6 +52,14 @@ def _ray() -> Callable[..., Sampler]:
     return RaySampler
 
 
+@ENGINES.register("vllm")
+def _vllm() -> Callable[..., Sampler]:
+    """vLLM in this process (extra vllm): for large models on GPUs. Samples of its own, a seed each, log-probabilities."""
+    from leakatk.sampling.vllm import VllmSampler
+
+    return VllmSampler
+
+
 def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
     """The engine for this model. Its options are keywords, or stand in the name: "native:max_rows=64,tree=no".
 

@@ -45,6 +45,12 @@ def stream_key(seed: int, prompt_id: str) -> U32:
     return np.frombuffer(digest, dtype="<u4").astype(np.uint32)
 
 
+def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
+    """The seed of one sample for an engine with a generator of its own: 31 bits, which every one takes."""
+    digest = hashlib.blake2b(f"{seed}\0{sample}\0{prompt_id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
 def uniforms(
     keys: U32, samples: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], length: int
 ) -> npt.NDArray[np.float64]:

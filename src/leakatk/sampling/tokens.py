@@ -8,22 +8,25 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
+from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.models import LoadedModel
+from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 
 
 def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding) -> list[list[int]]:
     """Token ids of each request's prompt. InputError for one without tokens, or too long for learned positions."""
-    found = []
-    for request in requests:
-        ids = loaded.template.prompt_ids(loaded.tokenizer, request.prompt.text)
-        if not ids:
-            raise InputError(f"Prompt {request.prompt.id!r} has no tokens; give a question or a template with text.")
-        found.append(ids)
+    found = [prompt_ids(loaded.template, loaded.tokenizer, request.prompt) for request in requests]
     _check_length(loaded, requests, found, decoding)
     return found
+
+
+def prompt_ids(template: Template, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    ids = template.prompt_ids(tokenizer, prompt.text)
+    if not ids:
+        raise InputError(f"Prompt {prompt.id!r} has no tokens; give a question or a template with text.")
+    return ids
 
 
 def _check_length(
