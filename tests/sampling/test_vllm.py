@@ -21,6 +21,11 @@ from tests.sampling.models import tiny
 
 installed = importlib.util.find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not installed, reason="vLLM is not installed")
+# vLLM leaves sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 PROMPTS = checks.PROMPTS[:4]
 SOURCE = {"device": "cpu", "dtype": "fp32", "template": Template(kind="plain", plain="{question}")}
 

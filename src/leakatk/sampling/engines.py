@@ -36,6 +36,14 @@ def _generate() -> Callable[..., Sampler]:
     return GenerateSampler
 
 
+@ENGINES.register("continuous")
+def _continuous() -> Callable[..., Sampler]:
+    """transformers' continuous batching, for GPUs with flash attention. The same samples as native."""
+    from leakatk.sampling.continuous import ContinuousSampler
+
+    return ContinuousSampler
+
+
 @ENGINES.register("endpoint")
 def _endpoint() -> Callable[..., Sampler]:
     """A deployed model behind an OpenAI-compatible server: black-box, from its answers alone."""

@@ -1,0 +1,84 @@
+"""Speed of the native engine against vLLM, in one process, on a random Llama with nothing to share.
+
+    python benchmarks/against_vllm.py --shape 135M --dtype bf16 --out vllm.json
+
+Run it where vLLM is installed (its own environment: it pins many packages). Every answer has `--tokens` tokens: random
+weights draw the end token once in tens of thousands. Rates are tokens per second of the second of two passes, other
+seeds; loading and compiling are timed apart. On a CPU give both the same threads: OMP_NUM_THREADS=1, and for vLLM
+VLLM_CPU_OMP_THREADS_BIND=nobind (its scheduler still has a process of its own).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from sampling import SHAPES, prompts, random_model
+
+from leakatk.models import ModelSource, Template, load_model
+from leakatk.sampling.base import Request, Sampler, release
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+from leakatk.sampling.vllm import VllmSampler
+
+
+def rate(sampler: Sampler, requests: list[Request], decoding: Decoding, seed: int) -> dict[str, float]:
+    start = time.perf_counter()
+    tokens = sum(len(one.token_ids) for batch in sampler.sample(requests, decoding, seed=seed) for one in batch)
+    seconds = time.perf_counter() - start
+    return {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="135M")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--prompts", type=int, default=2)
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--eager", action="store_true", help="vLLM without compilation")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    decoding = Decoding(max_new_tokens=given.tokens)
+    requests = [Request(prompt, range(given.n)) for prompt in prompts(given.prompts)]
+    found: dict[str, Any] = {
+        **vars(given),
+        "out": None,
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+    with tempfile.TemporaryDirectory() as place:
+        made = random_model(given.shape, given.dtype)
+        made.model.save_pretrained(place)
+        made.tokenizer.save_pretrained(place)
+        del made
+        source = ModelSource(place, dtype=given.dtype, template=Template(kind="plain", plain="{question}"))
+        start = time.perf_counter()
+        engines: dict[str, Sampler] = {"vllm": VllmSampler(source, eager=given.eager, max_length=256)}
+        rate(engines["vllm"], requests[:1], Decoding(max_new_tokens=2), 0)
+        found["vllm loading"] = time.perf_counter() - start
+        engines["native"] = NativeSampler(load_model(place, dtype=given.dtype, template=source.template))
+        for seed in (1, 2):
+            for name, engine in engines.items():
+                found[name] = rate(engine, requests, decoding, seed)
+                print(f"{name:8} pass {seed}: {found[name]['tokens_per_second']:8,.0f} tokens/s", flush=True)
+        release(engines["vllm"])
+    found["ratio"] = found["native"]["tokens_per_second"] / found["vllm"]["tokens_per_second"]
+    print(
+        f"{given.shape} {given.dtype}, {given.prompts} prompts x {given.n} x {given.tokens} tokens, "
+        f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads: native {found['ratio']:.2f}x vLLM "
+        f"(loading vLLM: {found['vllm loading']:.0f} s)"
+    )
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from transformers import MambaConfig
+
+from leakatk.errors import InputError, ModelError
+from leakatk.sampling import continuous
+from leakatk.sampling.continuous import ContinuousSampler
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+from tests.sampling import models
+from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, collect, forced, stored
+from tests.sampling.models import FAMILIES, tiny
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "gemma3"])
+def test_the_same_samples_as_native(family):
+    loaded, decoding = tiny(family), Decoding(max_new_tokens=12)
+    before = loaded.model.config._attn_implementation
+    found = collect(ContinuousSampler(loaded, max_rows=13), decoding, range(8))
+    assert answers(found) == answers(collect(NativeSampler(loaded), decoding, range(8)))
+    assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
+    assert loaded.model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(temperature=0.6, top_p=0.9, max_new_tokens=12),
+        Decoding(min_p=0.05, repetition_penalty=1.3, max_new_tokens=12),
+        Decoding(temperature=0, repetition_penalty=1.5, max_new_tokens=12),
+        Decoding(stop=("w7", "3 w"), max_new_tokens=12),
+    ],
+    ids=lambda d: f"{d.label} {d.stop}",
+)
+def test_every_decoding_as_native(decoding):
+    loaded = tiny()
+    found = collect(ContinuousSampler(loaded), decoding, range(10))
+    assert answers(found) == answers(collect(NativeSampler(loaded), decoding, range(10)))
+    assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
+
+
+def test_first_and_second_tokens_follow_the_softmax():
+    loaded, decoding = tiny(scale=3), Decoding(max_new_tokens=2)
+    found = collect(ContinuousSampler(loaded, max_rows=128), decoding, range(4_000), prompts=PROMPTS[2:3])
+    check_first_two_tokens(loaded, found, decoding)
+
+
+def test_a_sample_that_had_to_make_room_goes_on_where_it_was(monkeypatch):
+    """With few pages transformers puts requests back and computes them again from their answer so far."""
+    loaded, decoding = tiny(), Decoding(max_new_tokens=100)
+    expected = answers(collect(NativeSampler(loaded), decoding, range(4)))
+    monkeypatch.setattr("leakatk.sampling.continuous._MEMORY_CPU", 0.0)
+    put_back = set()
+
+    class Seen(continuous._Choose):
+        def prepare_tensor_args(self, requests):
+            put_back.update(r.state.request_id for r in requests if r.state._true_initial_tokens)
+            return super().prepare_tensor_args(requests)
+
+    monkeypatch.setattr(continuous, "_Choose", Seen)
+    assert answers(collect(ContinuousSampler(loaded, max_rows=5), decoding, range(4))) == expected
+    assert put_back
+
+
+def test_stopped_early_and_started_again():
+    sampler, decoding = ContinuousSampler(tiny(), max_rows=4), Decoding(max_new_tokens=8)
+    whole = answers(collect(sampler, decoding, range(60)))
+    from leakatk.sampling.base import Request
+
+    first = next(sampler.sample([Request(prompt, range(60)) for prompt in PROMPTS], decoding, seed=3))
+    assert {(g.prompt_id, g.sample): (g.token_ids, g.text, g.finish) for g in first}.items() <= whole.items()
+    assert answers(collect(sampler, decoding, range(2))).items() <= whole.items()
+
+
+def test_bad_input(monkeypatch):
+    special = {"vocab_size": models.VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    monkeypatch.setitem(
+        FAMILIES, "mamba", lambda: MambaConfig(**special, hidden_size=32, state_size=8, num_hidden_layers=2)
+    )
+    with pytest.raises(ModelError, match="use --engine generate"):
+        collect(ContinuousSampler(tiny("mamba")), Decoding(max_new_tokens=4))
+    with pytest.raises(InputError, match="max_rows"):
+        ContinuousSampler(tiny(), max_rows=0)
+    assert collect(ContinuousSampler(tiny()), Decoding(), []) == {}
