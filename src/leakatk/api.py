@@ -43,6 +43,11 @@ def sample(
     keeps the run in memory. A directory that holds part of the same run is resumed at (prompt, sample); with a larger n
     it is extended; one that holds another run is refused with the fields that differ (RunError).
     engine, engine_options: how a model that is not an engine yet is sampled (see `leakatk engines`).
+
+    >>> from leakatk import load_prompts
+    >>> run = sample("models/mine", load_prompts("forget.jsonl"), n=4, seed=1, quiet=True)
+    >>> score(run, "fact").shape
+    (3, 4)
     """
     if n < 1:
         raise InputError(f"n must be at least 1, got {n}.")
@@ -95,6 +100,11 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
 
     NaN marks what the scorer cannot judge. The scores are kept in the run's directory; when they are already there for
     the same generations and options they are read back. The model is never needed.
+
+    >>> from leakatk import load_prompts
+    >>> run = sample("models/mine", load_prompts("forget.jsonl"), n=2, quiet=True)
+    >>> bool((score(run, "rouge-l") <= 1).all())
+    True
     """
     if not isinstance(run, Run):
         run = Run.open(run)

@@ -72,6 +72,11 @@ def audit(
     probability of every true answer, computed.  expand: prefixes of the answer tree to expand for each prompt, for two-
     sided bounds of its leak probability without sampling noise (`sampling.expand`); 0 is off.
     Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
+
+    >>> from leakatk import load_prompts
+    >>> results = audit("models/mine", load_prompts("forget.jsonl"), out="runs/audit", n=4, quiet=True)
+    >>> results["scorers"]["fact"]["curves"]["samples"]["k"]
+    [1, 2, 4]
     """
     check_unique(prompts)
     decoding = decoding or Decoding()

@@ -25,6 +25,9 @@ class Prompt:
     paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
     facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
     belongs to ("" if unknown); intervals can cluster on it.
+
+    >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
+    'Ada was born in Zorvik.'
     """
 
     id: str
@@ -44,6 +47,9 @@ class Generation:
     token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
     effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
     finish: "stop" (end token or stop string) or "length".
+
+    >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish="stop").sample
+    3
     """
 
     prompt_id: str
@@ -149,6 +155,9 @@ def load_prompts(path: str | Path) -> list[Prompt]:
 
     Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or
     wrongly shaped file and for duplicate ids.
+
+    >>> [prompt.id for prompt in load_prompts("forget.jsonl")]
+    ['p0', 'p1', 'p2']
     """
     prompts: list[Prompt] = []
     seen: dict[str, int] = {}
@@ -166,7 +175,12 @@ def load_prompts(path: str | Path) -> list[Prompt]:
 
 
 def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
-    """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged."""
+    """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged.
+
+    >>> save_prompts([Prompt("a", "Who?", "Bo.")], "prompts.jsonl")
+    >>> load_prompts("prompts.jsonl")[0].answer
+    'Bo.'
+    """
     lines = []
     for prompt in prompts:
         row = {COLUMNS[key][0]: value for key, value in dataclasses.asdict(prompt).items() if value not in ("", (), [])}

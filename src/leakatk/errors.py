@@ -19,7 +19,15 @@ from difflib import get_close_matches
 
 
 class LeakAtKError(Exception):
-    """Root of every error raised on purpose."""
+    """Root of every error raised on purpose.
+
+    >>> from leakatk import leak_at_k
+    >>> try:
+    ...     leak_at_k([[0, 1]], 3)
+    ... except LeakAtKError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
 
 class InputError(LeakAtKError, ValueError):

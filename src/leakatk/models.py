@@ -28,6 +28,9 @@ class Template:
     date fills a template's `date_string`, so that the same checkpoint scores the same next week.
     as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
     That is what the published Leak@k code did; only the `paper` protocol asks for it.
+
+    >>> Template(kind="plain").kind
+    'plain'
     """
 
     kind: Literal["auto", "chat", "plain"] = "auto"
@@ -179,6 +182,10 @@ def load_model(
     """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
 
     Raises ModelError when it is no model, holds pickle weights only, or the hub cannot be reached.
+
+    >>> loaded = load_model("models/mine", device="cpu")
+    >>> loaded.device
+    device(type='cpu')
     """
     target = pick_device(device)
     name = str(path)

@@ -71,13 +71,18 @@ def filled(line):
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A directory like the reader's: prompts, and the models the pages speak of (tiny ones)."""
+    """A directory like the reader's, to work in."""
     monkeypatch.chdir(tmp_path)
+    return furnish(tmp_path)
+
+
+def furnish(place):
+    """Prompts, and the models the pages speak of (tiny ones)."""
     for name in ("forget.jsonl", "retain.jsonl"):
-        save_prompts(PROMPTS, tmp_path / name)
+        save_prompts(PROMPTS, place / name)
     for name in ("mine", "retrained"):
-        end_soon(save_tiny_model(tmp_path / "models" / name, seed=len(name)))
-    return tmp_path
+        end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
+    return place
 
 
 def end_soon(path):

@@ -29,6 +29,10 @@ def load_benchmark(
     data: directory with the files as published; without it they come from the hub at `revision`.  ask: "question", or
     "paraphrased" for the published paraphrase of each forget question.  seed: of a generated benchmark.
     Raises UnknownNameError (with the nearest names), or InputError that names the file and what is wrong with it.
+
+    >>> world = load_benchmark("world")
+    >>> len(world.forget), len(world.retain)
+    (48, 168)
     """
     if ask not in ("question", "paraphrased"):
         raise InputError(f"ask must be question or paraphrased, got {ask!r}.")

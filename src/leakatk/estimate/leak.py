@@ -74,6 +74,13 @@ def leak_at_k(
     clusters: m labels (author, document) of prompts that belong together; for "prompts" and "both".
 
     Raises InputError: no scores, k < 1, k > n for any prompt, NaN not allowed, infinite scores.
+
+    >>> curve = leak_at_k([[0, 1, 0, 0], [0, 0, 0, 0]], [1, 2, 4])
+    >>> curve.value
+    array([0.125, 0.25 , 0.5  ])
+    >>> leak_at_k([[0, 1]], 3)
+    Traceback (most recent call last):
+    leakatk.errors.InputError: ...
     """
     rows, dropped = score_rows(scores, missing=missing)
     k = check_ks(ks)
@@ -104,7 +111,11 @@ def excess(
     missing: Literal["refuse", "allow"] = "refuse",
     clusters: Sequence[Any] | None = None,
 ) -> ExcessCurve:
-    """leak@k(model) - leak@k(reference) with its interval; row i of both is the same prompt. Options as `leak_at_k`."""
+    """leak@k(model) - leak@k(reference) with its interval; row i of both is the same prompt. Options as `leak_at_k`.
+
+    >>> excess([[1, 1], [0, 1]], [[0, 0], [0, 1]], 2).value
+    array([0.5])
+    """
     options: dict[str, Any] = {"over": over, "level": level, "missing": missing, "clusters": clusters}
     model = leak_at_k(model_scores, ks, **options)
     reference = leak_at_k(reference_scores, ks, **options)

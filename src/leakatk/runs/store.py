@@ -46,6 +46,12 @@ class Run:
 
     path: the directory.  manifest: what it was made with.  prompts: in row order.
     notes: sentences a person should see (other versions than before, damaged lines left out).
+
+    >>> from leakatk import load_prompts, sample
+    >>> path = sample("models/mine", load_prompts("forget.jsonl"), n=2, out="runs/two", quiet=True).path
+    >>> run = Run.open(path)
+    >>> run.prompt_ids, [len(texts) for texts in run.texts()]
+    (('p0', 'p1', 'p2'), [2, 2, 2])
     """
 
     def __init__(

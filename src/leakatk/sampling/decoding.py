@@ -18,6 +18,9 @@ class Decoding:
     as in transformers).  max_new_tokens: at least 1.  stop: strings that end a sample; the text is cut before them.
 
     Order, as in transformers: repetition penalty, temperature, top-k, top-p, min-p, then renormalise.
+
+    >>> Decoding(temperature=0.8, top_p=0.95).label
+    'T=0.8 p=0.95'
     """
 
     temperature: float = 1.0

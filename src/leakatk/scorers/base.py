@@ -129,7 +129,13 @@ def get_scorer(spec: str, **options: Any) -> Scorer:
 def score_texts(
     name: str, references: Sequence[str | Prompt], generations: Sequence[str], **options: Any
 ) -> FloatArray:
-    """The bare scorer on parallel lists; a string reference stands for a prompt without question, with that answer."""
+    """The bare scorer on parallel lists; a string reference stands for a prompt without question, with that answer.
+
+    >>> score_texts("rouge-l", ["born in Zorvik"], ["She was born in Zorvik."])
+    array([1.])
+    >>> score_texts("rouge-l:part=f1", ["born in Zorvik"], ["born"])
+    array([0.5])
+    """
     made: dict[str, Prompt] = {}
     prompts = []
     for reference in references:

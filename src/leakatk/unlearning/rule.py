@@ -189,6 +189,16 @@ def rule(
     out: a directory with one folder a round; a killed run continues within the round it was in.
 
     Raises what `unlearn` raises.
+
+    >>> from leakatk import load_model, load_prompts
+    >>> from leakatk.scorers.base import get_scorer
+    >>> prompts, few = load_prompts("forget.jsonl"), RuleSettings(rounds=1, n=4, k=4)
+    >>> result = rule(
+    ...     load_model("models/mine"), prompts, prompts, "npo", score=get_scorer("fact").score,
+    ...     settings=few, train=TrainSettings(steps=2), quiet=True,
+    ... )
+    >>> len(result.rounds)
+    1
     """
     options = settings or RuleSettings()
     method = resolve(base)

@@ -95,6 +95,12 @@ def unlearn(
 
     Raises InputError (empty or duplicate prompts, bad numbers), RunError (`out` holds another run),
     UtilityFloorError (a check found `utility` below settings.utility_floor).
+
+    >>> from leakatk import load_model, load_prompts
+    >>> prompts = load_prompts("forget.jsonl")
+    >>> done = unlearn(load_model("models/mine"), prompts, prompts, "npo", settings=TrainSettings(steps=2), quiet=True)
+    >>> done.steps
+    2
     """
     method = resolve(method)
     settings = settings or method.settings
