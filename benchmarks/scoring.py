@@ -98,7 +98,8 @@ def entailment(count: int) -> dict[str, Any]:
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     from leakatk.scorers.base import get_scorer
-    from leakatk.scorers.entailment import Entailment, load_classifier
+    from leakatk.scorers.entailment import Entailment
+    from leakatk.scorers.nli import load_classifier
 
     references, generations = make_pairs(count, prompts=20, repeats=0.2)
     # Half of the answers of an unlearned model are refusals or on another subject: these fall at the gate.

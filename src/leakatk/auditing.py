@@ -22,6 +22,7 @@ from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, release
 from leakatk.sampling.decoding import Decoding
+from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
@@ -134,7 +135,7 @@ def audit(
         "n": n,
         "level": level,
         "scorers": {
-            name: _score_block(name, run, greedy, retained, reference, ks, truths, trees, level=level)
+            get_scorer(name).label: _score_block(name, run, greedy, retained, reference, ks, truths, trees, level=level)
             for name in scorers
         },
     }

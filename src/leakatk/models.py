@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.errors import InputError, ModelError
+from leakatk.fingerprint import fingerprint
 
 PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
 
@@ -243,24 +242,6 @@ def _check_directory(path: Path) -> None:
                 "convert them to safetensors (model.save_pretrained writes safetensors)."
             )
         raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
-
-
-def fingerprint(path: str | Path) -> str:
-    """SHA-256 over the weights, configs and tokenizer files of a model directory (names and contents)."""
-    path = Path(path)
-    digest = hashlib.sha256()
-    for file in _fingerprinted(path):
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as handle:
-            while chunk := handle.read(1 << 22):
-                digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _fingerprinted(path: Path) -> Iterable[Path]:
-    suffixes = {".safetensors", ".jinja", ".model"}
-    names = {"config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
-    return sorted(f for f in path.iterdir() if f.is_file() and (f.suffix in suffixes or f.name in names))
 
 
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:

@@ -9,7 +9,8 @@ import torch
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel, load_model
-from leakatk.scorers.choice import choice_probability, choice_prompt
+from leakatk.scorers.choice import choice_prompt
+from leakatk.scorers.choice_probability import choice_probability
 from tests.tiny import save_tiny_model
 
 

@@ -178,6 +178,7 @@ def test_lengths_must_agree(scorer: Scorer) -> None:
 def test_label_names_the_scorer_again(case: Case, scorer: Scorer) -> None:
     assert get_scorer(scorer.label).label == scorer.label
     assert get_scorer(case.spec).label == case.spec
+    assert not any(part in scorer.label for part in ("/", "\\"))  # a place is no name
     assert json.loads(json.dumps(scorer.describe()))["label"] == scorer.label
     assert len(scorer.summary) > 20
 

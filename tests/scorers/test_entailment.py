@@ -12,7 +12,7 @@ import pytest
 from leakatk.data import Prompt
 from leakatk.errors import ModelError
 from leakatk.scorers import get_scorer, score_texts
-from leakatk.scorers.entailment import by_length, entailed, entailment_label, load_classifier
+from leakatk.scorers.nli import by_length, entailed, entailment_label, load_classifier
 from tests.scorers.conftest import WORDS
 
 TEXTS = [" ".join(WORDS[i : i + size]) for size in (1, 3, 7) for i in range(0, 9, 2)]

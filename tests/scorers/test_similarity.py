@@ -9,7 +9,7 @@ import pytest
 
 from leakatk.errors import ModelError
 from leakatk.scorers import score_texts
-from leakatk.scorers.similarity import PACKAGED, load_encoder
+from leakatk.scorers.encoder import PACKAGED, load_encoder
 
 
 def test_equals_the_cosine_of_mean_embeddings(encoder_dir: str) -> None:

