@@ -24,7 +24,8 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError
-from leakatk.models import ModelSource, fingerprint, pick_device, pick_dtype
+from leakatk.fingerprint import fingerprint
+from leakatk.models import ModelSource, pick_device, pick_dtype
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import Truth, true_answers
