@@ -135,6 +135,34 @@ def test_rule_and_its_control(leakatk, model, forget, tmp_path):
     assert (tmp_path / "out" / "config.json").exists()
 
 
+def test_calibrated_rule_ends_with_a_verdict(leakatk, model, forget, tmp_path):
+    rule = (
+        "--forget",
+        forget,
+        "--retain",
+        forget,
+        "--method",
+        "rule",
+        "--base",
+        "npo",
+        "--n",
+        "8",
+        "--max-new-tokens",
+        "6",
+    )
+    code, out, err = leakatk("unlearn", model, *rule, "--reference", model, "--out", tmp_path / "out", "--quiet")
+    assert code == 0, err
+    assert "at the yardstick 0" in out
+    # The model is its own reference: no leak, no difference.
+    assert "met: leak@8 within 0.01 of the retrained model, interval with 0 (0.0000)" in out
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    assert verdict["met"]
+    assert (tmp_path / "out" / "config.json").exists()
+    code, _, err = leakatk("unlearn", model, *rule, "--judge", "fact", "--out", tmp_path / "none")
+    assert code == 2
+    assert "--reference" in err
+
+
 def test_the_reference_is_loaded_the_way_the_model_is(leakatk, model, forget, tmp_path):
     out = tmp_path / "run"
     options = ("--reference", model, "--template", "plain", "--n", 4, "--max-new-tokens", 4, "--quiet")

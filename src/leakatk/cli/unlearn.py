@@ -70,6 +70,15 @@ def run(
     control: Annotated[
         bool, typer.Option("--control", help="RULE: also train OUT/control, as many steps with nothing added.")
     ] = False,
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="RULE: the retrained model. RULE stops at its level (calibrated), trains the control and writes verdict.json."
+        ),
+    ] = "",
+    judge: Annotated[
+        str, typer.Option(help="Calibrated RULE: core metric of the verdict; default another than the detector.")
+    ] = "",
     seed: options.Seed = 0,
     template: options.TemplateKind = "auto",
     system: options.System = "",
@@ -87,6 +96,10 @@ def run(
         raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
     if method != "rule" and base:
         raise InputError(f"--base {base} only goes with --method rule.")
+    if reference and method != "rule":
+        raise InputError("--reference only goes with --method rule, which stops at that model's level.")
+    if judge and not reference:
+        raise InputError("--judge only goes with --reference, the retrained model that the verdict compares with.")
     chosen = METHODS[base or method]
     if method == "rule" and steps is None and epochs is None:
         steps = 20
@@ -129,6 +142,21 @@ def run(
         check = greedy_stop(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
+    if reference:
+        names = default_scorers(items)
+        if not scorer:  # the strictest metric judges, ROUGE-L detects
+            detector = get_scorer(names[-1])
+        other = get_scorer(judge or next(name for name in names if name != detector.name))
+        record = run_calibrated(
+            loaded, items, kept, chosen, settings, detector, other, out,
+            retrained=options.load(reference, device=device, dtype=dtype, template=template, system=system),
+            rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target, floor=utility_floor, seed=seed,
+            quiet=quiet, to_stderr=as_json,
+        )  # fmt: skip
+        write_config(context, out)
+        if as_json:
+            options.echo_json(record)
+        return
     if method == "rule":
         result = run_rule(
             loaded, items, kept, chosen, settings, detector, out,
@@ -201,6 +229,60 @@ def run_rule(
         save_model(loaded, out / "control")
         typer.echo(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}", err=to_stderr)
     return result
+
+
+def run_calibrated(
+    loaded: LoadedModel,
+    items: list[Prompt],
+    kept: list[Prompt],
+    base: Method,
+    settings: TrainSettings,
+    detector: Scorer,
+    judge: Scorer,
+    out: Path,
+    *,
+    retrained: LoadedModel,
+    rounds: int,
+    n: int,
+    max_new_tokens: int,
+    target: float | None,
+    floor: float,
+    seed: int,
+    quiet: bool,
+    to_stderr: bool,
+) -> dict[str, Any]:
+    """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it."""
+    import numpy as np
+
+    from leakatk.checks import greedy_scores
+    from leakatk.models import save_model
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
+
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}.")
+    k = min(n, 128)
+    wordings = min(1, *(len(prompt.paraphrases) for prompt in items))
+    sample = kept[:: max(1, len(kept) // 64)][:64]
+
+    def utility(model: LoadedModel) -> float:
+        return float(np.nanmean(greedy_scores(model, sample, judge, max_new_tokens=max_new_tokens)))
+
+    done = calibrated_rule(
+        loaded, items, kept, base, detector=detector.score, judge=judge.score, train=settings,
+        settings=detection(max_new_tokens, rounds=rounds, n=n, k=k, target=target, wordings=wordings, utility_floor=floor),
+        audit=VerdictSettings(
+            decodings=tuple(Decoding(top_p=p, max_new_tokens=max_new_tokens) for p in (0.8, 1.0)), n=n, k=k
+        ),
+        retrained=retrained, utility=utility if sample else None, out=out, seed=seed, quiet=quiet,
+    )  # fmt: skip
+    save_model(loaded, out)
+    typer.echo(f"Calibrated RULE around {base.name}: {done.rule.verdict}; {done.rule.steps} steps.", err=to_stderr)
+    for goal in done.verdict["goals"]:
+        number = goal["found"]["value"] if isinstance(goal["found"], dict) else goal["found"]
+        typer.echo(f"{'met' if goal['met'] else 'NOT met'}: {goal['asked']} ({number:.4f})", err=to_stderr)
+    typer.echo(f"Model: {out}. Verdict: {out / 'verdict.json'}", err=to_stderr)
+    return done.verdict
 
 
 SMALL_MODEL = 20_000_000  # parameters
