@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -349,6 +351,7 @@ def connect() -> None:
             f"RAY_ADDRESS is {address}: samples cannot stream through a Ray client. Start the command on a node of the "
             "cluster with RAY_ADDRESS=auto (or with `ray job submit`)."
         )
+    before = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -358,6 +361,9 @@ def connect() -> None:
     except (OSError, RuntimeError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         raise EngineError(f"Ray does not start {where}: {_first_line(error)}") from error
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own handler prints a stack trace and dumps core
 
 
 def _reason(error: Exception) -> str:
