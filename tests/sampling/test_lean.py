@@ -67,13 +67,13 @@ def largest_error(model: Any, *, lean: bool, steps: int = 17) -> float:
             wanted = model(torch.tensor([ids])).logits[0, -1]
             worst = max(worst, float((found[row] - wanted).abs().max() / wanted.abs().max()))
         if step in (1, 4, 10):  # the first row splits
-            decoder.copy(torch.tensor([0]), torch.tensor([len(rows)]))
+            decoder.copy(np.array([0]), np.array([len(rows)]))
             rows.append((rows[0][0], list(rows[0][1]), rows[0][2]))
         if step == 8:  # the rows of the first two prompts end, those of the others take their places
             keep = [row for row, (place, _, _) in enumerate(rows) if place >= 2]
             target = list(range(len(keep)))
             assert not set(keep) & set(target)
-            decoder.copy(torch.tensor(keep), torch.tensor(target))
+            decoder.copy(np.array(keep), np.array(target))
             rows = [(place - 2, ids, count) for place, ids, count in (rows[row] for row in keep)]
             decoder.leave(np.array([2, 3]))
         rows = [(place, [*ids, int(random.integers(4, VOCABULARY))], count + 1) for place, ids, count in rows]

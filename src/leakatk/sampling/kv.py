@@ -51,11 +51,16 @@ class Slots:
     def columns(self, low: int, end: int) -> slice:
         return slice(low - self.offset, end - self.offset)
 
-    def copy(self, source: Tensor, target: Tensor) -> None:
+    def copy(self, source: Int, target: Int) -> None:
         """Rows `source` onto rows `target` (disjoint from `source`), the slots in use only."""
         used = self.columns(self.low, self.cursor + 1)
         for store in (*self.keys, *self.values):
-            store[target, :, used] = store[source, :, used]
+            if store.device.type == "cpu":  # numpy copies rows several times faster
+                raw = store.view(torch.uint8).numpy()[:, :, used]
+                raw[target] = raw[source]
+            else:
+                to, of = (torch.from_numpy(rows).to(store.device) for rows in (target, source))
+                store[to, :, used] = store[of, :, used]
 
     def make_room(self, start: Int, drawn: Int) -> int:
         """Move the slots in use to the left, until the longest answer starts at `begin`; returns by how much."""

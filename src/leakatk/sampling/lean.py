@@ -97,6 +97,9 @@ class LeanDecoder(Slots):
 
     def __init__(self, base: Any, shapes: Pairs, rows: int, slots: int, begin: int) -> None:
         super().__init__(shapes, rows, slots, begin, offset=begin)
+        # glibc keeps freed blocks for the next step only up to the largest it has seen freed (at most 32 MB); without
+        # this, every large intermediate would be new pages from the system.
+        torch.empty(31 << 20, dtype=torch.uint8)
         self.base = base
         self.scale = float(base.model.layers[0].self_attn.scaling)
         self.size = int(base.model.layers[0].self_attn.head_dim)
@@ -138,10 +141,8 @@ class LeanDecoder(Slots):
         step = _Step(
             rotation=(self.cos[position], self.sin[position]),
             groups=groups,
-            own_mask=_mask(np.arange(self.low, self.cursor + 1) >= (self.cursor - drawn)[:, None], self.cos),
-            prompt_mask=_mask(
-                np.arange(self.prompt_keys[0].shape[2]) < self.lengths[groups.prompt.numpy(), None], self.cos
-            ),
+            own_mask=_mask(np.arange(self.low, self.cursor + 1) >= (self.cursor - drawn)[:, None]),
+            prompt_mask=_mask(np.arange(self.prompt_keys[0].shape[2]) < self.lengths[groups.prompt.numpy(), None]),
         )
         hidden = decoder.embed_tokens(tokens)
         for index, layer in enumerate(decoder.layers):
@@ -196,11 +197,11 @@ class _Step:
     prompt_mask: Tensor | None
 
 
-def _mask(keep: npt.NDArray[np.bool_], like: Tensor) -> Tensor | None:
+def _mask(keep: npt.NDArray[np.bool_]) -> Tensor | None:
     """(B, K) -> (B, 1, 1, K). Finite: a prompt of no tokens must get no weight, not NaN."""
     if keep.all():
         return None
-    return torch.where(torch.from_numpy(keep), 0.0, -1e30).to(like.dtype)[:, None, None]
+    return torch.where(torch.from_numpy(keep), 0.0, -1e30).float()[:, None, None]
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -213,10 +214,13 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    """Attention of (B, heads, Q, head size) over (B, heads, K, head size), and the log-sum-exp of the scores (B, heads, Q).
-
-    torch's own CPU kernel: scaled_dot_product_attention does not hand out the log-sum-exp."""
-    out: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, keys, values, attn_mask=mask, scale=scale
-    )
-    return out
+    """Attention of (B, heads, Q, head size) over (B, heads, K, head size), and the log-sum-exp of the scores (B, heads, Q),
+    which torch's own attention does not hand out. The softmax is in float32; scores are rounded to the model's type
+    first, as in eager attention. The product is written keys first: that way round it is up to three times faster."""
+    scores = torch.matmul(keys, query.transpose(-1, -2)).transpose(-1, -2)
+    scores = scores.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale)
+    if mask is not None:
+        scores += mask
+    mass = scores.logsumexp(dim=-1)
+    weights = scores.sub_(mass[..., None]).exp_().to(values.dtype)
+    return torch.matmul(weights, values), mass

@@ -37,7 +37,8 @@ _BLOCK = 16  # steps of uniforms computed at a time
 _YIELD = 256  # finished samples handed over at a time
 _PREFILL_TOKENS = 8192
 _SHARED_TOKENS = 8  # the least common beginning of all prompts that is computed once
-_LOGITS_CPU, _LOGITS_GPU = 1 << 24, 1 << 30  # bytes of float32 logits made at a time: on a CPU, what its cache holds
+_LOGITS_CPU, _LOGITS_GPU = 31 << 20, 1 << 30  # bytes of float32 logits made at a time ...
+_DRAWN_CPU = 4 << 20  # ... and drawn from at a time, on a CPU: what stays in its cache from one operation to the next
 _ROWS_CPU, _ROWS_GPU = 1024, 4096
 _MEMORY_CPU, _MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
 
@@ -199,12 +200,10 @@ class _Session:
         seen = self._seen() if decoding.repetition_penalty != 1 else None
         values = self._uniforms()
         drawn = np.empty(len(values), dtype=np.int64)
-        vocabulary = int(self.model.config.get_text_config().vocab_size)
-        at_once = max(64, (_LOGITS_GPU if self.device.type == "cuda" else _LOGITS_CPU) // (4 * vocabulary))
-        for at in range(0, batch.rows, at_once):
-            some = slice(at, at + at_once)
-            scaled = effective(decoder.logits(features[some]), decoding, None if seen is None else seen[some])
-            mine = np.flatnonzero((batch.row >= at) & (batch.row < at + at_once))
+        for at, logits in self._logits(features):
+            rows = slice(at, at + len(logits))
+            scaled = effective(logits, decoding, None if seen is None else seen[rows])
+            mine = np.flatnonzero((batch.row >= at) & (batch.row < at + len(logits)))
             token, logprob = draw(
                 scaled,
                 torch.as_tensor(batch.row[mine] - at, device=self.device),
@@ -215,6 +214,18 @@ class _Session:
         self.sampler.rows_computed += batch.rows
         self.sampler.tokens_drawn += len(drawn)
         return self._advance(drawn)
+
+    def _logits(self, features: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """The logits of all rows in pieces, each with the number of its first row."""
+        assert self.decoder is not None
+        on_gpu = self.device.type == "cuda"
+        row = 4 * int(self.model.config.get_text_config().vocab_size)
+        many = max(1, (_LOGITS_GPU if on_gpu else _LOGITS_CPU) // row)
+        few = many if on_gpu else max(1, _DRAWN_CPU // row)
+        for at in range(0, len(features), many):
+            logits = self.decoder.logits(features[at : at + many])
+            for inner in range(0, len(logits), few):
+                yield at + inner, logits[inner : inner + few]
 
     # -- entering ------------------------------------------------------------------------------------------------
 
@@ -420,7 +431,7 @@ class _Session:
         batch.row_job, batch.start = batch.row_job[parent[at]], batch.start[parent[at]]
         batch.drawn = batch.drawn[parent[at]] + 1
         if len(free):
-            decoder.copy(torch.as_tensor(source, device=self.device), torch.as_tensor(free, device=self.device))
+            decoder.copy(source, free)
             self.history[free] = self.history[source]
         if count == 0:
             return

@@ -40,7 +40,9 @@ def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None)
     if decoding.greedy:
         return torch.full_like(logits, -math.inf).scatter_(1, first_largest(logits)[:, None], 0.0)
     top = logits.amax(dim=-1, keepdim=True)
-    scaled = (logits - top).div_(decoding.temperature)
+    scaled = logits - top
+    if decoding.temperature != 1:
+        scaled /= decoding.temperature
     threshold = support_threshold(scaled, decoding)
     if threshold is not None:
         scaled = scaled.masked_fill_(scaled < threshold, -math.inf)
