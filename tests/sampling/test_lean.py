@@ -12,7 +12,7 @@ from leakatk.sampling.kv import ModuleDecoder, prefill
 from leakatk.sampling.lean import LeanDecoder, _group, recognised
 from tests.sampling.models import FAMILIES, VOCABULARY, tiny
 
-LEAN = {"llama", "llama-tied", "llama3", "qwen2", "qwen3", "mistral-full"}
+LEAN = set(FAMILIES) - {"mistral", "gemma2", "gemma3", "phi3", "gpt2"}
 BEGIN, SLOTS, ROWS = 9, 24, 8
 
 
