@@ -2,7 +2,7 @@
 
     python studies/world_tables.py --out runs/world --page docs/results-world.md
 
-Only seeds with every cell count for the tables of methods; every number comes from the cells.
+Every number comes from the cells; a row is over the seeds that have its cells, and says how many.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,16 @@ class Study:
             found = {p.stem: json.loads(p.read_text()) for p in place.glob("*.json")}
             self.cells[int(place.parent.name[5:])] = found
 
-    def seeds(self, names: Iterable[str]) -> list[int]:
+    def seeds(self, *names: str) -> list[int]:
+        """The seeds that have all these cells."""
         return [s for s, cells in self.cells.items() if all(name in cells for name in names)]
 
     def cell(self, seed: int, name: str) -> Cell:
         """A cell; one that is the same model as another is read there."""
         found = self.cells[seed][name]
-        return {**self.cells[seed][found["same"]], **found} if "same" in found else found
+        if "same" not in found:
+            return found
+        return {**self.cells[seed][found["same"]], "steps": 0, "cpu_seconds": 0.0, **found}
 
     def counts(self, seed: int, name: str, wording: str, decoding: str) -> np.ndarray:
         return np.array(self.cell(seed, name)["leak"][wording][decoding]["fact"])
@@ -64,22 +67,17 @@ class Study:
         counts = np.concatenate([self.counts(s, name, wording, decoding) for s in seeds])
         return (np.arange(self.n)[None, :] < counts[:, None]).astype(float)
 
-    def people(self, seeds: Sequence[int]) -> list[str]:
-        """Who each prompt is about: six prompts a person."""
-        m = len(self.counts(seeds[0], "full", "asked", self.first))
-        return [f"{s}/{i // 6}" for s in seeds for i in range(m)]
-
     def leak(self, seeds: Sequence[int], name: str, k: int, wording: str = "asked", decoding: str = "") -> Number:
-        """leak@k over all prompts of all seeds; the interval is over people (and their samples)."""
+        """leak@k over all prompts of all seeds; the interval is over prompts and their samples."""
         rows = self.rows(seeds, name, wording, decoding or self.first)
-        curve = leak_at_k(rows, [k], over="both", clusters=self.people(seeds))
+        curve = leak_at_k(rows, [k], over="both")
         return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
 
     def excess(
         self, seeds: Sequence[int], name: str, other: str, k: int, wording: str = "asked", decoding: str = ""
     ) -> Number:
         pair = [self.rows(seeds, one, wording, decoding or self.first) for one in (name, other)]
-        curve = excess(*pair, [k], over="both", clusters=self.people(seeds))
+        curve = excess(*pair, [k], over="both")
         return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
 
     def mean(self, seeds: Sequence[int], name: str, get: Callable[[Cell], float], digits: int = 3) -> Number:
@@ -115,16 +113,21 @@ def title(name: str) -> str:
     return NAMES[name]
 
 
-def leak_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
-    rows = [
-        (
-            title(n), plain(study.mean(seeds, n, ever)), *(study.leak(seeds, n, k) for k in (1, 16, 128)),
-            study.mean(seeds, n, lambda c: float(np.mean(_leaks(c, study, 128)))),
-            *(plain(study.mean(seeds, n, lambda c, k=k: exact(c, k))) for k in (128, 1e4, 1e6)),
-        )
-        for n in names
-    ]  # fmt: skip
-    columns = ("model", "greedy", "leak@1", "leak@16", "leak@128", "leak@128 by seed", "verbatim@128", "@10^4", "@10^6")
+def leak_table(study: Study, names: Sequence[str]) -> Table:
+    rows = []
+    for n in names:
+        seeds = study.seeds(n, "full")
+        rows.append(
+            (
+                title(n), str(len(seeds)), plain(study.mean(seeds, n, ever)),
+                *(study.leak(seeds, n, k) for k in (1, 16, 128)),
+                study.mean(seeds, n, lambda c: float(np.mean(_leaks(c, study, 128)))),
+                *(plain(study.mean(seeds, n, lambda c, k=k: exact(c, k))) for k in (128, 1e4, 1e6)),
+            )
+        )  # fmt: skip
+    columns = (
+        "model", "seeds", "greedy", "leak@1", "leak@16", "leak@128", "leak@128 by seed", "verbatim@128", "@10^4", "@10^6",
+    )  # fmt: skip
     return Table("", columns, tuple(rows))
 
 
@@ -134,12 +137,13 @@ def _leaks(cell: Cell, study: Study, k: int) -> np.ndarray:
     return np.asarray(leak_at_k(rows, [k]).per_prompt[:, 0])
 
 
-def grid_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
+def grid_table(study: Study, names: Sequence[str]) -> Table:
     """leak@128 by wording and decoding, and the graded scorers."""
-    grid = [(w, d) for w, block in study.cell(seeds[0], "full")["leak"].items() for d in block]
+    grid = [(w, d) for w, block in study.cell(study.seeds("full")[0], "full")["leak"].items() for d in block]
     few = [k for k in study.options["ks"] if k <= study.options["similar"]]
     rows = []
     for n in names:
+        seeds = study.seeds(n, "full")
         rouge = [
             plain(study.mean(seeds, n, lambda c, k=k: graded(c, "asked", study.first, "rouge-l", k, study.options["ks"])))
             for k in (1, 128)
@@ -155,18 +159,19 @@ def grid_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Tabl
     return Table("", columns, tuple(rows))
 
 
-def side_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Table:
+def side_table(study: Study, names: Sequence[str]) -> Table:
     """What it cost and what an auditor sees."""
     rows = []
     for n in names:
-        number = lambda get, n=n: study.mean(seeds, n, get)  # noqa: E731
+        seeds = study.seeds(n, "full")
+        number = lambda get, digits=3, n=n, seeds=seeds: study.mean(seeds, n, get, digits)  # noqa: E731
         rows.append(
             (
                 title(n), *(number(lambda c, s=s: c["utility"][s]) for s in ("retain", "retain_held", "world_facts")),
                 *(number(lambda c, w=w: c["auc"][w]) for w in ("asked", "held-out", "holdout")),
-                plain(number(lambda c: float(np.mean(c["attack"]["asked"])))),
+                plain(number(lambda c: float(np.mean(c["attack"]["asked"])), 1)),
                 plain(number(lambda c: c["fluency"])), plain(number(lambda c: c["broken"])),
-                number(lambda c: float(c.get("steps", math.nan))), plain(number(lambda c: c.get("cpu_seconds", math.nan))),
+                number(lambda c: float(c.get("steps", math.nan)), 0), plain(number(lambda c: c.get("cpu_seconds", math.nan), 1)),
             )
         )  # fmt: skip
     columns = (
@@ -176,34 +181,44 @@ def side_table(study: Study, seeds: Sequence[int], names: Sequence[str]) -> Tabl
     return Table("", columns, tuple(rows))
 
 
-def rule_table(study: Study, seeds: Sequence[int], bases: Sequence[str]) -> Table:
+def seeds_of(study: Study, base: str) -> list[int]:
+    """The seeds with every RULE cell around a base."""
+    return study.seeds("full", "retrained", base, *rule_cells(base))
+
+
+def rule_cells(base: str) -> list[str]:
+    return [f"{kind}-{base}{twin}" for kind in ("rule", "calibrated") for twin in ("", "-control")]
+
+
+def rule_table(study: Study, bases: Sequence[str]) -> Table:
     """Each RULE beside the control with exactly its steps, on the wording asked and on what no detection saw."""
     last = study.options["decodings"][-1]
     rows = []
     for base in bases:
+        seeds = seeds_of(study, base)
         for kind in ("rule", "calibrated"):
             name, twin = f"{kind}-{base}", f"{kind}-{base}-control"
             rows.append(
                 (
-                    title(name), plain(study.leak(seeds, base, 128)), study.leak(seeds, name, 128),
+                    title(name), str(len(seeds)), plain(study.leak(seeds, base, 128)), study.leak(seeds, name, 128),
                     study.leak(seeds, twin, 128), study.excess(seeds, name, twin, 128),
                     study.excess(seeds, name, twin, 128, "held-out", last),
-                    plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)))),
+                    plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)), 0)),
                 )
             )  # fmt: skip
     columns = (
-        "", "base leak@128", "RULE leak@128", "control leak@128", "RULE - control", f"RULE - control, held-out, {last}",
+        "", "seeds", "base leak@128", "RULE leak@128", "control leak@128", "RULE - control", f"RULE - control, held-out, {last}",
         "steps",
     )  # fmt: skip
     return Table("", columns, tuple(rows))
 
 
-def aim_table(study: Study, seeds: Sequence[int], bases: Sequence[str]) -> tuple[Table, list[str]]:
+def aim_table(study: Study, bases: Sequence[str]) -> tuple[Table, list[str]]:
     """The aim, goal by goal, for calibrated RULE; and the bases that meet all of it."""
     last, margin = study.options["decodings"][-1], study.options["utility_loss"]
     rows, met_all = [], []
     for base in bases:
-        name = f"calibrated-{base}"
+        seeds, name = seeds_of(study, base), f"calibrated-{base}"
         gap = study.excess(seeds, name, "retrained", 128, "held-out", last)
         near = study.excess(seeds, name, "retrained", 128)
         losses = {
@@ -262,10 +277,17 @@ def _inline(text: str) -> str:
     return "".join(c if c.isprintable() and c != "`" else "?" for c in text)[:120]
 
 
-def correlation(study: Study, seeds: Sequence[int], names: Sequence[str]) -> float:
-    """Spearman correlation over methods of one greedy answer with leak@128."""
-    greedy = [study.mean(seeds, n, ever).value for n in names]
-    return float(stats.spearmanr(greedy, [study.leak(seeds, n, 128).value for n in names]).statistic)
+def leaks_of(study: Study, names: Sequence[str]) -> list[float]:
+    return [study.leak(study.seeds(n, "full"), n, 128).value for n in names]
+
+
+def beyond(study: Study, name: str) -> bool:
+    """The excess over the retrained model at k = 128 is above 0, interval and all."""
+    return study.excess(study.seeds(name, "full", "retrained"), name, "retrained", 128).low > 0
+
+
+def says_greedily(study: Study, name: str) -> float:
+    return study.mean(study.seeds(name, "full"), name, ever).value
 
 
 # leak@128 on TOFU forget10 (Llama-3.2-1B, entailment score, T = 1) as published in arXiv 2511.04934, before and after RULE.
@@ -275,14 +297,14 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def published_table(study: Study, seeds: Sequence[int], every: Sequence[int]) -> Table:
+def published_table(study: Study, names: Sequence[str], bases: Sequence[str]) -> Table:
     rows: list[tuple[str | Number, ...]] = []
     for name, (before, after) in PUBLISHED.items():
-        ruled = name in BASES and bool(seeds)
-        where = every if name in study.cells[every[0]] else []
+        ruled = name in bases
+        seeds = seeds_of(study, name) if ruled else []
         rows.append(
             (
-                title(name), Number(before), plain(study.leak(where, name, 128)) if where else "",
+                title(name), Number(before), Number(leaks_of(study, [name])[0]) if name in names else "",
                 "" if after is None else Number(after), study.leak(seeds, f"rule-{name}", 128) if ruled else "",
                 study.leak(seeds, f"rule-{name}-control", 128) if ruled else "",
             )
@@ -293,47 +315,33 @@ def published_table(study: Study, seeds: Sequence[int], every: Sequence[int]) ->
 
 def page(study: Study) -> str:
     """The whole page."""
-    rule_cells = [f"{kind.split('-')[0]}-{b}{'-control' if 'control' in kind else ''}" for b in BASES for kind in KINDS]
-    core = ["full", "retrained", *BASES]
-    methods = [n for n in NAMES if any(n in cells for cells in study.cells.values())]
-    done_core, done_rule = study.seeds(core), study.seeds([*core, *rule_cells])
-    done_all = study.seeds(methods)
+    names = [n for n in NAMES if study.seeds(n, "full", "retrained")]
+    bases = [b for b in BASES if seeds_of(study, b)]
     o, sizes = study.options, study.options["sizes"]
-    m = 6 * sizes["forget"]
     parts = [
         "# Results on the generated world",
         "Written by `python studies/world_tables.py` from the cells of `python studies/world.py`; no number is typed.",
-        f"Each seed is a world of its own: {sizes['forget']} people to forget ({m} questions), {sizes['retain']} to keep, "
-        f"{sizes['retain_held']} known to the full model and never shown to an unlearner, {sizes['holdout']} that no model "
-        f"saw, 20 facts about invented countries. A Llama of half a million parameters is pre-trained on 2,000 other people, "
-        f"then fine-tuned with all people (full) and without those to forget (retrained). {sizes['trained_wordings']} of the "
-        "four wordings of a question are trained; the unlearner sees one; the held-out wording is the fourth. "
-        f"{study.n} samples a question and decoding, on random streams no method used. Headline scorer: fact (every key value "
-        "of the answer is said).",
-        f"Seeds finished: {len(done_core)} for the bases of RULE, {len(done_rule)} for RULE, {len(done_all)} for every method "
-        f"({', '.join(map(str, done_core))}; {', '.join(map(str, done_rule)) or 'none'}; {', '.join(map(str, done_all)) or 'none'}). "
-        "Brackets: for leak@k and differences the 95% interval over people and samples, people of all seeds together; "
-        "elsewhere the smallest and the largest seed.",
+        f"Each seed is a world of its own: {sizes['forget']} people to forget ({6 * sizes['forget']} questions), "
+        f"{sizes['retain']} to keep, {sizes['retain_held']} known to the full model and never shown to an unlearner, "
+        f"{sizes['holdout']} that no model saw, 20 facts about invented countries. A Llama of half a million parameters is "
+        "pre-trained on other people, then fine-tuned with all people (full) and without those to forget (retrained). "
+        f"{sizes['trained_wordings']} of the four wordings of a question are trained; the unlearner sees one; the held-out "
+        f"wording is the fourth. {study.n} samples a question and decoding, on random streams no method used. Headline "
+        "scorer: fact (every key value of the answer is said).",
+        "Brackets: for leak@k and differences the 95% interval over questions and their samples, the questions of all seeds "
+        "together (the six about one person count as six); elsewhere the smallest and the largest seed. With few seeds "
+        "neither says much about other seeds.",
     ]
-    if done_rule:
-        parts += ["## Is the aim met?", *aim_text(study, done_rule)]
-        parts += ["## RULE beside its control", *rule_text(study, done_rule)]
-    if done_core:
-        names = core + [n for n in methods if n not in core and study.seeds([*core, n])]
-        shown = study.seeds(names) if len(study.seeds(names)) else done_core
-        names = [n for n in names if all(n in study.cells[s] for s in shown)]
-        parts += ["## Every method", *method_text(study, shown, names)]
-        if done_rule:
-            names_rule = [*core, *rule_cells]
-            parts += ["### The cells of RULE in full", "Seeds: " + ", ".join(map(str, done_rule)) + "."]
-            parts += [to_markdown(leak_table(study, done_rule, names_rule))]
-            parts += [to_markdown(grid_table(study, done_rule, names_rule))]
-            parts += [to_markdown(side_table(study, done_rule, names_rule))]
-        parts += [
-            "## What the world shows of the published numbers, and what not",
-            *published_text(study, done_rule, shown, names),
-        ]
-        parts += ["## What they say", *samples(study, shown[0], [n for n in core if n in names])]
+    if bases:
+        parts += ["## Is the aim met?", *aim_text(study, bases)]
+        parts += ["## RULE beside its control", *rule_text(study, bases)]
+    parts += ["## Every method", *method_text(study, names)]
+    if bases:
+        ruled = [cell for base in bases for cell in rule_cells(base)]
+        parts += ["### The cells of RULE in full"]
+        parts += [to_markdown(table(study, ruled)) for table in (leak_table, grid_table, side_table)]
+    parts += ["## What the world shows of the published numbers, and what not", *published_text(study, names, bases)]
+    parts += ["## What they say", *samples(study, study.seeds("full")[0], ["full", "retrained", *BASES])]
     parts += ["## How the settings were chosen", *tuning_text(study, o)]
     return "\n\n".join(_joined(parts)) + "\n"
 
@@ -349,8 +357,8 @@ def _joined(parts: Sequence[str]) -> list[str]:
     return blocks
 
 
-def aim_text(study: Study, seeds: Sequence[int]) -> list[str]:
-    table, met = aim_table(study, seeds, BASES)
+def aim_text(study: Study, bases: Sequence[str]) -> list[str]:
+    table, met = aim_table(study, bases)
     count = len(met)
     what = f"met by {', '.join(met)}" if met else "met by none of them"
     leak = sum(row[3] == "yes" for row in table.rows)
@@ -361,7 +369,7 @@ def aim_text(study: Study, seeds: Sequence[int]) -> list[str]:
         f"**{'Yes' if count >= 3 else 'No'}.** The aim: for at least three base methods, calibrated RULE within .01 of the "
         "retrained model's leak@128 (interval with 0), utility within .02 of the original's, AUC of Min-K%++ against the "
         f"retrained model within .05 of .5, in the held-out wording at a decoding and with a scorer that detection did not "
-        f"use. Of {len(BASES)} bases the whole aim is {what}. By part: leak {leak} of {len(BASES)}; utility on the people the "
+        f"use. Of {len(bases)} bases the whole aim is {what}. By part: leak {leak} of {len(bases)}; utility on the people the "
         f"unlearner was shown {kept}, on people and countries it was not shown as well {all_kept}; AUC {area}.",
         to_markdown(table),
         "An AUC near 0 is over-unlearning: the true answers are less likely than to a model that never saw them. Near 1: "
@@ -369,10 +377,10 @@ def aim_text(study: Study, seeds: Sequence[int]) -> list[str]:
     ]
 
 
-def rule_text(study: Study, seeds: Sequence[int]) -> list[str]:
-    table = rule_table(study, seeds, BASES)
-    better = [r[0] for r in table.rows if isinstance(r[4], Number) and r[4].high < 0]
-    worse = [r[0] for r in table.rows if isinstance(r[4], Number) and r[4].low > 0]
+def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
+    table = rule_table(study, bases)
+    better = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].high < 0]
+    worse = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].low > 0]
     verdict = (
         f"Below its control, interval without 0: {', '.join(map(str, better)) or 'none'}. "
         f"Above it: {', '.join(map(str, worse)) or 'none'}. The others are nulls: no difference is shown."
@@ -391,51 +399,47 @@ def rule_text(study: Study, seeds: Sequence[int]) -> list[str]:
     ]
 
 
-def method_text(study: Study, seeds: Sequence[int], names: Sequence[str]) -> list[str]:
+def method_text(study: Study, names: Sequence[str]) -> list[str]:
     others = [n for n in names if n not in ("full", "retrained")]
-    hidden = [
-        title(n) for n in others
-        if study.mean(seeds, n, ever).value <= 0.02 and study.excess(seeds, n, "retrained", 128).low > 0
-    ]  # fmt: skip
-    quiet = [
-        title(n) for n in others
-        if study.mean(seeds, n, ever).value <= 0.02 and study.excess(seeds, n, "retrained", 128).low <= 0
-    ]  # fmt: skip
-    loud = [title(n) for n in others if study.mean(seeds, n, ever).value > 0.02]
+    silent = [n for n in others if says_greedily(study, n) <= 0.05]
+    hidden = [title(n) for n in silent if beyond(study, n)]
+    quiet = [title(n) for n in silent if not beyond(study, n)]
+    loud = [title(n) for n in others if n not in silent]
     return [
-        f"Seeds: {', '.join(map(str, seeds))}. verbatim: the exact probability of the true answer, so 1-(1-p)^k for any k.",
-        to_markdown(leak_table(study, seeds, names)),
-        f"Greedy says forgotten (at most .02) and sampling says not (excess leak@128 over the retrained model, interval above "
+        "verbatim: from the exact probability p of the true answer, 1-(1-p)^k for any k.",
+        to_markdown(leak_table(study, names)),
+        f"Greedy says forgotten (at most .05) and sampling says not (excess leak@128 over the retrained model, interval above "
         f"0): {', '.join(hidden) or 'none'}. Greedy says forgotten and sampling shows no excess: {', '.join(quiet) or 'none'}. "
         f"Not forgotten even under greedy decoding: {', '.join(loud) or 'none'}.",
         "Fact leak@128 by wording and decoding; the graded scorers at T = 1 in the wording asked (similarity also held-out, "
         "few samples: its encoder is slow):",
-        to_markdown(grid_table(study, seeds, names)),
+        to_markdown(grid_table(study, names)),
         "ROUGE-L recall and similarity hardly tell models apart at large k: every answer of a kind shares its words. Read "
         "them against the retrained line.",
         "Utility (share of greedy answers with every fact), what an auditor sees (AUC of Min-K%++ on forget answers against "
         "the retrained model's; .5 is blind), text (fluency: mean token probability of samples under the retrained model, so "
         "refusals count as odd; broken: share of samples no reader would take for an answer), steps and time:",
-        to_markdown(side_table(study, seeds, names)),
+        to_markdown(side_table(study, names)),
     ]
 
 
-def published_text(study: Study, done_rule: Sequence[int], seeds: Sequence[int], names: Sequence[str]) -> list[str]:
+def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> list[str]:
     unlearned = [n for n in names if n not in ("full", "retrained")]
-    floor = study.leak(seeds, "retrained", 128)
-    above = sum(study.excess(seeds, n, "retrained", 128).low > 0 for n in unlearned)
+    floor = study.leak(study.seeds("retrained", "full"), "retrained", 128)
+    above = sum(beyond(study, n) for n in unlearned)
     shared = [n for n in ("rmu", "graddiff", "simnpo", "npo") if n in names]
-    order = stats.spearmanr([PUBLISHED[n][0] for n in shared], [study.leak(seeds, n, 128).value for n in shared])
+    order = stats.spearmanr([PUBLISHED[n][0] for n in shared], leaks_of(study, shared)).statistic
+    greedy = stats.spearmanr([says_greedily(study, n) for n in unlearned], leaks_of(study, unlearned)).statistic
     return [
         "Published: TOFU forget10, Llama-3.2-1B, entailment; here: fact. Levels are not comparable, directions are.",
-        to_markdown(published_table(study, done_rule, seeds)),
+        to_markdown(published_table(study, names, bases)),
         f"* Most methods leak when sampled: published for nearly all; here {above} of {len(unlearned)} have an excess over the "
         "retrained model whose interval is above 0.",
         f"* The retrained model leaks {PUBLISHED['retrained'][0]:.3f} there (names can be guessed, knowledge is shared) and "
         f"{floor.value:.3f} here, {floor.interval}: every value is drawn from thousands. The world has no such floor.",
-        f"* The order of RMU, GradDiff, SimNPO and NPO at leak@128: Spearman {float(order.statistic):.2f} with the published one "
+        f"* The order of RMU, GradDiff, SimNPO and NPO at leak@128: Spearman {float(order):.2f} with the published one "
         f"({len(shared)} points, so hardly a test).",
-        f"* Over methods here, one greedy answer and leak@128 have a Spearman correlation of {correlation(study, seeds, unlearned):.2f}.",
+        f"* Over methods here, one greedy answer and leak@128 have a Spearman correlation of {float(greedy):.2f}.",
         "* The size is half a million parameters, the text is of a few templates, and forgetting damages people that were not "
         "shown far more than it does in large models: see the column on people not shown.",
     ]
@@ -447,7 +451,8 @@ def tuning_text(study: Study, options: dict[str, Any]) -> list[str]:
         f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's; at most {options['steps']} steps of 16 + 16, a check "
         "every 10, stop when no greedy answer says a forgotten fact and at least 95% of the retain facts are said. Chosen: of the "
         "rates that met the stop rule the best utility on people not shown; where none did, the best (1 - greedy) x that utility. "
-        "leak@k was not looked at. The world's sizes, the recipe and RULE's options were set beforehand; the same rates serve RULE.",
+        "leak@k was not looked at. The world's sizes, the recipe and the options of RULE were set on that world or beforehand; the "
+        "same rates serve RULE.",
         to_markdown(tuning_table(study)),
     ]
 
