@@ -14,7 +14,7 @@ from leakatk.benchmarks.world import make_world
 from leakatk.cli.main import app
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.protocols import GRID, PROTOCOLS
-from leakatk.report.content import Number
+from leakatk.report.content import Number, Table
 from leakatk.sampling.decoding import Decoding
 
 WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)
@@ -180,6 +180,19 @@ def test_command_line(results):
     assert shown.exit_code == 0
     assert "6 prompts" in shown.output
     assert "paper" in runner.invoke(app, ["protocols"]).output
+
+
+@pytest.mark.parametrize(("columns", "turned", "intervals"), [(200, False, True), (100, True, True), (32, True, False)])
+def test_the_terminal_table_takes_the_form_that_fits(monkeypatch, capsys, columns, turned, intervals):
+    from leakatk.cli.bench import show
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    numbers = tuple(Number(0.5, 0.4, 0.6) for _ in range(8))
+    show(Table("t", ("model", *(f"leak@{2**i}" for i in range(8))), (("one", *numbers), ("two", *numbers))), "terminal")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert ("leak@1 " in shown.splitlines()[1] or "leak@1 " in shown.splitlines()[2]) is not turned
+    assert ("[0.400, 0.600]" in shown) is intervals
 
 
 def test_refused_before_any_work(models, tmp_path):

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,14 @@ def transposed(table: Table) -> Table:
         ),
         caption=table.caption,
     )
+
+
+def without_intervals(table: Table) -> Table:
+    """The values alone."""
+    rows = tuple(
+        tuple(replace(c, low=math.nan, high=math.nan) if isinstance(c, Number) else c for c in r) for r in table.rows
+    )
+    return replace(table, rows=rows)
 
 
 def _known(row: Row, column: str) -> bool:

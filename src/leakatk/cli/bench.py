@@ -112,7 +112,8 @@ def run(
     if as_json:
         options.echo_json(rows)
         return
-    for layout in layouts_of(rows):
+    layouts = layouts_of(rows)
+    for layout in layouts if "grid" not in layouts else layouts[1:]:  # the grid says it in less space
         show(results_table(rows, layout), "terminal")
     typer.echo(f"Results: {out / 'results.parquet'}")
 
@@ -225,10 +226,13 @@ def show(made: Table, style: str) -> None:
     if style == "terminal":
         from rich.console import Console
 
-        from leakatk.results import transposed
+        from leakatk.results import transposed, without_intervals
 
-        many = sum(tables.is_numeric(made, i) for i in range(len(made.columns))) > max(4, len(made.rows))
-        tables.print_table(transposed(made) if many else made, Console())
+        console = Console()
+        # As it is, else turned round, else without intervals: the first that fits the terminal, or the narrowest.
+        forms = (made, transposed(made), without_intervals(made), without_intervals(transposed(made)))
+        fitting = [form for form in forms if tables.width(form) <= console.width]
+        tables.print_table(fitting[0] if fitting else min(forms, key=tables.width), console)
         return
     writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}
     if style not in writers:

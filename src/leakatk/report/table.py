@@ -44,6 +44,16 @@ def _terminal(cell: Cell) -> Text:
     return text
 
 
+def width(table: Table) -> int:
+    """Columns of a terminal that `print_table` needs to break no word: a value and its interval stand on two lines."""
+
+    def longest(i: int) -> int:
+        cells = [table.columns[i], *(str(line) for row in table.rows for line in _terminal(row[i]).split())]
+        return max(map(len, cells))
+
+    return sum(longest(i) + 3 for i in range(len(table.columns))) + 1
+
+
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table under its title; markup in the cells is escaped."""
     head = " | ".join(_markdown(name) for name in table.columns)
