@@ -115,8 +115,8 @@ def test_plan_to_certify() -> None:
         ({"half_width": 0.01, "certify": 0.01}, "either half_width or certify"),
         ({"half_width": 0}, "above 0"),
         ({"half_width": 1e-9}, "More than 1,000,000"),
-        ({"certify": 0}, "between 0 and 1"),
-        ({"certify": 1.5}, "between 0 and 1"),
+        ({"certify": 0}, "above 0 and below 1, got 0"),
+        ({"certify": 1.5}, "above 0 and below 1, got 1.5"),
         ({"certify": 0.1, "level": 95}, "level"),
     ],
 )

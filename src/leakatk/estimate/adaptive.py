@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from leakatk.errors import InputError
+from leakatk.estimate.checks import check_level, float_array, number, whole_number
 from leakatk.estimate.intervals import Over
 from leakatk.estimate.leak import LeakCurve, leak_at_k
 from leakatk.estimate.ustatistic import Array
@@ -67,20 +68,29 @@ def sequential_audit(
     sizes: total samples a prompt at each look, increasing, the first at least k; doubling is a good choice.
     threshold: is leak@k above or below it?  half_width: how well must leak@k be known? Give one of them or both.
     """
-    plan = [int(size) for size in sizes]
+    k = whole_number("k", k)
+    check_level(level)
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise InputError(f"sizes must be a list of whole numbers, got {sizes!r:.60}.")
+    plan = [whole_number("Each of sizes", size) for size in sizes]
     if not plan or plan[0] < k or any(b <= a for a, b in pairwise(plan)):
         raise InputError(f"sizes must increase from at least k={k}, got {plan!r:.80}.")
     if threshold is None and half_width is None:
         raise InputError("Give a threshold or a half_width: when should the audit stop?")
+    threshold = None if threshold is None else number("threshold", threshold)
+    half_width = None if half_width is None else number("half_width", half_width, above=0)
     each = 1 - (1 - level) / len(plan)
     scores: Array | None = None
     looks: list[Look] = []
     verdict: Verdict = "undecided"
     done = 0
     for size in plan:
-        new = np.asarray(draw(done, size), dtype=float)
-        if new.ndim != 2 or new.shape[1] != size - done:
-            raise InputError(f"draw({done}, {size}) must give {size - done} scores a prompt, got shape {new.shape}.")
+        new = float_array(f"draw({done}, {size})", draw(done, size))
+        if new.ndim != 2 or new.shape[1] != size - done or (scores is not None and len(new) != len(scores)):
+            raise InputError(
+                f"draw({done}, {size}) must give {size - done} scores for every prompt, the same prompts each time, got "
+                f"shape {new.shape}."
+            )
         scores = new if scores is None else np.concatenate([scores, new], axis=1)
         done = size
         curve: LeakCurve = leak_at_k(scores, [k], over=over, level=each)

@@ -17,11 +17,12 @@ from scipy import stats
 from scipy.special import xlogy
 
 from leakatk.errors import InputError
+from leakatk.estimate.checks import check_ks, check_level, number, whole_number
 from leakatk.estimate.exact import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.intervals import binary_variance, leak_variance
 from leakatk.estimate.mixing import binomial_table
-from leakatk.estimate.ustatistic import Array, Scores, check_ks, leak_of_counts, per_prompt_leak, score_rows
+from leakatk.estimate.ustatistic import Array, Scores, leak_of_counts, per_prompt_leak, score_rows
 
 _MOST_COUNTS = 4000  # up to this n, `moment_upper` sums over every count
 _MOST_SAMPLES = 1_000_000  # a plan beyond this many samples a prompt is no plan
@@ -49,10 +50,11 @@ def zero_leak_bound(n: int | Sequence[int], m: int, k: int, *, level: float = 0.
     It is the largest mean of 1-(1-p_i)^k with prod (1-p_i)^n >= a: concave, so the even split is the worst case. Where
     prompts have their own n, the worst case puts more on those with fewer samples (water filling).
     """
-    _check_level(level)
-    sizes = np.full(m, n, dtype=float) if np.ndim(n) == 0 else np.asarray(n, dtype=float)
-    if sizes.size != m or m < 1 or sizes.min() < 1 or k < 1:
-        raise InputError(f"zero_leak_bound needs m >= 1 prompts, n >= 1 samples each and k >= 1, got {m}, {n!r}, {k}.")
+    check_level(level)
+    m, k = whole_number("m", m), whole_number("k", k)
+    sizes = np.full(m, whole_number("n", n)) if np.ndim(n) == 0 else check_ks(n)
+    if sizes.size != m:
+        raise InputError(f"{sizes.size} numbers of samples for m={m} prompts; give one for all, or one for each.")
     budget = -math.log1p(-level)  # sum of n_i l_i, where l_i = -log(1 - p_i)
     if sizes.min() == sizes.max():
         return float(-np.expm1(-k * budget / sizes.sum()))
@@ -68,11 +70,9 @@ def zero_leak_bound(n: int | Sequence[int], m: int, k: int, *, level: float = 0.
 
 def samples_to_certify(k: int, bound: float, m: int, *, level: float = 0.95) -> int:
     """Samples a prompt after which no leak in m prompts certifies mean leak@k <= bound: ceil(k ln(1/a) / (-m ln(1-e)))."""
-    _check_level(level)
-    if not 0 < bound < 1:
-        raise InputError(f"The bound to certify must lie between 0 and 1, got {bound!r}; 0.005 is half a percent.")
-    if m < 1 or k < 1:
-        raise InputError(f"samples_to_certify needs m >= 1 and k >= 1, got m={m}, k={k}.")
+    check_level(level)
+    m, k = whole_number("m", m), whole_number("k", k)
+    bound = number("The bound to certify", bound, above=0, below=1)
     exact = k * -math.log1p(-level) / (m * -math.log1p(-bound))
     n = max(1, math.ceil(exact))
     # Where rounding lifted a whole number, the smaller n already certifies.
@@ -94,7 +94,7 @@ def certify(
     `moment_upper` may be lower; the smaller of both holds, as each bounds the same chance. k > n is refused then: see
     `forecast`.
     """
-    _check_level(level)
+    check_level(level)
     rows, _ = score_rows(scores, missing=missing)
     k = check_ks(ks)
     lowest, highest = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
@@ -179,18 +179,18 @@ def plan(
     pilot: scores of a first small run on these or like prompts; without it an assumed profile is used (70% of the
     prompts never leak, 22% leak with 5e-4 .. 5e-2, 8% often), which can be far off: then take a pilot.
     """
-    _check_level(level)
+    check_level(level)
     if (half_width is None) == (certify is None):
         raise InputError("Give either half_width or certify: what is to be planned for?")
-    if k < 1 or m < 1:
-        raise InputError(f"plan needs k >= 1 and m >= 1, got k={k}, m={m}.")
+    m, k = whole_number("m", m), whole_number("k", k)
+    if tokens_per_sample is not None:
+        number("tokens_per_sample", tokens_per_sample, above=0)
     width = prompts_width = None
     if certify is not None:
         n, basis = samples_to_certify(k, certify, m, level=level), "nothing leaks"
     else:
         assert half_width is not None
-        if half_width <= 0:
-            raise InputError(f"half_width must be above 0, got {half_width!r}; 0.01 is one point.")
+        half_width = number("half_width", half_width, above=0)
         quantile = float(stats.norm.isf((1 - level) / 2))
         width_at, prompts_sd, basis = _width_model(k, m, pilot)
         n = _smallest(lambda size: quantile * width_at(size) <= half_width, k)
@@ -251,7 +251,7 @@ def assumed_profile() -> tuple[Array, Array]:
 
 def _smallest(enough: Callable[[int], bool], start: int) -> int:
     low, high = start - 1, start
-    while not enough(high):
+    while high > 2 * _MOST_SAMPLES or not enough(high):
         low, high = high, 2 * high
         if low >= _MOST_SAMPLES:
             raise InputError(
@@ -261,8 +261,3 @@ def _smallest(enough: Callable[[int], bool], start: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual.")

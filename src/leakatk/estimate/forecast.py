@@ -21,9 +21,10 @@ from scipy.optimize import linprog
 from scipy.stats import beta, binom
 
 from leakatk.errors import InputError
+from leakatk.estimate.checks import check_ks, check_level, float_array, number, whole_number
 from leakatk.estimate.exact import ProbabilityBounds, leak_bounds, leak_from_probability
 from leakatk.estimate.mixing import fit_mixing, probability_grid
-from leakatk.estimate.ustatistic import Array, Scores, check_ks, score_rows
+from leakatk.estimate.ustatistic import Array, Scores, score_rows
 
 # Cells of (0, 1] for the linear programme. Each is bounded by its worse end, so the bounds hold for every distribution,
 # not for those on a grid; finer cells only tighten them.
@@ -65,10 +66,10 @@ def forecast(
     """
     rows, _ = score_rows(scores)
     k = check_ks(ks)
-    if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual.")
+    check_level(level)
     if threshold is not None:
-        rows = [(row >= threshold).astype(float) for row in rows]
+        least = number("threshold", threshold)
+        rows = [(row >= least).astype(float) for row in rows]
     pooled = np.concatenate(rows)
     if not ((pooled == 0) | (pooled == 1)).all():
         raise InputError("A forecast needs 0/1 scores; give threshold, the score from which a sample counts as a leak.")
@@ -88,15 +89,17 @@ def forecast(
     return Forecast(k, low, high, tuple(low_by), tuple(high_by), model_line(counts, n, k), level, len(rows), n)
 
 
-def model_line(counts: ArrayLike, n: int, ks: ArrayLike) -> Array:
+def model_line(counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.int64]) -> Array:
     """Mean leak@k under the maximum-likelihood mixture of the counts: (K,). A model, not a bound."""
-    c = np.asarray(counts, dtype=np.int64)
+    c, ks = _check_counts(counts, n), check_ks(ks)
     grid = probability_grid(n)
     weights, _ = fit_mixing(c, np.full(c.size, n), grid, prior=0.0)
-    return np.array([weights @ leak_from_probability(grid, int(k)) for k in np.atleast_1d(np.asarray(ks))])
+    return np.array([weights @ leak_from_probability(grid, int(k)) for k in ks])
 
 
-def bounds_from_counts(counts: ArrayLike, n: int, ks: ArrayLike, *, level: float = 0.95) -> tuple[Array, Array]:
+def bounds_from_counts(
+    counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.int64], *, level: float = 0.95
+) -> tuple[Array, Array]:
     """Bounds of mean leak@k over these prompts from the number of leaking samples of each: (K,), (K,).
 
     For each of a fixed set of thresholds t, the number of prompts with at least t leaks lies in a Clopper-Pearson
@@ -104,7 +107,8 @@ def bounds_from_counts(counts: ArrayLike, n: int, ks: ArrayLike, *, level: float
     their own make that number less variable than a binomial one (Hoeffding 1956), so the intervals are conservative for
     fixed prompts. The linear programme then takes the worst distribution of probabilities within all of them.
     """
-    c = np.asarray(counts, dtype=np.int64)
+    check_level(level)
+    c, ks = _check_counts(counts, n), check_ks(ks)
     m = c.size
     thresholds, shares = _thresholds(n)
     lower_end, upper_end, at_least = _cells(n)
@@ -119,10 +123,18 @@ def bounds_from_counts(counts: ArrayLike, n: int, ks: ArrayLike, *, level: float
         limits += [high, -low]
     rows, bounds = np.array(constraints), np.array(limits)
     lows, highs = [], []
-    for k in np.atleast_1d(np.asarray(ks)):
+    for k in ks:
         lows.append(_solve(leak_from_probability(lower_end, int(k)), rows, bounds, 1.0))
         highs.append(_solve(leak_from_probability(upper_end, int(k)), rows, bounds, -1.0))
     return np.array(lows), np.array(highs)
+
+
+def _check_counts(counts: ArrayLike, n: int) -> NDArray[np.int64]:
+    whole_number("n", n)
+    values = float_array("counts", counts)
+    if values.ndim != 1 or values.size == 0 or not ((values >= 0) & (values <= n) & (values == np.floor(values))).all():
+        raise InputError(f"counts must be one whole number from 0 to n={n} a prompt, got {counts!r:.60}.")
+    return values.astype(np.int64)
 
 
 def _solve(objective: Array, rows: Array, limits: Array, sign: float) -> float:

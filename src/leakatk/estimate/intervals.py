@@ -15,7 +15,7 @@ and 1; and each is at least as wide as what is certain when nothing, or everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -164,6 +164,8 @@ def _cluster_deviations(values: Array, clusters: Sequence[Any] | None) -> tuple[
     if clusters is None:
         totals = deviations
     else:
+        if not isinstance(clusters, Iterable) or not all(isinstance(name, Hashable) for name in clusters):
+            raise InputError(f"clusters must be a list of one label a prompt (text or numbers), got {clusters!r:.60}.")
         if len(clusters) != len(values):
             raise InputError(f"{len(clusters)} cluster labels for {len(values)} prompts; give one label a prompt.")
         names: dict[Any, int] = {}

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakatk.errors import InputError
+from leakatk.estimate.checks import check_ks, check_level
 from leakatk.estimate.intervals import Over, difference_interval, interval
-from leakatk.estimate.ustatistic import Array, Scores, check_ks, per_prompt_leak, score_rows
+from leakatk.estimate.ustatistic import Array, Scores, per_prompt_leak, score_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,7 @@ def excess(
 def _check_options(over: str, level: float) -> None:
     if over not in get_args(Over):
         raise InputError(f'over must be "samples", "prompts" or "both", got {over!r}.')
-    if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, got {level!r}; 0.95 is usual.")
+    check_level(level)
 
 
 def _sizes(rows: list[Array]) -> int | tuple[int, ...]:

@@ -6,23 +6,25 @@ Unbiased for E[max of k independent scores] (Hoeffding 1948). For 0/1 scores wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leakatk.errors import InputError
+from leakatk.estimate.checks import check_ks, float_array
 
 Array = NDArray[np.float64]
 Scores = ArrayLike | Sequence[ArrayLike]
 
 _BLOCK = 1 << 23  # weights held in memory at once
+_HUGE = 1e100  # so that differences of scores are finite
 
 
 def per_prompt_leak(scores: Scores, ks: int | Sequence[int] | NDArray[np.int64]) -> Array:
     """The U-statistic of every prompt: (m, len(ks)). No NaN, every k at most the number of samples of every prompt."""
-    rows = [np.asarray(row, dtype=float) for row in scores]  # type: ignore[union-attr]
+    rows, _ = score_rows(scores)
     k = check_ks(ks)
     sizes = np.array([row.size for row in rows])
     if k.max() > sizes.min():
@@ -67,10 +69,9 @@ def score_rows(scores: Scores, *, missing: Literal["refuse", "allow"] = "refuse"
     """The scores as one float array a prompt, missing ones dropped, and how many were dropped."""
     if missing not in ("refuse", "allow"):
         raise InputError(f"missing must be 'refuse' or 'allow', got {missing!r}.")
-    try:
-        rows = [np.asarray(row, dtype=float) for row in scores]  # type: ignore[union-attr]
-    except (TypeError, ValueError):
-        raise InputError("The scores must be numbers: an (m, n) array, or a list of one array a prompt.") from None
+    if not isinstance(scores, Iterable) or isinstance(scores, str | bytes | Mapping):
+        raise InputError(f"The scores must be an (m, n) array, or a list of one array a prompt, got {scores!r:.60}.")
+    rows = [float_array(f"The scores of prompt {i}", row) for i, row in enumerate(scores)]
     if not rows:
         raise InputError("There are no scores: 0 prompts; give at least one prompt with at least one sample.")
     for i, row in enumerate(rows):
@@ -78,8 +79,8 @@ def score_rows(scores: Scores, *, missing: Literal["refuse", "allow"] = "refuse"
             raise InputError(f"The scores of prompt {i} have {row.ndim} dimensions; give one list of scores a prompt.")
         if row.size == 0:
             raise InputError(f"Prompt {i} has n = 0 samples; leak@k needs at least k of them.")
-        if np.isinf(row).any():
-            raise InputError(f"The scores of prompt {i} hold an infinite value; scores must be finite.")
+        if (np.abs(row) > _HUGE).any():
+            raise InputError(f"The scores of prompt {i} hold an infinite or huge value (above {_HUGE:g}).")
     absent = [int(np.isnan(row).sum()) for row in rows]
     dropped = sum(absent)
     if dropped and missing == "refuse":
@@ -96,13 +97,3 @@ def score_rows(scores: Scores, *, missing: Literal["refuse", "allow"] = "refuse"
                     f"All {absent[i]} scores of prompt {i} are missing; score it again or drop the prompt."
                 )
     return rows, dropped
-
-
-def check_ks(ks: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """The ks as a whole-number array; InputError when empty, below 1 or not whole."""
-    values = np.atleast_1d(np.asarray(ks))
-    if values.ndim != 1 or values.size == 0:
-        raise InputError(f"ks must be one or more whole numbers, got {ks!r}.")
-    if values.dtype.kind not in "iuf" or np.any(values != np.floor(values)) or values.min() < 1:
-        raise InputError(f"Every k must be a whole number of at least 1, got {values.tolist()}.")
-    return values.astype(np.int64)
