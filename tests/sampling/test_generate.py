@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig, Lfm2Config, LogitsProcessor, MambaConfig, RwkvConfig
+from transformers import BartConfig, GenerationConfig, Lfm2Config, LogitsProcessor, MambaConfig, RwkvConfig
 
 from leakatk.errors import InputError, ModelError
 from leakatk.sampling.decoding import Decoding
@@ -19,6 +19,9 @@ RECURRENT = {
     "lfm2": lambda: Lfm2Config(
         **_SPECIAL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, layer_types=["conv", "full_attention"],
+    ),
+    "bart": lambda: BartConfig(
+        **_SPECIAL, d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48, encoder_layers=2,
     ),
     "rwkv": lambda: RwkvConfig(**_SPECIAL, hidden_size=32, num_hidden_layers=2, context_length=256),
 }  # fmt: skip
@@ -130,6 +133,15 @@ def test_a_model_that_generates_wrongly_in_batches_is_refused():
     with pytest.raises(ModelError, match=re.escape("Use --engine generate:max_rows=1")):
         collect(GenerateSampler(loaded), decoding)
     found = collect(GenerateSampler(loaded, max_rows=1), decoding, range(3))
+    assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
+
+
+def test_an_architecture_that_native_does_not_follow_is_refused():
+    """Bart's decoder counts positions by itself, which left padding shifts."""
+    loaded, decoding = tiny("bart"), Decoding(max_new_tokens=12)
+    with pytest.raises(ModelError, match=r"does not follow BartForCausalLM: .* Use --engine generate"):
+        collect(NativeSampler(loaded), decoding)
+    found = collect(GenerateSampler(loaded), decoding)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
 
 

@@ -6,13 +6,13 @@ forward pass instead of k samples. It is also the sampler's oracle: the log-prob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from leakatk.data import Prompt
+from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Sampler
@@ -22,6 +22,8 @@ from leakatk.sampling.warp import effective, log_probs
 Floats = npt.NDArray[np.float64]
 Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
+_CHECKED = 5  # samples
+_ROUNDING = 0.03  # nats a token in fp32: far above rounding, far below what a wrong position or state does
 _BATCH_TOKENS = 4096
 _BATCH_LOGITS = 1 << 25  # float32 logits held at once
 
@@ -69,6 +71,24 @@ def answer_logprob_steps(
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     return token_logprobs(loaded, pairs, decoding)
+
+
+def wrongness(
+    loaded: LoadedModel, ids: Mapping[str, Sequence[int]], drawn: Sequence[Generation], decoding: Decoding
+) -> float:
+    """How far the samples' log-probabilities are from plain forward passes, in nats a token: an engine's check of itself.
+
+    ids: prompt id -> token ids.  0 where a few samples, spread over `drawn`, agree within what rounding explains; else the
+    median. Greedy answers have probability 1 whatever the model says: always 0.
+    """
+    if decoding.greedy or not drawn:
+        return 0.0
+    some = [drawn[i] for i in range(0, len(drawn), -(-len(drawn) // _CHECKED))]
+    # One by one, so that nothing is padded.
+    forced = [token_logprobs(loaded, [(ids[one.prompt_id], one.token_ids)], decoding)[0].sum() for one in some]
+    off = np.median([abs(f - one.logprob) / len(one.token_ids) for f, one in zip(forced, some, strict=True)])
+    exact = next(loaded.model.parameters()).dtype == torch.float32
+    return 0.0 if off < (_ROUNDING if exact else 10 * _ROUNDING) else float(off)
 
 
 @torch.inference_mode()

@@ -29,15 +29,13 @@ from leakatk.errors import InputError, ModelError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import token_logprobs
+from leakatk.sampling.exact import wrongness
 from leakatk.sampling.native import is_out_of_memory
 from leakatk.sampling.streams import stream_key, uniforms
 from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
 
 _BLOCK = 16  # steps of uniforms computed at a time
-_CHECKED = 5  # rows of the first batch that are compared with a forward pass
-_WRONG = 0.25  # nats a token: far above the rounding of any dtype, far below what a wrong state does
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class GenerateSampler:
         for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True):
             samples = tuple(int(j) for j in request.samples)
             rows += [_Row(request.prompt.id, ids, part) for part in ([samples] if decoding.greedy else zip(samples))]
-        checked = decoding.greedy  # greedy answers have probability 1 each
+        checked = False
         # Longest first: what does not fit in memory shows at once.
         rows.sort(key=lambda row: -len(row.ids))
         for _, same in groupby(rows, key=lambda row: len(row.ids)):
@@ -95,17 +93,12 @@ class GenerateSampler:
                     yield finished
 
     def _check(self, batch: Sequence[_Row], finished: Sequence[Generation], decoding: Decoding) -> None:
-        """ModelError when the samples are not the model's: their log-probabilities are not those of a forward pass."""
-        some = range(0, len(batch), -(-len(batch) // _CHECKED))
-        off = []
-        for i in some:
-            ids = finished[i].token_ids
-            steps = token_logprobs(self.loaded, [(batch[i].ids, ids)], decoding)[0]
-            off.append(abs(float(steps.sum()) - finished[i].logprob) / len(ids))
-        if np.median(off) > _WRONG:
+        """ModelError when the samples are not the model's."""
+        off = wrongness(self.loaded, {row.prompt_id: row.ids for row in batch}, finished, decoding)
+        if off:
             raise ModelError(
                 f"transformers' generate does not follow {type(self.loaded.model).__name__} in batches of {len(batch)}: its "
-                f"log-probabilities differ from a forward pass by {np.median(off):.2g} nats a token. "
+                f"log-probabilities differ from a forward pass by {off:.2g} nats a token. "
                 + ("This model cannot be sampled." if len(batch) == 1 else "Use --engine generate:max_rows=1.")
             )
 

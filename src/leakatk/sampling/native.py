@@ -10,7 +10,7 @@ other shapes round differently; a draw that lands within that rounding of a boun
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from leakatk.errors import InputError, ModelError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.exact import wrongness
 from leakatk.sampling.kv import ModuleDecoder, Pairs, prefill
 from leakatk.sampling.lean import LeanDecoder, recognised
 from leakatk.sampling.streams import stream_key, uniforms
@@ -104,12 +105,17 @@ class NativeSampler:
         longest = max(len(job.ids) for job in queue)
         rows = self._rows(longest, decoding) if self.max_rows == "auto" else self.max_rows
         rows = min(rows, sum(len(job.samples) for job in queue))  # a few greedy answers need no large cache
+        ids = {job.prompt_id: job.ids for job in queue}
+        checked = False
         finished: list[Generation] = []
         while queue:
             session = _Session(self, queue, decoding, rows, longest)
             try:
                 while session.busy:
                     finished += session.step()
+                    if finished and not checked:
+                        self._check(ids, finished, decoding)
+                        checked = True
                     if len(finished) >= _YIELD:
                         yield finished
                         finished = []
@@ -127,6 +133,15 @@ class NativeSampler:
                 torch.cuda.empty_cache()
         if finished:
             yield finished
+
+    def _check(self, ids: Mapping[str, Sequence[int]], finished: Sequence[Generation], decoding: Decoding) -> None:
+        """ModelError when the first samples are not the model's: what it needs may not be known here."""
+        off = wrongness(self.loaded, ids, finished, decoding)
+        if off:
+            raise ModelError(
+                f"The native engine does not follow {type(self.loaded.model).__name__}: its log-probabilities differ from a "
+                f"forward pass by {off:.2g} nats a token. Use --engine generate."
+            )
 
     def _jobs(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> list[_Job]:
         """Jobs, longest prompt first, so that prompts of similar length share the batch."""
