@@ -38,7 +38,7 @@ LABELS = {
     "rule": "RULE-SimNPO",
     "control": "same steps, no RULE",
 }
-ROLES = {"retrained": "reference", "control": "control"}
+ROLES = {"full": "original", "retrained": "reference", "control": "control"}
 
 
 @dataclass(frozen=True, slots=True)

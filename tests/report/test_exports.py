@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from leakatk.errors import InputError
-from leakatk.report.chart import curve_chart, series_classes, split_panels, standalone_svg
+from leakatk.report.chart import curve_chart, far_panels, series_classes, split_panels, standalone_svg
 from leakatk.report.content import Curve, Number, ReportContent, Table
 from leakatk.report.export import to_json
 from leakatk.report.plots import save_chart
@@ -73,6 +74,28 @@ def test_far_curves_get_a_panel_of_their_own() -> None:
     near, far = split_panels([sampled, near_forecast, far_forecast])
     assert near == [sampled, near_forecast]
     assert far == [sampled, far_forecast]
+
+
+def test_what_is_computed_and_what_is_forecast_are_drawn_apart() -> None:
+    k = (128, 1_000_000)
+    ahead = [
+        Curve(f"m{i}: forecast", k, (0.2, 0.9), (0.1, 0.5), (0.3, 1.0), kind="forecast", of=f"m{i}") for i in range(3)
+    ]
+    exact = Curve("m0: exact verbatim", k, (0.0, 0.1), kind="exact", of="m0")
+    sampled = Curve("m0", (1, 128), (0.1, 0.2))
+    [(first, forecast), (second, computed)] = far_panels([sampled, *ahead[:1], exact])
+    assert (first, second) == ("forecast", "exact")
+    assert forecast == [sampled, ahead[0]]
+    assert [curve.label for curve in computed] == ["m0"]
+    [(_, many)] = far_panels([sampled, *ahead])
+    assert [curve.label for curve in many] == ["m0", "m1", "m2"], "no sampled curve, each under its model's name"
+    assert not any(curve.low for curve in many), "three bands over one another say nothing"
+
+
+def test_a_curve_that_ends_early_is_named_where_it_ends() -> None:
+    svg = curve_chart([Curve("short", (1, 2), (0.1, 0.2)), Curve("long", (1, 1024), (0.1, 0.9))])
+    places = {name: float(x) for x, name in re.findall(r'<text x="([\d.]+)"[^>]*>(short|long)</text>', svg)}
+    assert places["short"] < places["long"] - 300
 
 
 def test_standalone_svg_carries_its_colours() -> None:

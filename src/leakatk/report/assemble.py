@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ def content_of(
         tables=tuple(
             table
             for table in (
-                methods_table(every, over=over),
+                *_halves(methods_table(every, over=over)),
                 *tables,
                 other,
                 bounds_table(audits, scorer),
@@ -232,7 +232,7 @@ def content_of(
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
         command=command or str(first["command"]),
         cost=tuple(cost) or _cost(every),
-        created=str(audits[0].run.manifest.created),
+        created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
     )
 
 
@@ -277,6 +277,16 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
     for table in ([first] if first else []) + [_columns(whole, leak, whole.caption), _columns(whole, rest, "")]:
         print_table(table, console)
         console.print()
+
+
+def _halves(table: Table) -> tuple[Table, ...]:
+    """The methods table as two that fit a page: the leak with what forgetting cost, and what else is known of each model."""
+    rest = [i for i, name in enumerate(table.columns) if name.startswith("verbatim@") or name == "a sample"]
+    leak = [i for i in range(len(table.columns)) if i not in rest]
+    return (
+        replace(_columns(table, leak, table.caption), title=table.title),
+        replace(_columns(table, [0, *rest], ""), title="The true answer word for word, and a sample"),
+    )
 
 
 def _columns(table: Table, keep: Sequence[int], caption: str) -> Table:

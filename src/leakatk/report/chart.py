@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import pairwise
 
@@ -89,6 +90,22 @@ def split_panels(curves: Sequence[Curve]) -> tuple[list[Curve], list[Curve]]:
     continued = {c.of for c in far if c.kind == "forecast"}
     base = [c for c in curves if c.label in continued and c not in far]
     return [c for c in curves if c not in far], base + far
+
+
+def far_panels(far: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
+    """(kind, curves) of the charts beyond the samples: what is computed apart from what is forecast, so that both can be
+    read. With more than two forecasts the sampled curves and the guaranteed bounds are left to the table."""
+    exact = [_owned(c) for c in far if c.kind == "exact"]
+    forecast = [c for c in far if c.kind != "exact"]
+    ahead = [c for c in forecast if c.kind == "forecast"]
+    if len(ahead) > 2:
+        forecast = [replace(_owned(c), low=(), high=()) for c in ahead]
+    return [(kind, curves) for kind, curves in (("forecast", forecast), ("exact", exact)) if curves]
+
+
+def _owned(curve: Curve) -> Curve:
+    """The curve under its model's name alone: the chart says what it is."""
+    return replace(curve, label=curve.of or curve.label, of="")
 
 
 def ceiling(curves: Sequence[Curve]) -> float:
@@ -264,6 +281,8 @@ def _end_labels(
         finite = [(k, v) for k, v in zip(curve.k, curve.value, strict=True) if math.isfinite(v)]
         if finite:
             ends.append((y(finite[-1][1]), x(finite[-1][0]), curve))
+    out = [_beside(px, py, curve, classes) for py, px, curve in ends if px < x1 - 40]  # ends early: named where it ends
+    ends = [end for end in ends if end[1] >= x1 - 40]
     ends.sort(key=lambda end: end[0])
     gap = 15.0
     places: list[float] = []
@@ -274,7 +293,6 @@ def _end_labels(
         places[-1] -= overflow
         for i in range(len(places) - 2, -1, -1):
             places[i] = min(places[i], places[i + 1] - gap)
-    out = []
     for (py, px, curve), place in zip(ends, places, strict=True):
         label = visible(curve.label, lines=False)
         css = classes[curve.label]
@@ -285,6 +303,14 @@ def _end_labels(
             f'<text x="{x1 + 16}" y="{place + 4:.1f}">{escape(shorten(label, _LABEL))}</text></g>'
         )
     return out
+
+
+def _beside(px: float, py: float, curve: Curve, classes: dict[str, str]) -> str:
+    label = visible(curve.label, lines=False)
+    return (
+        f'<g class="series {classes[curve.label]}" data-label="{escape(label)}"><title>{escape(label)}</title>'
+        f'<text x="{px + 9:.1f}" y="{py + 4:.1f}">{escape(shorten(label, _LABEL))}</text></g>'
+    )
 
 
 def standalone_svg(curves: Sequence[Curve], *, width: int = 760, height: int = 420, y_name: str = "leak@k") -> str:

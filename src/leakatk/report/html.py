@@ -18,12 +18,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from leakatk.report.chart import PALETTE, ceiling, curve_chart, legend, series_classes, split_panels
+from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, legend, series_classes, split_panels
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
 from leakatk.report.table import is_numeric
 from leakatk.report.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
+CAPTIONS = {
+    "near": "{metric} within k samples, mean over the forget prompts. Bands: 95% intervals.",
+    "forecast": "Forecast: dashed lines carry the curve on by a model of how the prompts differ, without guarantee; bands "
+    "are bounds that hold. The table above has both in numbers.",
+    "exact": "Computed, not sampled: the chance that the true answer is said word for word, from its probability.",
+}
 DATA_BUDGET = 7_500_000  # bytes of per-prompt data, so that the file stays below 10 MB and opens at once
 
 
@@ -43,7 +49,7 @@ def render(content: ReportContent) -> str:
             script_hash=digest,
             palette=PALETTE,
             charts=[
-                _chart(curves, classes, name, content) for name, curves in (("near", near), ("far", far)) if curves
+                _chart(curves, classes, name, content) for name, curves in (("near", near), *far_panels(far)) if curves
             ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),
@@ -53,8 +59,9 @@ def render(content: ReportContent) -> str:
 
 
 def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content: ReportContent) -> dict[str, Any]:
-    description = content.verdict if ident == "near" else "The same beyond the samples drawn: computed or forecast."
-    name = f"{content.metric} @k" if ident == "near" else "leak@k"
+    caption = CAPTIONS[ident].format(metric=content.metric)
+    description = content.verdict if ident == "near" else caption
+    name = {"near": f"{content.metric} @k", "exact": "verbatim @k"}.get(ident, "leak@k")
     ks = sorted({k for c in curves if c.kind != "greedy" for k in c.k})
     values = {c.label: dict(zip(c.k, _cells(c), strict=True)) for c in curves}
     lines = [c for c in curves if c.kind != "greedy"]
@@ -78,6 +85,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
 
     return {
         "ident": ident,
+        "caption": caption,
         "wide": draw(curves, "w", 860, 440),
         "small": draw(curves, "s", 400, 360),
         "zoom_wide": draw(zoomed, "zw", 860, 440),

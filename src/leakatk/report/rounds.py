@@ -20,7 +20,13 @@ def rounds_table(path: Path, label: str, *, k: int | None = None) -> Table | Non
     if not record["rounds"]:
         return None
     rows = tuple(
-        (str(r["round"]), Number(_real(r["leak"])), Number(_real(r["high"])), str(r["added"]), str(r["steps"]))
+        (
+            str(r["round"]),
+            Number(_real(r["leak"])),
+            Number(_real(r["high"])),
+            Number(r["added"], digits=0),
+            Number(r["steps"], digits=0),
+        )
         for r in record["rounds"]
     )
     leak = f"leak@{k} before" if k else "leak before"
