@@ -66,9 +66,9 @@ def test_everything_in_the_content_is_on_the_page() -> None:
         "[0.340, 0.467]",
     ]:
         assert re.sub(r"\s+", " ", expected) in page.words, expected
-    assert {c.label for c in content.curves if c.kind != "greedy"} <= {
-        a.get("data-series") for t, a in page.tags if t == "input"
-    }
+    shown = {a.get("data-series") for t, a in page.tags if t == "input"}
+    assert {c.label for c in content.curves if c.kind not in ("greedy", "exact")} <= shown
+    assert "chart-exact" in {a.get("id") for _, a in page.tags}, "what is computed has a chart of its own"
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
