@@ -2,7 +2,8 @@
 
     python benchmarks/sampling.py shapes --shape 5M --dtype fp32      random weights: nothing to share
     python benchmarks/sampling.py tree MODEL_DIR FORGET.jsonl         rows saved and time saved by the prefix tree
-    python benchmarks/sampling.py gpu                                 Llama-3.2-1B shape on a GPU
+    python benchmarks/sampling.py gpu                                 Llama-3.2-1B shape on a GPU, share of its roofline
+    python benchmarks/sampling.py gpu --device cpu --shape 1M --limit 16 --prompts 1     the same code, tried on a CPU
 
 Reference: the same prompt in batches of 32 rows through transformers' `generate` (prompt prefilled in every row,
 lock-step to the longest row). Rates count useful tokens: those of the answers, end token included. With random weights
@@ -195,7 +196,7 @@ def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
             base, base_time = timed(lambda: reference(loaded, ROWS, calls=3 if small else 1))  # noqa: B023
             with ending_natively():
                 ours(loaded, 1, 8, limit=4)
-                found, seconds = timed(lambda: ours(loaded, 8 if small else args.prompts, 200))  # noqa: B023
+                found, seconds = timed(lambda: ours(loaded, 8 if small else args.prompts or 2, 200))  # noqa: B023
                 cost = tree_cost(loaded) if small else math.nan
             ceiling = matmul_rate(DTYPES[dtype], "cpu")
             rows.append(
@@ -209,7 +210,7 @@ def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
                     "tree on / off CPU time": cost,
                     "torch matmul GFLOP/s": ceiling / 1e9,
                     "share of it": 2 * parameters * found / seconds / ceiling,
-                    "mean length": found / ((8 if small else args.prompts) * 200),
+                    "mean length": found / ((8 if small else args.prompts or 2) * 200),
                     "reference mean length": base / (ROWS * (3 if small else 1)),
                 }
             )
@@ -249,29 +250,51 @@ def tree(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def bandwidth(device: str, megabytes: int) -> float:
+    """Bytes/s read and written by a copy, the best of several."""
+    source = torch.zeros(megabytes << 18, device=device)
+    target = torch.empty_like(source)
+    best = min(timed(lambda: target.copy_(source).dim())[1] for _ in range(6))
+    return 2 * source.numel() * source.element_size() / best
+
+
 def gpu(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """200 new tokens, no early end: the decode loop alone."""
-    if not torch.cuda.is_available():
-        raise SystemExit("no GPU here")
-    shape = args.shape if args.shape != "5M" else "1B"
-    loaded = random_model(shape, "bf16", "cuda")
+    """The decode loop alone, no early end, as a share of the roofline: the slower of the arithmetic (two operations a
+    weight and token, at the measured rate of a product) and the memory (weights once a step; keys, values; measured)."""
+    device, on_gpu = args.device, args.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        raise SystemExit("no GPU here; --device cpu --shape 1M --limit 16 runs the same on a CPU")
+    shape, count, limit = args.shape if args.shape != "5M" else "1B", args.prompts or 24, args.limit
+    loaded = random_model(shape, "bf16", device)
     loaded.model.generation_config.eos_token_id = None
     loaded.model.config.eos_token_id = None
     reference(loaded, 4, calls=1, limit=4, steer=False)
-    base, base_time = timed(lambda: reference(loaded, ROWS, calls=1, limit=200, steer=False))
+    base, base_time = timed(lambda: reference(loaded, ROWS, calls=1, limit=limit, steer=False))
     ours(loaded, 1, 8, limit=4)
-    found, seconds = timed(lambda: ours(loaded, args.prompts, 200, limit=200))
+    found, seconds = timed(lambda: ours(loaded, count, 200, limit=limit))
+    rows = min(200 * count, NativeSampler(loaded)._rows(PROMPT_TOKENS, Decoding(max_new_tokens=limit)))
     parameters = sum(p.numel() for p in loaded.model.parameters())
-    ceiling = matmul_rate(torch.bfloat16, "cuda", 8192)
+    sizes = SHAPES[shape]
+    head = sizes.get("head_dim", sizes["hidden_size"] // sizes["num_attention_heads"])
+    kv_token = 2 * sizes["num_hidden_layers"] * sizes["num_key_value_heads"] * head * 2
+    flops = matmul_rate(torch.bfloat16, device, 8192 if on_gpu else 1024)
+    bytes_per_second = bandwidth(device, 1024 if on_gpu else 64)
+    arithmetic = 2 * parameters / flops
+    memory = (2 * parameters / rows + kv_token * (PROMPT_TOKENS + limit / 2)) / bytes_per_second
     row = {
         "shape": shape,
         "dtype": "bf16",
-        "device": torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if on_gpu else device,
+        "prompts": count,
+        "new tokens": limit,
+        "rows in flight": rows,
         "reference tok/s": base / base_time,
         "native tok/s": found / seconds,
         "ratio": found / seconds / (base / base_time),
-        "matmul TFLOP/s": ceiling / 1e12,
-        "share of it": 2 * parameters * found / seconds / ceiling,
+        "matmul TFLOP/s": flops / 1e12,
+        "bandwidth GB/s": bytes_per_second / 1e9,
+        "bound by": "arithmetic" if arithmetic > memory else "memory",
+        "share of the roofline": max(arithmetic, memory) * found / seconds,
     }
     show([row])
     return [row]
@@ -289,11 +312,13 @@ def main() -> None:
     parser.add_argument("prompts_file", nargs="?")
     parser.add_argument("--shape", default="5M", help=f"any of {', '.join(SHAPES)}, comma separated")
     parser.add_argument("--dtype", default="fp32", help="fp32,bf16")
-    parser.add_argument("--prompts", type=int, default=2, help="prompts of 200 samples for the larger shapes")
+    parser.add_argument("--prompts", type=int, help="prompts of 200 samples: 2 for the larger shapes, 24 on a GPU")
+    parser.add_argument("--limit", type=int, default=200, help="new tokens of the gpu part")
     parser.add_argument("--tokens", type=int, default=32, help="max_new_tokens of the tree part")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", help="default cpu, for the gpu part cuda")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    args.device = args.device or ("cuda" if args.part == "gpu" else "cpu")
     rows = {"shapes": shapes, "tree": tree, "gpu": gpu}[args.part](args)
     if args.out:
         header = {
