@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--eager", action="store_true", help="vLLM without compilation")
+    parser.add_argument("--place", type=Path, help="where the random model is kept: vLLM finds what it compiled for it")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     decoding = Decoding(max_new_tokens=given.tokens)
@@ -54,7 +55,8 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
     }
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary:
+        place = str(given.place or temporary)
         made = random_model(given.shape, given.dtype)
         made.model.save_pretrained(place)
         made.tokenizer.save_pretrained(place)

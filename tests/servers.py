@@ -1,12 +1,22 @@
-"""A real HTTP server in the OpenAI protocol that misbehaves on demand."""
+"""Real HTTP servers in the OpenAI protocol: one that misbehaves on demand, and transformers' own with a real model."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 class FaultyServer:
@@ -85,3 +95,32 @@ class FaultyServer:
             http.wfile.write(body)
         except OSError:
             pass  # The client of a time-out has gone.
+
+
+@contextmanager
+def transformers_serve(model: Path) -> Iterator[str]:
+    """Base URL of `transformers serve` with this model; skips the test where its web server is not installed."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = str(Path(sys.executable).with_name("transformers"))
+    log = model.parent / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [program, "serve", str(model), "--port", str(port), "--device", "cpu"],
+            stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )  # fmt: skip
+        try:
+            for _ in range(200):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    break
+                except OSError:
+                    assert server.poll() is None, log.read_text()
+                    time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            server.wait()

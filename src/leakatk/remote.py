@@ -126,7 +126,8 @@ def ask(send: Callable[[], Any], read: Callable[[Any], T], limits: Limits, most:
     except openai.APIStatusError as error:
         limits.settle(most, 0.0)
         return Failure(
-            what=f"HTTP {error.status_code}: {printable(error.message)}",
+            # Servers that follow OpenAI's errors loosely say what is wrong in a body of their own.
+            what=f"HTTP {error.status_code}: {printable(error.message if error.param or error.code else _body(error))}",
             status=error.status_code,
             code=str(error.code or ""),
             param=str(error.param or ""),
@@ -137,6 +138,13 @@ def ask(send: Callable[[], Any], read: Callable[[Any], T], limits: Limits, most:
         return Failure(type(error).__name__)
     limits.settle(most, cost)
     return found
+
+
+def _body(error: Any) -> str:
+    try:
+        return f"{error.message} {error.response.text}"
+    except (RuntimeError, ValueError):  # a body that was cut short, or is no text
+        return str(error.message)
 
 
 def pause(tries: int, failure: Failure, first: float) -> float:

@@ -194,6 +194,14 @@ def test_fields_that_are_off_and_refused_are_left_out(server: ToyModel, capfd: p
             draw(engine(server), 1, decoding)
 
 
+def test_a_server_that_does_not_sample_is_noticed(server: ToyModel, capfd: pytest.CaptureFixture[str]) -> None:
+    draw(engine(server), 5, prompts=PROMPTS[2:])
+    assert "each of 1 prompts got one and the same answer" in capfd.readouterr().err
+    draw(engine(server), 40)
+    draw(engine(server), 5, Decoding(temperature=0))
+    assert "one and the same answer" not in capfd.readouterr().err
+
+
 def test_greedy_asks_once_a_prompt(server: ToyModel) -> None:
     found = draw(engine(server), 5, Decoding(temperature=0, top_p=0.5))
     assert found.keys() == everything(5)

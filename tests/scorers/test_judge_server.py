@@ -5,13 +5,7 @@ The model is tiny and has learnt one thing: to answer every request of the judge
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +16,7 @@ from leakatk.data import Prompt
 from leakatk.scorers import get_scorer
 from leakatk.scorers.judge_client import Ask, payload
 from tests.scorers.conftest import WORDS
+from tests.servers import transformers_serve
 
 REPLY = '[{"id": "1", "label": 1}]'
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
@@ -62,37 +57,10 @@ def save_one_reply_model(path: Path) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(base url, model name) of the running server."""
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
     path = tmp_path_factory.mktemp("served") / "model"
     save_one_reply_model(path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("transformers")),
-        "serve",
-        str(path),
-        "--port",
-        str(port),
-        "--device",
-        "cpu",
-    ]
-    log = path.parent / "log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        try:
-            for _ in range(200):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, log.read_text()
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1", str(path)
-        finally:
-            server.terminate()
-            server.wait()
+    with transformers_serve(path) as url:
+        yield url, str(path)
 
 
 def test_judges_through_a_real_server(served: tuple[str, str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ OFF: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "stop": [],
 }
+
+_SEVERAL = 4  # samples of a prompt that should not all be the same answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class EndpointSampler:
         )  # fmt: skip
         call = _Call(client, decoding, seed)
         waiting, running = iter(todo), set[Future[list[Generation]]]()
+        said: dict[str, Counter[str]] = {}  # prompt id -> its answers
         trouble: Exception | None = None
         pool = ThreadPoolExecutor(max_workers=self.concurrency)
         try:
@@ -160,6 +164,8 @@ class EndpointSampler:
                         # What is in flight is paid for: wait for it; what has not started is not sent.
                         trouble = trouble or error
                         running = {other for other in running if not other.cancel()}
+                for one in finished:
+                    said.setdefault(one.prompt_id, Counter())[one.text] += 1
                 if finished:
                     yield finished
         finally:
@@ -168,6 +174,13 @@ class EndpointSampler:
             pool.shutdown(wait=True, cancel_futures=True)
         if trouble is not None:
             raise trouble
+        several = [answers for answers in said.values() if answers.total() >= _SEVERAL]
+        if several and not decoding.greedy and all(len(answers) == 1 for answers in several):
+            sys.stderr.write(
+                f"endpoint: each of {len(several)} prompts got one and the same answer in all its samples. Unless "
+                "the model is that sure, the server does not sample (it ignores the temperature, or repeats stored replies), "
+                "and what it would leak to its users is not measured.\n"
+            )
         if len(self.served) > 1:
             sys.stderr.write(
                 f"endpoint: answers came from {', '.join(sorted(self.served))}: the model changed meanwhile.\n"
