@@ -32,6 +32,7 @@ def blocks(page, *languages):
 def commands(page):
     """The leakatk commands in a page's blocks of shell."""
     lines = [line.strip() for block in blocks(page, "console", "bash", "sh", "") for line in block.splitlines()]
+    lines = [re.sub(r"^(\w+=\S* )+", "", line) for line in lines]  # RAY_ADDRESS=auto leakatk ...
     return [line for line in lines if line.startswith("leakatk ")]
 
 
