@@ -224,3 +224,56 @@ def test_importing_scorers_loads_no_model_library() -> None:
     code = "import sys, leakatk.scorers; print(*{'torch', 'transformers', 'openai', 'nltk'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("references", "generations"),
+    [
+        (["a"], [None]), (["a"], [3]), (["a"], [b"x"]), (["a"], [float("nan")]), ([None], ["a"]), ([1], ["a"]),
+        ("abc", ["a", "b", "c"]), (["a", "b", "c"], "abc"), (None, ["a"]), (["a"], None), (["a"], []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["rouge-l", "fact", "keys", "verbatim", "choice", "similarity"])
+def test_what_is_no_text_is_refused(name: str, references: Any, generations: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a list of|give one reference for each"):
+        score_texts(name, references, generations)
+
+
+def test_hostile_text_is_only_text(scorer: Scorer) -> None:
+    odd = ["\x1b[31m\ud800", "x\u0000", "\u202e" * 50, "b" * 2000, "\n\n"]
+    scores = scorer.score([Prompt(str(i), "?", f"Ada\x00 {text}") for i, text in enumerate(odd)], odd)
+    assert scores.shape == (5,)
+
+
+@pytest.mark.parametrize("name", ["rouge-l", "fact"])
+def test_a_million_equal_pairs_cost_one(name: str) -> None:
+    prompt = Prompt("1", "?", "Ada Lovelace 12")
+    assert (get_scorer(name).score([prompt] * 10**6, ["Ada Lovelace 12"] * 10**6) == 1).all()
+
+
+def test_equal_ids_do_not_mix(scorer: Scorer) -> None:
+    """A prompt is what it says, not its id alone."""
+    one, other = Prompt("1", CHOICES, "Paris"), Prompt("1", CHOICES, "Rome")
+    apart = [scorer.score([prompt], ["Rome"])[0] for prompt in (one, other)]
+    np.testing.assert_array_equal(scorer.score([one, other], ["Rome", "Rome"]), apart)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("rouge-l", {"stem": "maybe"}, "must be like True, got 'maybe'"),
+        ("rouge-l:part=f1,part=recall", {}, "given twice"),
+        ("keys", {"min_keys": "2"}, "must be like 1, got '2'"),
+        ("entailment:gate=nan", {}, "between 0 and 1"),
+        ("entailment", {"gate": True}, "must be like 0.1, got True"),
+        ("entailment:model=", {}, "is empty"),
+        ("entailment:batch_size=0", {}, "at least 1"),
+        ("similarity:batch_size=-3", {}, "at least 1"),
+        ("judge:max_cost=-1", {}, "at least 0"),
+        ("judge:max_cost=nan", {}, "at least 0"),
+        (None, {}, "named by a text"),
+    ],
+)
+def test_options_out_of_range(spec: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        get_scorer(spec, **options)

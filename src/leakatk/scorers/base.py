@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -52,8 +52,11 @@ class Scorer(ABC):
     def score(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         """Scores of parallel lists, shape (len(generations),), float64; equal pairs are scored once.
 
-        Raises InputError when the lists differ in length, and ValueError when a scorer leaves its declared range.
+        Raises InputError when the lists are not of prompts and texts or differ in length, and ValueError when a scorer
+        leaves its declared range.
         """
+        check_all("The references", references, Prompt)
+        check_all("The generations", generations, str)
         if len(references) != len(generations):
             raise InputError(
                 f"{self.label}: {len(references)} references for {len(generations)} generations; give one reference for each."
@@ -114,6 +117,8 @@ def get_scorer(spec: str, **options: Any) -> Scorer:
 
     Raises UnknownNameError for an unknown name and InputError for an unknown option or a value it does not take.
     """
+    if not isinstance(spec, str):
+        raise InputError(f"A scorer is named by a text like rouge-l, got {spec!r:.60}.")
     name, _, written = spec.partition(":")
     kind = SCORERS[name.strip()]
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -122,11 +127,17 @@ def get_scorer(spec: str, **options: Any) -> Scorer:
         key, equals, value = part.partition("=")
         if not equals:
             raise InputError(f"Scorer option {part!r} in {spec!r} has no value; write {name}:{part}=VALUE.")
+        if key.strip() in given:
+            raise InputError(f"Scorer option {key.strip()!r} is given twice in {spec!r}.")
         given[key.strip()] = value.strip()
     for key in {**given, **options}:
         if key not in fields:
             known = ", ".join(fields) or "none"
             raise InputError(f"Scorer {name!r} has no option {key!r}; its options: {known}.")
+    for key, value in options.items():
+        kinds = (int, float) if type(fields[key].default) is float else type(fields[key].default)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise InputError(f"Scorer option {name}:{key} must be like {fields[key].default!r}, got {value!r:.60}.")
     parsed = {key: _parse(name, key, value, fields[key].default) for key, value in given.items()}
     return kind(**{**parsed, **options})
 
@@ -141,6 +152,7 @@ def score_texts(
     >>> score_texts("rouge-l:part=f1", ["born in Zorvik"], ["born"])
     array([0.5])
     """
+    check_all("The references", references, (str, Prompt))
     made: dict[str, Prompt] = {}
     prompts = []
     for reference in references:
@@ -150,6 +162,16 @@ def score_texts(
             reference = made[reference]
         prompts.append(reference)
     return get_scorer(name, **options).score(prompts, generations)
+
+
+def check_all(name: str, items: Any, kind: type | tuple[type, ...]) -> None:
+    """InputError unless `items` is a list (or array) of such things only. A lone text is no list."""
+    kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+    if isinstance(items, str | bytes) or not isinstance(items, Collection):
+        raise InputError(f"{name} must be a list of {kinds}, got {items!r:.60}.")
+    for found in set(map(type, items)):
+        if not issubclass(found, kind):
+            raise InputError(f"{name} must be a list of {kinds}, but hold a {found.__name__}.")
 
 
 def distinct(items: Iterable[H]) -> tuple[list[H], IntArray]:

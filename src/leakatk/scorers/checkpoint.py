@@ -9,19 +9,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from leakatk.errors import InputError
 from leakatk.fingerprint import fingerprint
 from leakatk.scorers.base import Scorer
 
 
 @dataclass(frozen=True)
 class CheckpointScorer(Scorer, ABC):
-    """A scorer with the option `model`, a directory or a hub id. A directory is shown as the hash of what is in it: the
+    """A scorer with the options `batch_size` and `model`, a directory or a hub id. A directory is shown as the hash of what is in it: the
     same model in another place is the same scorer, a changed one is another. A hub id is shown as it is.
     """
 
     needs_model: ClassVar[bool] = True
 
     model: str = ""
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise InputError(f"Scorer option {self.name}:model is empty; give a directory or a hub id.")
+        if self.batch_size < 1:
+            raise InputError(f"Scorer option {self.name}:batch_size must be at least 1, got {self.batch_size}.")
 
     def shown(self, option: str) -> str:
         if option == "model" and Path(self.model).is_dir():

@@ -14,7 +14,7 @@ import numpy as np
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.scorers.base import SCORERS, FloatArray, Scorer
+from leakatk.scorers.base import SCORERS, FloatArray, Scorer, check_all
 from leakatk.scorers.options import picked, read_options
 
 
@@ -43,7 +43,8 @@ class Choice(Scorer):
 
 def choice_prompt(id: str, question: str, choices: Sequence[str], answer: int, *, source: str = "") -> Prompt:
     """A multiple-choice Prompt: the question, one lettered line a choice, "Answer:"; the right text is the answer."""
-    if not 0 <= answer < len(choices) <= len(ascii_uppercase):
+    check_all("The choices", choices, str)
+    if not isinstance(answer, int | np.integer) or not 0 <= answer < len(choices) <= len(ascii_uppercase):
         raise InputError(f"{id}: answer {answer} is not the index of one of the {len(choices)} choices (at most 26).")
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)]
     wrong = tuple(text for i, text in enumerate(choices) if i != answer)

@@ -36,11 +36,13 @@ class Entailment(CheckpointScorer):
     model: str = "sileod/deberta-v3-base-tasksource-nli"
     direction: Literal["forget", "retain"] = "forget"
     gate: float = 0.1
-    batch_size: int = 32
 
     def __post_init__(self) -> None:
         if self.direction not in ("forget", "retain"):
             raise InputError(f"Scorer option entailment:direction must be forget or retain, got {self.direction!r}.")
+        if not 0 <= self.gate <= 1:
+            raise InputError(f"Scorer option entailment:gate must lie between 0 and 1, got {self.gate}.")
+        super().__post_init__()
 
     def passing(self, references: Sequence[Prompt], generations: Sequence[str]) -> IntArray:
         """Indices of the pairs that pass the gate: only these reach the model."""

@@ -83,6 +83,10 @@ class Judge(Scorer):
         for option in ("items", "concurrency", "tries", "timeout", "reply_tokens"):
             if not getattr(self, option) > 0:
                 raise InputError(f"Scorer option judge:{option} must be above 0, got {getattr(self, option)}.")
+        for option in ("backoff", "max_requests", "max_cost", "price_in", "price_out"):
+            value = getattr(self, option)
+            if value < 0 or (math.isnan(value) and not option.startswith("price")):
+                raise InputError(f"Scorer option judge:{option} must be at least 0, got {value}.")
 
     def keeping(self, directory: Path) -> Judge:
         return self if self.store else replace(self, store=str(directory / "judge-replies.jsonl"))

@@ -19,7 +19,7 @@ from rapidfuzz.process import cpdist
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.scorers.base import SCORERS, FloatArray, Scorer
+from leakatk.scorers.base import SCORERS, FloatArray, Scorer, check_all
 from leakatk.scorers.porter import stem as porter_stem
 
 WORD = re.compile("[a-z0-9]+")
@@ -76,6 +76,10 @@ def rouge_1(references: Sequence[str], generations: Sequence[str], *, stem: bool
 
 
 def _encoded(references: Sequence[str], generations: Sequence[str], *, stem: bool) -> tuple[list[str], list[str]]:
+    check_all("The references", references, str)
+    check_all("The generations", generations, str)
+    if len(references) != len(generations):
+        raise InputError(f"{len(references)} references for {len(generations)} generations; give one for each.")
     alphabet = _Alphabet(dict.fromkeys(references), stem=stem)
     encoded = {text: alphabet.encode(text) for text in {*references, *generations}}
     return [encoded[text] for text in references], [encoded[text] for text in generations]
