@@ -1,6 +1,8 @@
+import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +282,22 @@ def test_no_space_to_compact_keeps_the_shards(tmp_path: Path, monkeypatch: pytes
         assert snapshot(tmp_path) == before
         run.finish()
     assert Run.open(tmp_path).n == 3
+
+
+@pytest.mark.parametrize("how", [shutil.rmtree, lambda path: path.rename(path.with_name("elsewhere"))])
+def test_a_directory_that_goes_while_it_is_written_is_noticed(tmp_path: Path, how: Callable[[Path], object]) -> None:
+    for work in (lambda run: run.append([generation("a", 1)]), Run.finish):
+        path = tmp_path / "run"
+        with Run.create_or_resume(path, manifest(), PROMPTS) as run:
+            run.append([generation("a", 0)])
+            how(path)
+            with pytest.raises(
+                RunError, match=r"run was removed or moved away while it was being written; start again"
+            ):
+                work(run)
+        complete(path)
+        shutil.rmtree(path)
+        shutil.rmtree(tmp_path / "elsewhere", ignore_errors=True)
 
 
 def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

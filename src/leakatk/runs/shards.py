@@ -88,6 +88,13 @@ class ShardWriter:
             self._file.seek(start)
             raise
 
+    def there(self) -> bool:
+        """False when the file was removed, moved or replaced since it was opened."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except OSError:
+            return False
+
     def close(self) -> None:
         if not self._file.closed:
             os.fsync(self._file.fileno())

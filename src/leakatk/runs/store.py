@@ -191,6 +191,7 @@ class Run:
                 new.setdefault((row, generation.sample), generation)
         if not new:
             return 0
+        self._need_shard()
         try:
             if self._shard is None:
                 self._shard = shards.ShardWriter(self._next_shard())
@@ -211,6 +212,7 @@ class Run:
     def finish(self) -> None:
         """Compact the shards into generations.parquet (zstd). The run can be opened and extended afterwards."""
         self._need_lock()
+        self._need_shard()
         old = self._shard_paths()
         if not old:
             return
@@ -224,6 +226,16 @@ class Run:
     def _need_lock(self) -> None:
         if self._lock is None:
             raise RunError(f"The run {self.path} is open for reading only; open it with create_or_resume to write.")
+
+    def _need_shard(self) -> None:
+        """A writer does not notice by itself that its file has no name any more."""
+        if self._shard and not self._shard.there():
+            self._shard.abandon()
+            self._shard = None
+            raise RunError(
+                f"{self.path} was removed or moved away while it was being written; start again with the same settings: "
+                "what is still there is used."
+            )
 
     # --- reading -------------------------------------------------------------------------------------------------
 
