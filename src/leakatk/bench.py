@@ -23,7 +23,7 @@ import numpy as np
 from leakatk import __version__
 from leakatk.api import sample, score
 from leakatk.auditing import audit, default_scorers, powers_of_two
-from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
 from leakatk.data import Prompt, write_atomic
@@ -80,6 +80,7 @@ def bench(
     decodings: Sequence[Decoding] | None = None,
     grid: bool = False,
     scorer: str | None = None,
+    ask: Ask | None = None,
     grad_norm: bool = True,
     tasks: Sequence[str] = (),
     task_dir: str | Path | None = None,
@@ -93,8 +94,8 @@ def bench(
 ) -> list[Row]:
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
-    decodings: default the protocol's headline, or its whole grid with `grid`.  n and scorer: default the protocol's, or
-    the benchmark's.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.  revision: of
+    decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
+    "paraphrased"): default the protocol's, or the benchmark's.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.  revision: of
     the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol or scorer, and ModelError for a
     scorer whose model cannot be loaded, before anything is computed.
     """
@@ -103,7 +104,7 @@ def bench(
         if value is not None and value < least:
             raise InputError(f"{name} must be at least {least}, got {value}.")
     if isinstance(benchmark, str):
-        benchmark = load_benchmark(benchmark, data=data, seed=seed, ask=rules.ask, revision=revision)
+        benchmark = load_benchmark(benchmark, data=data, seed=seed, ask=ask or rules.ask, revision=revision)
     one = scorer or rules.scorer
     plan = Plan(
         benchmark=benchmark,

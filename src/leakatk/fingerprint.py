@@ -19,6 +19,18 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def model_identity(name: str, revision: str | None = None) -> str:
+    """The fingerprint of a local directory; "org/name@commit" of a hub id that was loaded from the hub or its cache."""
+    if Path(name).exists():
+        return fingerprint(name)
+    from huggingface_hub import try_to_load_from_cache
+
+    held = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", "adapter_config.json"))
+    # In the cache a file lies in snapshots/<commit>/.
+    commit = next((Path(path).parent.name for path in held if isinstance(path, str)), None)
+    return f"{name}@{commit}"
+
+
 def _fingerprinted(path: Path) -> Iterable[Path]:
     suffixes = {".safetensors", ".jinja", ".model"}
     names = {"config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}

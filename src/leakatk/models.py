@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.errors import InputError, ModelError
-from leakatk.fingerprint import fingerprint
+from leakatk.fingerprint import model_identity
 
 PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
 
@@ -221,7 +221,7 @@ def load_model(
         tokenizer=tokenizer,
         template=template or Template(),
         name=name,
-        fingerprint=fingerprint(local) if local.exists() else f"{name}@{getattr(model.config, '_commit_hash', None)}",
+        fingerprint=model_identity(name, revision),
     )
 
 

@@ -1,4 +1,4 @@
-"""A hub of our own on localhost: the few answers that huggingface_hub asks for when it downloads a dataset's file."""
+"""A hub of our own on localhost: the few answers that huggingface_hub asks for when it downloads a file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ class Hub:
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """(status, error code, content)"""
+        if path.startswith("/api/models/"):
+            return self._about_model(path.removeprefix("/api/models/"))
+        if not path.startswith("/datasets/"):
+            path = f"/datasets{path}"
+        if path.count("/") < 6:
+            return 404, "EntryNotFound", b""
         owner, name, _, revision, file = path.removeprefix("/datasets/").split("/", 4)
         repository = f"{owner}/{name}"
         if repository in self.refusals:
@@ -35,6 +41,16 @@ class Hub:
             return 404, "RevisionNotFound", b""
         content = self.files.get(f"{repository}/{file}")
         return (404, "EntryNotFound", b"") if content is None else (200, "", content)
+
+    def _about_model(self, path: str) -> tuple[int, str, bytes]:
+        """What is in a model repository, as the hub's API tells it."""
+        owner, name, *rest = path.split("/", 2)
+        prefix = f"{owner}/{name.partition('?')[0]}/"
+        held = [key.removeprefix(prefix) for key in self.files if key.startswith(prefix)]
+        if not held:
+            return 404, "RepoNotFound", b""
+        about = [] if rest else {"id": prefix[:-1], "sha": COMMIT, "siblings": [{"rfilename": file} for file in held]}
+        return 200, "", json.dumps(about).encode()
 
 
 @contextmanager

@@ -5,7 +5,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from leakatk.data import save_prompts
 from tests.benchmarks.hub import COMMIT, Hub, lines, serving
+from tests.tiny import PROMPTS, save_tiny_model
 
 PISTOL = [{"question": f"q{i}?", "answer": f"a{i}.", "edge": edge} for i, edge in enumerate(("A_B", "A_B", "A_C"))]
 LOAD = """
@@ -125,3 +129,30 @@ def test_the_command_line_ends_with_one_sentence_and_code_2(tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("leakatk: cais/wmdp is gated: accept its terms")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_model_by_its_hub_id(tmp_path):
+    model = save_tiny_model(tmp_path / "tiny")
+    hub = Hub({f"org/tiny/{file.name}": file.read_bytes() for file in model.iterdir()}, {})
+    save_prompts(PROMPTS, tmp_path / "own.jsonl")
+    command = ["bench", str(tmp_path / "own.jsonl"), "--n", "2", "--decoding", "max_new_tokens=4", "--json", "--quiet"]
+    with serving(hub) as endpoint:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        done = [
+            subprocess.run(
+                [sys.executable, "-m", "leakatk", *command, "--model", name, "--out", str(tmp_path / "out")],
+                env=environment, capture_output=True, text=True, timeout=250,
+            )
+            for name in ("org/tiny", "org/none")
+        ]  # fmt: skip
+    assert done[0].returncode == 0, done[0].stderr
+    assert json.loads(done[0].stdout)[0]["model_sha256"] == f"org/tiny@{COMMIT}"
+    assert done[1].returncode == 2
+    assert "leakatk: Cannot load org/none" in done[1].stderr

@@ -65,6 +65,9 @@ def run(
         ),
     ] = None,
     scorer: Annotated[str, typer.Option(help="Core metric; default the protocol's or the benchmark's.")] = "",
+    ask: Annotated[
+        str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
+    ] = "",
     retain_n: Annotated[int, typer.Option(help="Samples of a retain prompt (0: greedy only).")] = 20,
     grad_norm: Annotated[
         bool,
@@ -105,8 +108,10 @@ def run(
         return
     rows = bench(
         model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-        decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n, grad_norm=grad_norm,
-        tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision, seed=seed, device=device, dtype=dtype, quiet=quiet,
+        decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n,
+        ask=ask or None,  # type: ignore[arg-type]
+        grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+        seed=seed, device=device, dtype=dtype, quiet=quiet,
     )  # fmt: skip
     write_config(context, out)
     if as_json:

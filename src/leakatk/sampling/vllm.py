@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError
-from leakatk.fingerprint import fingerprint
+from leakatk.fingerprint import model_identity
 from leakatk.models import ModelSource, pick_device, pick_dtype
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -86,10 +86,7 @@ class VllmSampler:
                 "or a hub id you have access to."
             ) from error
         self.end_ids = _end_ids(self.base, config, self.tokenizer)
-        local = Path(source.path)
-        self.fingerprint = (
-            fingerprint(local) if local.exists() else f"{source.path}@{getattr(config, '_commit_hash', None)}"
-        )
+        self.fingerprint = model_identity(str(source.path))
 
     def describe(self) -> dict[str, Any]:
         return {
