@@ -52,6 +52,21 @@ def test_names(leakatk, model, forget, tmp_path):
     refused(leakatk("methods", "simnop"), "simnpo")
 
 
+def test_bench(leakatk, forget, tmp_path):
+    common = ("bench", forget, "--model", tmp_path / "none", "--out", tmp_path / "out", "--quiet")
+    refused(leakatk(*common), "no such model directory")
+    refused(leakatk(*common, "--protocol", "papr"), "Unknown protocol 'papr'", "paper")
+    refused(leakatk(*common, "--grid", "--decoding", "top_p=0.5"), "--grid or --decoding")
+    refused(leakatk(*common, "--decoding", "heat=1"), "NAME=VALUE with names among temperature")
+    refused(leakatk(*common, "--decoding", "temperature=hot"), "temperature must be a number, got 'hot'")
+    refused(leakatk(*common, "--decoding", "top_p=2"), "Decoding.top_p")
+    refused(leakatk(*common, "--retain-n", "-1"), "retain_n must be at least 0")
+    refused(leakatk(*common, "--ask", "loudly"), "question or paraphrased")
+    refused(leakatk("bench", "tofu/forget10", *common[2:], "--data", tmp_path), "has no forget10.jsonl", "hf download")
+    refused(leakatk("table", tmp_path), "leakatk bench")
+    assert not (tmp_path / "out").exists()
+
+
 def test_models(leakatk, forget, tmp_path):
     def audit(model):
         return leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--n", "2")
