@@ -1,0 +1,40 @@
+"""Ctrl-C in the middle of an audit: one sentence with the command that goes on, exit code 130, the samples are kept."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+from leakatk.data import save_prompts
+from leakatk.runs.store import Run
+from tests.tiny import PROMPTS
+
+
+def test_ctrl_c(model, tmp_path):
+    out = tmp_path / "run"
+    save_prompts([replace(PROMPTS[i % 3], id=f"p{i}") for i in range(1000)], tmp_path / "many.jsonl")
+    words = ["audit", str(model), "--forget", "many.jsonl", "--out", str(out), "--n", "64", "--max-new-tokens", "40"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leakatk", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            if any(file.stat().st_size for file in (out / "generations").glob("*.jsonl")):
+                break
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert f"leakatk audit {model}" in said.splitlines()[-1]
+    kept = sum(1 for _ in Run.open(out).generations())
+    assert 0 < kept < 1000 * 64
