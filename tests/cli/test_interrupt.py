@@ -7,11 +7,14 @@ import sys
 import time
 from dataclasses import replace
 
+import pytest
+
 from leakatk.data import save_prompts
 from leakatk.runs.store import Run
 from tests.tiny import PROMPTS
 
 
+@pytest.mark.timeout(600)
 def test_ctrl_c(model, tmp_path):
     out = tmp_path / "run"
     save_prompts([replace(PROMPTS[i % 3], id=f"p{i}") for i in range(1000)], tmp_path / "many.jsonl")
@@ -24,13 +27,13 @@ def test_ctrl_c(model, tmp_path):
         start_new_session=True,
     )
     try:
-        for _ in range(600):
+        for _ in range(2400):
             if any(file.stat().st_size for file in (out / "generations").glob("*.jsonl")):
                 break
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
