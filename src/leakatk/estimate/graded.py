@@ -53,7 +53,7 @@ def _prompt_variance(ordered: Array, k: int) -> tuple[Array, Array]:
     # The best of k among the n - c lowest, from running sums of the weights of all n; of fewer than k: the best of all.
     sums = np.cumsum(ordered * np.pad(leak_weights(n, k), (1, 0))[:, None], axis=0)[n - most : n]
     chance = 1 - leak_of_counts(n, np.array([k]))[c]
-    enough = (n - c[:, None] >= k) & (chance > 1e-250)
+    enough = (n - c[:, None] >= k) & (chance > 1e-12)
     best = np.where(enough, np.minimum(sums / np.where(enough, chance, 1.0), bottom), bottom)
     areas = (top - bottom) * (top + bottom - 2 * best)  # the integral of 2 (t - best) from bottom to top
     return first[c] @ areas, (second[c] / 2 - third[c] / 7) @ areas * (n >= _LEAST)
