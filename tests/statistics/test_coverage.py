@@ -93,4 +93,4 @@ def test_intervals_of_graded_scores_cover(profile):
 def test_intervals_of_graded_scores_cover_in_many_simulations(profile):
     found = estimators.coverage(profile, "samples", sims=2000, seed=12)
     assert (found.covered >= 0.93).all(), found.covered
-    assert (found.covered <= 0.985).all(), found.covered
+    assert (found.covered <= 0.99).all(), found.covered  # .98 on average over profiles

@@ -16,8 +16,10 @@ from leakatk.scorers.base import Scorer
 
 @dataclass(frozen=True)
 class CheckpointScorer(Scorer, ABC):
-    """A scorer with the options `batch_size` and `model`, a directory or a hub id. A directory is shown as the hash of what is in it: the
-    same model in another place is the same scorer, a changed one is another. A hub id is shown as it is.
+    """A scorer with the options `batch_size` and `model`, a directory or a hub id.
+
+    A directory is shown as the hash of what is in it: the same model in another place is the same scorer, a changed one
+    is another. A hub id is shown as it is.
     """
 
     needs_model: ClassVar[bool] = True
@@ -39,6 +41,7 @@ class CheckpointScorer(Scorer, ABC):
 
 @lru_cache
 def directory_hash(directory: str) -> str:
-    """SHA-256 over a model directory and the module directories in it (the pooling layer of a sentence encoder)."""
-    parts = [Path(directory), *sorted(path for path in Path(directory).iterdir() if path.is_dir())]
-    return hashlib.sha256("".join(fingerprint(part) for part in parts).encode()).hexdigest()
+    """SHA-256 over a model directory and, in a sentence encoder, its module directories (pooling)."""
+    root = Path(directory)
+    modules = sorted(path for path in root.iterdir() if path.is_dir()) if (root / "modules.json").exists() else []
+    return hashlib.sha256("".join(fingerprint(part) for part in (root, *modules)).encode()).hexdigest()
