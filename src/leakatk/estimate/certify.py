@@ -177,7 +177,8 @@ def plan(
     """Samples a prompt needed for a half width of leak@k over samples, or to certify a bound if nothing leaks.
 
     pilot: scores of a first small run on these or like prompts; without it an assumed profile is used (70% of the
-    prompts never leak, 22% leak with 5e-4 .. 5e-2, 8% often), which can be far off: then take a pilot.
+    prompts never leak, 22% leak with 5e-4 .. 5e-2, 8% often), which can be far off: then take a pilot. Where its scores are
+    not 0/1, give it at least k samples: beyond them, its largest k stands in.
     """
     check_level(level)
     if (half_width is None) == (certify is None):
