@@ -197,7 +197,7 @@ def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
             with ending_natively():
                 ours(loaded, 1, 8, limit=4)
                 found, seconds = timed(lambda: ours(loaded, 8 if small else args.prompts or 2, 200))  # noqa: B023
-                cost = tree_cost(loaded) if small else math.nan
+                cost = tree_cost(loaded) if args.cost else math.nan
             ceiling = matmul_rate(DTYPES[dtype], "cpu")
             rows.append(
                 {
@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="fp32", help="fp32,bf16")
     parser.add_argument("--prompts", type=int, help="prompts of 200 samples: 2 for the larger shapes, 24 on a GPU")
     parser.add_argument("--limit", type=int, default=200, help="new tokens of the gpu part")
+    parser.add_argument("--cost", action="store_true", help="also the tree's cost where nothing is shared")
     parser.add_argument("--tokens", type=int, default=32, help="max_new_tokens of the tree part")
     parser.add_argument("--device", help="default cpu, for the gpu part cuda")
     parser.add_argument("--out", type=Path)

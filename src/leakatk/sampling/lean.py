@@ -221,6 +221,8 @@ def _attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
     scores = scores.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale)
     if mask is not None:
         scores += mask
-    mass = scores.logsumexp(dim=-1)
-    weights = scores.sub_(mass[..., None]).exp_().to(values.dtype)
-    return torch.matmul(weights, values), mass
+    top = scores.amax(dim=-1, keepdim=True)  # these steps are faster than logsumexp
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    out = torch.matmul(weights.div_(total).to(values.dtype), values)
+    return out, (top + total.log_())[..., 0]
