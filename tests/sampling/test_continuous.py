@@ -62,6 +62,18 @@ def test_a_sample_that_had_to_make_room_goes_on_where_it_was(monkeypatch):
     assert put_back
 
 
+def test_a_lora_adapter():
+    from peft import LoraConfig, get_peft_model
+
+    loaded, decoding = tiny(), Decoding(max_new_tokens=8)
+    adapter = get_peft_model(loaded.model, LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    adapted = type(loaded)(adapter.eval(), loaded.tokenizer, loaded.template, "adapter", "random")
+    found = collect(ContinuousSampler(adapted), decoding, range(4))
+    assert np.abs(stored(found) - forced(adapted, found, decoding)).max() < 1e-4
+    with adapter.disable_adapter():
+        assert np.abs(stored(found) - forced(adapted, found, decoding)).max() > 0.1
+
+
 def test_stopped_early_and_started_again():
     sampler, decoding = ContinuousSampler(tiny(), max_rows=4), Decoding(max_new_tokens=8)
     whole = answers(collect(sampler, decoding, range(60)))
