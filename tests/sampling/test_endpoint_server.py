@@ -43,3 +43,14 @@ def test_samples_of_a_served_model_follow_its_softmax(tmp_path: Path, capfd: pyt
     kept, seen = wanted[often], [count for count, keep in zip(counts[4:], often, strict=True) if keep]
     assert stats.chisquare(seen, kept * sum(seen) / kept.sum()).pvalue > 1e-4
     assert len({one.text for one in greedy.values()}) == 1
+
+
+def test_a_server_that_stays_greedy_is_noticed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It takes the temperature, but samples only where the model's own generation_config says so."""
+    loaded = tiny(scale=3)
+    loaded.model.save_pretrained(tmp_path / "model")
+    loaded.tokenizer.save_pretrained(tmp_path / "model")
+    source = ModelSource(str(tmp_path / "model"), template=Template(kind="plain", plain="{question}"))
+    with transformers_serve(tmp_path / "model") as url:
+        collect(EndpointSampler(source, url=url), Decoding(max_new_tokens=5), range(6), prompts=PROMPTS[:2])
+    assert "each of 2 prompts got one and the same answer" in capfd.readouterr().err
