@@ -112,9 +112,9 @@ def test_another_decoding_is_one_cell_more(models, results, computed):
     assert {p: p.stat().st_mtime_ns for p in files} == files  # the cells that were there are untouched
     rows = r.read_rows(results)
     assert len(rows) == 8
-    assert {row["decoding"] for row in rows} == {"T=1", "T=0.5"}
+    assert {row["decoding"] for row in rows} == {"T=1 6 tokens", "T=0.5 6 tokens"}
     table = r.results_table(rows, "grid")
-    assert table.columns[-2:] == ("T=1", "T=0.5")
+    assert table.columns[-2:] == ("T=1 6 tokens", "T=0.5 6 tokens")
     assert len(table.rows) == 4  # two models, two scorers
 
 
@@ -135,7 +135,7 @@ def test_a_killed_bench_goes_on(models, results, computed, tmp_path, monkeypatch
     monkeypatch.setattr(b, "load_model", real)
     run(models, tmp_path)
     assert computed.count("evaluation") == done + 1
-    wanted = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(results) if row["decoding"] == "T=1"]
+    wanted = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(results) if "T=1" in row["decoding"]]
     found = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(tmp_path)]
     assert str([sorted(row.items()) for row in found]) == str([sorted(row.items()) for row in wanted])
 
@@ -156,6 +156,15 @@ def test_tables(results):
         r.results_table([{k: v for k, v in row.items() if k != "privleak"} for row in rows], "muse")
     with pytest.raises(InputError, match="Unknown table layout"):
         r.results_table(rows, "wide")
+
+
+def test_rows_that_differ_in_length_or_seed_stay_apart(models, results, tmp_path):
+    row = next(row for row in r.read_rows(results) if row["role"] == "model")
+    other = {**row, "seed": 1, "leak@1": 0.25}
+    table = r.results_table([row, other])
+    assert [cells[:2] for cells in table.rows] == [("forgot", "0"), ("forgot", "1")]
+    assert b._label(Decoding(), PROTOCOLS["clean"]) == "T=1"
+    assert b._label(Decoding(max_new_tokens=32), PROTOCOLS["clean"]) == "T=1 32 tokens"
 
 
 def test_compare_is_paired(results):

@@ -139,13 +139,19 @@ def bench(
                 runs[decoding] = place
             common = {
                 "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
-                "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": decoding.label,
+                "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": _label(decoding, rules),
                 "seed": seed, "n": plan.n, "run": str(place),
             }  # fmt: skip
             found = [{**common, "scorer": name, **block, **values} for name, block in blocks.items()]
             write_rows(plan.out / RESULTS, found)
             rows += found
     return rows
+
+
+def _label(decoding: Decoding, rules: Protocol) -> str:
+    """The decoding's name, with its length where that is not the protocol's: rows that differ in it alone stay apart."""
+    length = decoding.max_new_tokens
+    return decoding.label + (f" {length} tokens" if length != rules.headline.max_new_tokens else "")
 
 
 def scorers_of(benchmark: Benchmark) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
     names = [n for n in names if any(_known(row, n) for row in rows)]
     if not names:
         raise InputError(f"These results have nothing for the layout {layout!r}; try another of {', '.join(LAYOUTS)}.")
-    settings = ("benchmark", "protocol", "decoding", "scorer") if layout in SAMPLED else ("benchmark", "protocol")
+    settings = ("benchmark", "protocol", *(("decoding", "seed", "scorer") if layout in SAMPLED else ()))
     # Numbers that do not come from samples are the same for every decoding and scorer: one row a model.
     rows = list({(row["model_sha256"], *(row[name] for name in settings)): row for row in rows}.values())
     labels, title = _labels(rows, settings)
@@ -123,7 +123,7 @@ def _expanded(column: str, ks: Sequence[int], rows: Sequence[Row]) -> list[str]:
 
 def _grid_table(rows: Sequence[Row], column: str) -> Table:
     """A row a model and scorer, a column a decoding."""
-    settings = ("benchmark", "protocol", "scorer")
+    settings = ("benchmark", "protocol", "seed", "scorer")
     decodings = list(dict.fromkeys(str(row["decoding"]) for row in rows))
     cells: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
@@ -140,7 +140,10 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
 def _labels(rows: Sequence[Row], settings: Sequence[str]) -> tuple[list[str], str]:
     """The settings that differ between rows (columns of their own), and those that do not as a title."""
     labels = [name for name in settings if len({str(row[name]) for row in rows}) > 1]
-    return labels, ", ".join(str(rows[0][name]) for name in settings if name not in labels)
+    same = (
+        f"seed {rows[0][name]}" if name == "seed" else str(rows[0][name]) for name in settings if name not in labels
+    )
+    return labels, ", ".join(same)
 
 
 def _model(row: Row) -> str:
