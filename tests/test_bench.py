@@ -24,6 +24,7 @@ BENCH = Benchmark(
     retain=WORLD.retain[:2],
     retain_held=WORLD.retain_held[:2],
     holdout=WORLD.holdout[:3],
+    origin="made here",
 )
 SHORT = Decoding(max_new_tokens=6)
 
@@ -76,6 +77,7 @@ def test_rows_hold_everything(results):
     assert math.isnan(row["model_utility"])  # the benchmark has no real authors
     assert rows[0]["excess@4"] is None
     assert row["benchmark_sha256"] == BENCH.fingerprint
+    assert row["origin"] == "made here"
     assert row["model_sha256"] != rows[0]["model_sha256"]
 
 

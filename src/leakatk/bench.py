@@ -140,7 +140,7 @@ def bench(
             common = {
                 "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
                 "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": _label(decoding, rules),
-                "seed": seed, "n": plan.n, "run": str(place),
+                "seed": seed, "n": plan.n, "run": str(place), "origin": benchmark.origin,
             }  # fmt: skip
             found = [{**common, "scorer": name, **block, **values} for name, block in blocks.items()]
             write_rows(plan.out / RESULTS, found)
