@@ -395,8 +395,22 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
         f"the retrained model's level, at most {study.options['calibrated_rounds']} rounds, and keeps a model whose utility "
         f"on shown people is within {study.options['utility_loss']} of the original's. Both: rounds of "
         f"{study.options['round_steps']} steps of 16 forget and {study.options['round_retain']} retain answers. Where no leak "
-        "was found RULE took no step and is its base.",
+        "was found RULE took no step and is its base. A calibrated run that saw nothing while fact leaks was let down by its "
+        "detector: near-verbatim answers are not all that leaks.",
+        *endings(study, bases),
     ]
+
+
+def endings(study: Study, bases: Sequence[str]) -> list[str]:
+    """How each run of calibrated RULE ended."""
+    lines = []
+    for base in bases:
+        runs = [
+            f"{cell['ended']} (kept round {cell['chosen']}, {cell['steps']} steps)"
+            for cell in (study.cells[seed][f"calibrated-{base}"] for seed in seeds_of(study, base))
+        ]
+        lines.append(f"* Calibrated RULE around {NAMES[base]}, seed by seed: {'; '.join(runs)}.")
+    return lines
 
 
 def method_text(study: Study, names: Sequence[str]) -> list[str]:
