@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -72,3 +73,27 @@ def test_a_record_of_rounds_is_shown(runs, tmp_path):
     path.unlink()
     assert [str(cell) for cell in table.rows[0]] == ["1", "0.250", "–", "7", "20"]
     assert table.caption == "Ended: all rounds done."
+
+
+def test_benchmark_results_stand_for_their_runs(runs, tmp_path):
+    from leakatk.cli.report import opened
+    from leakatk.results import write_rows
+
+    for run in runs[2:]:
+        shutil.copytree(run, tmp_path / "cells" / run.name)
+    row = {
+        "model": "other",
+        "role": "model",
+        "model_sha256": "x",
+        "benchmark": "b",
+        "benchmark_sha256": "y",
+        "protocol": "clean",
+    }
+    row |= {"decoding": "T=1", "seed": 0, "scorer": "rouge-l", "leak@1": 0.1, "forget_prob": 0.25}
+    write_rows(tmp_path / "results.parquet", [row])
+    places, tables = opened([tmp_path, runs[0]])
+    assert [place.name for place in places] == [*sorted(run.name for run in runs[2:]), runs[0].name]
+    [table] = tables
+    assert "0.250" in [str(cell) for cell in table.rows[0]]
+    content = content_of(read_audits(places), tables=tables)
+    assert table in content.tables

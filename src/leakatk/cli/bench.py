@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ RECOMPUTE_EXAMPLES = options.examples("leakatk recompute TOFU_EVAL.json --retain
 CHECK_EXAMPLES = options.examples(
     "leakatk benchmark check forget.jsonl",
 )
-Style = Annotated[str, typer.Option(help="terminal, markdown, latex or csv.")]
+Style = Annotated[str, typer.Option(help="terminal, markdown, latex, csv or json.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -210,8 +211,6 @@ def check(
     as_json: options.AsJson = False,
 ) -> None:
     """Say what can be done with your own prompts and what is missing."""
-    from dataclasses import asdict
-
     from leakatk.benchmarks.files import check_file
 
     report = check_file(file)
@@ -239,7 +238,10 @@ def show(made: Table, style: str) -> None:
         fitting = [form for form in forms if tables.width(form) <= console.width]
         tables.print_table(fitting[0] if fitting else min(forms, key=tables.width), console)
         return
+    if style == "json":
+        options.echo_json(asdict(made))
+        return
     writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}
     if style not in writers:
-        raise InputError(f"--style {style!r}: use terminal, {', '.join(writers)}.")
+        raise InputError(f"--style {style!r}: use terminal, json, {', '.join(writers)}.")
     typer.echo(writers[style](made), nl=False)

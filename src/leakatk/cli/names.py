@@ -90,9 +90,8 @@ def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
 def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
     family = name.partition("/")[0]
     yield "paper", sources.BENCHMARKS.get(family, "")
-    from leakatk.benchmarks.generators import GENERATORS
-
-    yield "files", "generated here" if name in GENERATORS else "the hub, --data DIR, or LEAKATK_DATA/" + family
+    generated = sources.BENCHMARKS.get(family, "").startswith("ours")
+    yield "files", "generated here" if generated else "the hub, --data DIR, or LEAKATK_DATA/" + family
 
 
 def _protocol(name: str, protocol: Any) -> Iterator[tuple[str, str]]:

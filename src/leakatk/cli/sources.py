@@ -63,4 +63,5 @@ BENCHMARKS = {
     "contracts": "ours, after PISTOL (arXiv 2406.16810)",
     "multi-hop": "ours",
     "frequency": "ours",
+    "corruption": "ours, after RESTOR",
 }
