@@ -272,7 +272,7 @@ def _leaks(
             benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
         )  # fmt: skip
         shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
-        blocks = {name: {**shared, **_columns(results["scorers"][name])} for name in plan.scorers}
+        blocks = {name: {**shared, **_columns(results["scorers"][get_scorer(name).label])} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
         run = sample(

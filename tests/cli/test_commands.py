@@ -44,6 +44,17 @@ def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
     assert "a pilot of 3 prompts" in out
 
 
+def test_a_scorer_is_known_by_its_label_however_it_was_named(leakatk, model, forget, tmp_path):
+    """Options that are the defaults, or that change no score, are not part of what the results are kept under."""
+    options = ("--forget", forget, "--out", tmp_path / "run", "--scorer", "rouge-l:stem=yes", *SHORT)
+    code, _, err = leakatk("audit", model, *options)
+    assert code == 0, err
+    assert list(json.loads((tmp_path / "run" / "results.json").read_text())["scorers"]) == ["rouge-l"]
+    code, out, err = leakatk("report", tmp_path / "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["metric"] == "rouge-l"
+
+
 def test_gate(leakatk, model, forget, tmp_path):
     common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
     # Nothing leaks: the upper bound of leak@1 with 3 x 8 samples is 1 - .025^(1/24) = .143.
