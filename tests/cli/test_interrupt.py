@@ -14,6 +14,7 @@ from leakatk.runs.store import Run
 from tests.tiny import PROMPTS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ctrl_c(model, tmp_path):
     out = tmp_path / "run"
