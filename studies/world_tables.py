@@ -43,6 +43,7 @@ class Study:
         self.out, self.options = out, json.loads((out / "study.json").read_text())
         self.tuning = json.loads((out / "tuning.json").read_text())
         self.n, self.first = self.options["n"], self.options["decodings"][0]
+        self.top = max(self.options["ks"])  # the k of single numbers
         self.cells: dict[int, dict[str, Cell]] = {}
         for place in sorted(out.glob("seed-*/cells"), key=lambda p: int(p.parent.name[5:])):
             found = {p.stem: json.loads(p.read_text()) for p in place.glob("*.json")}
@@ -120,13 +121,13 @@ def leak_table(study: Study, names: Sequence[str]) -> Table:
         rows.append(
             (
                 title(n), str(len(seeds)), plain(study.mean(seeds, n, ever)),
-                *(study.leak(seeds, n, k) for k in (1, 16, 128)),
-                study.mean(seeds, n, lambda c: float(np.mean(_leaks(c, study, 128)))),
+                *(study.leak(seeds, n, k) for k in (1, study.top // 8, study.top)),
+                study.mean(seeds, n, lambda c: float(np.mean(_leaks(c, study, study.top)))),
                 *(plain(study.mean(seeds, n, lambda c, k=k: exact(c, k))) for k in (128, 1e4, 1e6)),
             )
         )  # fmt: skip
     columns = (
-        "model", "seeds", "greedy", "leak@1", "leak@16", "leak@128", "leak@128 by seed", "verbatim@128", "@10^4", "@10^6",
+        "model", "seeds", "greedy", "leak@1", f"leak@{study.top // 8}", f"leak@{study.top}", f"leak@{study.top} by seed", "verbatim@128", "@10^4", "@10^6",
     )  # fmt: skip
     return Table("", columns, tuple(rows))
 
@@ -146,15 +147,15 @@ def grid_table(study: Study, names: Sequence[str]) -> Table:
         seeds = study.seeds(n, "full")
         rouge = [
             plain(study.mean(seeds, n, lambda c, k=k: graded(c, "asked", study.first, "rouge-l", k, study.options["ks"])))
-            for k in (1, 128)
+            for k in (1, study.top)
         ]  # fmt: skip
         similar = [
             plain(study.mean(seeds, n, lambda c, w=w: graded(c, w, study.first, "similarity", few[-1], few)))
             for w in ("asked", "held-out")
         ]
-        rows.append((title(n), *(plain(study.leak(seeds, n, 128, w, d)) for w, d in grid), *rouge, *similar))
+        rows.append((title(n), *(plain(study.leak(seeds, n, study.top, w, d)) for w, d in grid), *rouge, *similar))
     columns = (
-        "model", *(f"{w}, {d}" for w, d in grid), "ROUGE-L leak@1", "@128", f"similarity leak@{few[-1]}", "held-out",
+        "model", *(f"{w}, {d}" for w, d in grid), "ROUGE-L leak@1", f"@{study.top}", f"similarity leak@{few[-1]}", "held-out",
     )  # fmt: skip
     return Table("", columns, tuple(rows))
 
@@ -200,14 +201,14 @@ def rule_table(study: Study, bases: Sequence[str]) -> Table:
             name, twin = f"{kind}-{base}", f"{kind}-{base}-control"
             rows.append(
                 (
-                    title(name), str(len(seeds)), plain(study.leak(seeds, base, 128)), study.leak(seeds, name, 128),
-                    study.leak(seeds, twin, 128), study.excess(seeds, name, twin, 128),
-                    study.excess(seeds, name, twin, 128, "held-out", last),
+                    title(name), str(len(seeds)), plain(study.leak(seeds, base, study.top)), study.leak(seeds, name, study.top),
+                    study.leak(seeds, twin, study.top), study.excess(seeds, name, twin, study.top),
+                    study.excess(seeds, name, twin, study.top, "held-out", last),
                     plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)), 0)),
                 )
             )  # fmt: skip
     columns = (
-        "", "seeds", "base leak@128", "RULE leak@128", "control leak@128", "RULE - control", f"RULE - control, held-out, {last}",
+        "", "seeds", f"base leak@{study.top}", f"RULE leak@{study.top}", f"control leak@{study.top}", "RULE - control", f"RULE - control, held-out, {last}",
         "steps",
     )  # fmt: skip
     return Table("", columns, tuple(rows))
@@ -219,8 +220,8 @@ def aim_table(study: Study, bases: Sequence[str]) -> tuple[Table, list[str]]:
     rows, met_all = [], []
     for base in bases:
         seeds, name = seeds_of(study, base), f"calibrated-{base}"
-        gap = study.excess(seeds, name, "retrained", 128, "held-out", last)
-        near = study.excess(seeds, name, "retrained", 128)
+        gap = study.excess(seeds, name, "retrained", study.top, "held-out", last)
+        near = study.excess(seeds, name, "retrained", study.top)
         losses = {
             part: float(np.mean([study.cell(s, "full")["utility"][part] - study.cell(s, name)["utility"][part] for s in seeds]))
             for part in ("retain", "retain_held", "world_facts")
@@ -239,7 +240,7 @@ def aim_table(study: Study, bases: Sequence[str]) -> tuple[Table, list[str]]:
         if all(checks):
             met_all.append(NAMES[base])
     columns = (
-        "", f"excess leak@128, held-out, {last}", "excess leak@128, asked", "leak met", "retain lost", "met",
+        "", f"excess leak@{study.top}, held-out, {last}", f"excess leak@{study.top}, asked", "leak met", "retain lost", "met",
         "worst utility lost", "met", "AUC, held-out", "met",
     )  # fmt: skip
     return Table("", columns, tuple(rows)), met_all
@@ -264,10 +265,11 @@ def tuning_table(study: Study) -> Table:
     return Table("", columns, tuple(rows))
 
 
-def samples(study: Study, seed: int, names: Sequence[str]) -> list[str]:
-    """What two models say to the same question, as it came."""
+def samples(study: Study, names: Sequence[str]) -> list[str]:
+    """What the models of the first seed say to one question, as it came."""
+    seed = study.seeds("full")[0]
     lines = []
-    for name in names:
+    for name in (n for n in names if n in study.cells[seed]):
         question, first, second = study.cell(seed, name)["says"][0]
         lines.append(f"* {title(name)}, asked `{question}`: `{_inline(first)}` and `{_inline(second)}`")
     return lines
@@ -278,12 +280,12 @@ def _inline(text: str) -> str:
 
 
 def leaks_of(study: Study, names: Sequence[str]) -> list[float]:
-    return [study.leak(study.seeds(n, "full"), n, 128).value for n in names]
+    return [study.leak(study.seeds(n, "full"), n, study.top).value for n in names]
 
 
 def beyond(study: Study, name: str) -> bool:
     """The excess over the retrained model at k = 128 is above 0, interval and all."""
-    return study.excess(study.seeds(name, "full", "retrained"), name, "retrained", 128).low > 0
+    return study.excess(study.seeds(name, "full", "retrained"), name, "retrained", study.top).low > 0
 
 
 def says_greedily(study: Study, name: str) -> float:
@@ -305,8 +307,8 @@ def published_table(study: Study, names: Sequence[str], bases: Sequence[str]) ->
         rows.append(
             (
                 title(name), Number(before), Number(leaks_of(study, [name])[0]) if name in names else "",
-                "" if after is None else Number(after), study.leak(seeds, f"rule-{name}", 128) if ruled else "",
-                study.leak(seeds, f"rule-{name}-control", 128) if ruled else "",
+                "" if after is None else Number(after), study.leak(seeds, f"rule-{name}", study.top) if ruled else "",
+                study.leak(seeds, f"rule-{name}-control", study.top) if ruled else "",
             )
         )  # fmt: skip
     columns = ("model", "published", "here", "published, after RULE", "here, after RULE", "here, control")
@@ -341,7 +343,7 @@ def page(study: Study) -> str:
         parts += ["### The cells of RULE in full"]
         parts += [to_markdown(table(study, ruled)) for table in (leak_table, grid_table, side_table)]
     parts += ["## What the world shows of the published numbers, and what not", *published_text(study, names, bases)]
-    parts += ["## What they say", *samples(study, study.seeds("full")[0], ["full", "retrained", *BASES])]
+    parts += ["## What they say", *samples(study, ["full", "retrained", *BASES])]
     parts += ["## How the settings were chosen", *tuning_text(study, o)]
     return "\n\n".join(_joined(parts)) + "\n"
 
@@ -439,11 +441,18 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
 
 def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> list[str]:
     unlearned = [n for n in names if n not in ("full", "retrained")]
-    floor = study.leak(study.seeds("retrained", "full"), "retrained", 128)
+    floor = study.leak(study.seeds("retrained", "full"), "retrained", study.top)
     above = sum(beyond(study, n) for n in unlearned)
     shared = [n for n in ("rmu", "graddiff", "simnpo", "npo") if n in names]
-    order = stats.spearmanr([PUBLISHED[n][0] for n in shared], leaks_of(study, shared)).statistic
-    greedy = stats.spearmanr([says_greedily(study, n) for n in unlearned], leaks_of(study, unlearned)).statistic
+    few = ["no order to speak of: too few of these methods were run."]
+    if len(shared) > 2:
+        order = stats.spearmanr([PUBLISHED[n][0] for n in shared], leaks_of(study, shared)).statistic
+        few = [f"Spearman {float(order):.2f} with the published one ({len(shared)} points, so hardly a test)."]
+    if len(unlearned) > 2:
+        greedy = stats.spearmanr([says_greedily(study, n) for n in unlearned], leaks_of(study, unlearned)).statistic
+        few += [
+            f"Over methods here, one greedy answer and leak@{study.top} have a Spearman correlation of {float(greedy):.2f}."
+        ]
     return [
         "Published: TOFU forget10, Llama-3.2-1B, entailment; here: fact. Levels are not comparable, directions are.",
         to_markdown(published_table(study, names, bases)),
@@ -451,9 +460,7 @@ def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> 
         "retrained model whose interval is above 0.",
         f"* The retrained model leaks {PUBLISHED['retrained'][0]:.3f} there (names can be guessed, knowledge is shared) and "
         f"{floor.value:.3f} here, {floor.interval}: every value is drawn from thousands. The world has no such floor.",
-        f"* The order of RMU, GradDiff, SimNPO and NPO at leak@128: Spearman {float(order):.2f} with the published one "
-        f"({len(shared)} points, so hardly a test).",
-        f"* Over methods here, one greedy answer and leak@128 have a Spearman correlation of {float(greedy):.2f}.",
+        f"* The order of RMU, GradDiff, SimNPO and NPO at leak@{study.top}: {' '.join(few)}",
         "* The size is half a million parameters, the text is of a few templates, and forgetting damages people that were not "
         "shown far more than it does in large models: see the column on people not shown.",
     ]
@@ -461,7 +468,7 @@ def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> 
 
 def tuning_text(study: Study, options: dict[str, Any]) -> list[str]:
     return [
-        f"On the people of another world (seed {options['tuning_seed']}), before any reported seed was run: learning rates of "
+        f"On the people of another world (seed {options['tuning_seed']}), before the reported cells of a method were run: learning rates of "
         f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's; at most {options['steps']} steps of 16 + 16, a check "
         "every 10, stop when no greedy answer says a forgotten fact and at least 95% of the retain facts are said. Chosen: of the "
         "rates that met the stop rule the best utility on people not shown; where none did, the best (1 - greedy) x that utility. "

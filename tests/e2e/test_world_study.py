@@ -34,7 +34,7 @@ def test_the_study_and_its_page(tmp_path):
     (cells / "idknll.json").unlink()
     again = run(*study)
     assert "idknll" in again.stderr
-    assert "retrained:" not in again.stderr
+    assert " retrained: " not in again.stderr
     page = run(ROOT / "studies" / "world_tables.py", "--out", tmp_path / "out", "--page", tmp_path / "page.md").stdout
     assert (tmp_path / "page.md").read_text() in page
     for heading in ("## Is the aim met?", "## RULE beside its control", "## Every method", "IdkNLL"):
