@@ -39,7 +39,7 @@ def audit_of_135m(out: str) -> None:
     memory the process held, in bytes.
 
     The engine is the real one until its cache is full (its first answers are whole), and it stays there while the other
-    answers are made up: drawing them all would take days of one core. All that is stored, scored and estimated has the
+    answers are made up: drawing them all would take half a day. All that is stored, scored and estimated has the
     full size; the true answers' probabilities are real.
     """
     import random
