@@ -168,10 +168,11 @@ class VllmSampler:
                     f"This vLLM runs on {current_platform.device_type}, not on {self.device.type}; use --device "
                     f"{current_platform.device_type} or install the vLLM made for {self.device.type}."
                 )
-            options: dict[str, Any] = {}
+            # A prompt computed in two parts makes vLLM rewind the sample's generator, which a CPU's cannot do.
+            options: dict[str, Any] = {} if self.device.type == "cuda" else {"enable_chunked_prefill": False}
             if self.base != self.source.path:
                 rank = json.loads((Path(self.source.path) / "adapter_config.json").read_text())["r"]
-                options = {"enable_lora": True, "max_lora_rank": max(8, rank)}
+                options |= {"enable_lora": True, "max_lora_rank": max(8, rank)}
                 self._adapter = LoRARequest("adapter", 1, self.source.path)
             self._llm = LLM(
                 model=self.base,
