@@ -11,6 +11,7 @@ from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import token_logprobs
+from leakatk.sampling.streams import stream_key, uniforms
 from leakatk.sampling.warp import effective, log_probs
 from tests.sampling.models import VOCABULARY
 
@@ -44,6 +45,25 @@ def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
     return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
 
 
+def check_same(loaded: LoadedModel, found: Samples, other: Samples, decoding: Decoding, *, seed: int = 3) -> None:
+    """The same samples, but for draws that lie, to float32 rounding, on the boundary between two tokens' masses.
+
+    Two engines add the same numbers in another order; which of the two tokens such a draw gives is then open, and what
+    follows it as well.
+    """
+    assert found.keys() == other.keys()
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
+    mine, theirs = answers(found), answers(other)
+    for key in (key for key in mine if mine[key] != theirs[key]):
+        ours, its = found[key].token_ids, other[key].token_ids
+        step = next(t for t, (a, b) in enumerate(zip(ours, its, strict=False)) if a != b)
+        mass = distribution(loaded, [*by_id[key[0]], *ours[:step]], decoding).astype(float).cumsum()
+        low, high = sorted((ours[step], its[step]))
+        start = np.array([step - step % 2])
+        uniform = uniforms(stream_key(seed, key[0])[None], np.array([key[1]]), start, 2)[0, step % 2]
+        assert np.abs(np.array([mass[low], mass[high - 1]]) - uniform).max() < 1e-6
+
+
 def forced(loaded: LoadedModel, found: Samples, decoding: Decoding) -> np.ndarray:
     """Teacher-forced log-probabilities of what was sampled."""
     by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
@@ -58,8 +78,9 @@ def stored(found: Samples) -> np.ndarray:
 def distribution(loaded: LoadedModel, ids: Sequence[int], decoding: Decoding | None = None) -> np.ndarray:
     """(V,) probabilities of the next token."""
     with torch.inference_mode():
-        logits = loaded.model(torch.tensor([list(ids)])).logits[:, -1]
-    return log_probs(effective(logits, decoding or Decoding()))[0].exp().numpy()
+        history = torch.tensor([list(ids)])
+        logits = loaded.model(history).logits[:, -1]
+    return log_probs(effective(logits, decoding or Decoding(), history))[0].exp().numpy()
 
 
 def p_value(tokens: Sequence[int], probability: np.ndarray) -> float:

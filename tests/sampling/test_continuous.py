@@ -8,7 +8,7 @@ from leakatk.sampling.continuous import ContinuousSampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from tests.sampling import models
-from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, collect, forced, stored
+from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, check_same, collect, forced, stored
 from tests.sampling.models import FAMILIES, tiny
 
 
@@ -17,7 +17,7 @@ def test_the_same_samples_as_native(family):
     loaded, decoding = tiny(family), Decoding(max_new_tokens=12)
     before = loaded.model.config._attn_implementation
     found = collect(ContinuousSampler(loaded, max_rows=13), decoding, range(8))
-    assert answers(found) == answers(collect(NativeSampler(loaded), decoding, range(8)))
+    check_same(loaded, found, collect(NativeSampler(loaded), decoding, range(8)), decoding)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
     assert loaded.model.config._attn_implementation == before
 
@@ -35,7 +35,7 @@ def test_the_same_samples_as_native(family):
 def test_every_decoding_as_native(decoding):
     loaded = tiny()
     found = collect(ContinuousSampler(loaded), decoding, range(10))
-    assert answers(found) == answers(collect(NativeSampler(loaded), decoding, range(10)))
+    check_same(loaded, found, collect(NativeSampler(loaded), decoding, range(10)), decoding)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
 
 

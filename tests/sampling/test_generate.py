@@ -10,7 +10,7 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.generate import GenerateSampler
 from leakatk.sampling.native import NativeSampler
 from tests.sampling import models
-from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, collect, forced, stored
+from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, check_same, collect, forced, stored
 from tests.sampling.models import FAMILIES, tiny
 
 _SPECIAL = {"vocab_size": models.VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -37,7 +37,7 @@ def recurrent(monkeypatch):
 def test_the_same_samples_as_native(family):
     loaded, decoding = tiny(family), Decoding(max_new_tokens=12)
     found = collect(GenerateSampler(loaded, max_rows=13), decoding)
-    assert answers(found) == answers(collect(NativeSampler(loaded), decoding))
+    check_same(loaded, found, collect(NativeSampler(loaded), decoding), decoding)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
 
 
@@ -55,7 +55,7 @@ def test_the_same_samples_as_native(family):
 def test_every_decoding_as_native(decoding):
     loaded = tiny()
     found = collect(GenerateSampler(loaded), decoding)
-    assert answers(found) == answers(collect(NativeSampler(loaded), decoding))
+    check_same(loaded, found, collect(NativeSampler(loaded), decoding), decoding)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
 
 
@@ -106,7 +106,7 @@ def test_an_adapter_is_sampled_and_keeps_its_generation_config():
     adapted = type(loaded)(adapter.eval(), loaded.tokenizer, loaded.template, "adapter", "random")
     decoding, before = Decoding(max_new_tokens=8), adapter.get_base_model().generation_config
     found = collect(GenerateSampler(adapted), decoding)
-    assert answers(found) == answers(collect(NativeSampler(adapted), decoding))
+    check_same(adapted, found, collect(NativeSampler(adapted), decoding), decoding)
     assert adapter.get_base_model().generation_config is before
 
 
