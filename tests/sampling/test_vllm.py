@@ -122,14 +122,14 @@ def test_a_lora_adapter(loaded: Any, tmp_path: Path) -> None:
 @needs_vllm
 def test_what_vllm_would_do_otherwise_is_refused(loaded: Any, sampler: Any) -> None:
     for decoding, message in (
-        (Decoding(temperature=0.001), "temperature = 0.01 instead of 0.001"),
-        (Decoding(min_p=0.1, top_p=0.5), "applies min_p before top_p"),
+        (Decoding(temperature=0.001, max_new_tokens=8), "temperature = 0.01 instead of 0.001"),
+        (Decoding(min_p=0.1, top_p=0.5, max_new_tokens=8), "applies min_p before top_p"),
         (Decoding(max_new_tokens=500), "exceeds vLLM's limit of 128"),
     ):
         with pytest.raises(InputError, match=message):
             collect(sampler, decoding, prompts=PROMPTS)
     with pytest.raises(InputError, match="has no tokens"):
-        collect(sampler, Decoding(), prompts=[Prompt("e", "", "w1")])
+        collect(sampler, Decoding(max_new_tokens=8), prompts=[Prompt("e", "", "w1")])
     with pytest.raises(ModelError, match="loads the model itself"):
         make_sampler("vllm", loaded)
 
