@@ -26,7 +26,7 @@ from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
-from leakatk.data import Prompt, write_atomic
+from leakatk.data import Prompt, plain, strict_json, write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
 from leakatk.evaluation.base import Evaluation, against
@@ -199,19 +199,10 @@ def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable
     """What `path` (JSON) holds, else what is computed, and kept there when it is whole. NaN is stored as null."""
     if path.exists():
         return json.loads(path.read_text())
-    found = json.loads(json.dumps(_plain(compute())))
+    found = plain(compute())
     if keep(found):
-        write_atomic(path, json.dumps(found) + "\n")
+        write_atomic(path, strict_json(found) + "\n")
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists, NaN as None: what JSON can hold."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _evaluation(plan: Plan, loaded: LoadedModel) -> Evaluation:

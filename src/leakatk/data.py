@@ -9,10 +9,12 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from leakatk.errors import InputError
 
@@ -198,17 +200,22 @@ def check_unique(prompts: Sequence[Prompt]) -> None:
         raise InputError(f"Two prompts share the id {double!r}; ids must be unique.")
 
 
-def strict_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON that every reader takes: a number that is not finite becomes null."""
+def plain(value: Any) -> Any:
+    """As JSON can hold it: NumPy values as Python's, tuples as lists, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    def plain(item: Any) -> Any:
-        if isinstance(item, float):
-            return item if math.isfinite(item) else None
-        if isinstance(item, Mapping):
-            return {key: plain(one) for key, one in item.items()}
-        return [plain(one) for one in item] if isinstance(item, list | tuple) else item
 
-    return json.dumps(plain(value), indent=indent, allow_nan=False)
+def strict_json(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+    """`plain` as JSON that every reader takes. default: what becomes of other objects (as in json.dumps)."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False, default=default)
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,10 @@ import pyarrow.parquet
 
 from leakatk.api import score
 from leakatk.auditing import powers_of_two
-from leakatk.data import write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.report.content import Cell, Number, Table
+from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
 
 Row = dict[str, Any]
@@ -46,9 +45,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     kept |= {tuple(row[k] for k in KEY): dict(row) for row in rows}
     columns = list(dict.fromkeys(column for row in kept.values() for column in row))
     table = pyarrow.Table.from_pylist([{column: row.get(column) for column in columns} for row in kept.values()])
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_table(table, path)
 
 
 # layout -> the columns it shows, where they are there; {k} stands for every k

@@ -65,11 +65,9 @@ Data = Annotated[
 
 def echo_json(value: object) -> None:
     """Print plain values as JSON; what is missing (NaN) is null."""
-    import json
+    from leakatk.data import strict_json
 
-    from leakatk.report.export import plain
-
-    typer.echo(json.dumps(plain(value), indent=2, allow_nan=False))
+    typer.echo(strict_json(value, indent=2, default=str))
 
 
 def examples(*commands: str) -> str:

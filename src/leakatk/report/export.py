@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from collections.abc import Mapping
-from typing import Any
 
+from leakatk.data import strict_json
 from leakatk.report.content import ReportContent
 
 
@@ -18,15 +15,4 @@ def to_json(content: ReportContent, *, prompts: bool = True) -> str:
     """
     value = dataclasses.asdict(content if prompts else dataclasses.replace(content, prompts=()))
     value["manifests"] = [{"label": label, "manifest": manifest} for label, manifest in content.manifests]
-    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinities as None, tuples as lists, other things as text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    return strict_json(value, indent=2, default=str) + "\n"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -58,16 +56,3 @@ def read_about(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         return table, json.loads((table.schema.metadata or {})[b"leakatk"])
     except (KeyError, json.JSONDecodeError):
         raise RunError(f"{path} is no score file of a leakatk run; move it away.") from None
-
-
-def plain(value: Any) -> Any:
-    """As JSON can hold it: NumPy values as Python's, tuples as lists, NaN and infinities as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk.data import Generation, Prompt, check_unique, write_atomic
+from leakatk.data import Generation, Prompt, check_unique, strict_json, write_atomic
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.runs import files, lock, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
@@ -397,7 +397,7 @@ class Run:
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep results.json. NumPy numbers and arrays are fine; what is not finite becomes null."""
-        write_atomic(self.path / "results.json", json.dumps(files.plain(results), indent=1, allow_nan=False) + "\n")
+        write_atomic(self.path / "results.json", strict_json(results, indent=1) + "\n")
 
     def results(self) -> dict[str, Any]:
         """What `write_results` kept. RunError when there is nothing, or it is damaged."""
