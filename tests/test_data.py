@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from leakatk.data import Prompt, load_prompts, save_prompts
+from leakatk.data import Prompt, load_prompts, occupied, save_prompts, write_atomic
 from leakatk.errors import InputError
 
 
@@ -41,3 +43,18 @@ def test_missing_file_and_directory(tmp_path):
         load_prompts(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="is a directory"):
         load_prompts(tmp_path)
+
+
+def test_what_a_killed_write_leaves_does_not_occupy_a_directory(tmp_path, monkeypatch):
+    assert not occupied(tmp_path / "absent")
+
+    def killed(*_):
+        raise KeyboardInterrupt  # not an OSError: nothing tidies up, as after kill -9
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "run.json", "{}")
+    assert list(tmp_path.iterdir())
+    assert not occupied(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert occupied(tmp_path)

@@ -237,3 +237,14 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
         raise InputError(
             f"Cannot write {path}: {error.strerror or error}; free some space or choose another place. Nothing was overwritten."
         ) from error
+
+
+def leftover(name: str) -> bool:
+    """Whether a file of this name is what a `write_atomic` killed half-way leaves: part of no result."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def occupied(directory: str | Path) -> bool:
+    """Whether a directory exists and holds anything but leftovers, so that a new run must not start in it."""
+    directory = Path(directory)
+    return directory.is_dir() and any(not leftover(entry.name) for entry in directory.iterdir())

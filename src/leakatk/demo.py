@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import write_atomic
+from leakatk.data import occupied, write_atomic
 from leakatk.errors import InputError
 from leakatk.progress import format_seconds
 from leakatk.report.assemble import Audited, content_of, read_audits
@@ -223,7 +223,7 @@ def demo(out: str | Path = "demo", *, seeds: int = 1, workers: int = 2, quiet: b
         raise InputError(f"--seeds must be at least 1, got {seeds}.")
     out = Path(out)
     marker = out / "demo.json"
-    if out.exists() and any(out.iterdir()) and not marker.exists():
+    if occupied(out) and not marker.exists():
         raise InputError(f"{out} is not empty and holds no demo; choose another directory with --out.")
     write_atomic(marker, json.dumps({"samples": SAMPLES, "base": RULE_BASE}))
     seconds: dict[str, float] = {}

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk.data import Generation, Prompt, check_unique, strict_json, write_atomic
+from leakatk.data import Generation, Prompt, check_unique, leftover, strict_json, write_atomic
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.runs import files, lock, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
@@ -113,8 +113,8 @@ class Run:
         if merged != before:
             write_atomic(path / "manifest.json", merged.to_json())
         for name in ("prompts.jsonl", "manifest.json", "generations.parquet"):
-            for leftover in path.glob(f".{name}.*.tmp"):  # of a writer killed meanwhile
-                leftover.unlink(missing_ok=True)
+            for stale in path.glob(f".{name}.*.tmp"):  # of a writer killed meanwhile
+                stale.unlink(missing_ok=True)
         run = cls(path, merged, prompts, held=held)
         if noted:
             run.notes.append(f"{path} is resumed with (before, now): {'; '.join(noted)}.")
@@ -428,16 +428,13 @@ def _prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
 
 def _refuse_foreign(path: Path) -> None:
     """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
-    names = {entry.name for entry in path.iterdir()}
+    names = {entry.name for entry in path.iterdir() if not leftover(entry.name)}
     if "manifest.json" in names:
         _read_manifest(path)  # refuses one that is not ours
         return
     ours = {lock.LOCK_NAME, "prompts.jsonl", "generations"}
-    leftover = {
-        name for name in names if name.startswith((".prompts.jsonl.", ".manifest.json.")) and name.endswith(".tmp")
-    }
-    if names and (lock.LOCK_NAME not in names or names - ours - leftover):
-        strange = sorted(names - ours - leftover or names)
+    if names and (lock.LOCK_NAME not in names or names - ours):
+        strange = sorted(names - ours or names)
         raise RunError(
             f"{path} is no run directory and not empty (it holds {', '.join(strange[:3])}{' ...' if len(strange) > 3 else ''}); "
             "choose a new directory. Nothing was changed."

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from leakatk.data import write_atomic
+from leakatk.data import occupied, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.models import LoadedModel, load_model
 
@@ -36,7 +36,8 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     """Start or continue the run in `out`; the contents of unlearning.json when it is finished, else None."""
     plain = json.loads(json.dumps(manifest))
     marker = out / "run.json"
-    if not resume and out.is_dir() and any(out.iterdir()):
+    taken = occupied(out)  # asked before the marker is: another process of this run may be writing it
+    if taken and not resume:
         raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
     if marker.exists():
         found = json.loads(marker.read_text())
@@ -47,7 +48,7 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
             finished: dict[str, Any] = json.loads((out / "unlearning.json").read_text())
             return finished
         return None
-    if out.is_dir() and any(out.iterdir()):
+    if taken:
         raise RunError(f"{out} is not empty and holds no unlearning run; choose another directory.")
     write_atomic(marker, json.dumps(plain, indent=1))
     return None
