@@ -44,7 +44,7 @@ def expansions(
     sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int, *, out: Path, quiet: bool = True
 ) -> dict[str, Expansion]:
     """Prompt id -> its expanded answer tree; kept in `out`, so that the same audit computes it once."""
-    from leakatk.sampling.expand import Answer, Expansion, expand
+    from leakatk.sampling.expand import Answer, Expansion, expansions_of
 
     kept = out / f"expansion-{budget}.parquet"
     if kept.exists():
@@ -53,12 +53,8 @@ def expansions(
         for row in table.to_pylist():
             answers[row["prompt_id"]].append(Answer(tuple(row["token_ids"]), row["text"], row["logprob"]))
         return {i: Expansion(i, tuple(answers[i]), mass, prefixes) for i, (mass, prefixes) in about["prompts"].items()}
-    ask, loaded = getattr(sampler, "expand", None), getattr(sampler, "loaded", None)
-    if ask is not None:
-        found: list[Expansion] = ask(prompts, decoding, budget)
-    elif loaded is not None:
-        found = expand(loaded, prompts, decoding, budget=budget, quiet=quiet)
-    else:
+    found = expansions_of(sampler, prompts, decoding, budget, quiet=quiet)
+    if found is None:
         raise InputError(f"Engine {sampler.name} cannot expand answers exactly; use --engine native, or --expand 0.")
     rows = [(tree.prompt_id, list(a.token_ids), a.text, a.logprob) for tree in found for a in tree.answers]
     columns = [

@@ -122,7 +122,7 @@ class LoadedModel:
     @property
     def end_ids(self) -> frozenset[int]:
         """Every token id that ends an answer: the tokenizer's and the generation config's."""
-        return end_token_ids(self.model, self.tokenizer)
+        return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
@@ -139,10 +139,10 @@ class LoadedModel:
         }
 
 
-def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def end_token_ids(*holders: Any) -> frozenset[int]:
+    """The `eos_token_id`, one or several, of a tokenizer and configs; None is passed over."""
     ids: set[int] = set()
-    config = getattr(model, "generation_config", None)
-    for value in (tokenizer.eos_token_id, getattr(config, "eos_token_id", None), model.config.eos_token_id):
+    for value in (getattr(holder, "eos_token_id", None) for holder in holders):
         ids.update([value] if isinstance(value, int) else value or [])
     return frozenset(int(i) for i in ids)
 

@@ -18,6 +18,14 @@ class Request:
     samples: Sequence[int]
 
 
+def draws(request: Request, decoding: Decoding) -> list[tuple[int, ...]]:
+    """The sample numbers of each answer to draw: one, or all at once when greedy, where all are the same."""
+    samples = tuple(int(j) for j in request.samples)
+    if decoding.greedy:
+        return [samples] if samples else []
+    return [(j,) for j in samples]
+
+
 class Sampler(Protocol):
     """An engine: prompts, decoding, sample numbers and a seed in, generations out.
 

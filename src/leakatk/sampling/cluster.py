@@ -317,15 +317,12 @@ class _Replica:
     def expand(
         self, requests: Sequence[Request], decoding: Decoding, budget: int
     ) -> Iterator[list[tuple[str, Expansion]]]:
-        from leakatk.sampling.expand import expand
+        from leakatk.sampling.expand import expansions_of
 
-        loaded = getattr(self.sampler, "loaded", None)
-        if loaded is None:
+        found = expansions_of(self.sampler, [request.prompt for request in requests], decoding, budget)
+        if found is None:
             raise InputError(f"Engine {self.inner} cannot expand answers exactly; use inner native, or --expand 0.")
-        yield [
-            (tree.prompt_id, tree)
-            for tree in expand(loaded, [request.prompt for request in requests], decoding, budget=budget)
-        ]
+        yield [(tree.prompt_id, tree) for tree in found]
 
 
 def import_ray() -> None:

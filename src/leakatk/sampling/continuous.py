@@ -9,7 +9,6 @@ flight cost more a token: there the native engine, and for other architectures `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,22 +26,13 @@ from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.streams import stream_key, uniforms
-from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
-from leakatk.sampling.warp import draw, effective
+from leakatk.sampling.tokens import Row, answer_texts, holds_stop, prompt_tokens, rows_of
+from leakatk.sampling.warp import draw, effective, histories
 
 _PAGE = 64  # tokens
 _PREFILL_CPU = 512  # tokens in a forward pass: a mask of these by all cached tokens is made without flash attention
 _MEMORY_CPU = 2.0e9  # bytes of keys and values; on a GPU transformers takes what is free
 _YIELD = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One request: a sample to draw; for greedy decoding, all samples of its prompt."""
-
-    prompt_id: str
-    ids: list[int]
-    samples: tuple[int, ...]
 
 
 class ContinuousSampler:
@@ -61,10 +51,7 @@ class ContinuousSampler:
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, in batches, as they finish."""
         wanted = [request for request in requests if len(request.samples)]
-        rows = []
-        for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True):
-            samples = tuple(int(j) for j in request.samples)
-            rows += [_Row(request.prompt.id, ids, part) for part in ([samples] if decoding.greedy else zip(samples))]
+        rows = rows_of(wanted, prompt_tokens(self.loaded, wanted, decoding), decoding)
         if not rows:
             return
         ends = sorted(self.loaded.end_ids)
@@ -126,7 +113,7 @@ class ContinuousSampler:
         return manager
 
     def _generations(
-        self, rows: Sequence[_Row], choose: _Choose, output: Any, stop: Sequence[str]
+        self, rows: Sequence[Row], choose: _Choose, output: Any, stop: Sequence[str]
     ) -> Iterator[Generation]:
         number = int(output.request_id)
         row, ids, tokenizer = rows[number], tuple(output.generated_tokens), self.loaded.tokenizer
@@ -151,7 +138,7 @@ class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     supported_kwargs: ClassVar[dict[str, type]] = {}
     ignored_kwargs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, rows: Sequence[_Row], decoding: Decoding, seed: int, loaded: LoadedModel) -> None:
+    def __init__(self, rows: Sequence[Row], decoding: Decoding, seed: int, loaded: LoadedModel) -> None:
         self.rows, self.decoding, self.tokenizer = rows, decoding, loaded.tokenizer
         self.ends = loaded.end_ids
         self.keys = np.stack([stream_key(seed, row.prompt_id) for row in rows])
@@ -178,7 +165,7 @@ class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         steps = np.array([len(answer) for answer in answers], dtype=np.int64)
         pairs = uniforms(self.keys[self.now], self.samples[self.now], steps // 2 * 2, 2)
         uniform = torch.as_tensor(pairs[np.arange(count), steps % 2], device=device)
-        history = _padded(self.said).to(device) if self.decoding.repetition_penalty != 1 else None
+        history = histories(self.said).to(device) if self.decoding.repetition_penalty != 1 else None
         scaled = effective(scores[:count], self.decoding, history)
         token, logprob = draw(scaled, torch.arange(count, device=device), uniform)
         for row, value in zip(self.now, logprob.tolist(), strict=True):
@@ -190,12 +177,6 @@ class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
                 self.stopped[int(self.now[i])] = int(steps[i])
                 token[i] = min(self.ends)
         return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
-
-
-def _padded(said: Sequence[Sequence[int]]) -> torch.Tensor:
-    """(rows, longest), each row filled up with its own first token: the repetition penalty counts it already."""
-    width = max(len(ids) for ids in said)
-    return torch.tensor([[*ids, *[ids[0]] * (width - len(ids))] for ids in said])
 
 
 def _bytes_per_token(model: Any) -> int:

@@ -61,6 +61,12 @@ class Decoding:
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "stop": list(self.stop)}
 
+    def filters(self) -> dict[str, Any]:
+        """temperature, top_p, top_k and min_p for an engine of others: greedy is temperature 0 and the rest off."""
+        if self.greedy:
+            return {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+        return {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "min_p": self.min_p}
+
     @property
     def label(self) -> str:
         """Short name for tables: "greedy", "T=1", "T=0.8 p=0.2"."""

@@ -29,7 +29,7 @@ from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, LeakAtKError, ModelError, RunError
 from leakatk.models import ModelSource
 from leakatk.remote import Failure, Limits, ask, connect, pause
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.streams import sample_seed
 from leakatk.scorers.text import well_formed
@@ -126,13 +126,7 @@ class EndpointSampler:
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield generations as they are answered. RunError when a limit is reached, ModelError when the server fails for
         good; what was answered until then is yielded first."""
-        todo = []
-        for request in requests:
-            samples = tuple(int(j) for j in request.samples)
-            if decoding.greedy and samples:
-                todo.append(_Ask(request.prompt, samples))
-            else:
-                todo += [_Ask(request.prompt, (j,)) for j in samples]
+        todo = [_Ask(request.prompt, part) for request in requests for part in draws(request, decoding)]
         if not todo:
             return
         expected = self.estimate([item.prompt for item in todo], len(todo), decoding)
@@ -261,15 +255,16 @@ class EndpointSampler:
     def _body(self, item: _Ask, decoding: Decoding, seed: int) -> dict[str, Any]:
         """The request as the openai client takes it; what is no field of OpenAI's goes into extra_body."""
         template, text = self.source.template, well_formed(item.prompt.text)
+        filters = decoding.filters()
         fields = {
-            "temperature": 0.0 if decoding.greedy else decoding.temperature,
-            "top_p": 1.0 if decoding.greedy else decoding.top_p,
+            "temperature": filters["temperature"],
+            "top_p": filters["top_p"],
             "stop": list(decoding.stop),
             "seed": sample_seed(seed, item.prompt.id, item.samples[0]),
         }
         extra = {
-            "top_k": 0 if decoding.greedy else decoding.top_k,
-            "min_p": 0.0 if decoding.greedy else decoding.min_p,
+            "top_k": filters["top_k"],
+            "min_p": filters["min_p"],
             "repetition_penalty": decoding.repetition_penalty,
         }
         limit = "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens"

@@ -25,11 +25,11 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.progress import Progress
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv import prefill
 from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
-from leakatk.sampling.warp import effective, log_probs
+from leakatk.sampling.warp import effective, histories, log_probs
 
 Int = npt.NDArray[np.int64]
 
@@ -85,6 +85,17 @@ def expand(
             found += done
             progress.advance(len(done))
     return found
+
+
+def expansions_of(
+    sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int, *, quiet: bool = True
+) -> list[Expansion] | None:
+    """`expand`, where the sampler's model is; None for an engine that cannot."""
+    ask, loaded = getattr(sampler, "expand", None), getattr(sampler, "loaded", None)
+    if ask is not None:
+        found: list[Expansion] = ask(prompts, decoding, budget)
+        return found
+    return None if loaded is None else expand(loaded, prompts, decoding, budget=budget, quiet=quiet)
 
 
 @torch.inference_mode()
@@ -184,8 +195,7 @@ def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: 
 def _warped(logits: Tensor, rows: Sequence[tuple[_Tree, _Prefix]], decoding: Decoding) -> Tensor:
     if decoding.repetition_penalty == 1:
         return effective(logits, decoding)
-    said = [(*tree.ids, *prefix.tokens) for tree, prefix in rows]
-    history = torch.tensor([ids + ids[:1] * (max(map(len, said)) - len(ids)) for ids in said])
+    history = histories([(*tree.ids, *prefix.tokens) for tree, prefix in rows])
     return effective(logits, decoding, history.to(logits.device))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -32,19 +31,10 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import wrongness
 from leakatk.sampling.native import is_out_of_memory
 from leakatk.sampling.streams import stream_key, uniforms
-from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
+from leakatk.sampling.tokens import Row, answer_texts, holds_stop, prompt_tokens, rows_of
 from leakatk.sampling.warp import draw, effective
 
 _BLOCK = 16  # steps of uniforms computed at a time
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One sample to draw; for greedy decoding, all samples of its prompt."""
-
-    prompt_id: str
-    ids: list[int]
-    samples: tuple[int, ...]
 
 
 class GenerateSampler:
@@ -63,10 +53,7 @@ class GenerateSampler:
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, a batch at a time."""
         wanted = [request for request in requests if len(request.samples)]
-        rows = []
-        for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True):
-            samples = tuple(int(j) for j in request.samples)
-            rows += [_Row(request.prompt.id, ids, part) for part in ([samples] if decoding.greedy else zip(samples))]
+        rows = rows_of(wanted, prompt_tokens(self.loaded, wanted, decoding), decoding)
         checked = False
         # Longest first: what does not fit in memory shows at once.
         rows.sort(key=lambda row: -len(row.ids))
@@ -92,7 +79,7 @@ class GenerateSampler:
                     waiting = waiting[len(batch) :]
                     yield finished
 
-    def _check(self, batch: Sequence[_Row], finished: Sequence[Generation], decoding: Decoding) -> None:
+    def _check(self, batch: Sequence[Row], finished: Sequence[Generation], decoding: Decoding) -> None:
         """ModelError when the samples are not the model's."""
         off = wrongness(self.loaded, {row.prompt_id: row.ids for row in batch}, finished, decoding)
         if off:
@@ -103,7 +90,7 @@ class GenerateSampler:
             )
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[_Row], decoding: Decoding, seed: int) -> list[Generation]:
+    def _generate(self, batch: Sequence[Row], decoding: Decoding, seed: int) -> list[Generation]:
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         prompts = torch.tensor([row.ids for row in batch], device=self.loaded.device)
         width = prompts.shape[1]
@@ -140,7 +127,7 @@ class GenerateSampler:
 class _Choose(LogitsProcessor):  # type: ignore[misc]
     """Draws every row's token from its own uniform and leaves that one token: its logit 0, all others -inf."""
 
-    def __init__(self, batch: Sequence[_Row], decoding: Decoding, seed: int) -> None:
+    def __init__(self, batch: Sequence[Row], decoding: Decoding, seed: int) -> None:
         self.decoding = decoding
         self.keys = np.stack([stream_key(seed, row.prompt_id) for row in batch])
         self.samples = np.array([row.samples[0] for row in batch], dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,26 @@ from transformers import PreTrainedTokenizerBase
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel, Template
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample to draw; for greedy decoding, all samples of its prompt, which are the same."""
+
+    prompt_id: str
+    ids: list[int]
+    samples: tuple[int, ...]
+
+
+def rows_of(requests: Sequence[Request], ids: Sequence[list[int]], decoding: Decoding) -> list[Row]:
+    """The rows of each request, whose prompt has these token ids."""
+    return [
+        Row(request.prompt.id, prompt, part)
+        for request, prompt in zip(requests, ids, strict=True)
+        for part in draws(request, decoding)
+    ]
 
 
 def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding) -> list[list[int]]:

@@ -13,7 +13,6 @@ import json
 import platform
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,15 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError
 from leakatk.fingerprint import model_identity
-from leakatk.models import ModelSource, pick_device, pick_dtype
+from leakatk.models import ModelSource, end_token_ids, pick_device, pick_dtype
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import Truth, true_answers
 from leakatk.sampling.streams import sample_seed
-from leakatk.sampling.tokens import answer_texts, prompt_ids
+from leakatk.sampling.tokens import Row, answer_texts, prompt_ids, rows_of
 
 _IN_FLIGHT = 2048  # requests handed to vLLM at a time: it starts the next as one ends
 _YIELD = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    prompt_id: str
-    ids: list[int]
-    samples: tuple[int, ...]
 
 
 class VllmSampler:
@@ -105,14 +97,9 @@ class VllmSampler:
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, in batches, as they finish."""
         check_order(decoding)
-        waiting: deque[_Ask] = deque()
-        for request in requests:
-            samples = tuple(int(j) for j in request.samples)
-            if not samples:
-                continue
-            ids = prompt_ids(self.source.template, self.tokenizer, request.prompt)
-            parts = [samples] if decoding.greedy else [(j,) for j in samples]
-            waiting.extend(_Ask(request.prompt.id, ids, part) for part in parts)
+        wanted = [request for request in requests if len(request.samples)]
+        ids = [prompt_ids(self.source.template, self.tokenizer, request.prompt) for request in wanted]
+        waiting = deque(rows_of(wanted, ids, decoding))
         if not waiting:
             return
         engine = self._engine()
@@ -123,7 +110,7 @@ class VllmSampler:
                 f"Prompt {longest.prompt_id!r} has {len(longest.ids)} tokens; with max_new_tokens {decoding.max_new_tokens} it "
                 f"exceeds vLLM's limit of {limit}; lower max_new_tokens or raise --engine vllm:max_length=N."
             )
-        running: dict[str, _Ask] = {}
+        running: dict[str, Row] = {}
         finished: list[Generation] = []
         try:
             while waiting or running:
@@ -197,10 +184,7 @@ class VllmSampler:
         from vllm import SamplingParams
 
         wanted: dict[str, Any] = {
-            "temperature": 0.0 if decoding.greedy else decoding.temperature,
-            "top_p": 1.0 if decoding.greedy else decoding.top_p,
-            "top_k": 0 if decoding.greedy else decoding.top_k,
-            "min_p": 0.0 if decoding.greedy else decoding.min_p,
+            **decoding.filters(),
             "repetition_penalty": decoding.repetition_penalty,
             "max_tokens": decoding.max_new_tokens,
             "stop": list(decoding.stop),
@@ -220,7 +204,7 @@ class VllmSampler:
                 raise InputError(f"vLLM would sample with {name} = {getattr(params, name)!r} instead of {value!r}.")
         return params
 
-    def _generations(self, item: _Ask, output: Any, decoding: Decoding) -> list[Generation]:
+    def _generations(self, item: Row, output: Any, decoding: Decoding) -> list[Generation]:
         ids = tuple(int(token) for token in output.token_ids)
         said = ids[:-1] if ids and ids[-1] in self.end_ids else ids
         text = answer_texts(self.tokenizer, [said], decoding.stop)[0]
@@ -256,7 +240,4 @@ def _end_ids(path: str, config: Any, tokenizer: PreTrainedTokenizerBase) -> froz
         generation: Any = GenerationConfig.from_pretrained(path)
     except OSError:
         generation = None
-    found: set[int] = set()
-    for value in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None), config.eos_token_id):
-        found.update([value] if isinstance(value, int) else value or [])
-    return frozenset(int(i) for i in found)
+    return end_token_ids(tokenizer, generation, config)

@@ -8,6 +8,7 @@ are all kept (transformers' top-p cuts ties at random), so the distribution neve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +25,12 @@ def penalise(logits: Tensor, history: Tensor, penalty: float) -> Tensor:
         return logits
     seen = logits.gather(1, history)
     return logits.scatter(1, history, torch.where(seen < 0, seen * penalty, seen / penalty))
+
+
+def histories(said: Sequence[Sequence[int]]) -> Tensor:
+    """(rows, longest) of texts of any length, as `penalise` wants them: filled up with a row's own first token."""
+    width = max(len(ids) for ids in said)
+    return torch.tensor([[*ids, *[ids[0]] * (width - len(ids))] for ids in said])
 
 
 def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None) -> Tensor:
