@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,7 @@ def main() -> None:
     print(f"leak@k of 400 x 200 graded scores, every k: {record['ms_400x200_all_k']:.1f} ms\n")
     print(f"Coverage (mean width) of 95% intervals, 400 x 200, {arguments.sims} simulations")
     print(f"{'profile':<9}{'over':<9}" + "".join(f"k={k:<14}" for k in KS))
-    rows = [(profile, over) for profile in PROFILES for over in ("samples", "prompts", "both")]
-    for profile, over in rows + [(profile, "samples") for profile in GRADED]:
+    for profile, over in product((*PROFILES, *GRADED), ("samples", "prompts", "both")):
         found = coverage(profile, over, sims=arguments.sims, seed=2)
         record["coverage"][f"{profile}/{over}"] = {"covered": list(found.covered), "width": list(found.width)}
         cells = [f"{c:.3f} ({w:.4f})  " for c, w in zip(found.covered, found.width, strict=True)]

@@ -6,8 +6,8 @@ only what it has drawn itself. The two parts of a softmax over prompt and answer
 
     out = (1 - w) own + w prompt,    w = sigmoid(lse_prompt - lse_own),
 
-which is the softmax over both up to rounding. Linear layers, norms and the MLP are the module's own, so adapters and
-biases hold. What `recognised` does not know is left to `kv.ModuleDecoder`.
+which is the softmax over both up to rounding. Norms are the module's own, and linear layers give what the module gives
+(`linear`), so adapters and biases hold. What `recognised` does not know is left to `kv.ModuleDecoder`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from leakatk.sampling.kv import Int, Pairs, Slots
+from leakatk.sampling.linear import linear
 
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _ROTARY = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
@@ -147,14 +148,14 @@ class LeanDecoder(Slots):
         hidden = decoder.embed_tokens(tokens)
         for index, layer in enumerate(decoder.layers):
             hidden = hidden + self._attend(index, layer.self_attn, layer.input_layernorm(hidden), step)
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            hidden = hidden + _mlp(layer.mlp, layer.post_attention_layernorm(hidden))
         normed: Tensor = decoder.norm(hidden)
         return normed
 
     def _attend(self, index: int, attention: Any, hidden: Tensor, step: _Step) -> Tensor:
         rows, groups = len(hidden), step.groups
         query, key, value = (
-            project(hidden).view(rows, -1, self.size)
+            linear(project, hidden).view(rows, -1, self.size)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         if hasattr(attention, "q_norm"):
@@ -178,13 +179,11 @@ class LeanDecoder(Slots):
         prompt = prompt.transpose(1, 2).reshape(-1, query.shape[1] * self.size)[groups.place].view(own.shape)
         prompt_mass = prompt_mass.transpose(1, 2).reshape(-1, query.shape[1])[groups.place].view(own_mass.shape)
         weight = torch.sigmoid(prompt_mass - own_mass)[..., None].to(own.dtype)
-        out: Tensor = attention.o_proj(own.lerp(prompt, weight).reshape(rows, -1))
-        return out
+        return linear(attention.o_proj, own.lerp(prompt, weight).reshape(rows, -1))
 
     def logits(self, features: Tensor) -> Tensor:
         """(R, V) next-token logits of rows of `features`."""
-        logits: Tensor = self.base.lm_head(features)
-        return logits
+        return linear(self.base.lm_head, features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +194,14 @@ class _Step:
     groups: _Groups
     own_mask: Tensor | None
     prompt_mask: Tensor | None
+
+
+def _mlp(mlp: Any, x: Tensor) -> Tensor:
+    """mlp(x): the gated MLP of these families."""
+    if mlp._forward_hooks or mlp._forward_pre_hooks or "forward" in vars(mlp):
+        out: Tensor = mlp(x)
+        return out
+    return linear(mlp.down_proj, mlp.act_fn(linear(mlp.gate_proj, x)).mul_(linear(mlp.up_proj, x)))
 
 
 def _mask(keep: npt.NDArray[np.bool_]) -> Tensor | None:
