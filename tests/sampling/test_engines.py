@@ -40,6 +40,7 @@ def test_options_in_the_name_and_as_keywords(model):
         ("nativ", UnknownNameError, "did you mean native"),
         ("native:rows=3", InputError, "no option 'rows'; its options: max_rows, tree"),
         ("native:tree", InputError, "write native:tree=VALUE"),
+        ("native:tree=no,tree=yes", InputError, "Engine option .tree. is given twice"),
         ("native:max_rows=0", InputError, "at least 1"),
     ],
 )

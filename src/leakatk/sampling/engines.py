@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from leakatk.errors import InputError, ModelError
 from leakatk.registry import Registry
 from leakatk.sampling.base import Sampler
+from leakatk.specs import read_spec
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
@@ -92,19 +93,13 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
 
 def engine_options(engine: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """(name, options) of an engine written as "name:option=value,...", checked; `given` wins over what is written."""
-    name, _, written = engine.partition(":")
+    name, written = read_spec("engine", engine)
     known = [
         parameter.name
         for parameter in inspect.signature(ENGINES[name]()).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
-    options: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in written.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"Engine option {part!r} in {engine!r} has no value; write {name}:{part}=VALUE.")
-        options[key.strip()] = _value(value.strip())
-    options |= given
+    options = {key: _value(text) for key, text in written.items()} | given
     for key in options:
         if key not in known:
             raise InputError(f"Engine {name} has no option {key!r}; its options: {', '.join(known) or 'none'}.")

@@ -9,7 +9,6 @@ score means more leak. A pair it cannot score is NaN, never 0.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.registry import Registry
+from leakatk.specs import Specified, make
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -29,7 +29,7 @@ H = TypeVar("H", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Scorer(ABC):
+class Scorer(Specified, ABC):
     """Base class: a frozen dataclass whose fields are the scorer's options.
 
     A subclass sets the class variables and writes `score_distinct`. low, high: every score lies between them.
@@ -37,7 +37,6 @@ class Scorer(ABC):
     loaded to score.  retries_missing: True when scoring again may fill in what came back NaN.
     """
 
-    name: ClassVar[str]
     summary: ClassVar[str]
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
@@ -81,28 +80,12 @@ class Scorer(ABC):
         """The scorer with a place for what it must keep between calls; most keep nothing."""
         return self
 
-    @property
-    def label(self) -> str:
-        """The name with the options that differ from their defaults: "rouge-l", "rouge-l:part=f1,stem=no"."""
-        changed = [
-            f"{field.name}={self.shown(field.name)}"
-            for field in dataclasses.fields(self)
-            if field.repr and getattr(self, field.name) != field.default
-        ]
-        return self.name + (":" + ",".join(changed) if changed else "")
-
-    def shown(self, option: str) -> str:
-        """The value of an option as the label writes it."""
-        value = getattr(self, option)
-        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
     def describe(self) -> dict[str, Any]:
         """What a manifest keeps: name, options, range, direction."""
-        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
         return {
             "name": self.name,
             "label": self.label,
-            "options": options,
+            "options": self.options(),
             "low": self.low,
             "high": self.high,
             "higher_means_leak": self.higher_means_leak,
@@ -117,29 +100,7 @@ def get_scorer(spec: str, **options: Any) -> Scorer:
 
     Raises UnknownNameError for an unknown name and InputError for an unknown option or a value it does not take.
     """
-    if not isinstance(spec, str):
-        raise InputError(f"A scorer is named by a text like rouge-l, got {spec!r:.60}.")
-    name, _, written = spec.partition(":")
-    kind = SCORERS[name.strip()]
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    given: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in written.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"Scorer option {part!r} in {spec!r} has no value; write {name}:{part}=VALUE.")
-        if key.strip() in given:
-            raise InputError(f"Scorer option {key.strip()!r} is given twice in {spec!r}.")
-        given[key.strip()] = value.strip()
-    for key in {**given, **options}:
-        if key not in fields:
-            known = ", ".join(fields) or "none"
-            raise InputError(f"Scorer {name!r} has no option {key!r}; its options: {known}.")
-    for key, value in options.items():
-        kinds = (int, float) if type(fields[key].default) is float else type(fields[key].default)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            raise InputError(f"Scorer option {name}:{key} must be like {fields[key].default!r}, got {value!r:.60}.")
-    parsed = {key: _parse(name, key, value, fields[key].default) for key, value in given.items()}
-    return kind(**{**parsed, **options})
+    return make(SCORERS, spec, options)
 
 
 def score_texts(
@@ -187,14 +148,3 @@ def distinct_prompts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], IntArray]
     by_object = {id(prompt): prompt for prompt in prompts}
     kept, among = distinct(by_object[key] for key in objects)
     return kept, among[where]
-
-
-def _parse(scorer: str, key: str, text: str, default: object) -> Any:
-    """Read an option written as text, as the type of its default."""
-    try:
-        if isinstance(default, bool):
-            return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[text.lower()]
-        return type(default)(text) if isinstance(default, int | float) else text
-    except (KeyError, ValueError):
-        need = "yes or no" if isinstance(default, bool) else f"a number like {default}"
-        raise InputError(f"Scorer option {scorer}:{key} must be {need}, got {text!r}.") from None
