@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.data import Prompt, load_prompts, occupied, save_prompts, write_atomic
+from leakatk.data import Asked, Prompt, load_prompts, occupied, save_prompts, write_atomic
 from leakatk.errors import InputError
+from leakatk.runs.manifest import prompts_hash
 
 
 def test_round_trip(tmp_path):
@@ -13,6 +14,21 @@ def test_round_trip(tmp_path):
     ]
     save_prompts(prompts, tmp_path / "p.jsonl")
     assert load_prompts(tmp_path / "p.jsonl") == prompts
+
+
+def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path):
+    plain = Prompt("a", "When?", "In May.")
+    probed = Prompt("a", "When?", "In May.", asked=Asked("And when?", (("Where?", "Here."),), "In"))
+    assert plain.question == Asked("When?")
+    assert str(plain.question) == "When?"
+    assert str(probed.question) == "Q: Where?\nA: Here.\nQ: And when?\nA: In ..."
+    assert probed.question.characters == len("And when?Where?Here.In")
+    assert Prompt("a", "When?", "x", asked=Asked("")).question == Asked("")
+    assert prompts_hash([plain]) != prompts_hash([probed])
+    # A prompt without a probe has the hash it had before there were any.
+    assert prompts_hash([plain]) == "56fba7f261ed2884ff21672b6371fb550762018a295bbe6923eb48dcd0827640"
+    with pytest.raises(InputError, match="'a' was made by a probe"):
+        save_prompts([probed], tmp_path / "p.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,43 @@ from leakatk.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What is put to the model, where it is more than a question.
+
+    text: the question as it is put.  turns: earlier (question, answer) turns of the conversation.  begin: words that
+    the answer is made to start with; what the model adds is the generation.
+
+    >>> print(Asked("And when?", turns=(("Where was Ada born?", "In Zorvik."),), begin="In"))
+    Q: Where was Ada born?
+    A: In Zorvik.
+    Q: And when?
+    A: In ...
+    """
+
+    text: str
+    turns: tuple[tuple[str, str], ...] = ()
+    begin: str = ""
+
+    def __str__(self) -> str:
+        if not self.turns and not self.begin:
+            return self.text
+        lines = [line for question, answer in self.turns for line in (f"Q: {question}", f"A: {answer}")]
+        return "\n".join([*lines, f"Q: {self.text}", *([f"A: {self.begin} ..."] if self.begin else [])])
+
+    @property
+    def characters(self) -> int:
+        return len(self.text) + len(self.begin) + sum(map(len, (part for turn in self.turns for part in turn)))
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One question about what is to be forgotten (or kept), and the truth.
 
     id: unique in its set.  text: the question as asked.  answer: the true answer (the reference of every scorer).
     paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
     facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
-    belongs to ("" if unknown); intervals can cluster on it.
+    belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of `text`;
+    scorers read `text`.
 
     >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
     'Ada was born in Zorvik.'
@@ -40,6 +70,12 @@ class Prompt:
     perturbed_answers: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
     source: str = ""
+    asked: Asked | None = None
+
+    @property
+    def question(self) -> Asked:
+        """What is put to the model."""
+        return Asked(self.text) if self.asked is None else self.asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +212,18 @@ def load_prompts(path: str | Path) -> list[Prompt]:
     return prompts
 
 
+def record(prompt: Prompt) -> dict[str, Any]:
+    """The prompt as plain values; `asked` only where a probe has set it, so that other prompts keep their hashes."""
+    row = dataclasses.asdict(prompt)
+    if row["asked"] is None:
+        del row["asked"]
+    return row
+
+
 def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
     """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged.
+
+    InputError for a probe's prompt: these columns cannot hold what it asks.
 
     >>> save_prompts([Prompt("a", "Who?", "Bo.")], "prompts.jsonl")
     >>> load_prompts("prompts.jsonl")[0].answer
@@ -185,7 +231,9 @@ def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
     """
     lines = []
     for prompt in prompts:
-        row = {COLUMNS[key][0]: value for key, value in dataclasses.asdict(prompt).items() if value not in ("", (), [])}
+        if prompt.asked is not None:
+            raise InputError(f"Prompt {prompt.id!r} was made by a probe; save the prompt that it was made from.")
+        row = {COLUMNS[key][0]: value for key, value in record(prompt).items() if value not in ("", (), [])}
         lines.append(json.dumps(row, ensure_ascii=False))
     write_atomic(path, "".join(line + "\n" for line in lines))
 

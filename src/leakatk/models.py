@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from leakatk.data import Asked
 from leakatk.errors import InputError, ModelError
 from leakatk.fingerprint import model_identity
 
@@ -50,26 +51,50 @@ class Template:
             raise ModelError("The tokenizer has no chat template; use the plain template (--template plain).")
         return self.kind == "chat" or (self.kind == "auto" and has)
 
-    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-        """Token ids of the whole prompt, special tokens included."""
-        if not self.is_chat(tokenizer):
-            return list(tokenizer(self.plain.replace("{question}", question))["input_ids"])
-        turns = [{"role": "system", "content": self.system}] if self.system else []
-        text = tokenizer.apply_chat_template(
-            [*turns, {"role": "user", "content": question}],
-            add_generation_prompt=True,
-            tokenize=False,
-            date_string=self.date,
-        )
-        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        if self.as_text:
-            return list(tokenizer(tokenizer.decode(ids, skip_special_tokens=True))["input_ids"])
-        return ids
+    def messages(self, question: Asked) -> list[dict[str, str]]:
+        """The conversation of a chat: system message, earlier turns, question."""
+        said = [("system", self.system)] if self.system else []
+        for asked, answer in question.turns:
+            said += [("user", asked), ("assistant", answer)]
+        return [{"role": role, "content": text} for role, text in (*said, ("user", question.text))]
 
-    def answer_ids(self, tokenizer: PreTrainedTokenizerBase, answer: str, *, end: bool = True) -> list[int]:
-        """Token ids of an answer that follows `prompt_ids`, with the end token the model should stop at."""
-        text = answer if self.is_chat(tokenizer) else f" {answer}"
-        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    def plain_text(self, question: Asked) -> str:
+        """The prompt of a model without chat template; earlier turns stand before it in the same form."""
+        turns = [f"{self.plain.replace('{question}', asked)} {answer}\n\n" for asked, answer in question.turns]
+        return "".join([*turns, self.plain.replace("{question}", question.text)])
+
+    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked) -> list[int]:
+        """Token ids of the whole prompt, special tokens and the words the answer is made to begin with included."""
+        question = Asked(question) if isinstance(question, str) else question
+        if not self.is_chat(tokenizer):
+            ids = list(tokenizer(self.plain_text(question))["input_ids"])
+        else:
+            text = tokenizer.apply_chat_template(
+                self.messages(question), add_generation_prompt=True, tokenize=False, date_string=self.date
+            )
+            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            if self.as_text:
+                ids = list(tokenizer(tokenizer.decode(ids, skip_special_tokens=True))["input_ids"])
+        return ids + (self.answer_ids(tokenizer, question.begin, end=False) if question.begin else [])
+
+    def answer_ids(
+        self, tokenizer: PreTrainedTokenizerBase, answer: str, *, end: bool = True, begin: str = ""
+    ) -> list[int]:
+        """Token ids of an answer that follows `prompt_ids`, with the end token the model should stop at.
+
+        begin: the words before it (`Asked.begin`); the ids are those that come after them in the whole answer.
+        """
+
+        def ids_of(text: str, *, first: bool) -> list[int]:
+            spaced = text if first and self.is_chat(tokenizer) else f" {text}"
+            return list(tokenizer(spaced, add_special_tokens=False)["input_ids"])
+
+        if begin:
+            before, whole = ids_of(begin, first=True), ids_of(f"{begin} {answer}", first=True)
+            same = whole[: len(before)] == before  # not where a token straddles the two
+            ids = whole[len(before) :] if same else ids_of(answer, first=False)
+        else:
+            ids = ids_of(answer, first=True)
         if end and tokenizer.eos_token_id is not None:
             ids.append(int(tokenizer.eos_token_id))
         return ids

@@ -7,13 +7,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from scipy import stats
 
 from leakatk.api import sample
-from leakatk.data import Prompt
+from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models import ModelSource, Template
 from leakatk.sampling.base import Request
@@ -217,6 +218,26 @@ def test_completions_with_the_plain_template_and_a_system_message(server: ToyMod
     source = ModelSource("toy", template=Template(system="Be brief."))
     list(EndpointSampler(source, url=server.url).sample([Request(PROMPTS[0], [0])], Decoding(), seed=0))
     assert server.asked[-1]["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+ASKED = Asked("And when?", turns=(("Where?", "In \ud800Zorvik."),), begin="On the")
+
+
+def test_earlier_turns_are_messages_and_stand_in_plain_text(server: ToyModel) -> None:
+    chat, plain = (replace(PROMPTS[0], asked=asked) for asked in (replace(ASKED, begin=""), ASKED))
+    list(engine(server).sample([Request(chat, [0])], Decoding(), seed=0))
+    assert [(m["role"], m["content"]) for m in server.asked[-1]["messages"]] == [
+        ("user", "Where?"), ("assistant", "In ?Zorvik."), ("user", "And when?"),
+    ]  # fmt: skip
+    list(engine(server, "plain").sample([Request(plain, [0])], Decoding(), seed=0))
+    asked = "Question: Where?\nAnswer: In ?Zorvik.\n\nQuestion: And when?\nAnswer: On the"
+    assert server.asked[-1]["prompt"] == asked
+
+
+def test_a_chat_cannot_be_begun(server: ToyModel) -> None:
+    with pytest.raises(InputError, match="'p0' gives the words its answer is to begin with"):
+        list(engine(server).sample([Request(replace(PROMPTS[0], asked=ASKED), [0])], Decoding(), seed=0))
+    assert server.requests == 0
 
 
 def test_a_filtered_question_is_answered_with_nothing(server: ToyModel) -> None:

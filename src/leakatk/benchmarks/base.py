@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from leakatk.data import Prompt
+from leakatk.data import Prompt, record
 from leakatk.registry import Registry
 
 Ask = Literal["question", "paraphrased"]
@@ -42,9 +42,11 @@ class Benchmark:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the whole content, names included; where it came from does not count."""
-        content = dataclasses.asdict(self)
-        del content["origin"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        content = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "origin"
+        }
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=record)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from leakatk.data import Prompt
+from leakatk.data import Prompt, record
 from leakatk.errors import InputError, RunError
 
 SCHEMA = 1
@@ -144,7 +144,7 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
     """SHA-256 over the prompts with all their fields, in the order of their ids: the order given does not matter."""
-    rows = [dataclasses.asdict(prompt) for prompt in sorted(prompts, key=lambda prompt: prompt.id)]
+    rows = [record(prompt) for prompt in sorted(prompts, key=lambda prompt: prompt.id)]
     return hashlib.sha256(canonical_json(rows)).hexdigest()
 
 

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk.data import Generation, Prompt, check_unique, leftover, strict_json, write_atomic
+from leakatk.data import Asked, Generation, Prompt, check_unique, leftover, record, strict_json, write_atomic
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.runs import files, lock, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
@@ -423,7 +423,7 @@ def _check_prompts(prompts: Sequence[Prompt], manifest: Manifest) -> None:
 
 
 def _prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
-    return "".join(json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
+    return "".join(json.dumps(record(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -452,7 +452,7 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
     try:
         lines = files.read_text(path / "prompts.jsonl").split("\n")
         prompts = [_prompt(json.loads(line)) for line in lines if line]
-    except (json.JSONDecodeError, TypeError, AttributeError):
+    except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError):
         prompts = []
     if not prompts or prompts_hash(prompts) != manifest.prompts_sha256:
         raise RunError(f"{path / 'prompts.jsonl'} is not the file this run was made with; restore it from a copy.")
@@ -461,4 +461,6 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
 
 def _prompt(row: dict[str, Any]) -> Prompt:
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    if asked := fields.pop("asked", None):
+        fields["asked"] = Asked(**{**asked, "turns": tuple((question, answer) for question, answer in asked["turns"])})
     return Prompt(**fields)

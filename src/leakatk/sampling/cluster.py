@@ -50,7 +50,7 @@ def blocks_of(requests: Sequence[Request], replicas: int, smallest: int = _SMALL
     left = sum(len(request.samples) for request in requests)
     blocks: list[Block] = []
     room = 0
-    for request in sorted(requests, key=lambda r: (-len(r.prompt.text), r.prompt.id)):
+    for request in sorted(requests, key=lambda r: (-r.prompt.question.characters, r.prompt.id)):
         samples = request.samples
         while len(samples):
             if room <= 0:

@@ -129,6 +129,12 @@ class EndpointSampler:
         todo = [_Ask(request.prompt, part) for request in requests for part in draws(request, decoding)]
         if not todo:
             return
+        begun = next((item.prompt.id for item in todo if item.prompt.question.begin), None)
+        if self.chat and begun is not None:
+            raise InputError(
+                f"Prompt {begun!r} gives the words its answer is to begin with, and a chat endpoint cannot be made to go on "
+                "from them; leave that probe out, or use --template plain where the server completes text."
+            )
         expected = self.estimate([item.prompt for item in todo], len(todo), decoding)
         sys.stderr.write(f"endpoint: {self.source.path}, {len(todo):,} requests. {self.says(expected)}\n")
         client = connect(
@@ -186,7 +192,7 @@ class EndpointSampler:
         Four characters a token, which suits English; every answer as long as the decoding allows.
         """
         fixed = self.source.template.system if self.chat else self.source.template.plain
-        characters = sum(len(prompt.text) + len(fixed) for prompt in prompts) / max(1, len(prompts))
+        characters = sum(prompt.question.characters + len(fixed) for prompt in prompts) / max(1, len(prompts))
         tokens_in, tokens_out = answers * characters / 4, float(answers * decoding.max_new_tokens)
         dollars = self.limits.cost(tokens_in, tokens_out)
         return {"tokens_in": tokens_in, "most_tokens_out": tokens_out, "most_dollars": dollars}
@@ -254,7 +260,7 @@ class EndpointSampler:
 
     def _body(self, item: _Ask, decoding: Decoding, seed: int) -> dict[str, Any]:
         """The request as the openai client takes it; what is no field of OpenAI's goes into extra_body."""
-        template, text = self.source.template, well_formed(item.prompt.text)
+        template, question = self.source.template, item.prompt.question
         filters = decoding.filters()
         fields = {
             "temperature": filters["temperature"],
@@ -272,10 +278,12 @@ class EndpointSampler:
         body |= {name: value for name, value in fields.items() if name not in self.refused and value != []}
         body["extra_body"] = {name: value for name, value in extra.items() if name not in self.refused}
         if self.chat:
-            system = [{"role": "system", "content": template.system}] if template.system else []
-            body["messages"] = [*system, {"role": "user", "content": text}]
+            body["messages"] = [
+                {**message, "content": well_formed(message["content"])} for message in template.messages(question)
+            ]
         else:
-            body["prompt"] = template.plain.replace("{question}", text)
+            begin = f" {question.begin}" if question.begin else ""
+            body["prompt"] = well_formed(template.plain_text(question) + begin)
         return body
 
     def _read(self, completion: Any) -> tuple[str, str]:

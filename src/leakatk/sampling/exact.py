@@ -32,7 +32,10 @@ def true_answers(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decod
     """Prompt id -> token ids of the true answer, and its log-probability under the decoding (-inf where cut off)."""
     logp = answer_logprob(loaded, prompts, decoding)
     return {
-        prompt.id: (tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer)), float(value))
+        prompt.id: (
+            tuple(loaded.template.answer_ids(loaded.tokenizer, prompt.answer, begin=prompt.question.begin)),
+            float(value),
+        )
         for prompt, value in zip(prompts, logp, strict=True)
     }
 
@@ -67,7 +70,10 @@ def answer_logprob_steps(
         raise InputError(f"{len(prompts)} prompts but {len(texts)} answers; give one answer for each prompt.")
     tokenizer, template = loaded.tokenizer, loaded.template
     pairs = [
-        (template.prompt_ids(tokenizer, prompt.text), template.answer_ids(tokenizer, text))
+        (
+            template.prompt_ids(tokenizer, prompt.question),
+            template.answer_ids(tokenizer, text, begin=prompt.question.begin),
+        )
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     return token_logprobs(loaded, pairs, decoding)

@@ -42,7 +42,7 @@ def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: De
 
 
 def prompt_ids(template: Template, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    ids = template.prompt_ids(tokenizer, prompt.text)
+    ids = template.prompt_ids(tokenizer, prompt.question)
     if not ids:
         raise InputError(f"Prompt {prompt.id!r} has no tokens; give a question or a template with text.")
     return ids

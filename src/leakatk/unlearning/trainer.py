@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from leakatk.data import Prompt, check_unique
+from leakatk.data import Prompt, check_unique, record
 from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models import LoadedModel
 from leakatk.progress import Progress
@@ -414,7 +414,7 @@ def _manifest(
     def digest(value: Any) -> str:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
-    data = [[dataclasses.asdict(p) for p in prompts] for prompts in (forget, retain)]
+    data = [[record(p) for p in prompts] for prompts in (forget, retain)]
     return {
         "start": weights_hash(loaded.model.state_dict()),
         "model": loaded.name,
