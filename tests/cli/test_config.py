@@ -75,3 +75,19 @@ def test_strings_survive_the_way_there_and_back(leakatk, model, forget, tmp_path
     )  # fmt: skip
     assert code == 0, err
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text(encoding="utf-8"))["stop"] == [stop]
+
+
+def test_commands_that_only_read_take_a_file_too(leakatk, tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text("k = 8\ncertify = 0.05\nprompts = 100\n")
+    code, out, err = leakatk("plan", "--config", path, "--prompts", "50", "--json")
+    assert code == 0, err
+    typed, found, _ = leakatk("plan", "--k", "8", "--certify", "0.05", "--prompts", "50", "--json")
+    assert (typed, out) == (0, found)
+
+
+@pytest.mark.parametrize("command", ["audit", "unlearn", "bench", "score", "report", "plan", "demo", "train-small"])
+def test_every_command_that_computes_takes_a_file(leakatk, command):
+    code, out, _ = leakatk(command, "--help")
+    assert code == 0
+    assert "--config" in out

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config, write_config
 
 EXAMPLES = options.examples(
     "leakatk demo",
@@ -20,18 +21,29 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Directory for models, runs and report.html.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Worlds to build; 3 takes three times as long and says much more.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes; one a core is best.")] = 2,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    config: Config = None,
 ) -> None:
     """Train a small world, unlearn it four ways, sample every model; print the table and write OUT/report.html."""
-    from leakatk.demo import audits_of, demo, demo_content
+    from leakatk.demo import SAMPLES, audits_of, demo, demo_content, jobs_of
     from leakatk.report.assemble import show
     from leakatk.report.export import to_json
 
+    if dry_run:
+        names = [job.name for job in jobs_of(out, 0)]
+        typer.echo(
+            f"Would run {seeds} x {len(names)} jobs in {out}, {workers} at a time, and skip what is finished: "
+            f"{', '.join(names)}. An audit draws {SAMPLES} answers to each prompt."
+        )
+        return
     page = demo(out, seeds=seeds, workers=workers, quiet=quiet)
+    write_config(context, out)
     content = demo_content(out, seeds, {})
     if as_json:
         typer.echo(to_json(content, prompts=False))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 EXAMPLES = options.examples(
@@ -30,6 +31,7 @@ def run(
     pilot: Annotated[Path | None, typer.Option(help="An audited run whose leak profile to plan from.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens an answer has on average, for the cost.")] = None,
     as_json: options.AsJson = False,
+    config: Config = None,
 ) -> None:
     """Say how many samples a prompt are needed, and what they cost in tokens."""
     from leakatk.estimate.certify import plan

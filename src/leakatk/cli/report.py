@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+    config: Config = None,
 ) -> None:
     """Write one self-contained HTML page about audited runs and print their table.
 

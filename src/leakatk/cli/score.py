@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
+from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 EXAMPLES = options.examples(
@@ -32,6 +33,7 @@ def run(
     max_requests: options.MaxRequests = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
     as_json: options.AsJson = False,
+    config: Config = None,
 ) -> None:
     """Score stored generations and print leak@k. The model is never needed."""
     import numpy as np
