@@ -58,3 +58,8 @@ class EngineError(LeakAtKError):
 
 class UtilityFloorError(LeakAtKError):
     """Unlearning was stopped because retain utility fell below the floor."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library said, without its full stop, to stand in a sentence; its type if empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.data import Asked
-from leakatk.errors import InputError, ModelError
+from leakatk.errors import InputError, ModelError, first_line
 from leakatk.fingerprint import model_identity
 
 PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
@@ -234,9 +234,8 @@ def load_model(
         else:
             model = AutoModelForCausalLM.from_pretrained(name, **load)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"Cannot load {name}: {first} Give a directory saved with save_pretrained, or a hub id you have access to "
+            f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
             "(`hf auth login` for gated models)."
         ) from error
     model.to(target)

@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy import stats
 
-from leakatk.errors import InputError
+from leakatk.errors import InputError, first_line
 from leakatk.models import LoadedModel
 
 
@@ -59,7 +59,7 @@ def evaluate_tasks(
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"lm-eval cannot run {name} ({type(error).__name__}: {_first_line(error)}); "
+                f"lm-eval cannot run {name} ({type(error).__name__}: {first_line(error)}); "
                 "its data come from the hub: run it once with a connection, then set HF_DATASETS_OFFLINE=1."
             ) from error
         values |= _columns(task, found["results"][name], level)
@@ -108,7 +108,3 @@ def _columns(task: str, found: Mapping[str, Any], level: float) -> dict[str, flo
         if isinstance(error, int | float):
             values |= {f"{column} low": value - wide * error, f"{column} high": value + wide * error}
     return values
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]

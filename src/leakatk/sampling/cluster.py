@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leakatk.data import Generation, Prompt
-from leakatk.errors import EngineError, InputError, LeakAtKError, ModelError
+from leakatk.errors import EngineError, InputError, LeakAtKError, ModelError, first_line
 from leakatk.models import ModelSource
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -357,7 +357,7 @@ def connect() -> None:
             ray.init(address="local", include_dashboard=False, object_store_memory=_STORE, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
-        raise EngineError(f"Ray does not start {where}: {_first_line(error)}") from error
+        raise EngineError(f"Ray does not start {where}: {first_line(error)}") from error
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own handler prints a stack trace and dumps core
@@ -365,8 +365,4 @@ def connect() -> None:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None)
-    return f"{type(cause).__name__}: {_first_line(cause)}" if cause else _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return f"{type(cause).__name__}: {first_line(cause)}" if cause else first_line(error)

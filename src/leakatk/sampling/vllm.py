@@ -22,7 +22,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from leakatk.data import Generation, Prompt
-from leakatk.errors import InputError, ModelError
+from leakatk.errors import InputError, ModelError, first_line
 from leakatk.fingerprint import model_identity
 from leakatk.models import ModelSource, end_token_ids, pick_device, pick_dtype
 from leakatk.sampling.base import Request
@@ -74,7 +74,7 @@ class VllmSampler:
             config = AutoConfig.from_pretrained(self.base, **loading)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"Cannot load {source.path}: {str(error).strip().splitlines()[0]} Give a directory saved with save_pretrained, "
+                f"Cannot load {source.path}: {first_line(error)}. Give a directory saved with save_pretrained, "
                 "or a hub id you have access to."
             ) from error
         self.end_ids = _end_ids(self.base, config, self.tokenizer)
