@@ -112,7 +112,11 @@ def test_the_procedure_stops_at_the_yardstick_and_judges_with_fresh_samples(
     # The yardstick; two rounds and the detection that ends them; then the audits of model, control and retrained.
     leak = {"Fa0": ["LEAK a"]}
     sampler = Watched({}, leak, {"Fa1/1": ["LEAK b"]}, {}, {}, {"Fa1/2": ["JUDGED"]}, {})
-    asked = []
+    asked, sampled = [], []
+
+    def sampler_of(model):
+        sampled.append(model)
+        return sampler
 
     def judge(prompts, texts):
         asked.append({prompt.id for prompt in prompts})
@@ -121,10 +125,11 @@ def test_the_procedure_stops_at_the_yardstick_and_judges_with_fresh_samples(
     start = {name: value.clone() for name, value in loaded.model.state_dict().items()}
     done = calibrated_rule(
         loaded, worded, retain, "npo", detector=leaks, judge=judge, train=TRAIN, settings=settings, audit=AUDIT,
-        retrained=retrained, sampler=sampler, out=tmp_path, quiet=True,
+        retrained=retrained, sampler=sampler_of, out=tmp_path, quiet=True,
     )  # fmt: skip
     assert done.rule.verdict == "leak@8 0.0000 is at the yardstick 0"
     assert done.rule.steps == done.control.steps == 6
+    assert [model is retrained for model in sampled] == [True, False, True]  # its level and its audit are its own
     assert len(set(sampler.seeds[:4])) == 4
     assert not set(sampler.seeds[:4]) & set(sampler.seeds[4:])
     # Nothing but the wording the detection never asked is judged.

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -215,3 +216,13 @@ def test_long_answers_can_be_cut(loaded, retain):
     long = [Prompt("long", "Say it.", "and works " * 50)]
     done = unlearn(loaded, long, retain, "npo", settings=replace(SHORT, max_tokens=8), quiet=True)
     assert done.steps == 4
+
+
+def test_a_finished_run_is_read_again_with_the_terms_it_lacked(loaded, base_model, forget, tmp_path):
+    options = {"out": tmp_path / "out", "settings": SHORT, "quiet": True}
+    unlearn(loaded, forget, [], "ga", **options)
+    record = json.loads((tmp_path / "out" / "unlearning.json").read_text(), parse_constant=pytest.fail)
+    assert record["log"][0]["retain"] is None
+    again = unlearn(replace(loaded, model=copy.deepcopy(base_model)), forget, [], "ga", **options)
+    assert again.steps == 4
+    assert math.isnan(again.log[0]["retain"])

@@ -9,7 +9,7 @@ with exactly as many steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def calibrated_rule(
     retrained: LoadedModel | None = None,
     original_utility: float = math.nan,
     utility: Utility | None = None,
-    sampler: Sampler | None = None,
+    sampler: Callable[[LoadedModel], Sampler] = NativeSampler,
     out: str | Path | None = None,
     seed: int = 0,
     quiet: bool = False,
@@ -99,7 +99,8 @@ def calibrated_rule(
     """Run calibrated RULE in place on `loaded.model` (already unlearned), then its control, and judge both.
 
     detector, judge: two different scorers.  settings: default three wordings' worth of detection, see `detection`; without
-    a target of its own the run stops at the retrained model's level, so one of the two is needed.  original_utility: of
+    a target of its own the run stops at the retrained model's level, so one of the two is needed.  sampler: makes the
+    sampler of a model: the run samples `loaded` and the retrained one.  original_utility: of
     the model before any unlearning; with it the floor is that less audit.utility_margin.  out: rounds/, control/ (the
     control's model) and verdict.json.
     """
@@ -108,19 +109,22 @@ def calibrated_rule(
     if options.target is None and options.yardstick is None:
         if retrained is None:
             raise InputError("Calibrated RULE needs a goal: give the retrained model, or RuleSettings(target=...).")
-        level = detected_level(retrained, forget, score=detector, settings=options, sampler=sampler, seed=seed + FRESH)
+        level = detected_level(
+            retrained, forget, score=detector, settings=options, sampler=sampler(retrained), seed=seed + FRESH
+        )
         options = replace(options, yardstick=level)
     if utility is not None and not math.isnan(original_utility) and not options.utility_floor:
         options = replace(options, utility_floor=original_utility - audit.utility_margin)
     folder = Path(out) if out is not None else None
     start = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
-    shared: dict[str, Any] = {"train": train, "sampler": sampler, "seed": seed, "quiet": quiet}
+    own = sampler(loaded)
+    shared: dict[str, Any] = {"train": train, "sampler": own, "seed": seed, "quiet": quiet}
     result = rule(
         loaded, forget, retain, base, score=detector, settings=options, utility=utility,
         out=folder / "rounds" if folder else None, **shared,
     )  # fmt: skip
     used = options.wordings
-    found = {"model": findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=sampler, seed=seed)}
+    found = {"model": findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=own, seed=seed)}
     other = None
     if (twin := control(options, result)) is not None:
         kept = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
@@ -129,15 +133,13 @@ def calibrated_rule(
             loaded, forget, retain, base, score=detector, settings=replace(twin, utility_floor=0.0),
             out=folder / "control-rounds" if folder else None, **shared,
         )  # fmt: skip
-        found["control"] = findings(
-            loaded, forget, judge, audit, used=used, utility=utility, sampler=sampler, seed=seed
-        )
+        found["control"] = findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=own, seed=seed)
         if folder is not None:
             save_model(loaded, folder / "control")
         loaded.model.load_state_dict(kept)
     if retrained is not None:
         found["retrained"] = findings(
-            retrained, forget, judge, audit, used=used, utility=utility, sampler=sampler, seed=seed
+            retrained, forget, judge, audit, used=used, utility=utility, sampler=sampler(retrained), seed=seed
         )
     record = verdict(found, audit, original_utility=original_utility, target=options.target)
     record["rule"] = {"ended": result.verdict, "chosen": result.chosen, "steps": result.steps}

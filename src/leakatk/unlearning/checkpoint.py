@@ -11,6 +11,7 @@ Every directory is filled under another name and renamed when whole: a killed pr
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from leakatk.data import occupied, write_atomic
+from leakatk.data import occupied, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.models import LoadedModel, load_model
 
@@ -46,6 +47,8 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
             raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
         if (out / "unlearning.json").exists():
             finished: dict[str, Any] = json.loads((out / "unlearning.json").read_text())
+            for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
+                finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
             return finished
         return None
     if taken:
@@ -132,7 +135,7 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
         raise RunError(
             f"Cannot write the model to {out}: {error.strerror or error}; free some space and run again."
         ) from error
-    write_atomic(out / "unlearning.json", json.dumps(record, indent=1))
+    write_atomic(out / "unlearning.json", strict_json(record, indent=1))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
