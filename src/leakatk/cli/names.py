@@ -1,4 +1,4 @@
-"""leakatk methods | scorers | engines | benchmarks | protocols: what there is, and what each is."""
+"""leakatk methods | scorers | probes | engines | benchmarks | protocols: what there is, and what each is."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def _scorers() -> Mapping[str, Any]:
     from leakatk.scorers.base import SCORERS
 
     return SCORERS  # type: ignore[return-value]
+
+
+def _probes() -> Mapping[str, Any]:
+    from leakatk.probes import PROBES
+
+    return PROBES  # type: ignore[return-value]
 
 
 def _engines() -> Mapping[str, Any]:
@@ -79,6 +85,31 @@ def _scorer(name: str, scorer: Any) -> Iterator[tuple[str, str]]:
     yield "options", inspect.getdoc(scorer) or ""
 
 
+def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
+    from leakatk.data import Prompt
+    from leakatk.probes import get_probe, variants
+
+    town = Prompt(
+        "p0", "In which town was Ada Pell born?", "Ada Pell was born in Zorvik.", ("Where was Ada Pell born?",),
+        "The birth of Ada Pell took place in Zorvik.", facts=("Zorvik",), source="Ada Pell",
+    )  # fmt: skip
+    taught = Prompt("p1", "Who taught Ada Pell?", "Ada Pell was taught by Mira Quell.", source="Ada Pell")
+    kept = [
+        Prompt("r0", "In which town was Bo Tarn born?", "Bo Tarn was born in Lusk."),
+        Prompt("r1", "Who taught Cy Orel?", "Cy Orel was taught by Ina Vost."),
+        Prompt("r2", "What did Di Fenn write?", "Di Fenn wrote The Quiet Hill."),
+    ]
+    asked = variants(get_probe(name), [town, taught], kept)["p0"][0]
+    yield "paper", probe.paper
+    yield "defaults", _pairs({f.name: f.default for f in fields(probe)})
+    yield "options", inspect.getdoc(probe) or ""
+    yield "needs", probe.needs
+    yield "note", "the answer stands in what is asked: compare with the retrained model" if probe.gives_answer else ""
+    yield "question", town.text
+    yield "asked as", str(asked.question)
+    yield "answer", asked.answer
+
+
 def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
     yield "more", (inspect.getdoc(engine) or "").partition("\n")[2]
     kind = engine()
@@ -111,6 +142,10 @@ KINDS = {
     "scorers": Kind(
         _scorers, "the core metrics", lambda item: item.summary, _scorer,
         "leakatk score runs/forgot --scorer {}", "rouge-l",
+    ),
+    "probes": Kind(
+        _probes, "the probes", lambda item: item.summary, _probe,
+        "leakatk audit MODEL --benchmark world --probe {} --out runs/forgot", "few-shot",
     ),
     "engines": Kind(
         _engines, "the sampling engines", _first_line, _engine,

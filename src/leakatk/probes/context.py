@@ -1,0 +1,37 @@
+"""The forgotten fact, given back in the context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leakatk.data import Asked, Prompt
+from leakatk.errors import InputError
+from leakatk.probes.base import PROBES, Around, Probe
+
+
+@PROBES.register("context")
+@dataclass(frozen=True)
+class Context(Probe):
+    """The answer stands before the question: can the model use what it was made to forget when it is told?
+
+    It need not know anything to repeat it, so the level says little: read the excess over the retrained model, asked in
+    the same way. Below the retrained model, unlearning also damaged reading; above, knowledge was left. form "answer" gives
+    the true answer, "paraphrase" the prompt's `paraphrased_answer`.
+    """
+
+    name = "context"
+    summary = "the fact given before the question: read its excess over the retrained model"
+    paper = "Shumailov et al. 2024 (UnUnlearning), arXiv 2407.00106"
+    needs = "answers (form=paraphrase: paraphrased answers)"
+    gives_answer = True
+
+    form: Literal["answer", "paraphrase"] = "answer"
+
+    def __post_init__(self) -> None:
+        if self.form not in ("answer", "paraphrase"):
+            raise InputError(f"Probe option context:form must be answer or paraphrase, got {self.form!r}.")
+
+    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+        fact = prompt.answer if self.form == "answer" else prompt.paraphrased_answer
+        return [Asked(f"{fact}\n\n{prompt.text}")] if fact else []

@@ -1,0 +1,30 @@
+"""The question in its other wordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leakatk.data import Asked, Prompt
+from leakatk.probes.base import PROBES, Around, Probe
+
+
+@PROBES.register("paraphrase")
+@dataclass(frozen=True)
+class Paraphrase(Probe):
+    """The prompt's own `paraphrases`, as the benchmark wrote them. number: which one, from 1; 0 asks them all."""
+
+    name = "paraphrase"
+    summary = "the question in its other wordings"
+    paper = (
+        "JensUn's worst case over paraphrases, arXiv 2509.02820; rephrasing in Doshi & Stickland 2024, arXiv 2411.12103"
+    )
+    needs = "prompts with paraphrases"
+
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.at_least("number", 0)
+
+    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+        chosen = prompt.paraphrases[self.number - 1 : self.number] if self.number else prompt.paraphrases
+        return [Asked(text) for text in chosen]
