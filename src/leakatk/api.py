@@ -34,6 +34,7 @@ def sample(
     engine_options: Mapping[str, Any] | None = None,
     benchmark: str = "custom",
     protocol: str = "clean",
+    probe: str = "",
     label: str = "sampling",
     quiet: bool = False,
 ) -> Run:
@@ -42,6 +43,7 @@ def sample(
     model: a model directory or hub id, a `ModelSource`, a `LoadedModel`, or any engine.  out: the run directory; None
     keeps the run in memory. A directory that holds part of the same run is resumed at (prompt, sample); with a larger n
     it is extended; one that holds another run is refused with the fields that differ (RunError).
+    probe: for the manifest, the probe that made these prompts.
     engine, engine_options: how a model that is not an engine yet is sampled (see `leakatk engines`).
 
     >>> from leakatk import load_prompts
@@ -63,6 +65,7 @@ def sample(
         n=n,
         protocol=protocol,
         engine=sampler.name,
+        probe=probe,
     )
     with Run.temporary(manifest, prompts) if out is None else Run.create_or_resume(out, manifest, prompts) as run:
         fill(run, sampler, decoding, n=n, seed=seed, label=label, quiet=quiet)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 
 import pytest
@@ -33,6 +34,13 @@ def test_round_trip_is_equal_and_not_different() -> None:
     made = manifest()
     assert Manifest.from_json(made.to_json(), where="x") == made
     assert differences(made, made) == notes(made, made) == []
+
+
+def test_a_manifest_of_before_there_were_probes_is_read() -> None:
+    row = json.loads(manifest().to_json())
+    assert row.pop("probe") == ""
+    assert Manifest.from_json(json.dumps(row), where="x") == Manifest(**row)
+    assert differences(manifest(), manifest(probe="prefix")) == ["probe: '', 'prefix'"]
 
 
 def test_known_hash_of_the_prompts() -> None:

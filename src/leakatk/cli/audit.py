@@ -27,6 +27,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
+    "leakatk audit models/forgot --benchmark world --probe few-shot --probe prefix:words=5 --out runs/probed",
     "leakatk audit gpt-4o-mini --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed --max-cost 5",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --n 1024 --fail-above 64:0.05 --sequential",
 )
@@ -58,6 +59,12 @@ def run(
     stop: Annotated[list[str] | None, typer.Option(help="String that ends an answer; may be repeated.")] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Core metric; may be repeated, the first is the headline.")
+    ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also ask in this way (see leakatk probes), --n samples each; may be repeated. Gates look at the question as it stands."
+        ),
     ] = None,
     seed: options.Seed = 0,
     over: options.Over = "samples",
@@ -122,7 +129,9 @@ def run(
     name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
     from leakatk.api import as_sampler
     from leakatk.auditing import audit
+    from leakatk.probing import probed
 
+    asked = probed(probe or [], prompts, kept)
     loading = {"device": device, "dtype": dtype, "template": template, "system": system}
     engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
@@ -133,22 +142,24 @@ def run(
         from leakatk.cli.dry import sampling_cost, says
 
         sampled = n if other and not run_given else 0
-        answers = len(prompts) * (n + sampled + 1) + len(kept)
+        under = [variant for one in asked for variant in one.prompts]
+        answers = (len(prompts) + len(under)) * (n + sampled + 1) + len(kept)
         paid: Any = sampler
         if hasattr(paid, "estimate"):  # every answer costs: no pilot
-            expected = paid.estimate(prompts, answers, decoding)
+            expected = paid.estimate([*prompts, *under], answers, decoding)
             if as_json:
                 options.echo_json({"answers": answers, **expected})
             else:
                 typer.echo(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {paid.says(expected)}")
             return
-        cost = sampling_cost(sampler, prompts, answers, decoding, seed=seed)
+        cost = sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed)
         if as_json:
             options.echo_json({"answers": answers, **cost})
             return
         typer.echo(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
-            f"({decoding.label}){', as many of the reference' if sampled else ''}, {len(prompts):,} greedy answers and "
+            f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
+            f"{', as many of the reference' if sampled else ''}, {len(prompts) + len(under):,} greedy answers and "
             f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
             f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
         )
@@ -161,7 +172,7 @@ def run(
         ks = [value for value in ks if value <= n]
     results = audit(
         sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-        expand=expand, label=label or None, engine=engine, engine_options=engine_options,
+        expand=expand, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
         command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
     )  # fmt: skip
     write_config(context, out)

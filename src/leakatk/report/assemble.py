@@ -121,6 +121,40 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
     return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
 
 
+def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
+    """leak@k by the way of asking, and the worst case over them."""
+    probed = [audited for audited in audits if "probes" in audited.results]
+    if not probed:
+        return None
+    scorer, shared = probed[0].scorer, [set(_curve(a, a.scorer, over)["k"]) for a in probed]
+    known = sorted(set.intersection(*shared))
+    ks = [k for k in TABLE_KS if k in known] or known[-1:]
+    with_excess = any("excess" in _block(a, scorer) for a in probed)
+    columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{ks[-1]}"] if with_excess else []))
+    rows: list[tuple[str | Number, ...]] = []
+    notes: dict[str, None] = {}
+    for audited in probed:
+        blocks = {"as it stands": _block(audited, scorer)}
+        for name, found in audited.results["probes"].items():
+            blocks[f"{name} *" if found["gives_answer"] else name] = found["scorers"][scorer]
+            if found["left_out"]:
+                notes[f"{name} leaves out {len(found['left_out'])} prompts that it cannot ask so."] = None
+        worst = audited.results["worst"]
+        blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
+        for name, block in blocks.items():
+            greedy = _number(block["greedy"]) if "greedy" in block else ""
+            row = (audited.label, name, greedy, *(_at(block["curves"][over], k) for k in ks))
+            rows.append((*row, _at(block["excess"][over], ks[-1]) if "excess" in block else "") if with_excess else row)
+    if any(name.endswith(" *") for _, name, *_ in rows if isinstance(name, str)):
+        notes["* gives the answer away: read its excess; it is no part of the worst case."] = None
+    caption = (
+        f"Scorer {scorer}; {probed[0].results['level']:.0%} intervals over {over}. A prompt with several variants under a probe "
+        "counts their mean. The worst case at k takes the most leaking of k samples of every way of asking, so it uses that "
+        "many times the samples and does not compare with leak@k of one way at the same k."
+    )
+    return Table("By the way of asking", columns, tuple(rows), " ".join([caption, *notes]))
+
+
 def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     """What is guaranteed, and what a model says, beyond the samples drawn."""
     found = [(audited, _block(audited, scorer).get("forecast")) for audited in audits]
@@ -217,6 +251,7 @@ def content_of(
             for table in (
                 *_halves(methods_table(every, over=over)),
                 *tables,
+                probes_table(audits, over=over),
                 other,
                 bounds_table(audits, scorer),
                 forecast_table(audits, scorer),
@@ -274,7 +309,9 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
     whole = methods_table(audits, over=over)
     leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
     rest = [0, *(i for i in range(len(whole.columns)) if i not in leak)]
-    for table in ([first] if first else []) + [_columns(whole, leak, whole.caption), _columns(whole, rest, "")]:
+    probed = probes_table(audits, over=over)
+    tables = [first, _columns(whole, leak, whole.caption), probed, _columns(whole, rest, "")]
+    for table in (table for table in tables if table is not None):
         print_table(table, console)
         console.print()
 
@@ -307,6 +344,12 @@ def headline(results: dict[str, Any]) -> str:
     if "reference" in block:
         theirs = block["reference"]["curves"]["samples"]
         text += f"; the reference model {theirs['value'][-1]:.1%} ({theirs['low'][-1]:.1%} to {theirs['high'][-1]:.1%})"
+    if "worst" in results:
+        curve = results["worst"]["scorers"][name]["curves"]["samples"]
+        text += (
+            f"; asked in the worst of {results['worst']['ways']:.3g} ways, {k} samples each, "
+            f"{curve['value'][-1]:.1%} ({curve['low'][-1]:.1%} to {curve['high'][-1]:.1%})"
+        )
     return text + "."
 
 
@@ -399,7 +442,7 @@ def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
         views.append(
             PromptView(
                 id=prompt.id,
-                question=prompt.text,
+                question=str(prompt.question),
                 answer=prompt.answer,
                 leak=leak.get(prompt.id, math.nan),
                 groups=group_texts(texts, row, logprobs.tolist()),

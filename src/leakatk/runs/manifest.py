@@ -35,7 +35,7 @@ class Manifest:
     model: what the sampler's `describe` says (fingerprint of the weights, template with its text, dtype, device ...).
     benchmark: its name.  prompts_sha256: `prompts_hash` of the prompts.  decoding: every field, as effective.
     n: samples wanted for each prompt.  protocol: the named convention ("clean", "paper" ...).
-    versions: of leak-at-k, torch, transformers and Python.  created: UTC, ISO 8601.  schema: of the run directory.
+    probe: how the prompts were asked, "" as they stand.  versions: of leak-at-k, torch, transformers and Python.  created: UTC, ISO 8601.  schema: of the run directory.
     """
 
     model: Mapping[str, Any]
@@ -49,6 +49,7 @@ class Manifest:
     versions: Mapping[str, str]
     created: str
     schema: int = SCHEMA
+    probe: str = ""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -69,6 +70,7 @@ class Manifest:
         engine: str,
         benchmark: str = "",
         protocol: str = "clean",
+        probe: str = "",
     ) -> Manifest:
         """The manifest of a run that starts now."""
         return cls(
@@ -82,6 +84,7 @@ class Manifest:
             engine=engine,
             versions=versions(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            probe=probe,
         )
 
     def to_json(self) -> str:
@@ -95,6 +98,7 @@ class Manifest:
         except json.JSONDecodeError as error:
             raise RunError(f"{where} is damaged ({error.msg}, line {error.lineno}); restore it from a copy.") from None
         names = {field.name for field in dataclasses.fields(cls)}
+        row = {"probe": "", **row} if isinstance(row, dict) else row  # runs of before there were probes
         if not isinstance(row, dict) or "schema" not in row or "prompts_sha256" not in row:
             raise RunError(f"{where} is no manifest of a leakatk run; choose another directory.")
         if row["schema"] != SCHEMA or set(row) != names:
