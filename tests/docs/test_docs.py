@@ -20,7 +20,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
 RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md")
-PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md")
+PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md", "add-a-probe.md")
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 
 
@@ -105,13 +105,16 @@ def test_commands_run_in_their_order(leakatk, desk, page):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_python_runs(desk, page, monkeypatch):
+    from leakatk.probes import PROBES
     from leakatk.sampling.engines import ENGINES
     from leakatk.unlearning.methods import METHODS
 
     monkeypatch.setattr(ENGINES, "_items", dict(ENGINES._items))
+    monkeypatch.setattr(PROBES, "_items", dict(PROBES._items))
     monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
     place = next(path for path in PAGES if path.name == page)
     names = {"__name__": "page", "prompts": PROMPTS, "forget": PROMPTS, "retain": PROMPTS}
+    names["Case"] = str
     names["loaded"] = load_model(desk / "models" / "mine")
     found = blocks(place, "python")
     assert found
@@ -120,6 +123,12 @@ def test_python_runs(desk, page, monkeypatch):
     if page == "add-a-method.md":
         assert names["done"].steps == 2
         assert names["done"].params["ceiling"] == 3.0
+    if page == "add-a-probe.md":
+        shown = dict(re.findall(r"^print\((.*)\)  # (.*)$", "\n".join(found), flags=re.MULTILINE))
+        assert len(shown) == 2
+        assert {str(eval(call, names)) for call in shown} == set(shown.values())
+        assert len([line for line in found[0].splitlines() if line.strip()]) <= 20
+        assert set(names["results"]["probes"]) == {"capitals"}
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from leakatk.benchmarks.catalog import BENCHMARKS
+from leakatk.probes import PROBES
 from leakatk.scorers.base import SCORERS
 from leakatk.unlearning.methods import METHODS
 
@@ -46,4 +47,4 @@ def test_what_is_said_to_work_is_there():
             if name.startswith("leakatk."):
                 import_module(name)
             else:
-                assert name in METHODS or name in BENCHMARKS or name in SCORERS, name
+                assert name in METHODS or name in BENCHMARKS or name in SCORERS or name in PROBES, name
