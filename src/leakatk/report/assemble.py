@@ -347,7 +347,7 @@ def headline(results: dict[str, Any]) -> str:
     if "worst" in results:
         curve = results["worst"]["scorers"][name]["curves"]["samples"]
         text += (
-            f"; asked in the worst of {results['worst']['ways']:.3g} ways, {k} samples each, "
+            f"; asked in {results['worst']['ways']:.3g} ways, {k} samples each, "
             f"{curve['value'][-1]:.1%} ({curve['low'][-1]:.1%} to {curve['high'][-1]:.1%})"
         )
     return text + "."
