@@ -36,6 +36,7 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import get_scorer
+from leakatk.unlearning.matching import Unseen, match_unseen, own_answers
 from leakatk.unlearning.methods import METHODS, Method
 from leakatk.unlearning.rule import RuleSettings, detected_level, rule
 from leakatk.unlearning.trainer import Unlearned, unlearn
@@ -52,9 +53,13 @@ TUNING_SEED, FRESH = 900, 70_000
 NOT_RUN = ("retrain",)  # it is the yardstick itself
 RULE_BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
 STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
-CALIBRATED_ROUNDS = 6
+CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 4, 40, 4e-4
 ROUND_RETAIN = 48  # retain answers a step in rounds and controls: forget answers are 16
 RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models
+UNSEEN_PEOPLE, UNSEEN_SEED = (
+    50,
+    50_000,
+)  # invented for the level that calibrated RULE matches; of no world that is reported
 UTILITY_LOSS = 0.02  # what calibrated RULE may lose of the original's utility
 
 SIZES = {"forget": 10, "retain": 40, "retain_held": 10, "holdout": 10, "trained_wordings": 3}
@@ -254,22 +259,39 @@ def paper_settings(seed: Seed) -> RuleSettings:
     return RuleSettings(rounds=ROUNDS, n=seed.n // 2, k=seed.n // 2, threshold=0.9, decodings=DECODINGS[:1])
 
 
+def near_verbatim_or_keys(prompts: Sequence[Prompt], texts: Sequence[str]) -> np.ndarray:
+    """The detector of calibrated RULE: ROUGE-L recall, or 1 where every name and number of the answer is said."""
+    return np.fmax(get_scorer("rouge-l").score(prompts, texts), get_scorer("keys").score(prompts, texts))
+
+
 def calibrated_settings(seed: Seed) -> tuple[RuleSettings, float]:
-    """Detection by ROUGE-L in two wordings and at two decodings, exact probabilities up to 10,000 samples; it ends at the
-    retrained model's level, measured in the same way. Also that level.
+    """Detection by near-verbatim text or all keys in three wordings and at two decodings, exact probabilities up to 10,000
+    samples; it ends at the retrained model's level, measured in the same way. Also that level.
     """
     settings = replace(
-        paper_settings(seed), rounds=CALIBRATED_ROUNDS, decodings=DECODINGS[:2], wordings=1, exact_at=10_000
-    )
-    path = seed.place / "yardstick.json"
+        paper_settings(seed), rounds=CALIBRATED_ROUNDS, decodings=DECODINGS[:2], wordings=2, exact_at=10_000,
+        n=max(1, seed.n // 4), k=max(1, seed.n // 4),
+    )  # fmt: skip
+    path = seed.place / "yardstick-keys.json"
     if not path.exists():
         level = detected_level(
-            seed.load("retrained"), seed.world.forget, score=get_scorer("rouge-l").score, settings=settings,
+            seed.load("retrained"), seed.world.forget, score=near_verbatim_or_keys, settings=settings,
             seed=FRESH + seed.seed,
         )  # fmt: skip
         write_json(path, level)
     level = float(json.loads(path.read_text()))
     return replace(settings, yardstick=level), level
+
+
+def unseen_of(seed: Seed) -> Unseen:
+    """What calibrated RULE matches: the level of people invented for it, and the full model's own answers."""
+    place, full = seed.place / "own.json", seed.load("full")
+    if not place.exists():
+        own = own_answers(full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed)
+        write_json(place, [asdict(prompt) for prompt in own])
+    own = [Prompt(p["id"], p["text"], p["answer"]) for p in json.loads(place.read_text())]
+    people = make_world(UNSEEN_SEED + seed.seed, **{**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}).holdout
+    return match_unseen(full, seed.world.forget, seed.world.retain, people, own=own)
 
 
 def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bool) -> dict[str, Any]:
@@ -286,11 +308,16 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
         if not stored["chosen"]:
             return {"same": base}
         settings = replace(settings, augment=False, rounds=stored["chosen"], utility_floor=0.0)
+    train = replace(method.settings, steps=ROUND_STEPS, check_every=0, retain_batch=ROUND_RETAIN)
+    if calibrated:
+        train = replace(train, steps=CALIBRATED_STEPS)
+        if not twin:
+            train = replace(train, lr=CALIBRATED_RATE, schedule="linear", weight_decay=0.0)
     cpu = time.process_time()
     result = rule(
         loaded, seed.world.forget, seed.world.retain, method,
-        score=get_scorer("rouge-l" if calibrated else "fact").score, settings=settings,
-        train=replace(method.settings, steps=ROUND_STEPS, check_every=0, retain_batch=ROUND_RETAIN),
+        score=near_verbatim_or_keys if calibrated else get_scorer("fact").score, settings=settings, train=train,
+        matching=unseen_of(seed) if calibrated and not twin else None,
         utility=(lambda model: seed.utility(model)["retain"]) if calibrated and not twin else None,
         out=seed.place / "rounds" / name, seed=seed.seed, quiet=True,
     )  # fmt: skip
@@ -339,6 +366,7 @@ def main() -> None:
             "decodings": [d.label for d in DECODINGS], "sizes": QUICK_SIZES if arguments.quick else SIZES,
             "recipe": asdict(QUICK_RECIPE if arguments.quick else RECIPE), "rates": RATES, "steps": STEPS,
             "similar": SIMILAR, "round_steps": ROUND_STEPS, "round_retain": ROUND_RETAIN, "rounds": ROUNDS, "calibrated_rounds": CALIBRATED_ROUNDS,
+            "calibrated_steps": CALIBRATED_STEPS, "calibrated_rate": CALIBRATED_RATE, "unseen_people": UNSEEN_PEOPLE,
             "utility_loss": UTILITY_LOSS, "tuning_seed": TUNING_SEED,
         },
     )  # fmt: skip

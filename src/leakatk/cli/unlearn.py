@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel
     from leakatk.scorers.base import Scorer
+    from leakatk.unlearning.matching import Unseen
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.rule import RuleResult
     from leakatk.unlearning.schedule import TrainSettings
@@ -76,6 +77,14 @@ def run(
             help="RULE: the retrained model. RULE stops at its level (calibrated), trains the control and writes verdict.json."
         ),
     ] = "",
+    original: Annotated[
+        str,
+        typer.Option(help="Calibrated RULE: the model before any unlearning; with --unseen, rounds match the unseen."),
+    ] = "",
+    unseen: Annotated[
+        Path | None,
+        typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
+    ] = None,
     judge: Annotated[
         str, typer.Option(help="Calibrated RULE: core metric of the verdict; default another than the detector.")
     ] = "",
@@ -100,6 +109,10 @@ def run(
         raise InputError("--reference only goes with --method rule, which stops at that model's level.")
     if judge and not reference:
         raise InputError("--judge only goes with --reference, the retrained model that the verdict compares with.")
+    if (original or unseen) and not (original and unseen and reference):
+        raise InputError(
+            "--original and --unseen go together, with --reference: calibrated RULE that matches the unseen."
+        )
     chosen = METHODS[base or method]
     if method == "rule" and steps is None and epochs is None:
         steps = 20
@@ -147,8 +160,15 @@ def run(
         if not scorer:  # the strictest metric judges, ROUGE-L detects
             detector = get_scorer(names[-1])
         other = get_scorer(judge or next(name for name in names if name != detector.name))
+        goal = None
+        if unseen is not None:
+            from leakatk.data import load_prompts
+            from leakatk.unlearning.matching import match_unseen
+
+            before = options.load(original, device=device, dtype=dtype, template=template, system=system)
+            goal = match_unseen(before, items, kept, load_prompts(unseen), max_new_tokens=max_new_tokens, seed=seed)
         record = run_calibrated(
-            loaded, items, kept, chosen, settings, detector, other, out,
+            loaded, items, kept, chosen, settings, detector, other, out, matching=goal,
             retrained=options.load(reference, device=device, dtype=dtype, template=template, system=system),
             rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target, floor=utility_floor, seed=seed,
             quiet=quiet, to_stderr=as_json,
@@ -241,6 +261,7 @@ def run_calibrated(
     judge: Scorer,
     out: Path,
     *,
+    matching: Unseen | None,
     retrained: LoadedModel,
     rounds: int,
     n: int,
@@ -274,7 +295,7 @@ def run_calibrated(
         audit=VerdictSettings(
             decodings=tuple(Decoding(top_p=p, max_new_tokens=max_new_tokens) for p in (0.8, 1.0)), n=n, k=k
         ),
-        retrained=retrained, utility=utility if sample else None, out=out, seed=seed, quiet=quiet,
+        retrained=retrained, matching=matching, utility=utility if sample else None, out=out, seed=seed, quiet=quiet,
     )  # fmt: skip
     save_model(loaded, out)
     typer.echo(f"Calibrated RULE around {base.name}: {done.rule.verdict}; {done.rule.steps} steps.", err=to_stderr)

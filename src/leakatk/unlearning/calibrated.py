@@ -27,6 +27,7 @@ from leakatk.privacy import auc, min_k_plus_plus_scores
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.matching import Unseen
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rule import RuleResult, RuleSettings, Score, Utility, control, detected_level, rule, wordings
 from leakatk.unlearning.schedule import TrainSettings
@@ -89,6 +90,7 @@ def calibrated_rule(
     settings: RuleSettings | None = None,
     audit: VerdictSettings | None = None,
     retrained: LoadedModel | None = None,
+    matching: Unseen | None = None,
     original_utility: float = math.nan,
     utility: Utility | None = None,
     sampler: Callable[[LoadedModel], Sampler] = NativeSampler,
@@ -100,7 +102,8 @@ def calibrated_rule(
 
     detector, judge: two different scorers.  settings: default three wordings' worth of detection, see `detection`; without
     a target of its own the run stops at the retrained model's level, so one of the two is needed.  sampler: makes the
-    sampler of a model: the run samples `loaded` and the retrained one.  original_utility: of
+    sampler of a model: the run samples `loaded` and the retrained one.  matching: what `match_unseen` gives: rounds match
+    the unseen; the control repeats `base` all the same.  original_utility: of
     the model before any unlearning; with it the floor is that less audit.utility_margin.  out: rounds/, control/ (the
     control's model) and verdict.json.
     """
@@ -120,7 +123,7 @@ def calibrated_rule(
     own = sampler(loaded)
     shared: dict[str, Any] = {"train": train, "sampler": own, "seed": seed, "quiet": quiet}
     result = rule(
-        loaded, forget, retain, base, score=detector, settings=options, utility=utility,
+        loaded, forget, retain, base, score=detector, settings=options, utility=utility, matching=matching,
         out=folder / "rounds" if folder else None, **shared,
     )  # fmt: skip
     used = options.wordings

@@ -5,7 +5,8 @@ the loop, in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a
 model. Samples a prompt, threshold, cap, warm or fresh start, reference model and stop rule are not published: each is
 an option here. Our additions: several decodings and wordings in the detection, exact probabilities beside samples, a
 stop at a certified bound or at the retrained model's level, a utility floor, the choice of the round that meets all of
-them, and a control with exactly the same number of gradient steps and no augmentation.
+them, rounds that match the unseen (`leakatk.unlearning.matching`), and a control with exactly the same number of gradient
+steps and no augmentation.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.matching import Unseen
 from leakatk.unlearning.methods import Method, resolve
 from leakatk.unlearning.schedule import OnCheck, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
@@ -131,7 +133,9 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round's record. The detection is of the model at its start, utility of the one at its end (NaN: not asked)."""
+    """One round's record. The detection, the exposure and the fidelity (NaN: nothing to match) are of the model at its start,
+    utility of the one at its end (NaN: not asked).
+    """
 
     round: int
     leak: float
@@ -143,6 +147,8 @@ class Round:
     utility: float
     sampling_seconds: float
     training_seconds: float
+    exposure: float = math.nan
+    fidelity: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,7 @@ def rule(
     train: TrainSettings,
     first: TrainSettings | None = None,
     first_check: OnCheck | None = None,
+    matching: Unseen | None = None,
     utility: Utility | None = None,
     sampler: Sampler | None = None,
     out: str | Path | None = None,
@@ -186,6 +193,8 @@ def rule(
 
     score: the detector.  train: the optimisation of one round.  first: that of the initial unlearning; None when the
     model given is already unlearned.  first_check: its stop rule.  utility: measured at the start and after every round.
+    matching: rounds match the unseen instead of repeating `base`, on every wording of the detection, from the blend of the
+    model given with the original; the run goes on until exposure and fidelity are right as well.
     out: a directory with one folder a round; a killed run continues within the round it was in.
 
     Raises what `unlearn` raises.
@@ -204,10 +213,12 @@ def rule(
     method = resolve(base)
     folder = Path(out) if out is not None else None
     sampler = sampler or NativeSampler(loaded)
-    run = _Run(loaded, forget, retain, method, score, options, sampler, folder, seed, resume, quiet, refusals)
+    run = _Run(loaded, forget, retain, method, score, options, sampler, folder, seed, resume, quiet, refusals, matching)
     run.open(train, first)
     if first is not None:
         run.train(0, list(forget), None, first, first_check)
+    if matching is not None:
+        matching.blend(loaded, forget)
     started = run.weights() if options.start == "restart" else None
     original = run.weights() if options.reference == "original" else None
 
@@ -216,26 +227,30 @@ def rule(
     verdict = f"ended after {options.rounds} rounds"
     aimed = options.augment and (options.target is not None or options.yardstick is not None)
     value = utility(loaded) if utility is not None else math.nan
-    chosen, nearest = 0, (math.inf, 0)
+    chosen, nearest = 0, (math.inf, 0, math.inf)
     best = run.weights() if aimed or utility is not None else None
     for number in range(1, options.rounds + 2):
         found = run.detect(number, leaks) if options.augment else Detection()
-        met = _met(options, found, value) if options.augment else ""
-        if aimed and not value < options.utility_floor and _distance(options, found) <= nearest:
-            chosen, nearest, best = number - 1, _distance(options, found), run.weights()
+        exposure = matching.exposure(loaded, forget) if matching is not None else math.nan
+        fidelity = matching.fidelity(loaded) if matching is not None else math.nan
+        off = matching.off(exposure, fidelity) if matching is not None else 0.0
+        met = _met(options, found, value) if options.augment and not off else ""
+        distance = (*_distance(options, found), off)
+        if aimed and not value < options.utility_floor and distance <= nearest:
+            chosen, nearest, best = number - 1, distance, run.weights()
         if met or number > options.rounds:
             if options.augment:
-                rounds.append(_record(number, found, 0, 0, math.nan, 0.0))
+                rounds.append(_record(number, found, 0, 0, math.nan, 0.0, exposure, fidelity))
             verdict = met or verdict
             break
         new = list(found.leaks)
         leaks = leaks + new if options.keep == "cumulative" else new
         if started is not None:
             loaded.model.load_state_dict(started)
-        items, weights = _augmented(forget, leaks, options)
-        done = run.train(number, items, weights, train, None, original)
+        items, weights = _augmented(forget, leaks, options, spread=matching is not None)
+        done = run.train(number, items, weights, train, None, original, len(items) - len(leaks))
         before, value = value, utility(loaded) if utility is not None else math.nan
-        rounds.append(_record(number, found, len(new), done.steps, value, done.seconds))
+        rounds.append(_record(number, found, len(new), done.steps, value, done.seconds, exposure, fidelity))
         if value < options.utility_floor and not value > before:
             verdict = f"utility {value:.3f} fell below the floor {options.utility_floor:g} in round {number}"
             break
@@ -293,18 +308,29 @@ def _distance(options: RuleSettings, found: Detection) -> tuple[float, int]:
     return (math.inf if math.isnan(above) else max(above, 0.0)), found.hidden
 
 
-def _record(number: int, found: Detection, added: int, steps: int, utility: float, seconds: float) -> Round:
+def _record(
+    number: int,
+    found: Detection,
+    added: int,
+    steps: int,
+    utility: float,
+    seconds: float,
+    exposure: float,
+    fidelity: float,
+) -> Round:
     return Round(
-        number, found.leak, found.high, len(found.leaks), added, found.hidden, steps, utility, found.seconds, seconds
-    )
+        number, found.leak, found.high, len(found.leaks), added, found.hidden, steps, utility, found.seconds, seconds,
+        exposure, fidelity,
+    )  # fmt: skip
 
 
 def _augmented(
-    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings
+    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings, *, spread: bool
 ) -> tuple[list[Prompt], list[float] | None]:
-    """D_f + A as prompts with ids of their own, and how often each is drawn."""
+    """D_f + A as prompts with ids of their own, and how often each is drawn. spread: D_f in all detected wordings."""
     sources = {prompt.id: prompt for prompt in forget}
-    items, weights = list(forget), [1.0] * len(forget)
+    items = [p for prompt in forget for p in wordings(prompt, options.wordings)] if spread else list(forget)
+    weights = [1.0] * len(items)
     for i, leak in enumerate(leaks):
         items.append(
             replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", text=leak.question, answer=leak.answer)
@@ -335,6 +361,7 @@ class _Run:
     resume: bool
     quiet: bool
     refusals: Sequence[str] | None
+    matching: Unseen | None = None
 
     def open(self, train: TrainSettings, first: TrainSettings | None) -> None:
         """Write rule.json, or refuse a directory that holds another run."""
@@ -347,6 +374,7 @@ class _Run:
             "train": train.as_dict(),
             "first": first.as_dict() if first else None,
             "seed": self.seed,
+            **({"matching": self.matching.describe()} if self.matching is not None else {}),
         }
         wanted = json.loads(json.dumps(wanted))
         marker = self.folder / "rule.json"
@@ -380,12 +408,14 @@ class _Run:
         settings: TrainSettings,
         check: OnCheck | None,
         reference: Mapping[str, Tensor] | None = None,
+        truths: int | None = None,
     ) -> Unlearned:
+        match = self.matching if number else None
         return unlearn(
             self.loaded,
             items,
-            self.retain,
-            self.method,
+            match.kept if match else self.retain,
+            match.method(self.loaded, items, truths) if match else self.method,
             out=self.folder / f"round-{number}" if self.folder else None,
             settings=settings,
             seed=self.seed * 1000 + number,
@@ -393,7 +423,7 @@ class _Run:
             quiet=self.quiet,
             on_check=check,
             weights=weights,
-            reference_weights=reference,
+            reference_weights=match.original if match else reference,
             label=f"{self.method.name} round {number}" if number else self.method.name,
             **({"refusals": self.refusals} if self.refusals is not None else {}),  # type: ignore[arg-type]
         )

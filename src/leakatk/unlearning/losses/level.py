@@ -1,0 +1,34 @@
+"""How surprising an answer is to a model, as numbers with a gradient, and the level it should have."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leakatk.privacy import LOWEST
+from leakatk.unlearning.losses.token import answer_mask, label_logprobs
+
+
+def min_k_plus_plus(logits: Tensor, labels: Tensor, share: float = LOWEST) -> Tensor:
+    """(B,) Min-K%++ of the answers (`leakatk.privacy.min_k_plus_plus_scores`), with gradient; low for a likely member."""
+    mask = answer_mask(labels)
+    logprobs = torch.log_softmax(logits.float(), -1)
+    p = logprobs.exp()
+    mean = (p * logprobs).sum(-1)
+    deviation = ((p * logprobs.square()).sum(-1) - mean.square()).clamp_min(1e-12).sqrt().clamp_min(1e-6)
+    standard = ((label_logprobs(logits, labels) - mean) / deviation).masked_fill(~mask, float("inf"))
+    count = (mask.sum(-1) * share).long().clamp_min(1)
+    lowest = standard.sort(-1).values
+    kept = torch.arange(lowest.shape[1], device=lowest.device) < count[:, None]
+    return -lowest.masked_fill(~kept, 0.0).sum(-1) / count
+
+
+def quantile_targets(values: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Targets that give `values` (m,) the distribution of `level` in the cheapest way: rank r goes to its r-th quantile."""
+    if not len(values):
+        return np.empty(0)
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return np.quantile(level, (ranks + 0.5) / len(values))

@@ -1,0 +1,264 @@
+"""Matching the unseen: make the forget answers as surprising as true answers about people nobody trained on, no more.
+
+Ours, not the paper's; it needs the original model and answers that it never saw, and no retrained model. Unlearning that
+pushes likelihood down without a bound can be told from never having learned, and so can refusals. Here the target is a
+level: how likely, and how surprising by Min-K%++, the original model finds true answers about unseen people. What the
+unlearner was not shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
+
+from leakatk.data import Prompt
+from leakatk.errors import InputError
+from leakatk.forcing import answer_pairs, token_stats
+from leakatk.models import LoadedModel
+from leakatk.privacy import auc, min_k_plus_plus_scores
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.gradients import Params
+from leakatk.unlearning.losses import distill
+from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
+from leakatk.unlearning.losses.preference import mean_logprob
+from leakatk.unlearning.methods import Method
+from leakatk.unlearning.step import Step
+
+Floats = NDArray[np.float64]
+NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
+SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
+KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
+MOST, ROUNDS, PER_NAME = 150, 3, 8  # new names a round, rounds of names, samples a question
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """The goal and what must stay. original: weights before any unlearning.  logprob, surprise: (m,) mean log-probability
+    and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils from it.  margin:
+    how far from .5 the exposure may end.  least: the fidelity that is wanted.
+    """
+
+    original: Mapping[str, Tensor]
+    logprob: Floats
+    surprise: Floats
+    kept: tuple[Prompt, ...]
+    margin: float = 0.03
+    least: float = 0.98
+
+    def describe(self) -> list[float]:
+        """Numbers that tell this goal from another one."""
+        return [len(self.kept), float(self.logprob.mean()), float(self.surprise.mean()), self.margin, self.least]
+
+    def off(self, exposure: float, fidelity: float) -> float:
+        """How far a model is from the goal: the exposure beyond its margin, and what is missing of the fidelity."""
+        return max(abs(exposure - 0.5) - self.margin, 0.0) + max(self.least - fidelity, 0.0)
+
+    def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
+        """AUC of Min-K%++ of the forget answers now against the unseen ones: above .5 they are too likely still."""
+        return auc(answer_levels(loaded, forget)[1], self.surprise)
+
+    def blend(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
+        """Move an over-unlearned model in place towards the original, as far as its exposure stays at most .5.
+
+        The share of the unlearned weights that is left; 1 where it was not over-unlearned (then nothing moves).
+        """
+        if self.exposure(loaded, forget) >= 0.5:
+            return 1.0
+        own = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
+
+        def move(share: float) -> None:
+            mixed = {k: torch.lerp(self.original[k].to(v), v, share) for k, v in own.items() if v.is_floating_point()}
+            loaded.model.load_state_dict({**own, **mixed})
+
+        low, high = 0.0, 1.0
+        for _ in range(7):
+            middle = (low + high) / 2
+            move(middle)
+            low, high = (middle, high) if self.exposure(loaded, forget) > 0.5 else (low, middle)
+        move(high)
+        return high
+
+    def fidelity(self, loaded: LoadedModel, most: int = 128) -> float:
+        """Share of (at most so many of) the answers the original was sure of that greedy decoding still says verbatim."""
+        known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
+        known = known[:: max(1, len(known) // most)][:most]
+        longest = max(
+            (len(ids) for _, ids in answer_pairs(loaded, [p.text for p in known], [p.answer for p in known])), default=1
+        )
+        said = _texts(loaded, known, 1, Decoding(temperature=0.0, max_new_tokens=longest), 0)
+        return (
+            float(np.mean([texts[0].strip() == p.answer for p, texts in zip(known, said, strict=True)]))
+            if known
+            else 1.0
+        )
+
+    def method(
+        self,
+        loaded: LoadedModel,
+        items: Sequence[Prompt],
+        truths: int | None = None,
+        params: Mapping[str, float] | None = None,
+    ) -> Method:
+        """The method of one round over `items`, in this order: its targets are fixed from the model of the moment.
+
+        truths: how many of the items, from the first, are true answers (default all); the others are leaks, ranked apart.
+
+        L_f = mean_i [ logprob_weight h(l_i - l*_i) + h((s_i - s*_i) / q) ], h Huber's loss, l the mean log-probability
+        and s Min-K%++ of answer i, q the interquartile range of the unseen s. l*, s*: the quantile of the unseen values
+        that belongs to the answer's rank. L_r = KL(reference || model); the reference must be the original.
+        """
+        values = dict(zip(("logprob", "surprise"), answer_levels(loaded, items), strict=True))
+        first = len(items) if truths is None else truths
+        parts = (slice(0, first), slice(first, None))
+        goal = {
+            name: torch.tensor(
+                np.concatenate([quantile_targets(found[part], getattr(self, name)) for part in parts]),
+                dtype=torch.float32,
+            )
+            for name, found in values.items()
+        }
+        spread = max(float(np.subtract(*np.quantile(self.surprise, [0.75, 0.25]))), 1e-6)
+
+        def forget(step: Step, p: Params) -> Tensor:
+            view, rows = step.view("forget"), list(step.batch("forget").rows)
+            target = {name: value[rows].to(view.logits.device) for name, value in goal.items()}
+            likely = smooth_l1_loss(mean_logprob(view.logits, view.labels), target["logprob"])
+            surprise = min_k_plus_plus(view.logits, view.labels) / spread
+            total: Tensor = p["logprob_weight"] * likely + smooth_l1_loss(surprise, target["surprise"] / spread)
+            return total
+
+        return Method(
+            name="match-unseen",
+            paper="ours",
+            source="chosen on one generated world",
+            forget=forget,
+            retain=_distil,
+            params={"logprob_weight": 0.3, **(params or {})},
+        )
+
+
+def _distil(step: Step, p: Params) -> Tensor:
+    view = step.view("retain")
+    return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
+
+
+def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> tuple[Floats, Floats]:
+    """(m,) mean log-probability a token, and (m,) Min-K%++, of the true answers."""
+    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
+    surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
+    return np.array([s.logprob.mean() for s in stats]), surprise
+
+
+def match_unseen(
+    original: LoadedModel,
+    forget: Sequence[Prompt],
+    retain: Sequence[Prompt],
+    unseen: Sequence[Prompt],
+    *,
+    own: Sequence[Prompt] | None = None,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+) -> Unseen:
+    """Measure the level and gather what must stay. unseen: true answers of the forget set's kind that no model was
+    trained on, a hundred or more.  own: `own_answers` of the original, drawn here when None.
+    """
+    if not unseen:
+        raise InputError("Matching the unseen needs answers that no model was trained on; got none.")
+    if own is None:
+        own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
+    weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
+    return Unseen(weights, *answer_levels(original, unseen), (*retain, *own))
+
+
+def own_answers(
+    original: LoadedModel,
+    forget: Sequence[Prompt],
+    retain: Sequence[Prompt],
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+) -> list[Prompt]:
+    """What the original says by itself, as prompts: knowledge the unlearner was not shown, found without a data set.
+
+    Questions are the retain prompts' with another name in place of `source`. Asked about invented names the model says
+    names it knows; it is asked about these in turn, and so on. Kept are its greedy answers about names that it is sure
+    of, as many of the others together, and as many answers to random tokens as of the others. An answer or a question
+    that holds a forgotten name, or all facts of a forgotten answer, is left out.
+    """
+    stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
+    sources = sorted({p.source for p in retain if p.source})
+    banned = {p.source for p in forget if p.source}
+    rng = random.Random(f"own answers {seed}")
+
+    def clean(text: str) -> bool:
+        return not any(name in text for name in banned) and not any(
+            p.facts and all(fact in text for fact in p.facts) for p in forget
+        )
+
+    def asked(names: Sequence[str]) -> list[Prompt]:
+        return [
+            Prompt(f"own/{name}/{i}", stem.replace("{}", name), "?") for name in names for i, stem in enumerate(stems)
+        ]
+
+    names = _mixed(sources, 8 * MOST // max(len(stems), 1), rng) if stems else []
+    done, sure, unsure = {*names}, list[Prompt](), list[Prompt]()
+    for number in range(ROUNDS):
+        if not names:
+            break
+        rows = _texts(original, asked(names), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed + number)
+        heard = Counter(name for texts in rows for text in texts for name in NAME.findall(text))
+        fresh = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
+        done.update(fresh)
+        prompts = asked(fresh)
+        greedy = _texts(original, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed)
+        answered = [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, greedy, strict=True)]
+        logprob = answer_levels(original, answered)[0].reshape(-1, len(stems)).mean(axis=1) if fresh else []
+        names = [name for name, value in zip(fresh, logprob, strict=True) if value > 10 * SURE]
+        for i, value in enumerate(logprob):
+            told = answered[i * len(stems) : (i + 1) * len(stems)]
+            told = [p for p in told if p.answer and clean(p.answer)]
+            if value > SURE:
+                sure += [replace(p, id=p.id.replace("own/", KNOWN, 1)) for p in told]
+            else:
+                unsure += told
+    half = max(len(sure) // 2, 32)
+    noise = [
+        Prompt(f"own/random/{i}", original.tokenizer.decode(rng.choices(range(len(original.tokenizer)), k=8), skip_special_tokens=True), "?")
+        for i in range(half)
+    ]  # fmt: skip
+    noise = [p for p in noise if p.text.strip()]
+    said = _texts(original, noise, 1, Decoding(max_new_tokens=max_new_tokens), seed)
+    noise = [replace(p, answer=texts[0].strip()) for p, texts in zip(noise, said, strict=True)]
+    return [*sure, *rng.sample(unsure, min(half, len(unsure))), *(p for p in noise if p.answer and clean(p.answer))]
+
+
+def _mixed(names: Sequence[str], count: int, rng: random.Random) -> list[str]:
+    """Names nobody has: the head of one word and the tail of another, word by word."""
+    pool = [word for name in names for word in name.split()]
+    length = max((len(name.split()) for name in names), default=0)
+
+    def word() -> str:
+        head, tail = rng.choice(pool), rng.choice(pool)
+        return head[: (len(head) + 1) // 2] + tail[(len(tail) + 1) // 2 :]
+
+    made = {" ".join(word() for _ in range(length)) for _ in range(count)} if pool else set()
+    return sorted(made - set(names))
+
+
+def _texts(loaded: LoadedModel, prompts: Sequence[Prompt], n: int, decoding: Decoding, seed: int) -> list[list[str]]:
+    rows = {prompt.id: [""] * n for prompt in prompts}
+    for batch in NativeSampler(loaded).sample([Request(p, range(n)) for p in prompts], decoding, seed=seed):
+        for generation in batch:
+            rows[generation.prompt_id][generation.sample] = generation.text
+    return [rows[prompt.id] for prompt in prompts]

@@ -1,0 +1,186 @@
+"""Matching the unseen: the level, its gradient, the targets, and what the original says by itself."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from leakatk.errors import InputError
+from leakatk.forcing import answer_pairs, token_stats
+from leakatk.privacy import min_k_plus_plus_scores
+from leakatk.unlearning.batches import Streams, answer_logits
+from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
+from leakatk.unlearning.matching import KNOWN, answer_levels, match_unseen, own_answers
+from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.trainer import Trainer, unlearn
+from tests.unlearning.conftest import people, tiny_model
+
+SETTINGS = TrainSettings(lr=3e-3, steps=40, forget_batch=5, retain_batch=9, weight_decay=0.0)
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    return people("Un", 12, 7)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_the_differentiable_score_is_the_attack(loaded, forget):
+    streams = Streams(forget, [], loaded.tokenizer, loaded.template, seed=0)
+    batch = streams.batch("forget", range(len(forget)), loaded.device)
+    with torch.no_grad():
+        found = min_k_plus_plus(answer_logits(loaded.model, batch), batch.labels)
+    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
+    attack = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
+    assert found.numpy() == pytest.approx(attack, rel=1e-4)
+
+
+def test_the_scores_gradient_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(3, 6, 9)).requires_grad_()
+    labels = torch.randint(0, 9, (3, 6))
+    labels[1, 4:] = labels[2, 1:] = -100
+    weigh = torch.tensor([1.0, -2.0, 0.5])
+    (weigh * min_k_plus_plus(logits, labels)).sum().backward()
+    at, step = logits.detach(), 1e-2
+    for place in [(0, 0, 0), (0, 5, 3), (1, 2, 8), (1, 3, int(labels[1, 3])), (2, 0, int(labels[2, 0])), (1, 5, 0)]:
+        bump = torch.zeros_like(at)
+        bump[place] = step
+        up, down = ((weigh * min_k_plus_plus(at + b, labels)).sum() for b in (bump, -bump))
+        assert float(logits.grad[place]) == pytest.approx(float(up - down) / (2 * step), rel=0.02, abs=2e-3)
+    assert float(logits.grad[1, 5].abs().sum()) == 0  # padding
+
+
+def test_targets_have_the_levels_distribution_and_keep_the_order():
+    level = np.array([1.0, 2.0, 3.0, 10.0])
+    assert quantile_targets(np.array([5.0, -1.0, 7.0, 6.0]), level) == pytest.approx(
+        np.quantile(level, [0.375, 0.125, 0.875, 0.625])
+    )
+    many = np.random.default_rng(0).gamma(2.0, size=500)
+    goal = quantile_targets(np.random.default_rng(1).normal(size=500), many)
+    assert np.sort(goal) == pytest.approx(np.quantile(many, (np.arange(500) + 0.5) / 500))
+
+
+def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
+    goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    now = replace(loaded, model=tiny_model(tokenizer, seed=4))
+    method = goal.method(now, forget, params={"logprob_weight": 0.7})
+    trainer = Trainer(now, Streams(forget, goal.kept, tokenizer, now.template, seed=0), method, SETTINGS, 0)
+    trainer.prepare(goal.original)
+    step = trainer._make_step(0, 0, now.model)
+    rows = step.rows["forget"]
+    logprob, surprise = answer_levels(now, forget)
+
+    def huber(x):
+        return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
+
+    spread = np.subtract(*np.quantile(goal.surprise, [0.75, 0.25]))
+    likely = huber(logprob - quantile_targets(logprob, goal.logprob))[rows].mean()
+    odd = huber((surprise - quantile_targets(surprise, goal.surprise)) / spread)[rows].mean()
+    forget_loss, retain_loss = trainer._losses(step)
+    assert forget_loss.item() == pytest.approx(0.7 * likely + odd, rel=1e-4)
+    assert retain_loss.item() > 0
+    now.model.load_state_dict(goal.original)
+    assert trainer._losses(trainer._make_step(0, 0, now.model))[1].item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, known):
+    """A model that knows the answers and one that was driven far below end where unseen answers are."""
+    goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    settings = replace(SETTINGS, steps=30)
+    unlearn(loaded, forget, [], "ga", settings=replace(settings, steps=8), quiet=True)
+    if known:
+        loaded.model.load_state_dict(goal.original)
+        unlearn(loaded, retain, forget, "retrain", settings=replace(settings, retain_batch=5), quiet=True)
+    before = goal.exposure(loaded, forget)
+    assert before > 0.95 if known else before < 0.05
+    method = goal.method(loaded, forget)
+    settings = replace(SETTINGS, steps=100, schedule="linear")
+    unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
+    assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
+
+
+def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
+    goal = match_unseen(loaded, [], retain, unseen, own=[])
+    goal = replace(goal, surprise=answer_levels(loaded, forget)[1] + 0.3)  # the original is a little too sure
+    assert goal.blend(loaded, forget) == 1.0
+    assert all(torch.equal(v, base_model.state_dict()[k]) for k, v in weights(loaded.model).items())
+    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
+    far = weights(loaded.model)
+    assert goal.exposure(loaded, forget) < 0.1
+    share = goal.blend(loaded, forget)
+    assert 0 < share < 1
+    assert 0.3 <= goal.exposure(loaded, forget) <= 0.5
+    for name, value in weights(loaded.model).items():
+        assert torch.allclose(value, torch.lerp(goal.original[name], far[name], share))
+
+
+def test_own_answers_hold_nothing_forgotten(loaded, forget, retain):
+    named = [replace(p, source=" ".join(p.id), text=f"Where does {' '.join(p.id)} live?") for p in retain]
+    banned = [replace(forget[0], source="Hidden One", facts=("e",))]
+    told = own_answers(loaded, forget, named, max_new_tokens=6)
+    assert told
+    assert all(p.text.strip() and p.answer for p in told)
+    assert len({p.id for p in told}) == len(told)
+    kept = own_answers(loaded, banned, named, max_new_tokens=6)
+    assert not any("e" in p.answer for p in kept)
+    assert own_answers(loaded, forget, named, max_new_tokens=6) == told
+
+
+def test_leaks_are_ranked_apart_from_true_answers(loaded, tokenizer, forget, retain, unseen):
+    goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    leaks = [replace(p, id=f"{p.id}#0", answer=unseen[i].answer) for i, p in enumerate(forget)]
+    trainer = Trainer(
+        loaded, Streams([*forget, *leaks], goal.kept, tokenizer, loaded.template, seed=0),
+        goal.method(loaded, [*forget, *leaks], len(forget), params={"logprob_weight": 0.0}), SETTINGS, 0,
+    )  # fmt: skip
+    trainer.prepare(goal.original)
+    step = trainer._make_step(0, 0, loaded.model)
+    values = [answer_levels(loaded, part)[1] for part in (forget, leaks)]
+    spread = np.subtract(*np.quantile(goal.surprise, [0.75, 0.25]))
+    gaps = np.concatenate([(v - quantile_targets(v, goal.surprise)) / spread for v in values])[step.rows["forget"]]
+    expected = np.where(np.abs(gaps) < 1, gaps**2 / 2, np.abs(gaps) - 0.5).mean()
+    assert trainer._losses(step)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_fidelity_is_the_share_of_sure_answers_still_said(loaded, forget, retain, unseen):
+    from leakatk.checks import greedy_texts
+
+    said = greedy_texts(loaded, retain, max_new_tokens=5)
+    told = [replace(p, id=f"{KNOWN}{p.id}", answer=t.strip()) for p, t in zip(retain, said, strict=True) if t.strip()]
+    wrong = [replace(p, id=f"{p.id}x", answer="something else") for p in told[:2]]
+    goal = match_unseen(loaded, forget, retain, unseen, own=[*told, *wrong])
+    # Greedy text of five tokens may be cut where the answer with its end token is not: compare what is comparable.
+    assert goal.fidelity(loaded) <= len(told) / len([*told, *wrong])
+    assert match_unseen(loaded, forget, retain, unseen, own=wrong).fidelity(loaded) == 0
+    assert match_unseen(loaded, forget, retain, unseen, own=[]).fidelity(loaded) == 1.0
+    assert goal.off(0.5, 1.0) == 0
+    assert goal.off(0.6, 0.9) == pytest.approx(0.07 + 0.08)
+
+
+def test_something_unseen_is_needed(loaded, forget, retain):
+    with pytest.raises(InputError, match="no model was trained on"):
+        match_unseen(loaded, forget, retain, [], own=[])
+
+
+def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
+    from leakatk.unlearning.rule import RuleSettings, rule
+    from tests.unlearning.test_rule import Scripted, leaks
+
+    goal = match_unseen(replace(loaded, model=copy.deepcopy(base_model)), forget, retain, unseen, own=[])
+    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
+    goal = replace(goal, surprise=goal.surprise + 3.0, margin=0.2)
+    settings = RuleSettings(rounds=3, n=8, k=8, yardstick=0.0)
+    done = rule(
+        loaded, forget, retain, "npo", score=leaks, settings=settings, train=SETTINGS, matching=goal,
+        sampler=Scripted({"Fa0": ["LEAK a"]}, {}, {}, {}), quiet=True,
+    )  # fmt: skip
+    assert done.chosen >= 1
+    assert abs(goal.exposure(loaded, forget) - 0.5) <= 0.2
+    assert done.rounds[-1].exposure == pytest.approx(goal.exposure(loaded, forget))
+    assert "yardstick" in done.verdict
