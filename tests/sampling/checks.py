@@ -45,16 +45,26 @@ def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
     return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
 
 
-def check_same(loaded: LoadedModel, found: Samples, other: Samples, decoding: Decoding, *, seed: int = 3) -> None:
-    """The same samples, but for draws that lie, to float32 rounding, on the boundary between two tokens' masses.
+def check_same(
+    loaded: LoadedModel,
+    found: Samples,
+    other: Samples,
+    decoding: Decoding,
+    *,
+    seed: int = 3,
+    prompts: Sequence[Prompt] = PROMPTS,
+) -> None:
+    """All found are in `other`, the same but for draws that lie, to float32 rounding, on the boundary between two tokens.
 
-    Two engines add the same numbers in another order; which of the two tokens such a draw gives is then open, and what
-    follows it as well.
+    Another engine or batch adds the same numbers in another order; which of the two tokens such a draw gives is then
+    open, and what follows it as well. It happens to very few.
     """
-    assert found.keys() == other.keys()
-    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
+    assert found.keys() <= other.keys()
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in prompts}
     mine, theirs = answers(found), answers(other)
-    for key in (key for key in mine if mine[key] != theirs[key]):
+    differing = [key for key in mine if mine[key] != theirs[key]]
+    assert len(differing) <= max(1, len(mine) // 50)
+    for key in differing:
         ours, its = found[key].token_ids, other[key].token_ids
         step = next(t for t, (a, b) in enumerate(zip(ours, its, strict=False)) if a != b)
         mass = distribution(loaded, [*by_id[key[0]], *ours[:step]], decoding).astype(float).cumsum()

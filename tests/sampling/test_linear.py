@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leakatk.sampling.linear import linear
+from leakatk.sampling.linear import linear, padded
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -51,3 +51,10 @@ def test_what_is_more_than_a_plain_layer_is_called():
     assert linear(patched, x).abs().max() == 0
     half = nn.Linear(8, 8).to(torch.bfloat16)
     assert linear(half, x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_rows_are_rounded_up_to_few_numbers_at_most_a_sixteenth_more():
+    found = [padded(rows) for rows in range(1, 4097)]
+    assert all(rows <= up <= max(rows + 7, rows * 17 / 16) for rows, up in enumerate(found, start=1))
+    assert len(set(found)) < 150
+    assert all(padded(up) == up for up in set(found))

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from leakatk.sampling.kv import Int, Pairs, Slots
-from leakatk.sampling.linear import linear
+from leakatk.sampling.linear import linear, padded
 
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _ROTARY = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
@@ -145,17 +145,17 @@ class LeanDecoder(Slots):
             own_mask=_mask(np.arange(self.low, self.cursor + 1) >= (self.cursor - drawn)[:, None]),
             prompt_mask=_mask(np.arange(self.prompt_keys[0].shape[2]) < self.lengths[groups.prompt.numpy(), None]),
         )
-        hidden = decoder.embed_tokens(tokens)
+        hidden = decoder.embed_tokens(F.pad(tokens, (0, padded(len(tokens)) - len(tokens))))
         for index, layer in enumerate(decoder.layers):
             hidden = hidden + self._attend(index, layer.self_attn, layer.input_layernorm(hidden), step)
             hidden = hidden + _mlp(layer.mlp, layer.post_attention_layernorm(hidden))
-        normed: Tensor = decoder.norm(hidden)
+        normed: Tensor = decoder.norm(hidden[: len(tokens)])
         return normed
 
     def _attend(self, index: int, attention: Any, hidden: Tensor, step: _Step) -> Tensor:
-        rows, groups = len(hidden), step.groups
+        rows, groups = len(step.groups.place), step.groups
         query, key, value = (
-            linear(project, hidden).view(rows, -1, self.size)
+            linear(project, hidden)[:rows].view(rows, -1, self.size)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         if hasattr(attention, "q_norm"):
@@ -179,11 +179,14 @@ class LeanDecoder(Slots):
         prompt = prompt.transpose(1, 2).reshape(-1, query.shape[1] * self.size)[groups.place].view(own.shape)
         prompt_mass = prompt_mass.transpose(1, 2).reshape(-1, query.shape[1])[groups.place].view(own_mass.shape)
         weight = torch.sigmoid(prompt_mass - own_mass)[..., None].to(own.dtype)
-        return linear(attention.o_proj, own.lerp(prompt, weight).reshape(rows, -1))
+        out = own.new_zeros((len(hidden), *own.shape[1:]))
+        torch.lerp(own, prompt, weight, out=out[:rows])
+        return linear(attention.o_proj, out.view(len(hidden), -1))
 
     def logits(self, features: Tensor) -> Tensor:
         """(R, V) next-token logits of rows of `features`."""
-        return linear(self.base.lm_head, features)
+        count = len(features)
+        return linear(self.base.lm_head, F.pad(features, (0, 0, 0, padded(count) - count)))[:count]
 
 
 @dataclass(frozen=True, slots=True)
