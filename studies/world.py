@@ -326,7 +326,7 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
         "steps": result.steps, "rounds": len(result.rounds), "chosen": result.chosen, "ended": result.verdict,
         "leaks": len(result.leaks), "cpu_seconds": time.process_time() - cpu,
     }  # fmt: skip
-    return record if result.steps else {**record, "same": base}
+    return record if result.steps or (calibrated and not twin) else {**record, "same": base}  # matching blends the base
 
 
 def cells_of(seed: Seed, names: Sequence[str], rates: dict[str, float]) -> dict[str, Callable[[], dict[str, Any]]]:

@@ -53,7 +53,7 @@ class Unseen:
     logprob: Floats
     surprise: Floats
     kept: tuple[Prompt, ...]
-    margin: float = 0.03
+    margin: float = 0.05
     least: float = 0.98
 
     def describe(self) -> list[float]:

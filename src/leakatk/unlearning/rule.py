@@ -60,7 +60,8 @@ class RuleSettings:
     yardstick (leak@k itself at most this: the retrained model's, from `detected_level`). Neither: when a round finds no
     leak. A run that stops there goes no further below it: a model far below the retrained one can be told from it.
     With a target or a yardstick the model kept is the one nearest to it, the start included (the latest of equals).
-    utility_floor: a model below it is never chosen; a round that ends below it, no better than it began, ends the run.
+    utility_floor: a model below it is never chosen; a round that ends below it, no better than it began, ends the run
+    (unless rounds match the unseen: they repair).
     augment False is the control: the same rounds and steps, no detection, no leaks added.
     """
 
@@ -251,7 +252,8 @@ def rule(
         done = run.train(number, items, weights, train, None, original, len(items) - len(leaks))
         before, value = value, utility(loaded) if utility is not None else math.nan
         rounds.append(_record(number, found, len(new), done.steps, value, done.seconds, exposure, fidelity))
-        if value < options.utility_floor and not value > before:
+        # A round that matches repairs what it breaks: its retain term draws to the original.
+        if matching is None and value < options.utility_floor and not value > before:
             verdict = f"utility {value:.3f} fell below the floor {options.utility_floor:g} in round {number}"
             break
         if not aimed and not value < options.utility_floor:
