@@ -327,7 +327,7 @@ def page(study: Study) -> str:
         f"{sizes['retain']} to keep, {sizes['retain_held']} known to the full model and never shown to an unlearner, "
         f"{sizes['holdout']} that no model saw, 20 facts about invented countries. A Llama of half a million parameters is "
         "pre-trained on other people, then fine-tuned with all people (full) and without those to forget (retrained). "
-        f"{sizes['trained_wordings']} of the four wordings of a question are trained; the unlearner sees one; the held-out "
+        f"{sizes['trained_wordings']} of the four wordings of a question are trained; the unlearner sees one (calibrated RULE these trained ones); the held-out "
         f"wording is the fourth. {study.n} samples a question and decoding, on random streams no method used. Headline "
         "scorer: fact (every key value of the answer is said).",
         "Brackets: for leak@k and differences the 95% interval over questions and their samples, the questions of all seeds "
@@ -392,13 +392,18 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
         to_markdown(table),
         verdict,
         "Published RULE (our reconstruction): the metric itself detects, in the wording asked, at T = 1, "
-        f"{study.n // 2} samples, at most {study.options['rounds']} rounds. Calibrated RULE: ROUGE-L recall of at least .9 "
-        "detects, in two wordings and at two decodings, besides answers that 10,000 samples would probably show; it ends at "
-        f"the retrained model's level, at most {study.options['calibrated_rounds']} rounds, and keeps a model whose utility "
-        f"on shown people is within {study.options['utility_loss']} of the original's. Both: rounds of "
-        f"{study.options['round_steps']} steps of 16 forget and {study.options['round_retain']} retain answers. Where no leak "
-        "was found RULE took no step and is its base. A calibrated run that saw nothing while fact leaks was let down by its "
-        "detector: near-verbatim answers are not all that leaks.",
+        f"{study.n // 2} samples, at most {study.options['rounds']} rounds of {study.options['round_steps']} steps. Where no leak "
+        "was found it took no step and is its base. Calibrated RULE: ROUGE-L recall of at least .9, or every name and number of "
+        "the answer said, detects, in three wordings and at two decodings, besides answers that 10,000 samples would probably "
+        f"show; at most {study.options['calibrated_rounds']} rounds of {study.options['calibrated_steps']} steps. Its rounds match "
+        "the unseen (ours, not the paper's): the forget answers and the leaks found are drawn to the log-probability and the "
+        f"Min-K%++ that the full model gives to true answers about {study.options['unseen_people']} people invented for this, and "
+        "what the full model says by itself is distilled; an over-unlearned base first moves back towards the full model. It "
+        "ends when detection sees the retrained model's level, the exposure against those invented people is within .05 of .5 "
+        "and 98% of the full model's sure answers are still said; it keeps a model whose utility on shown people is within "
+        f"{study.options['utility_loss']} of the original's. It trains on the attack that is reported here, and not on the "
+        "retrained model or on people that are measured. The control repeats the base's own losses. Batches of 16 forget and "
+        f"{study.options['round_retain']} retain answers.",
         *endings(study, bases),
     ]
 
