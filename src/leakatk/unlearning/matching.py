@@ -39,7 +39,12 @@ Floats = NDArray[np.float64]
 NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
 SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
 KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
-MOST, ROUNDS, PER_NAME = 150, 3, 8  # new names a round, rounds of names, samples a question
+ROUNDS, INVENTED, PER_NAME, MOST = (
+    3,
+    400,
+    4,
+    1000,
+)  # invented names a round, samples a question, names heard that are tried
 
 
 @dataclass(frozen=True)
@@ -192,9 +197,9 @@ def own_answers(
     """What the original says by itself, as prompts: knowledge the unlearner was not shown, found without a data set.
 
     Questions are the retain prompts' with another name in place of `source`. Asked about invented names the model says
-    names it knows; it is asked about these in turn, and so on. Kept are its greedy answers about names that it is sure
-    of, as many of the others together, and as many answers to random tokens as of the others. An answer or a question
-    that holds a forgotten name, or all facts of a forgotten answer, is left out.
+    names it knows, and is asked about these in turn. Kept are its greedy answers about names that it is sure of, up to
+    half as many about others, and as many answers to random tokens. What holds a forgotten name, or all facts of a
+    forgotten answer, is left out.
     """
     stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
     sources = sorted({p.source for p in retain if p.source})
@@ -211,23 +216,24 @@ def own_answers(
             Prompt(f"own/{name}/{i}", stem.replace("{}", name), "?") for name in names for i, stem in enumerate(stems)
         ]
 
-    names = _mixed(sources, 8 * MOST // max(len(stems), 1), rng) if stems else []
-    done, sure, unsure = {*names}, list[Prompt](), list[Prompt]()
-    for number in range(ROUNDS):
-        if not names:
-            break
-        rows = _texts(original, asked(names), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed + number)
+    def greedy(prompts: list[Prompt]) -> list[Prompt]:
+        said = _texts(original, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed)
+        return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
+
+    done, sure, unsure = set[str](), list[Prompt](), list[Prompt]()
+    for number in range(ROUNDS if stems else 0):
+        invented = _mixed(sources, INVENTED, rng)
+        done.update(invented)
+        rows = _texts(original, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed + number)
         heard = Counter(name for texts in rows for text in texts for name in NAME.findall(text))
-        fresh = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
-        done.update(fresh)
-        prompts = asked(fresh)
-        greedy = _texts(original, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed)
-        answered = [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, greedy, strict=True)]
-        logprob = answer_levels(original, answered)[0].reshape(-1, len(stems)).mean(axis=1) if fresh else []
-        names = [name for name, value in zip(fresh, logprob, strict=True) if value > 10 * SURE]
-        for i, value in enumerate(logprob):
-            told = answered[i * len(stems) : (i + 1) * len(stems)]
-            told = [p for p in told if p.answer and clean(p.answer)]
+        names = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
+        done.update(names)
+        # One question says who is worth asking all of them.
+        first = greedy([Prompt(f"own/{name}", stems[number % len(stems)].replace("{}", name), "?") for name in names])
+        likely = [n for n, p, v in zip(names, first, answer_levels(original, first)[0], strict=True) if v > 5 * SURE]
+        answered = greedy(asked(likely))
+        for i, value in enumerate(answer_levels(original, answered)[0].reshape(-1, len(stems)).mean(axis=1)):
+            told = [p for p in answered[i * len(stems) : (i + 1) * len(stems)] if p.answer and clean(p.answer)]
             if value > SURE:
                 sure += [replace(p, id=p.id.replace("own/", KNOWN, 1)) for p in told]
             else:
