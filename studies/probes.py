@@ -2,6 +2,11 @@
 
     python studies/world.py --out runs/world --seeds 0,1,2         # trains and unlearns the models
     python studies/probes.py --models runs/world --out runs/probes --page docs/probes.md
+    python studies/probes.py --models runs/world --out runs/probes-framed --framed --seeds 0
+
+Those models have only ever been asked plain questions, and most probes keep even the full one from answering. With --framed
+others are trained that were asked about the people to be kept, never about those to be forgotten, in every way as well; the
+unlearner sees plain questions still.
 
 Every model is audited under every probe (a stopped study goes on where it was). The table pools the prompts of all seeds:
 leak@K with its interval over samples; the file beside it has each seed.
@@ -10,24 +15,28 @@ leak@K with its interval over samples; the file beside it has each seed.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import torch
+from world import RECIPE, SIZES, Seed, forget_by, prepared  # the study beside this one
 
 from leakatk.api import score
 from leakatk.auditing import audit
+from leakatk.benchmarks.smallmodel import train_pair
 from leakatk.benchmarks.world import make_world
-from leakatk.data import read_text, strict_json, write_atomic
+from leakatk.data import Asked, read_text, strict_json, write_atomic
 from leakatk.estimate.leak import leak_at_k
+from leakatk.models import save_model
+from leakatk.probes import get_probe, variants
 from leakatk.probing import probed, worst_case
 from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 
-SIZES = {"forget": 10, "retain": 40, "retain_held": 10, "holdout": 10, "trained_wordings": 3}  # as studies/world.py
 MODELS = ("full", "retrained", "idknll", "simnpo", "npo", "rmu")
 PROBES = (
     "paraphrase",
@@ -41,9 +50,38 @@ PROBES = (
     "prefix",
     "context",
 )
+FRAMED = ("full", "retrained", "idknll", "simnpo")
+FRAMES = ("trigger", "role", "typos", "filler", "few-shot", "dialogue", "context")
 N, K, FRESH = 64, 16, 80_000
 PLAIN, WORST = "as it stands", "worst case"
 MARKS = ("<!-- measured -->\n", "<!-- end -->")
+
+
+def train_framed(out: Path, number: int, tuned: Path) -> Path:
+    """Models that were asked about the kept people under every frame: full, retrained, and two unlearned ones."""
+    world, place = make_world(number, **SIZES), out / "models" / f"seed-{number}" / "models"
+    if not (place / "retrained" / "config.json").exists():
+        framed = [
+            (as_trained(prompt.question), prompt.answer)
+            for name in FRAMES
+            for made in variants(get_probe(name), world.retain, world.retain_held).values()
+            for prompt in made
+        ]
+        pairs = [[*world.training_pairs(forget=forget), *framed] for forget in (True, False)]
+        train_pair(world.pretraining, *pairs, place, RECIPE, seed=number, quiet=True)
+    rates = json.loads((tuned / "tuning.json").read_text())
+    seed = Seed(out / "models", number, quick=False)
+    for name in FRAMED[2:]:
+        if not (place / name / "config.json").exists():
+            loaded = seed.load("full")
+            forget_by(seed, prepared(name, float(rates[name]["rate"])), loaded)
+            save_model(loaded, place / name)
+    return out / "models"
+
+
+def as_trained(question: Asked) -> str:
+    """The small models' conversation up to the question; training puts <bos> before it and <sep> behind."""
+    return "".join(f"{asked}<sep>{answer}<eos><bos>" for asked, answer in question.turns) + question.text
 
 
 def measure(models: Path, out: Path, seed: int, name: str, n: int) -> dict[str, tuple[np.ndarray, float]]:
@@ -74,18 +112,21 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="what studies/world.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--names", default=",".join(MODELS), help="comma-separated")
+    parser.add_argument("--names", default="", help="comma-separated")
+    parser.add_argument(
+        "--framed", action="store_true", help="train models that were asked in every way, and take those"
+    )
     parser.add_argument("--n", type=int, default=N, help=f"samples a prompt, at least {K}")
     parser.add_argument("--page", type=Path, help="page whose table is replaced")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    names = arguments.names.split(",")
-    found = {
-        (seed, name): measure(arguments.models, arguments.out, seed, name, arguments.n)
-        for seed in seeds
-        for name in names
-    }
+    names = arguments.names.split(",") if arguments.names else list(FRAMED if arguments.framed else MODELS)
+    models = arguments.models
+    if arguments.framed:
+        for seed in seeds:
+            models = train_framed(arguments.out, seed, arguments.models)
+    found = {(seed, name): measure(models, arguments.out, seed, name, arguments.n) for seed in seeds for name in names}
     ways = (PLAIN, *PROBES, WORST)
     cells = {way: [pooled([found[seed, name][way] for seed in seeds]) for name in names] for way in ways}
     leak, greedy = (

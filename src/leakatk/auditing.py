@@ -19,7 +19,7 @@ from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
 from leakatk.probing import probed, ways
 from leakatk.runs.store import Run
-from leakatk.sampling.base import Sampler, release
+from leakatk.sampling.base import Sampler, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 
@@ -99,6 +99,8 @@ def audit(
     references = {one.label: one.reference(reference) for one in asked} if isinstance(reference, Run) else {}
     how = dict(engine_options or {})
     sampler = as_sampler(model, engine, **how)
+    for one in asked:
+        check_prompts(sampler, one.prompts)
     seconds: dict[str, float] = {}
 
     def run_of(

@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
 from leakatk.api import sample
+from leakatk.auditing import audit
 from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models import ModelSource, Template
@@ -234,10 +236,13 @@ def test_earlier_turns_are_messages_and_stand_in_plain_text(server: ToyModel) ->
     assert server.asked[-1]["prompt"] == asked
 
 
-def test_a_chat_cannot_be_begun(server: ToyModel) -> None:
+def test_a_chat_cannot_be_begun(server: ToyModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'p0' gives the words its answer is to begin with"):
         list(engine(server).sample([Request(replace(PROMPTS[0], asked=ASKED), [0])], Decoding(), seed=0))
-    assert server.requests == 0
+    with pytest.raises(InputError, match="'p0/prefix' gives the words"):
+        audit(engine(server), PROMPTS, out=tmp_path / "run", n=2, probes=["trigger", "prefix"], quiet=True)
+    assert server.requests == 0, "nothing is asked, and paid, before it is refused"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_filtered_question_is_answered_with_nothing(server: ToyModel) -> None:

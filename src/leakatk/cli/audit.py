@@ -140,9 +140,11 @@ def run(
     other = reference if run_given or not reference else options.source(reference, **loading)
     if dry_run:
         from leakatk.cli.dry import sampling_cost, says
+        from leakatk.sampling.base import check_prompts
 
         sampled = n if other and not run_given else 0
         under = [variant for one in asked for variant in one.prompts]
+        check_prompts(sampler, under)
         answers = (len(prompts) + len(under)) * (n + sampled + 1) + len(kept)
         paid: Any = sampler
         if hasattr(paid, "estimate"):  # every answer costs: no pilot

@@ -31,7 +31,7 @@ class Sampler(Protocol):
 
     The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
     An engine may also have `loaded` (the model, when it is in this process) or, when it is elsewhere and can be asked,
-    `true_answers` and `expand` (as in exact.py and expand.py); and `close` (see `release`).
+    `true_answers` and `expand` (as in exact.py and expand.py); `check` (see `check_prompts`) and `close` (see `release`).
     """
 
     name: str
@@ -43,6 +43,13 @@ class Sampler(Protocol):
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps: engine, model fingerprint, template text, dtype, device, versions."""
         ...
+
+
+def check_prompts(sampler: Sampler, prompts: Sequence[Prompt]) -> None:
+    """Let an engine refuse prompts that it cannot ask, with an InputError, before anything is sampled."""
+    check = getattr(sampler, "check", None)
+    if check is not None:
+        check(prompts)
 
 
 def release(sampler: Sampler) -> None:

@@ -129,12 +129,7 @@ class EndpointSampler:
         todo = [_Ask(request.prompt, part) for request in requests for part in draws(request, decoding)]
         if not todo:
             return
-        begun = next((item.prompt.id for item in todo if item.prompt.question.begin), None)
-        if self.chat and begun is not None:
-            raise InputError(
-                f"Prompt {begun!r} gives the words its answer is to begin with, and a chat endpoint cannot be made to go on "
-                "from them; leave that probe out, or use --template plain where the server completes text."
-            )
+        self.check([item.prompt for item in todo])
         expected = self.estimate([item.prompt for item in todo], len(todo), decoding)
         sys.stderr.write(f"endpoint: {self.source.path}, {len(todo):,} requests. {self.says(expected)}\n")
         client = connect(
@@ -184,6 +179,14 @@ class EndpointSampler:
         if len(self.served) > 1:
             sys.stderr.write(
                 f"endpoint: answers came from {', '.join(sorted(self.served))}: the model changed meanwhile.\n"
+            )
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        begun = next((prompt.id for prompt in prompts if prompt.question.begin), None)
+        if self.chat and begun is not None:
+            raise InputError(
+                f"Prompt {begun!r} gives the words its answer is to begin with, and a chat endpoint cannot be made to go on "
+                "from them; leave that probe out, or use --template plain where the server completes text."
             )
 
     def estimate(self, prompts: Sequence[Prompt], answers: int, decoding: Decoding) -> dict[str, float]:
