@@ -1,8 +1,8 @@
 """leak@k of unlearned small models by the way of asking, beside the full and the retrained model.
 
-    python studies/world.py --out runs/world --seeds 0,1,2         # trains and unlearns the models
+    python studies/world.py --out runs/world --seeds 0,1           # trains and unlearns the models
     python studies/probes.py --models runs/world --out runs/probes --page docs/probes.md
-    python studies/probes.py --models runs/world --out runs/probes-framed --framed --seeds 0
+    python studies/probes.py --models runs/world --out runs/probes-framed --framed --seeds 0 --page docs/probes.md
 
 Those models have only ever been asked plain questions, and most probes keep even the full one from answering. With --framed
 others are trained that were asked about the people to be kept, never about those to be forgotten, in every way as well; the
@@ -54,7 +54,6 @@ FRAMED = ("full", "retrained", "idknll", "simnpo")
 FRAMES = ("trigger", "role", "typos", "filler", "few-shot", "dialogue", "context")
 N, K, FRESH = 64, 16, 80_000
 PLAIN, WORST = "as it stands", "worst case"
-MARKS = ("<!-- measured -->\n", "<!-- end -->")
 
 
 def train_framed(out: Path, number: int, tuned: Path) -> Path:
@@ -111,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True, help="what studies/world.py wrote")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--names", default="", help="comma-separated")
     parser.add_argument(
         "--framed", action="store_true", help="train models that were asked in every way, and take those"
@@ -143,9 +142,9 @@ def main() -> None:
     text = f"leak@{K}:\n\n{leak}\nGreedy:\n\n{greedy}"
     print(text)
     if arguments.page:
-        begin, end = map(re.escape, MARKS)
+        begin, end = f"<!-- {'framed' if arguments.framed else 'plain'} -->\n", "<!-- end -->"
         page = re.sub(
-            f"({begin}).*({end})", lambda match: match[1] + text + match[2], read_text(arguments.page), flags=re.DOTALL
+            f"({begin}).*?({end})", lambda match: match[1] + text + match[2], read_text(arguments.page), flags=re.DOTALL
         )
         write_atomic(arguments.page, page)
 

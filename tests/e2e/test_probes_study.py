@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not STUDY.exists(), reason="t
 def test_table(tmp_path, monkeypatch, capsys):
     end_soon(save_tiny_model(tmp_path / "models" / "seed-0" / "models" / "full"))
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
+    page.write_text("# Page\n\n<!-- plain -->\nold\n<!-- end -->\nafter\n")
     command = (
         STUDY,
         "--models",
@@ -37,7 +37,7 @@ def test_table(tmp_path, monkeypatch, capsys):
     assert len(rows) == 12
     assert all(row["leak"] == [0.0, 0.0, 0.0] for row in rows), "a random model knows nothing"
     text = page.read_text()
-    assert text.startswith("# Page\n\n<!-- measured -->\nleak@16:")
+    assert text.startswith("# Page\n\n<!-- plain -->\nleak@16:")
     assert text.endswith("<!-- end -->\nafter\n")
     assert "old" not in text
     assert text.count("| prefix |") == 2
