@@ -56,10 +56,7 @@ STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
 CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 4, 40, 4e-4
 ROUND_RETAIN = 48  # retain answers a step in rounds and controls: forget answers are 16
 RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models
-UNSEEN_PEOPLE, UNSEEN_SEED = (
-    50,
-    50_000,
-)  # invented for the level that calibrated RULE matches; of no world that is reported
+UNSEEN_PEOPLE, UNSEEN_SEED = 50, 50_000  # invented for the level that calibrated RULE matches, in no reported world
 UTILITY_LOSS = 0.02  # what calibrated RULE may lose of the original's utility
 
 SIZES = {"forget": 10, "retain": 40, "retain_held": 10, "holdout": 10, "trained_wordings": 3}

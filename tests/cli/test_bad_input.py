@@ -145,3 +145,14 @@ def test_full_disk(leakatk, model, forget, tmp_path):
 def test_no_permission_is_one_sentence(leakatk, model, forget, tmp_path):
     (tmp_path / "file").write_text("not a directory")
     refused(leakatk("audit", model, "--forget", forget, "--n", "2", "--out", tmp_path / "file" / "run"), "file")
+
+
+def test_options_that_need_one_another(leakatk, model, forget, tmp_path):
+    def unlearn(*options):
+        return leakatk("unlearn", model, "--forget", forget, "--retain", forget, "--out", tmp_path / "m", *options)
+
+    refused(unlearn("--method", "npo", "--reference", model), "--reference", "--method rule")
+    refused(unlearn("--method", "rule", "--judge", "fact"), "--judge", "--reference")
+    refused(unlearn("--method", "rule", "--reference", model, "--original", model), "--original", "--unseen")
+    refused(unlearn("--method", "rule", "--original", model, "--unseen", forget), "--reference")
+    assert not (tmp_path / "m").exists()

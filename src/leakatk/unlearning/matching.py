@@ -39,12 +39,8 @@ Floats = NDArray[np.float64]
 NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
 SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
 KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
-ROUNDS, INVENTED, PER_NAME, MOST = (
-    3,
-    400,
-    4,
-    1000,
-)  # invented names a round, samples a question, names heard that are tried
+ROUNDS, INVENTED, PER_NAME = 3, 400, 4  # of asking about invented names, names a round, samples a question
+MOST = 1000  # names heard in a round that are asked about in turn
 
 
 @dataclass(frozen=True)
