@@ -152,7 +152,11 @@ def test_options_that_need_one_another(leakatk, model, forget, tmp_path):
         return leakatk("unlearn", model, "--forget", forget, "--retain", forget, "--out", tmp_path / "m", *options)
 
     refused(unlearn("--method", "npo", "--reference", model), "--reference", "--method rule")
-    refused(unlearn("--method", "rule", "--judge", "fact"), "--judge", "--reference")
-    refused(unlearn("--method", "rule", "--reference", model, "--original", model), "--original", "--unseen")
-    refused(unlearn("--method", "rule", "--original", model, "--unseen", forget), "--reference")
+    refused(unlearn("--method", "rule", "--base", "npo", "--judge", "fact"), "--judge", "--reference")
+    refused(
+        unlearn("--method", "rule", "--base", "npo", "--reference", model, "--original", model),
+        "--original",
+        "--unseen",
+    )
+    refused(unlearn("--method", "rule", "--base", "npo", "--original", model, "--unseen", forget), "--reference")
     assert not (tmp_path / "m").exists()

@@ -32,6 +32,7 @@ def test_table(tmp_path, monkeypatch, capsys):
         16,
     )
     monkeypatch.setattr(sys, "argv", [str(part) for part in (*command, "--page", page)])
+    monkeypatch.syspath_prepend(STUDY.parent)  # as Python does for a script
     runpy.run_path(str(STUDY), run_name="__main__")
     rows = json.loads((tmp_path / "out" / "probes.json").read_text())
     assert len(rows) == 12
