@@ -169,6 +169,13 @@ def test_rows_that_differ_in_length_or_seed_stay_apart(models, results, tmp_path
     assert b._label(Decoding(max_new_tokens=32), PROTOCOLS["clean"]) == "T=1 32 tokens"
 
 
+def test_the_layout_shown_first_is_the_grid_where_there_is_one(results):
+    rows = r.read_rows(results)
+    one = [row for row in rows if row["decoding"] == rows[0]["decoding"]]
+    assert r.default_layout(one) == "leak"
+    assert r.default_layout([*one, {**one[0], "decoding": "T=0.5"}]) == "grid"
+
+
 def test_compare_is_paired(results):
     runs = {row["role"]: row["run"] for row in r.read_rows(results)[:4]}
     table = r.compare(runs["model"], runs["retrained"], scorer="rouge-l")
@@ -186,6 +193,10 @@ def test_command_line(results):
         assert shown.exit_code == 0, shown.output
         assert mark in shown.output
     assert isinstance(runner.invoke(app, ["table", str(results), "--style", "pdf"]).exception, InputError)
+    narrow = runner.invoke(app, ["table", str(results), "--layout", "leak"], env={"COLUMNS": "30"})
+    assert "Intervals are left out" in narrow.output
+    wide = runner.invoke(app, ["table", str(results), "--layout", "leak"], env={"COLUMNS": "300"})
+    assert "left out" not in wide.output
     WORLD.export(results / "w")
     shown = runner.invoke(app, ["benchmark", "check", str(results / "w" / "forget.jsonl")])
     assert shown.exit_code == 0

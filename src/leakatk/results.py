@@ -100,11 +100,16 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
     )
 
 
+def default_layout(rows: Sequence[Row]) -> str:
+    """ "grid" where there are several decodings, else "leak"."""
+    return "grid" if len({row["decoding"] for row in rows}) > 1 else "leak"
+
+
 def layouts_of(rows: Sequence[Row]) -> list[str]:
     """The layouts these rows have numbers for."""
     marks = {"tofu": "forget_prob", "privacy": "auc_loss", "muse": "verbmem", "choices": "accuracy"}
     found = ["leak", *(name for name, mark in marks.items() if any(_known(row, mark) for row in rows))]
-    if len({row["decoding"] for row in rows}) > 1:
+    if default_layout(rows) == "grid":
         found.insert(1, "grid")
     return found + [name for name in ("sets", "tasks") if _expanded(LAYOUTS[name][0], (), rows)]
 

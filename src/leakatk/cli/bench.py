@@ -166,14 +166,19 @@ def plan_bench(
 def table(
     results: Annotated[Path, typer.Argument(help="Directory or file that `leakatk bench` wrote.")],
     layout: Annotated[
-        str, typer.Option(help="leak, excess, grid, fluency, tofu, privacy, muse, choices, sets or tasks.")
-    ] = "leak",
+        str,
+        typer.Option(
+            help="leak, excess, grid, fluency, tofu, privacy, muse, choices, sets or tasks; default leak, or grid where "
+            "there are several decodings."
+        ),
+    ] = "",
     style: Style = "terminal",
 ) -> None:
     """Print benchmark results in a paper's layout."""
-    from leakatk.results import read_rows, results_table
+    from leakatk.results import default_layout, read_rows, results_table
 
-    show(results_table(read_rows(results), layout), style)
+    rows = read_rows(results)
+    show(results_table(rows, layout or default_layout(rows)), style)
 
 
 def compare(
@@ -236,7 +241,10 @@ def show(made: Table, style: str) -> None:
         # As it is, else turned round, else without intervals: the first that fits the terminal, or the narrowest.
         forms = (made, transposed(made), without_intervals(made), without_intervals(transposed(made)))
         fitting = [form for form in forms if tables.width(form) <= console.width]
-        tables.print_table(fitting[0] if fitting else min(forms, key=tables.width), console)
+        form = fitting[0] if fitting else min(forms, key=tables.width)
+        tables.print_table(form, console)
+        if form in forms[2:] and form not in forms[:2]:
+            typer.echo("Intervals are left out: the terminal is too narrow; --style csv, markdown or json has them.")
         return
     if style == "json":
         options.echo_json(asdict(made))
