@@ -196,11 +196,12 @@ def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
             loaded = random_model(shape, dtype)
             parameters = sum(p.numel() for p in loaded.model.parameters())
             small = parameters < 1e7
+            count = args.prompts or (8 if small else 2)
             reference(loaded, 4, calls=1, limit=4)
             base, base_time = timed(lambda: reference(loaded, ROWS, calls=3 if small else 1))  # noqa: B023
             with ending_natively():
                 ours(loaded, 1, 8, limit=4)
-                found, seconds = timed(lambda: ours(loaded, 8 if small else args.prompts or 2, 200))  # noqa: B023
+                found, seconds = timed(lambda: ours(loaded, count, 200))  # noqa: B023
                 cost = tree_cost(loaded) if args.cost else math.nan
             ceiling = matmul_rate(DTYPES[dtype], "cpu")
             rows.append(
@@ -214,7 +215,7 @@ def shapes(args: argparse.Namespace) -> list[dict[str, Any]]:
                     "tree on / off CPU time": cost,
                     "matmul GFLOP/s": ceiling / 1e9,
                     "share of it": 2 * parameters * found / seconds / ceiling,
-                    "mean length": found / ((8 if small else args.prompts or 2) * 200),
+                    "mean length": found / (count * 200),
                     "reference mean length": base / (ROWS * (3 if small else 1)),
                 }
             )
@@ -316,7 +317,9 @@ def main() -> None:
     parser.add_argument("prompts_file", nargs="?")
     parser.add_argument("--shape", default="5M", help=f"any of {', '.join(SHAPES)}, comma separated")
     parser.add_argument("--dtype", default="fp32", help="fp32,bf16")
-    parser.add_argument("--prompts", type=int, help="prompts of 200 samples: 2 for the larger shapes, 24 on a GPU")
+    parser.add_argument(
+        "--prompts", type=int, help="prompts of 200 samples: 8 of the small shapes, 2 of the larger ones, 24 on a GPU"
+    )
     parser.add_argument("--limit", type=int, default=200, help="new tokens of the gpu part")
     parser.add_argument("--cost", action="store_true", help="also the tree's cost where nothing is shared")
     parser.add_argument("--tokens", type=int, default=32, help="max_new_tokens of the tree part")
