@@ -30,11 +30,12 @@ def run(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_log_probabilities_are_teacher_forcing(family: str) -> None:
-    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late."""
+def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late or not."""
     loaded = tiny(family)
     decoding = Decoding(max_new_tokens=20)
-    for tree, rows in ((True, 30), (False, 13)):
+    for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
+        monkeypatch.setattr(native, "_REFILL_CPU", refill)
         found = run(loaded, decoding, tree=tree, max_rows=rows)
         stored = np.array([g.logprob for g in found.values()])
         assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
@@ -63,7 +64,7 @@ def test_every_decoding(decoding: Decoding) -> None:
         assert not any(stop in generation.text for stop in decoding.stop)
 
 
-def test_invariances() -> None:
+def test_invariances(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample depends on nothing but the model, the decoding, the seed, its prompt and its number."""
     loaded = tiny(scale=6)
     decoding = Decoding(max_new_tokens=16)
@@ -71,7 +72,8 @@ def test_invariances() -> None:
     shuffled = list(PROMPTS)
     random.Random(0).shuffle(shuffled)
     check_same(loaded, base, run(loaded, decoding, range(200)), decoding)
-    for rows, tree in ((5, True), (64, False), (4096, True)):
+    for rows, tree, refill in ((5, True, 1.0), (64, False, 0.25), (64, True, 0.5), (4096, True, 1.0)):
+        monkeypatch.setattr(native, "_REFILL_CPU", refill)
         other = run(loaded, decoding, range(50), max_rows=rows, tree=tree, prompts=shuffled)
         assert other.keys() == base.keys()
         check_same(loaded, other, base, decoding)

@@ -41,6 +41,9 @@ _SHARED_TOKENS = 8  # the least common beginning of all prompts that is computed
 _LOGITS_CPU, _LOGITS_GPU = 31 << 20, 1 << 30  # bytes of float32 logits made at a time ...
 _DRAWN_CPU = 4 << 20  # ... and drawn from at a time, on a CPU: what stays in its cache from one operation to the next
 _ROWS_CPU, _ROWS_GPU = 1024, 4096
+# Share of the room that is free before new rows enter. All rows keep as many columns as the longest answer has: on a CPU,
+# where few rows cost little, it is half as fast again to let a batch end; a GPU takes as long for few rows as for many.
+_REFILL_CPU, _REFILL_GPU = 1.0, 0.25
 _MEMORY_CPU, _MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
 
 
@@ -198,6 +201,7 @@ class _Session:
         self.begun: Pairs | None = None  # keys and values of the beginning that all prompts share
         self.batch = _Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
+        self.refill = _REFILL_GPU if self.device.type == "cuda" else _REFILL_CPU
         self.share = 1.0  # expected rows per sample, learnt from finished jobs
 
     @property
@@ -245,11 +249,11 @@ class _Session:
     # -- entering ------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Let waiting jobs in while their expected rows fit; wait for a quarter of the room before prefilling again."""
+        """Let waiting jobs in while their expected rows fit, once enough of the room is free."""
         batch = self.batch
         expected = max(batch.rows, self.share * len(batch.sample))
         room = self.max_rows - expected
-        if not self.queue or (batch.rows and room < self.max_rows / 4):
+        if not self.queue or (batch.rows and room < self.max_rows * self.refill):
             return
         entering: list[_Job] = []
         while self.queue and batch.rows + len(entering) < self.max_rows:
