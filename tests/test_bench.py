@@ -189,7 +189,7 @@ def test_compare_is_paired(results):
 def test_command_line(results):
     runner = CliRunner()
     for style, mark in (("markdown", "| model |"), ("latex", "tabular"), ("csv", "model,"), ("terminal", "leak@1")):
-        shown = runner.invoke(app, ["table", str(results), "--style", style])
+        shown = runner.invoke(app, ["table", str(results), "--layout", "leak", "--style", style])
         assert shown.exit_code == 0, shown.output
         assert mark in shown.output
     assert isinstance(runner.invoke(app, ["table", str(results), "--style", "pdf"]).exception, InputError)

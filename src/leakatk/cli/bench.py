@@ -244,7 +244,8 @@ def show(made: Table, style: str) -> None:
         form = fitting[0] if fitting else min(forms, key=tables.width)
         tables.print_table(form, console)
         if form in forms[2:] and form not in forms[:2]:
-            typer.echo("Intervals are left out: the terminal is too narrow; --style csv, markdown or json has them.")
+            note = "Intervals are left out: the terminal is too narrow; --style csv, markdown or json has them."
+            typer.echo(note, err=True)
         return
     if style == "json":
         options.echo_json(asdict(made))
