@@ -30,13 +30,13 @@ from leakatk.data import Prompt, write_atomic
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.forcing import answer_pairs, token_stats
 from leakatk.models import LoadedModel, load_model, save_model
-from leakatk.privacy import auc, broken_share, min_k_plus_plus_scores
-from leakatk.sampling.base import Request
+from leakatk.privacy import auc, broken_share
+from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import get_scorer
-from leakatk.unlearning.matching import Unseen, match_unseen, own_answers
+from leakatk.unlearning.matching import Unseen, answer_levels, match_unseen, own_answers
 from leakatk.unlearning.methods import METHODS, Method
 from leakatk.unlearning.rule import RuleSettings, detected_level, rule
 from leakatk.unlearning.trainer import Unlearned, unlearn
@@ -124,17 +124,8 @@ class Seed:
 
 def attack_scores(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[float]:
     """Min-K%++ of each true answer."""
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
-    scores = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
+    scores = answer_levels(loaded, prompts)[1]
     return [round(float(v), 6) for v in scores]
-
-
-def texts_of(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, n: int, seed: int) -> list[list[str]]:
-    rows = {prompt.id: [""] * n for prompt in prompts}
-    for batch in NativeSampler(loaded).sample([Request(p, range(n)) for p in prompts], decoding, seed=seed):
-        for generation in batch:
-            rows[generation.prompt_id][generation.sample] = generation.text
-    return [rows[prompt.id] for prompt in prompts]
 
 
 def scored(scorer: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], **options: Any) -> np.ndarray:
@@ -160,7 +151,7 @@ def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
         result["leak"][wording] = {}
         for number in GRID[wording]:
             decoding = DECODINGS[number]
-            texts = texts_of(loaded, prompts, decoding, seed.n, FRESH + 10 * seed.seed + number)
+            texts = texts_of(NativeSampler(loaded), prompts, seed.n, decoding, seed=FRESH + 10 * seed.seed + number)
             rouge = per_prompt_leak(scored("rouge-l", prompts, texts), seed.ks)
             block: dict[str, Any] = {
                 "fact": [int(c) for c in scored("fact", prompts, texts).sum(axis=1)],

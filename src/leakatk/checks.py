@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from leakatk.data import Prompt
 from leakatk.models import LoadedModel
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import Scorer, get_scorer
@@ -19,9 +19,7 @@ from leakatk.unlearning.schedule import OnCheck, stop_when
 def greedy_texts(loaded: LoadedModel, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[str]:
     """The greedy answer to every prompt, in the order given."""
     decoding = Decoding(temperature=0.0, max_new_tokens=max_new_tokens)
-    batches = NativeSampler(loaded).sample([Request(prompt, [0]) for prompt in prompts], decoding, seed=0)
-    text = {generation.prompt_id: generation.text for batch in batches for generation in batch}
-    return [text[prompt.id] for prompt in prompts]
+    return [texts[0] for texts in texts_of(NativeSampler(loaded), prompts, 1, decoding, seed=0)]
 
 
 def greedy_scores(

@@ -57,3 +57,12 @@ def release(sampler: Sampler) -> None:
     close = getattr(sampler, "close", None)
     if close is not None:
         close()
+
+
+def texts_of(sampler: Sampler, prompts: Sequence[Prompt], n: int, decoding: Decoding, *, seed: int) -> list[list[str]]:
+    """n generated texts of each prompt, in the order given."""
+    rows = {prompt.id: [""] * n for prompt in prompts}
+    for batch in sampler.sample([Request(prompt, range(n)) for prompt in prompts], decoding, seed=seed):
+        for generation in batch:
+            rows[generation.prompt_id][generation.sample] = generation.text
+    return [rows[prompt.id] for prompt in prompts]

@@ -21,13 +21,12 @@ from leakatk.data import Prompt, strict_json, write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
-from leakatk.forcing import answer_pairs, token_stats
 from leakatk.models import LoadedModel, save_model
-from leakatk.privacy import auc, min_k_plus_plus_scores
-from leakatk.sampling.base import Request, Sampler
+from leakatk.privacy import auc
+from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
-from leakatk.unlearning.matching import Unseen
+from leakatk.unlearning.matching import Unseen, answer_levels
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rule import RuleResult, RuleSettings, Score, Utility, control, detected_level, rule, wordings
 from leakatk.unlearning.schedule import TrainSettings
@@ -184,19 +183,11 @@ def findings(
     attack: dict[int, NDArray[np.float64]] = {}
     for number in fresh_wordings(forget, used):
         asked = [wordings(prompt, number)[-1] for prompt in forget]
-        pairs = answer_pairs(loaded, [p.text for p in asked], [p.answer for p in asked])
-        stats = token_stats(loaded, pairs)
-        attack[number] = min_k_plus_plus_scores(
-            [s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats]
-        )
+        attack[number] = answer_levels(loaded, asked)[1]
         for index, decoding in enumerate(settings.decodings):
             n = 1 if decoding.greedy else settings.n
-            texts = {prompt.id: [""] * n for prompt in asked}
-            requests = [Request(prompt, range(n)) for prompt in asked]
-            for batch in sampler.sample(requests, decoding, seed=(seed + FRESH) * 100 + index):
-                for generation in batch:
-                    texts[generation.prompt_id][generation.sample] = generation.text
-            flat = judge([p for p in asked for _ in range(n)], [text for p in asked for text in texts[p.id]])
+            texts = texts_of(sampler, asked, n, decoding, seed=(seed + FRESH) * 100 + index)
+            flat = judge([p for p in asked for _ in range(n)], [text for row in texts for text in row])
             rows = np.asarray(flat, dtype=np.float64).reshape(len(asked), n)
             scores[number, decoding.label] = np.repeat(rows, settings.n, axis=1) if decoding.greedy else rows
     return Findings(scores, attack, utility(loaded) if utility is not None else math.nan)

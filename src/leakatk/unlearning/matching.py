@@ -25,7 +25,7 @@ from leakatk.errors import InputError
 from leakatk.forcing import answer_pairs, token_stats
 from leakatk.models import LoadedModel
 from leakatk.privacy import auc, min_k_plus_plus_scores
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.gradients import Params
@@ -97,7 +97,7 @@ class Unseen:
         longest = max(
             (len(ids) for _, ids in answer_pairs(loaded, [p.text for p in known], [p.answer for p in known])), default=1
         )
-        said = _texts(loaded, known, 1, Decoding(temperature=0.0, max_new_tokens=longest), 0)
+        said = texts_of(NativeSampler(loaded), known, 1, Decoding(temperature=0.0, max_new_tokens=longest), seed=0)
         return (
             float(np.mean([texts[0].strip() == p.answer for p, texts in zip(known, said, strict=True)]))
             if known
@@ -200,7 +200,7 @@ def own_answers(
     stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
     sources = sorted({p.source for p in retain if p.source})
     banned = {p.source for p in forget if p.source}
-    rng = random.Random(f"own answers {seed}")
+    rng, sampler = random.Random(f"own answers {seed}"), NativeSampler(original)
 
     def clean(text: str) -> bool:
         return not any(name in text for name in banned) and not any(
@@ -213,14 +213,14 @@ def own_answers(
         ]
 
     def greedy(prompts: list[Prompt]) -> list[Prompt]:
-        said = _texts(original, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed)
+        said = texts_of(sampler, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed=seed)
         return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
 
     done, sure, unsure = set[str](), list[Prompt](), list[Prompt]()
     for number in range(ROUNDS if stems else 0):
         invented = _mixed(sources, INVENTED, rng)
         done.update(invented)
-        rows = _texts(original, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed + number)
+        rows = texts_of(sampler, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed=seed + number)
         heard = Counter(name for texts in rows for text in texts for name in NAME.findall(text))
         names = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
         done.update(names)
@@ -240,7 +240,7 @@ def own_answers(
         for i in range(half)
     ]  # fmt: skip
     noise = [p for p in noise if p.text.strip()]
-    said = _texts(original, noise, 1, Decoding(max_new_tokens=max_new_tokens), seed)
+    said = texts_of(sampler, noise, 1, Decoding(max_new_tokens=max_new_tokens), seed=seed)
     noise = [replace(p, answer=texts[0].strip()) for p, texts in zip(noise, said, strict=True)]
     return [*sure, *rng.sample(unsure, min(half, len(unsure))), *(p for p in noise if p.answer and clean(p.answer))]
 
@@ -256,11 +256,3 @@ def _mixed(names: Sequence[str], count: int, rng: random.Random) -> list[str]:
 
     made = {" ".join(word() for _ in range(length)) for _ in range(count)} if pool else set()
     return sorted(made - set(names))
-
-
-def _texts(loaded: LoadedModel, prompts: Sequence[Prompt], n: int, decoding: Decoding, seed: int) -> list[list[str]]:
-    rows = {prompt.id: [""] * n for prompt in prompts}
-    for batch in NativeSampler(loaded).sample([Request(p, range(n)) for p in prompts], decoding, seed=seed):
-        for generation in batch:
-            rows[generation.prompt_id][generation.sample] = generation.text
-    return [rows[prompt.id] for prompt in prompts]
