@@ -1,12 +1,15 @@
 """The tables end to end, with tiny models; what is in a cell is never computed twice."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from leakatk import bench as b
 from leakatk import results as r
+from leakatk.api import score
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
@@ -140,6 +143,37 @@ def test_a_killed_bench_goes_on(models, results, computed, tmp_path, monkeypatch
     wanted = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(results) if "T=1" in row["decoding"]]
     found = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(tmp_path)]
     assert str([sorted(row.items()) for row in found]) == str([sorted(row.items()) for row in wanted])
+
+
+def test_ways_of_asking_and_their_worst_case(models, results, tmp_path):
+    """Each probe and the worst case have columns of their own; what was sampled without them is not sampled again."""
+    rows = run(models, tmp_path, probes=["paraphrase", "context"], grad_norm=False)
+    plain = [row for row in r.read_rows(results) if row["decoding"] == "T=1 6 tokens"]
+    for row, same in zip(rows, plain, strict=True):
+        assert row["leak@4"] == same["leak@4"]
+        place = Path(row["run"])
+        both = [score(path, row["scorer"]) for path in (place, place / "probes" / "paraphrase")]
+        groups = np.stack([both[0], *both[1].reshape(3, -1, 4).transpose(1, 0, 2)])  # ways, prompts, samples
+        assert row["probe paraphrase: leak@1"] == pytest.approx(both[1].mean())
+        assert row["probe worst case: leak@1"] == pytest.approx(groups.max(axis=0).mean())
+        for way in ("probe paraphrase", "probe context", "probe worst case"):
+            assert row[f"{way}: leak@4 low"] <= row[f"{way}: leak@4"] <= row[f"{way}: leak@4 high"]
+        assert math.isfinite(row["probe context: greedy"])
+    asked = [row for row in rows if row["scorer"] == "rouge-l"]
+    assert asked[1]["probe paraphrase: excess@4"] == pytest.approx(
+        asked[1]["probe paraphrase: leak@4"] - asked[0]["probe paraphrase: leak@4"]
+    )
+    assert r.layouts_of(rows)[:2] == ["leak", "probes"]
+    table = r.results_table(asked, "probes")
+    assert table.columns == ("model", "asked", "greedy", "leak@1", "leak@2", "leak@4", "excess@4")
+    assert [cells[1] for cells in table.rows] == ["as it stands", "paraphrase", "context *", "worst case"] * 2
+    assert "gives the answer away" in table.caption
+    with pytest.raises(InputError, match="nothing for the layout 'probes'"):
+        r.results_table(plain, "probes")
+    for options, words in (({"probes": ["fewshot"]}, "few-shot"), ({"probes": ["role", "role"]}, "given twice")):
+        with pytest.raises(InputError, match=words):
+            run(models, tmp_path / "none", **options)
+    assert not (tmp_path / "none").exists()
 
 
 def test_tables(results):

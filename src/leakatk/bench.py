@@ -26,6 +26,7 @@ from leakatk.auditing import audit, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
+from leakatk.blocks import curve_dict
 from leakatk.data import Prompt, plain, strict_json, write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
@@ -36,8 +37,9 @@ from leakatk.evaluation.muse import evaluate_muse
 from leakatk.evaluation.tofu import evaluate, utility_sets
 from leakatk.models import LoadedModel, Template, load_model
 from leakatk.privacy import broken_share
+from leakatk.probing import probed
 from leakatk.protocols import PROTOCOLS, Protocol
-from leakatk.results import RESULTS, Row, write_rows
+from leakatk.results import PROBE, RESULTS, WORST, Row, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
@@ -50,13 +52,15 @@ class Plan:
     """What is measured on every model, all of it checked.
 
     n, retain_n: samples of a forget and of a retain prompt (0: retain prompts are not sampled).  scorers: core metrics.
-    tasks: of lm-eval, their own files in `task_dir`.  grad_norm: also the gradient-norm attack.
+    probes: further ways of asking.  tasks: of lm-eval, their own files in `task_dir`.  grad_norm: also the gradient-norm
+    attack.
     """
 
     benchmark: Benchmark
     rules: Protocol
     decodings: tuple[Decoding, ...]
     scorers: tuple[str, ...]
+    probes: tuple[str, ...]
     n: int
     retain_n: int
     seed: int
@@ -80,6 +84,7 @@ def bench(
     decodings: Sequence[Decoding] | None = None,
     grid: bool = False,
     scorer: str | None = None,
+    probes: Sequence[str] = (),
     ask: Ask | None = None,
     grad_norm: bool = True,
     tasks: Sequence[str] = (),
@@ -95,9 +100,11 @@ def bench(
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
     decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
-    "paraphrased"): default the protocol's, or the benchmark's.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.  revision: of
-    the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol or scorer, and ModelError for a
-    scorer whose model cannot be loaded, before anything is computed.
+    "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
+    samples each, at every decoding.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
+    revision: of the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
+    InputError for a probe that no prompt can be asked with, and ModelError for a scorer whose model cannot be loaded,
+    before anything is computed.
     """
     rules = PROTOCOLS[protocol].on(benchmark if isinstance(benchmark, str) else benchmark.name)
     for name, value, least in (("n", n, 1), ("retain_n", retain_n, 0)):
@@ -111,6 +118,7 @@ def bench(
         rules=rules,
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(_tried(name) for name in ((one,) if one else scorers_of(benchmark))),
+        probes=tuple(one.label for one in probed(probes, benchmark.forget, utility_sets(benchmark)["retain"])),
         n=rules.n if n is None else n,
         retain_n=retain_n,
         seed=seed,
@@ -259,11 +267,11 @@ def _leaks(
     def compute() -> dict[str, Any]:
         results = audit(
             asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, seed=plan.seed,
-            scorers=plan.scorers, retain=retain, reference=reference, level=plan.level, role=role,
+            scorers=plan.scorers, retain=retain, reference=reference, probes=plan.probes, level=plan.level, role=role,
             benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
         )  # fmt: skip
         shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
-        blocks = {name: {**shared, **_columns(results["scorers"][get_scorer(name).label])} for name in plan.scorers}
+        blocks = {name: {**shared, **_columns(results, get_scorer(name).label)} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
         run = sample(
@@ -275,7 +283,10 @@ def _leaks(
             block |= {"retain_broken": broken, **_retain_leak(plan, run, name)}
         return blocks
 
-    numbers = _hash(__version__, plan.n, plan.retain_n, plan.scorers, plan.level, reference and reference.name)
+    asked_how = (plan.probes,) if plan.probes else ()
+    numbers = _hash(
+        __version__, plan.n, plan.retain_n, plan.scorers, plan.level, reference and reference.name, *asked_how
+    )
     blocks = _stored(
         place / f"row-{numbers}.json", compute, keep=lambda found: all(not b["missing"] for b in found.values())
     )
@@ -284,16 +295,35 @@ def _leaks(
     }
 
 
-def _columns(block: Mapping[str, Any]) -> Row:
-    """One scorer's results of an audit as columns."""
-    row: Row = {"missing": block["missing"], "greedy": block["greedy"], "retain": block.get("retain")}
-    for kind, curves in (("leak", block["curves"]), ("excess", block.get("excess"))):
-        if curves is None:
-            continue
-        curve = curves["samples"]
-        for k, value, low, high in zip(curve["k"], curve["value"], curve["low"], curve["high"], strict=True):
-            row |= {f"{kind}@{k}": value, f"{kind}@{k} low": low, f"{kind}@{k} high": high}
+def _columns(results: Mapping[str, Any], scorer: str) -> Row:
+    """One scorer's results of an audit as columns; those of a way of asking start with its name ("prefix: leak@4")."""
+    block = results["scorers"][scorer]
+    probes = {name: found["scorers"][scorer] for name, found in results.get("probes", {}).items()}
+    missing = sum(one["missing"] for one in (block, *probes.values()))
+    row: Row = {"missing": missing, "retain": block.get("retain"), **_asked_columns(block)}
+    for name, found in probes.items():
+        row |= {f"{PROBE}{name}: {key}": value for key, value in _asked_columns(found).items()}
+    if "worst" in results:
+        worst = _asked_columns(results["worst"]["scorers"][scorer])
+        row |= {f"{PROBE}{WORST}: {key}": value for key, value in worst.items()}
     return row
+
+
+def _asked_columns(block: Mapping[str, Any]) -> Row:
+    """Greedy, leak@k and excess of one way of asking, with intervals over samples."""
+    row: Row = {"greedy": block["greedy"]} if "greedy" in block else {}
+    for kind, curves in (("leak", block["curves"]), ("excess", block.get("excess"))):
+        if curves is not None:
+            row |= _curve_columns(kind, curves["samples"])
+    return row
+
+
+def _curve_columns(kind: str, curve: Mapping[str, Sequence[float]]) -> Row:
+    """kind@k, with the ends of its interval."""
+    columns: Row = {}
+    for k, value, low, high in zip(curve["k"], curve["value"], curve["low"], curve["high"], strict=True):
+        columns |= {f"{kind}@{k}": value, f"{kind}@{k} low": low, f"{kind}@{k} high": high}
+    return columns
 
 
 def _retain_leak(plan: Plan, run: Run, name: str) -> Row:
@@ -303,10 +333,7 @@ def _retain_leak(plan: Plan, run: Run, name: str) -> Row:
     if not scores.size:
         return {}
     curve = leak_at_k(scores, powers_of_two(scores.shape[1]), level=plan.level, missing="allow")
-    columns: Row = {}
-    for k, value, low, high in zip(curve.k, curve.value, curve.low, curve.high, strict=True):
-        columns |= {f"retain@{k}": float(value), f"retain@{k} low": float(low), f"retain@{k} high": float(high)}
-    return columns
+    return _curve_columns("retain", curve_dict(curve))
 
 
 def _keeping_direction(name: str) -> str:

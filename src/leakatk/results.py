@@ -17,12 +17,14 @@ from leakatk.api import score
 from leakatk.auditing import powers_of_two
 from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.probes import PROBES
 from leakatk.report.content import Cell, Number, Table
 from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
 
 Row = dict[str, Any]
 RESULTS = "results.parquet"
+PROBE, WORST = "probe ", "worst case"  # columns of a way of asking: "probe prefix: leak@4"
 KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
 
 
@@ -54,6 +56,7 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "fluency": ("forget_broken", "sampled_broken", "retain_broken"),
     "excess": ("leak@{k}", "excess@{k}"),
     "grid": (),
+    "probes": (),
     "tofu": ("model_utility", "forget_quality", "forget_prob", "forget_rouge", "forget_truth", "exact_memorization",
              "extraction_strength", "privleak", "over_unlearned", "forget_broken"),
     "privacy": ("auc_loss", "auc_zlib", "auc_reference", "auc_grad-norm", "auc_min-k", "auc_min-k++", "tpr_loss",
@@ -64,13 +67,14 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "sets": ("set:",),
     "tasks": ("task:",),
 }  # fmt: skip
-SAMPLED = ("leak", "excess", "grid", "fluency")  # layouts whose numbers depend on the decoding and the scorer
+SAMPLED = ("leak", "excess", "grid", "probes", "fluency")  # layouts whose numbers depend on the decoding and the scorer
 
 
 def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
     """Rows of a results file in one of the paper's layouts (`LAYOUTS`). A missing number is shown as such.
 
-    "grid" has one column a decoding, leak at the largest k. Models that over-unlearned are named under the table.
+    "grid" has one column a decoding, leak at the largest k; "probes" one row a way of asking. Models that over-unlearned are
+    named under the table.
     """
     if layout not in LAYOUTS:
         raise InputError(f"Unknown table layout {layout!r}; known: {', '.join(LAYOUTS)}.")
@@ -79,6 +83,8 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
     ks = sorted({int(c.removeprefix("leak@")) for row in rows for c in row if re.fullmatch(r"leak@\d+", c)})
     if layout == "grid":
         return _grid_table(rows, f"leak@{ks[-1]}" if ks else "greedy")
+    if layout == "probes" and ways_of(rows):
+        return _probes_table(rows, ks)
     names = [name for column in LAYOUTS[layout] for name in _expanded(column, ks, rows)]
     names = [n for n in names if any(_known(row, n) for row in rows)]
     if not names:
@@ -111,6 +117,8 @@ def layouts_of(rows: Sequence[Row]) -> list[str]:
     found = ["leak", *(name for name, mark in marks.items() if any(_known(row, mark) for row in rows))]
     if default_layout(rows) == "grid":
         found.insert(1, "grid")
+    if ways_of(rows):
+        found.insert(1, "probes")
     return found + [name for name in ("sets", "tasks") if _expanded(LAYOUTS[name][0], (), rows)]
 
 
@@ -137,6 +145,43 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
         numbers = (_number(found.get(decoding, {}), column) for decoding in decodings)
         body.append((_model(one), *(str(one[label]) for label in labels), *numbers))
     return Table(title=f"{column}, {title}", columns=("model", *labels, *decodings), rows=tuple(body))
+
+
+def ways_of(rows: Sequence[Row]) -> list[str]:
+    """The probes of these rows, and the worst case last."""
+    starts = dict.fromkeys(c.rpartition(": ")[0] for row in rows for c in row if c.startswith(PROBE))
+    return sorted((start.removeprefix(PROBE) for start in starts), key=lambda name: name == WORST)
+
+
+def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
+    """A row a model, setting and way of asking: the question as it stands, each probe, the worst case over them."""
+    settings = ("benchmark", "protocol", "decoding", "seed", "scorer")
+    labels, title = _labels(rows, settings)
+    names = ["greedy", *(f"leak@{k}" for k in ks), f"excess@{ks[-1]}"]
+    starts = {"as it stands": "", **{name: f"{PROBE}{name}: " for name in ways_of(rows)}}
+    names = [name for name in names if any(_known(row, start + name) for row in rows for start in starts.values())]
+    body: list[tuple[Cell, ...]] = [
+        (
+            _model(row),
+            *(str(row[label]) for label in labels),
+            way + " *" * _gives_answer(way),
+            *(_number(row, start + name) for name in names),
+        )
+        for row in rows
+        for way, start in starts.items()
+        if any(_known(row, start + name) for name in names)
+    ]
+    caption = "The worst case takes the most leaking of k samples of every way of asking: that many times the samples."
+    if any(map(_gives_answer, starts)):
+        caption += " * gives the answer away: read its excess; it is no part of the worst case."
+    columns = ("model", *labels, "asked", *names)
+    return Table(title=f"By the way of asking, {title}", columns=columns, rows=tuple(body), caption=caption)
+
+
+def _gives_answer(way: str) -> bool:
+    """Whether the answer stands in what this probe asks; a probe that is not known here is taken as one that does not."""
+    name = way.partition(":")[0]
+    return name in PROBES and PROBES[name].gives_answer
 
 
 def _labels(rows: Sequence[Row], settings: Sequence[str]) -> tuple[list[str], str]:

@@ -81,6 +81,33 @@ def test_sequential_gate_stops_once_the_verdict_is_certain(leakatk, model, forge
     assert "--fail-above" in err
 
 
+def test_gate_on_the_worst_case_over_probes(leakatk, model, forget, tmp_path):
+    # A random model says single letters: answers that are one leak now and then.
+    forget.write_text("".join(json.dumps({"question": f"Which, {i}?", "answer": "a"}) + "\n" for i in range(8)))
+    probes = ("--scorer", "rouge-l", "--probe", "role", "--probe", "filler")
+    common = ("audit", model, "--forget", forget, *probes, *SHORT, "--max-new-tokens", "24")
+    code, out, err = leakatk(*common, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    results = json.loads(out)
+    highs = [block["scorers"]["rouge-l"]["curves"]["samples"]["high"][-1] for block in (results, results["worst"])]
+    bound = f"8:{sum(highs) / 2}"  # the question as it stands passes, the worst case does not
+    assert highs[0] < highs[1]
+    again = (*common, "--out", tmp_path / "run", "--fail-above", bound)
+    code, _, err = leakatk(*again)
+    assert code == 0
+    assert "worst" not in err
+    code, _, err = leakatk(*again, "--worst-case")
+    assert code == 1
+    assert f"worst case over the probes, is {highs[1]:.4f}, above" in err
+    gate = (*common, "--n", "64", "--fail-above", "1:0.9", "--worst-case", "--sequential", "--out", tmp_path / "early")
+    code, _, err = leakatk(*gate)
+    assert code == 0, err
+    assert "worst case over the probes, after 1 of the looks planned, 16 samples a prompt" in err
+    code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "none", "--worst-case")
+    assert code == 2
+    assert "--probe" in err
+
+
 def test_caps_reach_the_judge():
     from leakatk.cli.options import with_caps
     from leakatk.scorers.base import get_scorer

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from leakatk.data import Prompt
     from leakatk.estimate.adaptive import Sequential
+    from leakatk.probing import Probed
     from leakatk.sampling.base import Sampler
 
 EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
     "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
+    "leakatk audit models/forgot --benchmark world --probe role --out runs/asked --fail-above 64:0.05 --worst-case",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
     "leakatk audit models/forgot --benchmark world --probe few-shot --probe prefix:words=5 --out runs/probed",
     "leakatk audit gpt-4o-mini --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed --max-cost 5",
@@ -62,9 +64,7 @@ def run(
     ] = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Also ask in this way (see leakatk probes), --n samples each; may be repeated. Gates look at the question as it stands."
-        ),
+        typer.Option(help="Also ask in this way (see leakatk probes), --n samples each; may be repeated."),
     ] = None,
     seed: options.Seed = 0,
     over: options.Over = "samples",
@@ -72,6 +72,13 @@ def run(
     fail_above: Annotated[
         str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")
     ] = "",
+    worst_case: Annotated[
+        bool,
+        typer.Option(
+            "--worst-case",
+            help="The gate looks at the worst case over every --probe, not at the question as it stands.",
+        ),
+    ] = False,
     sequential: Annotated[
         bool,
         typer.Option(
@@ -116,6 +123,8 @@ def run(
     ks = sorted({*ks, gate[0]}) if gate else ks
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
+    if worst_case and not (gate and probe):
+        raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
 
@@ -169,7 +178,8 @@ def run(
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
     stopped = None
     if gate and sequential:
-        stopped = sequential_gate(sampler, prompts, gate, n, out, scorer, over=over, level=level, **shared)
+        ways = asked if worst_case else []
+        stopped = sequential_gate(sampler, prompts, ways, gate, n, out, scorer, over=over, level=level, **shared)
         n = stopped.n
         ks = [value for value in ks if value <= n]
     results = audit(
@@ -191,9 +201,11 @@ def run(
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
     if gate:
-        curve = next(iter(results["scorers"].values()))["curves"][over]
+        looked_at = results["worst"] if worst_case else results
+        curve = next(iter(looked_at["scorers"].values()))["curves"][over]
         high = stopped.high if stopped else curve["high"][curve["k"].index(gate[0])]
-        how = f" after {len(stopped.looks)} of the looks planned, {n} samples a prompt" if stopped else ""
+        how = ", worst case over the probes," if worst_case else ""
+        how += f" after {len(stopped.looks)} of the looks planned, {n} samples a prompt" if stopped else ""
         verdict = "above" if high > gate[1] else "not above"
         typer.echo(
             f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}){how} is {high:.4f}, {verdict} {gate[1]}.",
@@ -206,6 +218,7 @@ def run(
 def sequential_gate(
     sampler: Sampler,
     prompts: list[Prompt],
+    asked: list[Probed],
     gate: tuple[int, float],
     n: int,
     out: Path,
@@ -215,23 +228,32 @@ def sequential_gate(
     level: float,
     **how: Any,
 ) -> Sequential:
-    """Grow the run in `out` by doubling until the gate's verdict is certain, or n is reached."""
+    """Grow the runs in `out` by doubling until the gate's verdict is certain, or n is reached.
+
+    asked: probes whose worst case the gate looks at; none: the question as it stands.
+    """
     import numpy as np
 
     from leakatk.api import sample, score
     from leakatk.auditing import default_scorers
     from leakatk.estimate.adaptive import sequential_audit
+    from leakatk.probing import worst_case
 
     k, bound = gate
+    scorer = (scorers or default_scorers(prompts))[0]
     sizes = [n]
     while sizes[0] // 2 >= max(k, 16):
         sizes.insert(0, sizes[0] // 2)
 
+    def scores(items: list[Prompt], stop: int, place: Path, probe: str = "") -> dict[str, npt.NDArray[np.float64]]:
+        run = sample(sampler, items, n=stop, out=out / place, probe=probe, **how)
+        return dict(zip(run.prompt_ids, score(run, scorer), strict=True))
+
     def draw(start: int, stop: int) -> npt.NDArray[np.float64]:
-        run = sample(sampler, prompts, n=stop, out=out, **how)
-        scores = score(run, (scorers or default_scorers(prompts))[0])
-        if np.isnan(scores).all(axis=1).all():
+        plain = scores(prompts, stop, Path())
+        rows = worst_case(plain, [(one, scores(one.prompts, stop, one.place, one.label)) for one in asked])
+        if not rows:
             raise InputError("The scorer is undefined on every prompt; choose another with --scorer.")
-        return scores[~np.isnan(scores).all(axis=1), start:stop]
+        return np.array([row[start:stop] for row in rows.values()])
 
     return sequential_audit(draw, k, sizes=sizes, threshold=bound, level=level, over=over)

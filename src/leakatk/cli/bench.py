@@ -19,6 +19,7 @@ BENCH_EXAMPLES = options.examples(
     "leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results",
     "leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results",
     "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
+    "leakatk bench world --model models/forgot --probe few-shot --probe prefix --out results",
     "leakatk table results --layout tofu --style latex",
 )
 COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
@@ -66,6 +67,10 @@ def run(
         ),
     ] = None,
     scorer: Annotated[str, typer.Option(help="Core metric; default the protocol's or the benchmark's.")] = "",
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="Also ask in this way (see leakatk probes), --n samples each; may be repeated."),
+    ] = None,
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -102,7 +107,7 @@ def run(
     logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
         plan_bench(
-            benchmark, model, protocol, n, retain_n, data=data, seed=seed, models=2 if reference else 1,
+            benchmark, model, protocol, n, retain_n, probe or [], data=data, seed=seed, models=2 if reference else 1,
             decodings=len(PROTOCOLS[protocol].on(benchmark).grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
             as_json=as_json,
         )  # fmt: skip
@@ -111,7 +116,7 @@ def run(
         model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
         decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n,
         ask=ask or None,  # type: ignore[arg-type]
-        grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+        probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
         seed=seed, device=device, dtype=dtype, quiet=quiet,
     )  # fmt: skip
     write_config(context, out)
@@ -130,6 +135,7 @@ def plan_bench(
     protocol: str,
     n: int | None,
     retain_n: int,
+    probes: list[str],
     *,
     data: str | None,
     seed: int,
@@ -144,21 +150,23 @@ def plan_bench(
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.cli.dry import sampling_cost, says
     from leakatk.evaluation.tofu import utility_sets
+    from leakatk.probing import probed
     from leakatk.protocols import PROTOCOLS
 
     rules = PROTOCOLS[protocol].on(benchmark)
     loaded_benchmark = load_benchmark(benchmark, data=options.data_of(benchmark, data), seed=seed, ask=rules.ask)
     prompts, count = loaded_benchmark.forget, rules.n if n is None else n
     kept = utility_sets(loaded_benchmark)["retain"]
-    answers = models * decodings * (len(prompts) * (count + 1) + len(kept) * (retain_n + 1))
+    under = [variant for one in probed(probes, prompts, kept) for variant in one.prompts]
+    answers = models * decodings * ((len(prompts) + len(under)) * (count + 1) + len(kept) * (retain_n + 1))
     sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
-    cost = sampling_cost(sampler, prompts, answers, rules.headline, seed=seed)
+    cost = sampling_cost(sampler, [*prompts, *under], answers, rules.headline, seed=seed)
     if as_json:
         options.echo_json({"answers": answers, **cost})
         return
     typer.echo(
-        f"Would sample {models} x {decodings} x ({len(prompts):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers (models, decodings, "
-        f"forget prompts, samples, retain prompts, samples): "
+        f"Would sample {models} x {decodings} x ({len(prompts) + len(under):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers "
+        f"(models, decodings, forget prompts{' as they stand and under probes' if under else ''}, samples, retain prompts, samples): "
         f"{says(cost)}, and the benchmark's other metrics (from a pilot of {cost['pilot_answers']} answers)."
     )
 
@@ -168,7 +176,7 @@ def table(
     layout: Annotated[
         str,
         typer.Option(
-            help="leak, excess, grid, fluency, tofu, privacy, muse, choices, sets or tasks; default leak, or grid where "
+            help="leak, excess, grid, probes, fluency, tofu, privacy, muse, choices, sets or tasks; default leak, or grid where "
             "there are several decodings."
         ),
     ] = "",

@@ -80,5 +80,5 @@ def opened(paths: list[Path]) -> tuple[list[Path], list[Table]]:
 
         rows = read_rows(path)
         places += sorted(file.parent for file in path.glob("cells/*/results.json"))
-        tables += [results_table(rows, layout) for layout in layouts_of(rows) if layout != "leak"]
+        tables += [results_table(rows, layout) for layout in layouts_of(rows) if layout not in ("leak", "probes")]
     return places, tables
