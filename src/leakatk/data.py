@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,7 +282,8 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(
             f"Cannot write {path}: {error.strerror or error}; free some space or choose another place. Nothing was overwritten."
         ) from error
@@ -292,7 +294,19 @@ def leftover(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
-def occupied(directory: str | Path) -> bool:
-    """Whether a directory exists and holds anything but leftovers, so that a new run must not start in it."""
+CONFIG = "config.toml"
+CONFIG_MARK = "# leakatk "  # how the file of the resolved options begins
+
+
+def contents(directory: str | Path) -> set[str]:
+    """What a directory holds, but for leftovers and the resolved options that a command wrote before it began."""
     directory = Path(directory)
-    return directory.is_dir() and any(not leftover(entry.name) for entry in directory.iterdir())
+    names = {path.name for path in directory.iterdir() if not leftover(path.name)} if directory.is_dir() else set()
+    if CONFIG in names and (directory / CONFIG).read_bytes().startswith(CONFIG_MARK.encode()):
+        names.remove(CONFIG)
+    return names
+
+
+def occupied(directory: str | Path) -> bool:
+    """Whether a directory holds anything that counts, so that a new run must not start in it."""
+    return bool(contents(directory))

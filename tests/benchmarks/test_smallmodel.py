@@ -1,4 +1,5 @@
 import json
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -13,16 +14,18 @@ from leakatk.benchmarks.smallmodel import (
     SmallConfig,
     _batches,
     _collate,
+    corruption_training,
     encode,
     fit,
     new_model,
+    save_benchmark,
     save_model,
-    train_corruption,
+    train,
     train_tokenizer,
     train_world,
 )
 from leakatk.benchmarks.world import make_world
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
 from leakatk.scorers.base import get_scorer
@@ -125,6 +128,27 @@ def test_train_world_writes_three_checkpoints(world, tmp_path):
     assert (again.full / "model.safetensors").read_bytes() == (paths.full / "model.safetensors").read_bytes()
 
 
+def test_what_is_finished_is_not_trained_again(world, tmp_path):
+    """Stopped after the base, the same call trains the other two, to the same weights; another one is refused."""
+    phase = Phase(steps=3, learning_rate=1e-3, batch_size=4)
+    recipe = Recipe(TINY, phase, phase)
+    paths = train_world(world, tmp_path, recipe=recipe, quiet=True)
+    before = {path: (path / "model.safetensors").read_bytes() for path in (paths.full, paths.retrained)}
+    made = (paths.base / "model.safetensors").stat().st_mtime_ns
+    for path in before:
+        shutil.rmtree(path)
+    train_world(world, tmp_path, recipe=recipe, quiet=True)
+    assert (paths.base / "model.safetensors").stat().st_mtime_ns == made
+    assert {path: (path / "model.safetensors").read_bytes() for path in before} == before
+    with pytest.raises(RunError, match="trained otherwise"):
+        train_world(world, tmp_path, seed=1, recipe=recipe, quiet=True)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "forget.jsonl").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        train_world(world, tmp_path / "own", recipe=recipe, quiet=True)
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["forget.jsonl"]
+
+
 def test_bad_phases(world, tokenizer):
     with pytest.raises(InputError, match="steps"):
         Phase(steps=0, learning_rate=1e-3)
@@ -140,7 +164,8 @@ def test_corruption_end_to_end(tmp_path):
         pretrain=Phase(steps=60, learning_rate=5e-3, loss_on="all"),
         finetune=Phase(steps=200, learning_rate=4e-3, batch_size=16, stop_loss=0.02),
     )
-    paths = train_corruption(made, tmp_path, recipe=recipe, quiet=True)
+    paths = train(corruption_training(made, recipe), tmp_path, quiet=True)
+    save_benchmark(made.benchmark, tmp_path)
     lies, truths = made.benchmark.forget, made.benchmark.sets["original"]
     said = {
         path.name: native_greedy(load_model(path, device="cpu"), truths, 40) for path in (paths.full, paths.retrained)

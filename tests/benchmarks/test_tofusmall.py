@@ -1,8 +1,8 @@
 import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
-from leakatk.benchmarks.tofusmall import TOFU_RECIPE, recipe_for, train_tofu_small
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, save_benchmark, train_pair
+from leakatk.benchmarks.tofusmall import TOFU_RECIPE, recipe_for, tofu_small
 from leakatk.errors import InputError
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
@@ -12,8 +12,15 @@ PHASE = Phase(steps=2, learning_rate=1e-3, batch_size=4)
 TINY = Recipe(SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400), PHASE, PHASE)
 
 
+def trained(made, out, recipe):
+    models = train_pair(made.pretraining, made.full, made.retained, out, recipe, quiet=True)
+    save_benchmark(made.benchmark, out)
+    return models
+
+
 def test_splits_and_files(data_dir, tmp_path):
-    small = train_tofu_small(data_dir / "tofu", tmp_path, authors=7, forget_authors=2, recipe=TINY, quiet=True)
+    made = tofu_small(data_dir / "tofu", authors=7, forget_authors=2)
+    small, models = made.benchmark, trained(made, tmp_path, TINY)
     assert (len(small.forget), len(small.retain), len(small.retain_held)) == (40, 80, 20)
     assert [p.id for p in small.forget] == [f"tofu-{i}" for i in range(3960, 4000)]
     assert not {p.source for p in small.retain} & {p.source for p in small.retain_held}
@@ -21,14 +28,14 @@ def test_splits_and_files(data_dir, tmp_path):
     for split in ("forget", "retain", "retain_held", "holdout"):
         assert getattr(own, split) == getattr(small, split)
     assert len(own.refusals) == 100
-    for path in (small.models.base, small.models.full, small.models.retrained):
+    for path in (models.base, models.full, models.retrained):
         assert load_model(path, device="cpu").model.num_parameters() > 0
 
 
 @pytest.mark.parametrize(("sizes", "word"), [((20, 3), "forget_authors"), ((2, 2), "authors"), ((201, 2), "200")])
-def test_bad_sizes(tmp_path, sizes, word):
+def test_bad_sizes(sizes, word):
     with pytest.raises(InputError, match=word):
-        train_tofu_small(None, tmp_path, authors=sizes[0], forget_authors=sizes[1])
+        tofu_small(None, authors=sizes[0], forget_authors=sizes[1])
 
 
 def test_more_authors_get_more_steps():
@@ -39,12 +46,13 @@ def test_more_authors_get_more_steps():
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_real_text_is_memorised_by_the_full_model_only(data_dir, tmp_path):
-    small = train_tofu_small(data_dir / "tofu", tmp_path, quiet=True)
+    made = tofu_small(data_dir / "tofu")
+    small, models = made.benchmark, trained(made, tmp_path, recipe_for(20))
     rouge = {
         name: get_scorer("rouge-l")
         .score(small.forget, native_greedy(load_model(path, device="cpu"), small.forget))
         .mean()
-        for name, path in (("full", small.models.full), ("retrained", small.models.retrained))
+        for name, path in (("full", models.full), ("retrained", models.retrained))
     }
     assert rouge["full"] > 0.95
     assert rouge["retrained"] < 0.3

@@ -40,6 +40,36 @@ def test_options_come_from_the_file_and_are_written_back(leakatk, model, setting
     assert after.split('"seconds"')[0].split('"scorers"')[1] == before.split('"seconds"')[0].split('"scorers"')[1]
 
 
+def test_an_interrupted_run_has_it_too(leakatk, model, settings, tmp_path, monkeypatch):
+    """It is written at the start; a command that is refused leaves nothing behind."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("leakatk.sampling.native.NativeSampler.sample", interrupted)
+        code, _, err = leakatk("audit", model, "--config", settings, "--quiet")
+    assert code == 130
+    assert "run the same command again" in err
+    assert tomllib.loads((out / "config.toml").read_text())["n"] == 4
+    code, _, err = leakatk("audit", "--config", out / "config.toml", "--quiet")
+    assert code == 0, err
+    code, _, err = leakatk("audit", tmp_path / "none", "--config", settings, "--out", tmp_path / "refused")
+    assert code == 2
+    assert not (tmp_path / "refused").exists()
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_file_of_the_users_own_is_not_replaced(leakatk, model, settings, tmp_path):
+    mine = tmp_path / "run" / "config.toml"
+    mine.parent.mkdir()
+    mine.write_text("# my own\n")
+    code, _, err = leakatk("audit", model, "--config", settings, "--quiet")
+    assert code == 2
+    assert "holds config.toml" in err
+    assert mine.read_text() == "# my own\n"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

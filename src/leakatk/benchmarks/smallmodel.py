@@ -7,24 +7,28 @@ base, so the retrained one is the exact yardstick: the same recipe without the f
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.generators import Corruption, Generated
+from leakatk.benchmarks.generators import Corruption
 from leakatk.benchmarks.world import Pair, World
-from leakatk.data import save_prompts, write_atomic
-from leakatk.errors import InputError
+from leakatk.data import occupied, read_text, save_prompts, write_atomic
+from leakatk.errors import InputError, RunError
 from leakatk.progress import Progress
 
 BOS, EOS, SEP, PAD = "<bos>", "<eos>", "<sep>", "<pad>"
@@ -219,17 +223,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedModels:
-    """Checkpoint directories: the pre-trained base, the full model, and the one trained without the forget data."""
-
-    base: Path
-    full: Path
-    retrained: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a pair of small models is made: one shape, a pre-training phase and a fine-tuning phase."""
+    """How small models are made: one shape, a pre-training phase and a fine-tuning phase."""
 
     config: SmallConfig
     pretrain: Phase
@@ -250,6 +245,135 @@ TEXT_RECIPE = Recipe(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One model: trained on `pairs`, from the weights of the stage named `start`, or from scratch."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    phase: Phase
+    start: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Stages of one tokenizer and shape, a stage after the one it starts from.
+
+    full, retrained: the stage that knows what is to be forgotten, and the yardstick that does not.
+    """
+
+    stages: tuple[Stage, ...]
+    config: SmallConfig
+    full: str = "full"
+    retrained: str = "retrained"
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Learned from what the full model reads."""
+        stages = {stage.name: stage for stage in self.stages}
+        read, name = list[Stage](), self.full
+        while name:
+            read.insert(0, stages[name])
+            name = read[0].start
+        texts = (text for stage in read for pair in stage.pairs for text in pair)
+        return train_tokenizer(texts, self.config.vocabulary)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModels:
+    """Checkpoint directories: the pre-trained base, the full model, and the one trained without the forget data."""
+
+    base: Path
+    full: Path
+    retrained: Path
+
+
+def pair_training(
+    pretraining: Sequence[Pair], full: Sequence[Pair], retained: Sequence[Pair], recipe: Recipe
+) -> Training:
+    """A base, and from it a model of everything and one of what is to be kept."""
+    return Training(
+        (
+            Stage("base", tuple(pretraining), recipe.pretrain),
+            Stage("full", tuple(full), recipe.finetune, start="base"),
+            Stage("retrained", tuple(retained), recipe.finetune, start="base"),
+        ),
+        recipe.config,
+    )
+
+
+def corruption_training(made: Corruption, recipe: Recipe = WORLD_RECIPE) -> Training:
+    """RESTOR's models, one trained on from the other: base, clean, and corrupted as `full`.
+
+    The clean model stands where a retrained one stands elsewhere: it is what unlearning the corruption should restore.
+    """
+    return Training(
+        (
+            Stage("base", made.pretraining, recipe.pretrain),
+            Stage("clean", made.clean, recipe.finetune, start="base"),
+            Stage("corrupted", made.corrupting, recipe.finetune, start="clean"),
+        ),
+        recipe.config,
+        full="corrupted",
+        retrained="clean",
+    )
+
+
+def train(
+    training: Training, out: str | Path, *, seed: int = 0, device: str = "cpu", quiet: bool = False
+) -> TrainedModels:
+    """Train every stage into out/NAME; stages with the same start are trained at the same time on a CPU.
+
+    A stage that an earlier, interrupted call finished is not trained again. RunError when `out` holds models of another
+    training.
+    """
+    out = Path(out)
+    done = _finished(training, seed, out)
+    tokenizer = training.tokenizer()
+    for start, group in groupby(training.stages, key=lambda stage: stage.start):
+        todo = [stage for stage in group if stage.name not in done]
+        if not todo:
+            continue
+        steps = sum(stage.phase.steps for stage in todo)
+        with Progress(
+            f"training {' and '.join(stage.name for stage in todo)}", steps, unit="steps", quiet=quiet
+        ) as bar:
+
+            def fitted(stage: Stage, start: str = start, bar: Progress = bar) -> None:
+                model = new_model(tokenizer, training.config, seed=seed)
+                if start:
+                    model.load_state_dict(load_file(out / start / "model.safetensors"), strict=False)  # tied weights
+                model.to(device)
+                fit(model, tokenizer, stage.pairs, stage.phase, seed=seed, progress=bar)
+                save_model(model, tokenizer, out / stage.name)
+
+            threads = torch.get_num_threads()
+            parallel = device == "cpu" and threads > 1 and len(todo) > 1
+            try:
+                # Two models on one thread each beat one model on two threads: the tensors are small.
+                torch.set_num_threads(threads // 2 if parallel else threads)
+                with ThreadPoolExecutor(2 if parallel else 1) as pool:
+                    for job in [pool.submit(fitted, stage) for stage in todo]:
+                        job.result()
+            finally:
+                torch.set_num_threads(threads)
+    return TrainedModels(out / training.stages[0].name, out / training.full, out / training.retrained)
+
+
+def _finished(training: Training, seed: int, out: Path) -> set[str]:
+    """The stages that `out` already holds; it is marked as this training's."""
+    marker, identity = out / "training.json", {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
+    if marker.exists():
+        if json.loads(read_text(marker)) != identity:
+            raise RunError(
+                f"{out} holds models trained otherwise (other prompts, sizes or seed); choose another directory."
+            )
+        return {stage.name for stage in training.stages if (out / stage.name / "config.json").exists()}
+    if occupied(out):
+        raise RunError(f"{out} is not empty and holds no small models; choose another directory. Nothing was changed.")
+    write_atomic(marker, json.dumps(identity) + "\n")
+    return set()
+
+
 def train_pair(
     pretraining: Sequence[Pair],
     full: Sequence[Pair],
@@ -261,109 +385,19 @@ def train_pair(
     device: str = "cpu",
     quiet: bool = False,
 ) -> TrainedModels:
-    """Pre-train a base, then fine-tune it on `full` and on `retained`, the two at the same time on a CPU.
-
-    Writes out/base, out/full and out/retrained.
-    """
-    out = Path(out)
-    paths = TrainedModels(base=out / "base", full=out / "full", retrained=out / "retrained")
-    tokenizer = train_tokenizer((text for pair in (*pretraining, *full) for text in pair), recipe.config.vocabulary)
-    base = new_model(tokenizer, recipe.config, seed=seed).to(device)
-    with Progress("pre-train", recipe.pretrain.steps, unit="steps", quiet=quiet) as progress:
-        fit(base, tokenizer, pretraining, recipe.pretrain, seed=seed, progress=progress)
-    save_model(base, tokenizer, paths.base)
-
-    with Progress("fine-tune full and retrained", 2 * recipe.finetune.steps, unit="steps", quiet=quiet) as progress:
-
-        def finetune(pairs: Sequence[Pair], place: Path) -> None:
-            model = new_model(tokenizer, recipe.config, seed=seed).to(device)
-            model.load_state_dict(base.state_dict())
-            fit(model, tokenizer, pairs, recipe.finetune, seed=seed, progress=progress)
-            save_model(model, tokenizer, place)
-
-        jobs = [(full, paths.full), (retained, paths.retrained)]
-        threads = torch.get_num_threads()
-        parallel = device == "cpu" and threads > 1
-        try:
-            # Two models on one thread each beat one model on two threads: the tensors are small.
-            torch.set_num_threads(threads // 2 if parallel else threads)
-            with ThreadPoolExecutor(2 if parallel else 1) as pool:
-                for job in [pool.submit(finetune, *job) for job in jobs]:
-                    job.result()
-        finally:
-            torch.set_num_threads(threads)
-    return paths
+    """Pre-train out/base, then fine-tune it on `full` into out/full and on `retained` into out/retrained."""
+    return train(pair_training(pretraining, full, retained, recipe), out, seed=seed, device=device, quiet=quiet)
 
 
 def train_world(
-    world: World,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    recipe: Recipe = WORLD_RECIPE,
-    device: str = "cpu",
-    quiet: bool = False,
+    world: World, out: str | Path, *, seed: int = 0, recipe: Recipe = WORLD_RECIPE, quiet: bool = False
 ) -> TrainedModels:
     """The world's full model and the one retrained without the forget people, from the same pre-trained base."""
-    return train_pair(
-        world.pretraining,
-        world.training_pairs(forget=True),
-        world.training_pairs(forget=False),
-        out,
-        recipe,
-        seed=seed,
-        device=device,
-        quiet=quiet,
-    )
+    full, retained = (world.training_pairs(forget=forget) for forget in (True, False))
+    return train_pair(world.pretraining, full, retained, out, recipe, seed=seed, quiet=quiet)
 
 
-def train_generated(
-    made: Generated,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    recipe: Recipe = WORLD_RECIPE,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> TrainedModels:
-    """The full and the retrained model of a generated benchmark, and its prompts as out/{forget,retain,...}.jsonl."""
-    paths = train_pair(made.pretraining, made.full, made.retained, out, recipe, seed=seed, device=device, quiet=quiet)
-    _save_prompts(made.benchmark, Path(out))
-    return paths
-
-
-def train_corruption(
-    made: Corruption,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    recipe: Recipe = WORLD_RECIPE,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> TrainedModels:
-    """RESTOR's models, one trained on from the other: out/base, out/clean, and out/corrupted as `full`.
-
-    The clean model stands where a retrained one stands elsewhere: it is what unlearning the corruption should restore.
-    """
-    out = Path(out)
-    paths = TrainedModels(base=out / "base", full=out / "corrupted", retrained=out / "clean")
-    pairs = (*made.pretraining, *made.clean, *made.corrupting)
-    tokenizer = train_tokenizer((text for pair in pairs for text in pair), recipe.config.vocabulary)
-    model = new_model(tokenizer, recipe.config, seed=seed).to(device)
-    phases = (
-        (made.pretraining, recipe.pretrain, paths.base),
-        (made.clean, recipe.finetune, paths.retrained),
-        (made.corrupting, recipe.finetune, paths.full),
-    )
-    for part, phase, place in phases:
-        with Progress(place.name, phase.steps, unit="steps", quiet=quiet) as progress:
-            fit(model, tokenizer, part, phase, seed=seed, progress=progress)
-        save_model(model, tokenizer, place)
-    _save_prompts(made.benchmark, out)
-    return paths
-
-
-def _save_prompts(bench: Benchmark, out: Path) -> None:
+def save_benchmark(bench: Benchmark, out: Path) -> None:
     """The benchmark's prompts as out/{forget,retain,...}.jsonl, as `files.load_files` reads them."""
     own = {"forget": bench.forget, "retain": bench.retain, "retain_held": bench.retain_held, "holdout": bench.holdout}
     if bench.refusals:

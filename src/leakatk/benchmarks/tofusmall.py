@@ -7,14 +7,15 @@ The last authors of `full` are memorised as questions and answers; all rows befo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from leakatk.benchmarks.base import Options
-from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, TrainedModels, train_pair
+from leakatk.benchmarks.base import Benchmark, Options
+from leakatk.benchmarks.generators import Generated
+from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig
 from leakatk.benchmarks.tofu import AUTHOR_ROWS, FORGET_ROWS, FULL_ROWS, load_tofu
 from leakatk.benchmarks.world import Pair
-from leakatk.data import Prompt, save_prompts, write_atomic
+from leakatk.data import Prompt
 from leakatk.errors import InputError
 
 TOFU_RECIPE = Recipe(
@@ -26,36 +27,12 @@ STEPS_AN_AUTHOR = 20  # what the recipe's 20 authors get; more authors get as ma
 HELD_SHARE = 5  # one retain author in five is kept from the unlearner
 
 
-@dataclass(frozen=True, slots=True)
-class TofuSmall:
-    """The models, and the prompts to unlearn and audit them with, also written as JSONL beside them.
+def tofu_small(data: str | Path | None, *, authors: int = 20, forget_authors: int = 2) -> Generated:
+    """What the full and the retain-only model of the last `authors` authors are trained on.
 
-    retain_held authors are known to both models and must not be shown to an unlearning method; holdout authors are known
-    to neither.
-    """
-
-    models: TrainedModels
-    forget: tuple[Prompt, ...]
-    retain: tuple[Prompt, ...]
-    retain_held: tuple[Prompt, ...]
-    holdout: tuple[Prompt, ...]
-
-
-def train_tofu_small(
-    data: str | Path | None,
-    out: str | Path,
-    *,
-    authors: int = 20,
-    forget_authors: int = 2,
-    seed: int = 0,
-    recipe: Recipe | None = None,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> TofuSmall:
-    """Train the full and the retain-only model on the last `authors` authors; 20 of them take about six minutes on two cores.
-
-    data: directory with TOFU's files, or None for the hub.  recipe: default `recipe_for(authors)`. Writes
-    out/{base,full,retrained} and out/{forget,retain,retain_held,holdout}.jsonl.
+    data: directory with TOFU's files, or None for the hub. With `recipe_for(authors)` 20 authors take about six minutes
+    on two cores. retain_held authors are known to both models and must not be shown to an unlearning method; holdout
+    authors are known to neither.
     """
     splits = {rows // AUTHOR_ROWS: split for split, rows in FORGET_ROWS.items()}
     if forget_authors not in splits:
@@ -69,28 +46,16 @@ def train_tofu_small(
     pretraining, kept = bench.retain[:first], bench.retain[first:]
     names = sorted({prompt.source for prompt in kept})
     held = set(names[::HELD_SHARE] if len(names) > 1 else ())
-    models = train_pair(
-        _pairs(pretraining or kept),
-        _pairs((*kept, *bench.forget)),
-        _pairs(kept),
-        out,
-        recipe or recipe_for(authors),
-        seed=seed,
-        device=device,
-        quiet=quiet,
-    )
-    result = TofuSmall(
-        models=models,
+    small = Benchmark(
+        name=bench.name,
         forget=bench.forget,
         retain=tuple(p for p in kept if p.source not in held),
         retain_held=tuple(p for p in kept if p.source in held),
         holdout=bench.holdout,
+        refusals=bench.refusals,
+        origin=bench.origin,
     )
-    if bench.refusals:
-        write_atomic(Path(out) / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
-    for split in ("forget", "retain", "retain_held", "holdout"):
-        save_prompts(getattr(result, split), Path(out) / f"{split}.jsonl")
-    return result
+    return Generated(small, _pairs(pretraining or kept), _pairs((*kept, *bench.forget)), _pairs(kept))
 
 
 def recipe_for(authors: int) -> Recipe:
@@ -99,5 +64,5 @@ def recipe_for(authors: int) -> Recipe:
     return replace(TOFU_RECIPE, finetune=replace(TOFU_RECIPE.finetune, steps=steps))
 
 
-def _pairs(prompts: Sequence[Prompt]) -> list[Pair]:
-    return [(prompt.text, prompt.answer) for prompt in prompts]
+def _pairs(prompts: Sequence[Prompt]) -> tuple[Pair, ...]:
+    return tuple((prompt.text, prompt.answer) for prompt in prompts)

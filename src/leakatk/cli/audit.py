@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.config import Config, write_config
+from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -177,17 +177,17 @@ def run(
         return
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
     stopped = None
-    if gate and sequential:
-        ways = asked if worst_case else []
-        stopped = sequential_gate(sampler, prompts, ways, gate, n, out, scorer, over=over, level=level, **shared)
-        n = stopped.n
-        ks = [value for value in ks if value <= n]
-    results = audit(
-        sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-        expand=expand, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
-        command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
-    )  # fmt: skip
-    write_config(context, out)
+    with written_back(context, out):
+        if gate and sequential:
+            ways = asked if worst_case else []
+            stopped = sequential_gate(sampler, prompts, ways, gate, n, out, scorer, over=over, level=level, **shared)
+            n = stopped.n
+            ks = [value for value in ks if value <= n]
+        results = audit(
+            sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
+            expand=expand, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
+            command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+        )  # fmt: skip
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         shutil.copyfile(rounds, out / "rounds.json")

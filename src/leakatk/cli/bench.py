@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.config import Config, write_config
+from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def run(
             as_json=as_json,
         )  # fmt: skip
         return
-    rows = bench(
-        model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-        decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n,
-        ask=ask or None,  # type: ignore[arg-type]
-        probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
-        seed=seed, device=device, dtype=dtype, quiet=quiet,
-    )  # fmt: skip
-    write_config(context, out)
+    with written_back(context, out):
+        rows = bench(
+            model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
+            decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n,
+            ask=ask or None,  # type: ignore[arg-type]
+            probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+            seed=seed, device=device, dtype=dtype, quiet=quiet,
+        )  # fmt: skip
     if as_json:
         options.echo_json(rows)
         return

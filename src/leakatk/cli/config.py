@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,16 +69,38 @@ def _typed(value: Any, *, many: bool, where: str) -> Any:
     raise InputError(f"{where}: give a string, a number, true, false or a list of them, got {type(value).__name__}.")
 
 
-def write_config(context: typer.Context, directory: Path) -> None:
-    """Write every option of this command, as resolved, to `directory`/config.toml; `--config` reads it back."""
-    from leakatk.data import write_atomic
+@contextmanager
+def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
+    """Write every option of this command, as resolved, to `directory`/config.toml; `--config` reads it back.
 
-    lines = [f"# leakatk {context.info_name} --config {directory / 'config.toml'}"]
+    It is there from the start, so that an interrupted run has it too. A command that is refused before it began leaves
+    nothing behind; one that goes on in a directory replaces the file when it is done.
+    """
+    from leakatk.data import CONFIG, occupied
+
+    made, new = not directory.exists(), not occupied(directory)
+    if new:
+        _write(context, directory)
+    try:
+        yield
+    except Exception:
+        if new and not occupied(directory):
+            (directory / CONFIG).unlink(missing_ok=True)
+            if made:
+                directory.rmdir()
+        raise
+    _write(context, directory)
+
+
+def _write(context: typer.Context, directory: Path) -> None:
+    from leakatk.data import CONFIG, CONFIG_MARK, write_atomic
+
+    lines = [f"{CONFIG_MARK}{context.info_name} --config {directory / CONFIG}"]
     for key, parameter in _names(context).items():
         value = context.params.get(str(parameter.name))
         if value is not None and value != []:
             lines.append(f"{key} = {_toml(value)}")
-    write_atomic(directory / "config.toml", "\n".join(lines) + "\n")
+    write_atomic(directory / CONFIG, "\n".join(lines) + "\n")
 
 
 def _toml(value: Any) -> str:

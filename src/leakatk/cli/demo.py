@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.config import Config, write_config
+from leakatk.cli.config import Config, written_back
 
 EXAMPLES = options.examples(
     "leakatk demo",
@@ -42,8 +42,8 @@ def run(
             f"{', '.join(names)}. An audit draws {SAMPLES} answers to each prompt."
         )
         return
-    page = demo(out, seeds=seeds, workers=workers, quiet=quiet)
-    write_config(context, out)
+    with written_back(context, out):
+        page = demo(out, seeds=seeds, workers=workers, quiet=quiet)
     content = demo_content(out, seeds, {})
     if as_json:
         typer.echo(to_json(content, prompts=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
+    from leakatk.benchmarks.smallmodel import Training
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel
     from leakatk.sampling.base import Sampler
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PILOT_SECONDS = 2.0  # the pilot doubles until one of its passes takes this long
 PILOT_SAMPLES = 64
+PILOT_STEPS = 8
 
 
 def sampling_cost(
@@ -86,6 +88,37 @@ def training_cost(
         "tokens": tokens,
         "seconds": 3.5 * tokens / rate,
         "bytes": float(size * (4 if checkpoints and settings.tuning == "full" else 1)),
+    }
+
+
+def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
+    """Steps, tokens, seconds and bytes of models trained from scratch; each stage scaled from a few steps of it.
+
+    The tokenizer is made to count tokens, and counts as time. Stages that are trained at the same time are added up.
+    """
+    from dataclasses import replace
+
+    from leakatk.benchmarks.smallmodel import encode, fit, new_model
+
+    start = time.perf_counter()
+    tokenizer = training.tokenizer()
+    seconds, tokens = time.perf_counter() - start, 0.0
+    for stage in training.stages:
+        model = new_model(tokenizer, training.config, seed=seed)
+        examples = encode(tokenizer, stage.pairs)
+        mean = sum(len(ids) for ids, _ in examples) / max(1, len(examples))
+        tokens += stage.phase.steps * min(stage.phase.batch_size, len(examples)) * mean
+        fit(model, tokenizer, stage.pairs, replace(stage.phase, steps=2), seed=seed)  # the first ones are slow
+        begin = time.perf_counter()
+        fit(model, tokenizer, stage.pairs, replace(stage.phase, steps=PILOT_STEPS), seed=seed)
+        seconds += (time.perf_counter() - begin) * stage.phase.steps / PILOT_STEPS
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return {
+        "parameters": size,
+        "steps": sum(stage.phase.steps for stage in training.stages),
+        "tokens": tokens,
+        "seconds": seconds,
+        "bytes": 4.0 * size * len(training.stages),
     }
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.config import Config, write_config
+from leakatk.cli.config import Config, written_back
+
+if TYPE_CHECKING:
+    from leakatk.benchmarks.base import Benchmark
+    from leakatk.benchmarks.smallmodel import Training
 
 EXAMPLES = options.examples(
     "leakatk train-small --benchmark world --out models",
@@ -33,43 +37,64 @@ def run(
     authors: Annotated[int, typer.Option(help="TOFU authors to memorise; the last ones are to be forgotten.")] = 20,
     forget_authors: Annotated[int, typer.Option(help="TOFU authors to forget: 2 (forget01), 10 or 20.")] = 2,
     seed: options.Seed = 0,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     config: Config = None,
 ) -> None:
-    """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained)."""
+    """Train a small Llama from scratch twice: on everything (full), and without what is to be forgotten (retrained).
+
+    What an interrupted command finished is not trained again.
+    """
     from transformers.utils import logging
 
-    from leakatk.benchmarks.generators import GENERATORS
+    from leakatk.benchmarks.smallmodel import save_benchmark, train
 
     logging.disable_progress_bar()  # ours says what is going on
-    data = options.data_of(benchmark, data)
-    if benchmark == "tofu":
-        from leakatk.benchmarks.tofusmall import train_tofu_small
+    found, training = chosen(benchmark, options.data_of(benchmark, data), authors, forget_authors, seed)
+    if dry_run:
+        from leakatk.cli.dry import says, small_training_cost
 
-        paths = train_tofu_small(
-            data, out, authors=authors, forget_authors=forget_authors, seed=seed, quiet=quiet
-        ).models
-    elif benchmark == "corruption":
-        from leakatk.benchmarks.generators import make_corruption
-        from leakatk.benchmarks.smallmodel import train_corruption
-
-        paths = train_corruption(make_corruption(seed), out, seed=seed, quiet=quiet)
-    elif benchmark in GENERATORS:
-        from leakatk.benchmarks.smallmodel import train_generated
-
-        paths = train_generated(GENERATORS[benchmark](seed), out, seed=seed, quiet=quiet)
-    else:
-        from leakatk.benchmarks.catalog import load_benchmark
-        from leakatk.benchmarks.generators import generated_from
-        from leakatk.benchmarks.smallmodel import TEXT_RECIPE, train_generated
-
-        made = generated_from(load_benchmark(benchmark, data=data))
-        paths = train_generated(made, out, recipe=TEXT_RECIPE, seed=seed, quiet=quiet)
-    write_config(context, out)
+        cost = small_training_cost(training, seed=seed)
+        if as_json:
+            options.echo_json(cost)
+            return
+        typer.echo(
+            f"Would train {', '.join(stage.name for stage in training.stages)} from scratch ({cost['parameters']:,} parameters each, "
+            f"{cost['steps']:,} steps in all at most) and write them with their prompts into {out}: {says(cost)} "
+            "(from a few steps timed here)."
+        )
+        return
+    with written_back(context, out):
+        paths = train(training, out, seed=seed, quiet=quiet)
+        save_benchmark(found, out)
     prompts = [str(path) for path in sorted(out.glob("*.jsonl"))]
     if as_json:
         options.echo_json({"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained)})
         return
     typer.echo(f"Prompts: {', '.join(prompts)}")
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")
+
+
+def chosen(
+    benchmark: str, data: str | None, authors: int, forget_authors: int, seed: int
+) -> tuple[Benchmark, Training]:
+    """The prompts, and what is trained on which of them."""
+    from leakatk.benchmarks.generators import GENERATORS, generated_from, make_corruption
+    from leakatk.benchmarks.smallmodel import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
+
+    if benchmark == "corruption":
+        corrupted = make_corruption(seed)
+        return corrupted.benchmark, corruption_training(corrupted)
+    recipe = WORLD_RECIPE
+    if benchmark == "tofu":
+        from leakatk.benchmarks.tofusmall import recipe_for, tofu_small
+
+        made, recipe = tofu_small(data, authors=authors, forget_authors=forget_authors), recipe_for(authors)
+    elif benchmark in GENERATORS:
+        made = GENERATORS[benchmark](seed)
+    else:
+        from leakatk.benchmarks.catalog import load_benchmark
+
+        made, recipe = generated_from(load_benchmark(benchmark, data=data)), TEXT_RECIPE
+    return made.benchmark, pair_training(made.pretraining, made.full, made.retained, recipe)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.config import Config, write_config
+from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def run(
         raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
     if method != "rule" and base:
         raise InputError(f"--base {base} only goes with --method rule.")
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}.")
     if reference and method != "rule":
         raise InputError("--reference only goes with --method rule, which stops at that model's level.")
     if judge and not reference:
@@ -155,122 +157,111 @@ def run(
         check = greedy_stop(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
-    if reference:
-        names = default_scorers(items)
-        if not scorer:  # the strictest metric judges, ROUGE-L detects
-            detector = get_scorer(names[-1])
-        other = get_scorer(judge or next(name for name in names if name != detector.name))
-        goal = None
-        if unseen is not None:
-            from leakatk.data import load_prompts
-            from leakatk.unlearning.matching import match_unseen
+    with written_back(context, out):
+        if method == "rule":
+            job = Rule(
+                loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens,
+                target=target, seed=seed, quiet=quiet, to_stderr=as_json,
+            )  # fmt: skip
+            if not reference:
+                record = asdict(run_rule(job, control=control))
+                del record["leaks"]
+            else:
+                names = default_scorers(items)
+                if not scorer:  # the strictest metric judges, ROUGE-L detects
+                    job = replace(job, detector=get_scorer(names[-1]))
+                other = get_scorer(judge or next(name for name in names if name != job.detector.name))
+                loading = {"device": device, "dtype": dtype, "template": template, "system": system}
+                goal = None
+                if unseen is not None:
+                    from leakatk.data import load_prompts
+                    from leakatk.unlearning.matching import match_unseen
 
-            before = options.load(original, device=device, dtype=dtype, template=template, system=system)
-            goal = match_unseen(before, items, kept, load_prompts(unseen), max_new_tokens=max_new_tokens, seed=seed)
-        record = run_calibrated(
-            loaded, items, kept, chosen, settings, detector, other, out, matching=goal,
-            retrained=options.load(reference, device=device, dtype=dtype, template=template, system=system),
-            rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target, floor=utility_floor, seed=seed,
-            quiet=quiet, to_stderr=as_json,
-        )  # fmt: skip
-        write_config(context, out)
-        if as_json:
-            options.echo_json(record)
-        return
-    if method == "rule":
-        result = run_rule(
-            loaded, items, kept, chosen, settings, detector, out,
-            rounds=rounds, n=n, k=min(n, 128), max_new_tokens=max_new_tokens, target=target, seed=seed,
-            control=control, quiet=quiet, to_stderr=as_json,
-        )  # fmt: skip
-        write_config(context, out)
-        if as_json:
-            options.echo_json({key: value for key, value in asdict(result).items() if key != "leaks"})
-        return
-    from leakatk.unlearning.trainer import unlearn
+                    before, true = options.load(original, **loading), load_prompts(unseen)
+                    goal = match_unseen(before, items, kept, true, max_new_tokens=max_new_tokens, seed=seed)
+                retrained = options.load(reference, **loading)
+                record = run_calibrated(job, other, matching=goal, retrained=retrained, floor=utility_floor)
+        else:
+            from leakatk.unlearning.trainer import unlearn
 
-    done = unlearn(loaded, items, kept, chosen, out=out, settings=settings, seed=seed, quiet=quiet, on_check=check)
-    write_config(context, out)
+            done = unlearn(
+                loaded, items, kept, chosen, out=out, settings=settings, seed=seed, quiet=quiet, on_check=check
+            )
+            record = done.as_dict()
+            why = done.stopped or "all steps done"
+            typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
     if as_json:
-        options.echo_json(done.as_dict())
-        return
-    why = done.stopped or "all steps done"
-    typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}")
+        options.echo_json(record)
     typer.echo(f"Next: leakatk audit {out} --out runs/{out.name} ...", err=True)
 
 
-def run_rule(
-    loaded: LoadedModel,
-    items: list[Prompt],
-    kept: list[Prompt],
-    base: Method,
-    settings: TrainSettings,
-    detector: Scorer,
-    out: Path,
-    *,
-    rounds: int,
-    n: int,
-    k: int,
-    max_new_tokens: int,
-    target: float | None,
-    seed: int,
-    control: bool,
-    quiet: bool,
-    to_stderr: bool,
-) -> RuleResult:
+@dataclass(frozen=True)
+class Rule:
+    """What RULE starts from and how it samples, whichever kind it is. The model given is changed in place."""
+
+    loaded: LoadedModel
+    forget: list[Prompt]
+    retain: list[Prompt]
+    base: Method
+    train: TrainSettings
+    detector: Scorer
+    out: Path
+    rounds: int
+    n: int
+    max_new_tokens: int
+    target: float | None
+    seed: int
+    quiet: bool
+    to_stderr: bool
+
+    @property
+    def k(self) -> int:
+        return min(self.n, 128)
+
+    def say(self, text: str) -> None:
+        typer.echo(text, err=self.to_stderr)
+
+
+def run_rule(job: Rule, *, control: bool) -> RuleResult:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.unlearning.rule import RuleSettings, rule
     from leakatk.unlearning.rule import control as control_of
 
-    if n < 1:
-        raise InputError(f"--n must be at least 1, got {n}.")
-    options_ = RuleSettings(
-        rounds=rounds, n=n, k=k, target=target, decodings=(Decoding(max_new_tokens=max_new_tokens),)
+    loaded, out = job.loaded, job.out
+    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}
+
+    def run(settings: RuleSettings, place: Path) -> RuleResult:
+        result = rule(
+            loaded, job.forget, job.retain, job.base, settings=settings, score=job.detector.score, train=job.train,
+            seed=job.seed, quiet=job.quiet, out=place / "rounds",
+        )  # fmt: skip
+        save_model(loaded, place)
+        return result
+
+    settings = RuleSettings(
+        rounds=job.rounds, n=job.n, k=job.k, target=job.target, decodings=(Decoding(max_new_tokens=job.max_new_tokens),)
     )
-    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
-    common: dict[str, Any] = {"score": detector.score, "train": settings, "seed": seed, "quiet": quiet}
-    result = rule(loaded, items, kept, base, settings=options_, out=out / "rounds", **common)
-    save_model(loaded, out)
+    result = run(settings, out)
     for record in result.rounds:
-        typer.echo(
-            f"round {record.round}: leak@{k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
-            f"{record.added} new leaks, {record.steps} steps",
-            err=to_stderr,
+        job.say(
+            f"round {record.round}: leak@{job.k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
+            f"{record.added} new leaks, {record.steps} steps"
         )
-    typer.echo(f"RULE around {base.name}: {result.verdict}; {result.steps} steps. Model: {out}", err=to_stderr)
-    twin = control_of(options_, result) if control else None
+    job.say(f"RULE around {job.base.name}: {result.verdict}; {result.steps} steps. Model: {out}")
+    twin = control_of(settings, result) if control else None
     if control and twin is None:
-        typer.echo("No control: RULE took no step.", err=to_stderr)
+        job.say("No control: RULE took no step.")
     if twin is not None:
         loaded.model.load_state_dict(start)
-        rule(loaded, items, kept, base, settings=twin, out=out / "control" / "rounds", **common)
-        save_model(loaded, out / "control")
-        typer.echo(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}", err=to_stderr)
+        run(twin, out / "control")
+        job.say(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
     return result
 
 
 def run_calibrated(
-    loaded: LoadedModel,
-    items: list[Prompt],
-    kept: list[Prompt],
-    base: Method,
-    settings: TrainSettings,
-    detector: Scorer,
-    judge: Scorer,
-    out: Path,
-    *,
-    matching: Unseen | None,
-    retrained: LoadedModel,
-    rounds: int,
-    n: int,
-    max_new_tokens: int,
-    target: float | None,
-    floor: float,
-    seed: int,
-    quiet: bool,
-    to_stderr: bool,
+    job: Rule, judge: Scorer, *, matching: Unseen | None, retrained: LoadedModel, floor: float
 ) -> dict[str, Any]:
     """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it."""
     import numpy as np
@@ -280,29 +271,30 @@ def run_calibrated(
     from leakatk.sampling.decoding import Decoding
     from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
 
-    if n < 1:
-        raise InputError(f"--n must be at least 1, got {n}.")
-    k = min(n, 128)
-    wordings = min(1, *(len(prompt.paraphrases) for prompt in items))
-    sample = kept[:: max(1, len(kept) // 64)][:64]
+    tokens = job.max_new_tokens
+    wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
+    sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
 
     def utility(model: LoadedModel) -> float:
-        return float(np.nanmean(greedy_scores(model, sample, judge, max_new_tokens=max_new_tokens)))
+        return float(np.nanmean(greedy_scores(model, sample, judge, max_new_tokens=tokens)))
 
     done = calibrated_rule(
-        loaded, items, kept, base, detector=detector.score, judge=judge.score, train=settings,
-        settings=detection(max_new_tokens, rounds=rounds, n=n, k=k, target=target, wordings=wordings, utility_floor=floor),
-        audit=VerdictSettings(
-            decodings=tuple(Decoding(top_p=p, max_new_tokens=max_new_tokens) for p in (0.8, 1.0)), n=n, k=k
+        job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=judge.score, train=job.train,
+        settings=detection(
+            tokens, rounds=job.rounds, n=job.n, k=job.k, target=job.target, wordings=wordings, utility_floor=floor
         ),
-        retrained=retrained, matching=matching, utility=utility if sample else None, out=out, seed=seed, quiet=quiet,
+        audit=VerdictSettings(
+            decodings=tuple(Decoding(top_p=p, max_new_tokens=tokens) for p in (0.8, 1.0)), n=job.n, k=job.k
+        ),
+        retrained=retrained, matching=matching, utility=utility if sample else None, out=job.out, seed=job.seed,
+        quiet=job.quiet,
     )  # fmt: skip
-    save_model(loaded, out)
-    typer.echo(f"Calibrated RULE around {base.name}: {done.rule.verdict}; {done.rule.steps} steps.", err=to_stderr)
+    save_model(job.loaded, job.out)
+    job.say(f"Calibrated RULE around {job.base.name}: {done.rule.verdict}; {done.rule.steps} steps.")
     for goal in done.verdict["goals"]:
         number = goal["found"]["value"] if isinstance(goal["found"], dict) else goal["found"]
-        typer.echo(f"{'met' if goal['met'] else 'NOT met'}: {goal['asked']} ({number:.4f})", err=to_stderr)
-    typer.echo(f"Model: {out}. Verdict: {out / 'verdict.json'}", err=to_stderr)
+        job.say(f"{'met' if goal['met'] else 'NOT met'}: {goal['asked']} ({number:.4f})")
+    job.say(f"Model: {job.out}. Verdict: {job.out / 'verdict.json'}")
     return done.verdict
 
 
@@ -320,8 +312,6 @@ def configure(
     check_every: int,
 ) -> tuple[Method, TrainSettings]:
     """The method and settings after preset, --param and the single options."""
-    from dataclasses import replace
-
     if preset not in ("auto", "paper", "small"):
         raise InputError(f"--preset must be auto, paper or small, got {preset!r}.")
     size = sum(parameter.numel() for parameter in loaded.model.parameters())

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk.data import Asked, Generation, Prompt, check_unique, leftover, record, strict_json, write_atomic
+from leakatk.data import Asked, Generation, Prompt, check_unique, contents, record, strict_json, write_atomic
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.runs import files, lock, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
@@ -428,7 +428,7 @@ def _prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
 
 def _refuse_foreign(path: Path) -> None:
     """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
-    names = {entry.name for entry in path.iterdir() if not leftover(entry.name)}
+    names = contents(path)
     if "manifest.json" in names:
         _read_manifest(path)  # refuses one that is not ours
         return
