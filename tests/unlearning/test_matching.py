@@ -12,7 +12,8 @@ from leakatk.forcing import answer_pairs, token_stats
 from leakatk.privacy import min_k_plus_plus_scores
 from leakatk.unlearning.batches import Streams, answer_logits
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
-from leakatk.unlearning.matching import KNOWN, answer_levels, match_unseen, own_answers
+from leakatk.unlearning.losses.preference import mean_logprob
+from leakatk.unlearning.matching import KNOWN, answer_levels, match_unseen, own_answers, second_half, tail_logprobs
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import people, tiny_model
@@ -65,6 +66,22 @@ def test_targets_have_the_levels_distribution_and_keep_the_order():
     assert np.sort(goal) == pytest.approx(np.quantile(many, (np.arange(500) + 0.5) / 500))
 
 
+def test_the_second_half_of_an_answer():
+    labels = torch.tensor([[5, 6, 7, 8], [5, 6, 7, -100], [5, -100, -100, -100]])
+    assert second_half(labels).tolist() == [[-100, -100, 7, 8], [-100, 6, 7, -100], [5, -100, -100, -100]]
+
+
+def test_the_tails_log_probability_is_that_of_the_later_tokens(loaded, forget):
+    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
+    expected = [s.logprob[len(s.logprob) // 2 :].mean() for s in stats]
+    assert tail_logprobs(loaded, forget) == pytest.approx(expected)
+    streams = Streams(forget, [], loaded.tokenizer, loaded.template, seed=0)
+    batch = streams.batch("forget", range(len(forget)), loaded.device)
+    with torch.no_grad():
+        found = mean_logprob(answer_logits(loaded.model, batch), second_half(batch.labels))
+    assert found.numpy() == pytest.approx(tail_logprobs(loaded, forget), rel=1e-4)
+
+
 def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     goal = match_unseen(loaded, forget, retain, unseen, own=[])
     now = replace(loaded, model=tiny_model(tokenizer, seed=4))
@@ -73,7 +90,7 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     trainer.prepare(goal.original)
     step = trainer._make_step(0, 0, now.model)
     rows = step.rows["forget"]
-    logprob, surprise = answer_levels(now, forget)
+    logprob, surprise = tail_logprobs(now, forget), answer_levels(now, forget)[1]
 
     def huber(x):
         return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
@@ -103,6 +120,7 @@ def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, kn
     settings = replace(SETTINGS, steps=100, schedule="linear")
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
     assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
+    assert tail_logprobs(loaded, forget).mean() == pytest.approx(goal.logprob.mean(), abs=0.3)
 
 
 def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
@@ -184,3 +202,24 @@ def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(load
     assert abs(goal.exposure(loaded, forget) - 0.5) <= 0.2
     assert done.rounds[-1].exposure == pytest.approx(goal.exposure(loaded, forget))
     assert "yardstick" in done.verdict
+
+
+def test_the_round_kept_misses_least_of_leak_exposure_and_fidelity_together(
+    loaded, forget, retain, unseen, monkeypatch
+):
+    """A round without a leak that lost a third of the answers loses to one with a leak in one prompt of five."""
+    from leakatk.unlearning.matching import Unseen
+    from leakatk.unlearning.rule import RuleSettings, rule
+    from tests.unlearning.test_rule import Scripted, leaks
+
+    goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    said = iter([0.5, 0.66, 0.98, 0.7])
+    monkeypatch.setattr(Unseen, "fidelity", lambda self, loaded: next(said))
+    monkeypatch.setattr(Unseen, "exposure", lambda self, loaded, forget: 0.5)
+    leak = {"Fa0": ["LEAK a"]}
+    done = rule(
+        loaded, forget, retain, "npo", score=leaks, settings=RuleSettings(rounds=3, n=8, k=8, yardstick=0.0),
+        train=replace(SETTINGS, steps=1), matching=goal, sampler=Scripted(leak, {}, leak, leak), quiet=True,
+    )  # fmt: skip
+    # Missing in all: .2 + .48, .32, .2, .2 + .28.
+    assert done.chosen == 2

@@ -32,6 +32,7 @@ from leakatk.unlearning.gradients import Params
 from leakatk.unlearning.losses import distill
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
+from leakatk.unlearning.losses.token import IGNORE, answer_mask
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.step import Step
 
@@ -46,7 +47,7 @@ MOST = 1000  # names heard in a round that are asked about in turn
 @dataclass(frozen=True)
 class Unseen:
     """The goal and what must stay. original: weights before any unlearning.  logprob, surprise: (m,) mean log-probability
-    and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils from it.  margin:
+    of the second half and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils from it.  margin:
     how far from .5 the exposure may end.  least: the fidelity that is wanted.
     """
 
@@ -116,10 +117,10 @@ class Unseen:
         truths: how many of the items, from the first, are true answers (default all); the others are leaks, ranked apart.
 
         L_f = mean_i [ logprob_weight h(l_i - l*_i) + h((s_i - s*_i) / q) ], h Huber's loss, l the mean log-probability
-        and s Min-K%++ of answer i, q the interquartile range of the unseen s. l*, s*: the quantile of the unseen values
+        of the second half of answer i and s its Min-K%++, q the interquartile range of the unseen s. l*, s*: the quantile of the unseen values
         that belongs to the answer's rank. L_r = KL(reference || model); the reference must be the original.
         """
-        values = dict(zip(("logprob", "surprise"), answer_levels(loaded, items), strict=True))
+        values = {"logprob": tail_logprobs(loaded, items), "surprise": answer_levels(loaded, items)[1]}
         first = len(items) if truths is None else truths
         parts = (slice(0, first), slice(first, None))
         goal = {
@@ -134,7 +135,7 @@ class Unseen:
         def forget(step: Step, p: Params) -> Tensor:
             view, rows = step.view("forget"), list(step.batch("forget").rows)
             target = {name: value[rows].to(view.logits.device) for name, value in goal.items()}
-            likely = smooth_l1_loss(mean_logprob(view.logits, view.labels), target["logprob"])
+            likely = smooth_l1_loss(mean_logprob(view.logits, second_half(view.labels)), target["logprob"])
             surprise = min_k_plus_plus(view.logits, view.labels) / spread
             total: Tensor = p["logprob_weight"] * likely + smooth_l1_loss(surprise, target["surprise"] / spread)
             return total
@@ -145,7 +146,7 @@ class Unseen:
             source="chosen on one generated world",
             forget=forget,
             retain=_distil,
-            params={"logprob_weight": 0.3, **(params or {})},
+            params={"logprob_weight": 1.0, **(params or {})},
         )
 
 
@@ -159,6 +160,22 @@ def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> tuple[Float
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
     surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
     return np.array([s.logprob.mean() for s in stats]), surprise
+
+
+def tail_logprobs(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Floats:
+    """(m,) mean log-probability of the tokens in the second half of each true answer: what it says, after whom it is about.
+
+    A model that answers with a wrong name and the right facts is surprised enough by the whole answer, and leaks.
+    """
+    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
+    return np.array([s.logprob[len(s.logprob) // 2 :].mean() for s in stats])
+
+
+def second_half(labels: Tensor) -> Tensor:
+    """Labels (B, T) with the first half of each answer's tokens ignored."""
+    mask = answer_mask(labels)
+    early = mask.cumsum(-1) <= mask.sum(-1, keepdim=True) // 2
+    return labels.masked_fill(early, IGNORE)
 
 
 def match_unseen(
@@ -179,7 +196,7 @@ def match_unseen(
     if own is None:
         own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
-    return Unseen(weights, *answer_levels(original, unseen), (*retain, *own))
+    return Unseen(weights, tail_logprobs(original, unseen), answer_levels(original, unseen)[1], (*retain, *own))
 
 
 def own_answers(
@@ -216,18 +233,19 @@ def own_answers(
         said = texts_of(sampler, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed=seed)
         return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
 
-    done, sure, unsure = set[str](), list[Prompt](), list[Prompt]()
+    heard, done, sure, unsure = Counter[str](), set[str](), list[Prompt](), list[Prompt]()
     for number in range(ROUNDS if stems else 0):
         invented = _mixed(sources, INVENTED, rng)
         done.update(invented)
         rows = texts_of(sampler, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed=seed + number)
-        heard = Counter(name for texts in rows for text in texts for name in NAME.findall(text))
+        heard.update(name for texts in rows for text in texts for name in NAME.findall(text))
         names = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
         done.update(names)
         # One question says who is worth asking all of them.
         first = greedy([Prompt(f"own/{name}", stems[number % len(stems)].replace("{}", name), "?") for name in names])
         likely = [n for n, p, v in zip(names, first, answer_levels(original, first)[0], strict=True) if v > 5 * SURE]
         answered = greedy(asked(likely))
+        heard.update(name for p in answered for name in NAME.findall(p.answer))  # asked about in the next round
         for i, value in enumerate(answer_levels(original, answered)[0].reshape(-1, len(stems)).mean(axis=1)):
             told = [p for p in answered[i * len(stems) : (i + 1) * len(stems)] if p.answer and clean(p.answer)]
             if value > SURE:

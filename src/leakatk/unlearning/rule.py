@@ -59,7 +59,9 @@ class RuleSettings:
     Stop: k, level and target (the certified upper bound of leak@k on fresh samples must be at most `target`), or
     yardstick (leak@k itself at most this: the retrained model's, from `detected_level`). Neither: when a round finds no
     leak. A run that stops there goes no further below it: a model far below the retrained one can be told from it.
-    With a target or a yardstick the model kept is the one nearest to it, the start included (the latest of equals).
+    With a target or a yardstick the model kept is the one nearest to it, the start included (the latest of equals); where
+    rounds match the unseen, by the sum of what leak, exposure and fidelity miss, so that one question's leak is weighed
+    against a lost tenth of the answers.
     utility_floor: a model below it is never chosen; a round that ends below it, no better than it began, ends the run
     (unless rounds match the unseen: they repair).
     augment False is the control: the same rounds and steps, no detection, no leaks added.
@@ -228,7 +230,7 @@ def rule(
     verdict = f"ended after {options.rounds} rounds"
     aimed = options.augment and (options.target is not None or options.yardstick is not None)
     value = utility(loaded) if utility is not None else math.nan
-    chosen, nearest = 0, (math.inf, 0, math.inf)
+    chosen, nearest = 0, (math.inf, 0)
     best = run.weights() if aimed or utility is not None else None
     for number in range(1, options.rounds + 2):
         found = run.detect(number, leaks) if options.augment else Detection()
@@ -236,7 +238,8 @@ def rule(
         fidelity = matching.fidelity(loaded) if matching is not None else math.nan
         off = matching.off(exposure, fidelity) if matching is not None else 0.0
         met = _met(options, found, value) if options.augment and not off else ""
-        distance = (*_distance(options, found), off)
+        above, hidden = _distance(options, found)
+        distance = (above + off, hidden)
         if aimed and not value < options.utility_floor and distance <= nearest:
             chosen, nearest, best = number - 1, distance, run.weights()
         if met or number > options.rounds:
