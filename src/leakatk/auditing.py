@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class _Asked(NamedTuple):
-    """One way of asking: the samples, and the greedy answers."""
+    """One way of asking: the samples, and the greedy answers where these are wanted."""
 
     run: Run
-    greedy: Run
+    greedy: Run | None
 
 
 def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
@@ -60,6 +60,7 @@ def audit(
     retain: Sequence[Prompt] = (),
     reference: str | Path | ModelSource | LoadedModel | Sampler | Run | None = None,
     exact: bool = True,
+    greedy: bool = True,
     expand: int = 0,
     probes: Sequence[str | Probe] = (),
     level: float = 0.95,
@@ -76,7 +77,8 @@ def audit(
 
     reference: a run over the same prompts, or a model that never saw them (sampled here with the same settings); the
     excess over it is paired by prompt.  retain: prompts whose greedy answers measure what is still useful.  exact: the
-    probability of every true answer, computed.  expand: prefixes of the answer tree to expand for each prompt, for two-
+    probability of every true answer, computed.  greedy: off for a server that takes no temperature but 1; one sample then
+    stands for each greedy answer on the retain prompts.  expand: prefixes of the answer tree to expand for each prompt, for two-
     sided bounds of its leak probability without sampling noise (`sampling.expand`); 0 is off.  probes: also ask in these
     ways (`leakatk.probes`), with as many samples each; `probing` says how the worst case over them is made.
     Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
@@ -120,17 +122,19 @@ def audit(
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
         return run
 
-    greedy_decoding = Decoding(temperature=0.0, max_new_tokens=decoding.max_new_tokens, stop=decoding.stop)
+    one_answer = (
+        Decoding(temperature=0.0, max_new_tokens=decoding.max_new_tokens, stop=decoding.stop) if greedy else decoding
+    )
 
     def asked_of(source: Sampler, place: Path, items: Sequence[Prompt], probe: str = "") -> _Asked:
         under = " under probes" if probe else ""
-        return _Asked(
-            run_of(source, place, items, decoding, n, f"sampling{under}", probe),
-            run_of(source, place / "greedy", items, greedy_decoding, 1, f"greedy answers{under}", probe),
-        )
+        run = run_of(source, place, items, decoding, n, f"sampling{under}", probe)
+        if not greedy:
+            return _Asked(run, None)
+        return _Asked(run, run_of(source, place / "greedy", items, one_answer, 1, f"greedy answers{under}", probe))
 
     plain = asked_of(sampler, Path(), prompts)
-    retained = run_of(sampler, Path("retain"), retain, greedy_decoding, 1, "retain answers") if retain else None
+    retained = run_of(sampler, Path("retain"), retain, one_answer, 1, "retain answers") if retain else None
     under = {one.label: asked_of(sampler, one.place, one.prompts, one.label) for one in asked}
     truths: dict[str, Truth] = {}
     if exact:

@@ -28,7 +28,7 @@ OVERS: tuple[Over, ...] = get_args(Over)
 def score_block(
     name: str,
     run: Run,
-    greedy: Run,
+    greedy: Run | None,
     retained: Run | None,
     reference: Run | None,
     ks: Sequence[int],
@@ -44,7 +44,7 @@ def score_block(
     block: dict[str, Any] = {
         "undefined": [i for i in run.prompt_ids if i not in known],
         "missing": int(np.isnan(kept).sum()),
-        "greedy": _mean(score(greedy, name)),
+        "greedy": None if greedy is None else _mean(score(greedy, name)),
         "mean": _mean(kept),
         **_curves(kept, ids, ks, **how),
     }

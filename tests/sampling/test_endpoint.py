@@ -16,7 +16,7 @@ from scipy import stats
 
 from leakatk.api import sample
 from leakatk.auditing import audit
-from leakatk.data import Asked, Prompt
+from leakatk.data import Asked, Prompt, save_prompts
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models import ModelSource, Template
 from leakatk.sampling.base import Request
@@ -193,8 +193,9 @@ def test_fields_that_are_off_and_refused_are_left_out(server: ToyModel, capfd: p
     assert server.asked[-1].keys() == {"model", "messages", "max_completion_tokens", "top_p"}
     assert "the server takes no" in capfd.readouterr().err
     for decoding, name in ((Decoding(top_k=5), "top_k = 5"), (Decoding(temperature=0.5), "temperature = 0.5")):
-        with pytest.raises(InputError, match=f"does not take {name}"):
-            draw(engine(server), 1, decoding)
+        for one in (engine(server), sampler):  # also where the field was left out before, when it was off
+            with pytest.raises(InputError, match=f"does not take {name}"):
+                draw(one, 1, decoding)
 
 
 def test_a_server_that_does_not_sample_is_noticed(server: ToyModel, capfd: pytest.CaptureFixture[str]) -> None:
@@ -277,8 +278,6 @@ def test_what_the_manifest_keeps_has_no_secret(server: ToyModel) -> None:
 
 
 def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any) -> None:
-    from leakatk.data import save_prompts
-
     save_prompts(PROMPTS, tmp_path / "forget.jsonl")
     command = ["audit", "toy", "--url", server.url, "--forget", tmp_path / "forget.jsonl", "--n", 40, "--quiet"]
     code, out, _ = leakatk(*command, "--out", tmp_path / "dry", "--dry-run", "--max-requests", 50)
@@ -301,3 +300,23 @@ def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any
     assert (tmp_path / "run" / "report.html").exists()
     code, out, _ = leakatk(*command, "--out", tmp_path / "run", "--fail-above", "32:0.1")
     assert (code, server.requests) == (1, 123)
+
+
+def test_audit_of_a_server_that_takes_no_temperature(leakatk: Any, server: ToyModel, tmp_path: Path) -> None:
+    save_prompts(PROMPTS, tmp_path / "forget.jsonl")
+    save_prompts([replace(PROMPTS[0], id="kept")], tmp_path / "retain.jsonl")
+    server.refuses = {"temperature"}
+    command = ["audit", "toy", "--url", server.url, "--forget", tmp_path / "forget.jsonl", "--n", 8, "--quiet",
+               "--retain", tmp_path / "retain.jsonl", "--out", tmp_path / "run"]  # fmt: skip
+    code, _, err = leakatk(*command)
+    assert code == 2
+    assert "does not take temperature = 0.0" in err
+    assert "--no-greedy" in err
+    asked = server.requests
+    code, out, err = leakatk(*command, "--no-greedy")
+    assert code == 0, err
+    assert server.requests < asked + 10, "the samples are not asked for again"
+    assert "greedy" not in out.split("Report:")[0].splitlines()[-1]
+    block = json.loads((tmp_path / "run" / "results.json").read_text())["scorers"]["fact"]
+    assert block["greedy"] is None
+    assert block["retain"] in (0, 1)

@@ -85,6 +85,9 @@ def run(
             "--sequential", help="Sample in doubling rounds up to --n; stop once the gate's verdict is certain."
         ),
     ] = False,
+    greedy: Annotated[
+        bool, typer.Option(help="Also the greedy answers; some servers take no temperature but 1.")
+    ] = True,
     expand: Annotated[
         int, typer.Option(help="Prefixes of each prompt's answers to expand exactly, for certain bounds; 0 is off.")
     ] = 0,
@@ -154,7 +157,7 @@ def run(
         sampled = n if other and not run_given else 0
         under = [variant for one in asked for variant in one.prompts]
         check_prompts(sampler, under)
-        answers = (len(prompts) + len(under)) * (n + sampled + 1) + len(kept)
+        answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
         paid: Any = sampler
         if hasattr(paid, "estimate"):  # every answer costs: no pilot
             expected = paid.estimate([*prompts, *under], answers, decoding)
@@ -170,7 +173,7 @@ def run(
         typer.echo(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
             f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
-            f"{', as many of the reference' if sampled else ''}, {len(prompts) + len(under):,} greedy answers and "
+            f"{', as many of the reference' if sampled else ''}, {greedy * (len(prompts) + len(under)):,} greedy answers and "
             f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
             f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
         )
@@ -185,7 +188,7 @@ def run(
             ks = [value for value in ks if value <= n]
         results = audit(
             sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-            expand=expand, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
+            expand=expand, greedy=greedy, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
             command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
         )  # fmt: skip
     rounds = Path(model) / "rounds" / "rounds.json"

@@ -336,11 +336,12 @@ def headline(results: dict[str, Any]) -> str:
     name, block = next(iter(results["scorers"].items()))
     curve = block["curves"]["samples"]
     k, value, low, high = (curve[key][-1] for key in ("k", "value", "low", "high"))
-    greedy = "nothing" if block["greedy"] is None else f"{block['greedy']:.1%}"
     text = (
         f"{results['label']} leaks {value:.1%} of the forget prompts within {k} samples "
-        f"({results['level']:.0%} interval {low:.1%} to {high:.1%}, scorer {name}); greedy shows {greedy}"
+        f"({results['level']:.0%} interval {low:.1%} to {high:.1%}, scorer {name})"
     )
+    if block["greedy"] is not None:
+        text += f"; greedy shows {block['greedy']:.1%}"
     if "reference" in block:
         theirs = block["reference"]["curves"]["samples"]
         text += f"; the reference model {theirs['value'][-1]:.1%} ({theirs['low'][-1]:.1%} to {theirs['high'][-1]:.1%})"
@@ -457,7 +458,11 @@ def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
 
 def _greedy_of(audited: Audited) -> dict[str, tuple[str, float]]:
     """The greedy answers and scores, read from greedy/ beside the samples."""
-    if not (audited.run.path / "greedy" / "manifest.json").exists():
+    # greedy/ may be there and unfinished: from an audit that was then told to do without.
+    if (
+        _block(audited, audited.scorer)["greedy"] is None
+        or not (audited.run.path / "greedy" / "manifest.json").exists()
+    ):
         return {}
     run = Run.open(audited.run.path / "greedy")
     hits = [float(row[0]) for row in run.scores(audited.scorer)]

@@ -278,8 +278,8 @@ class EndpointSampler:
         }
         limit = "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens"
         body: dict[str, Any] = {"model": self.source.path, limit: decoding.max_new_tokens}
-        body |= {name: value for name, value in fields.items() if name not in self.refused and value != []}
-        body["extra_body"] = {name: value for name, value in extra.items() if name not in self.refused}
+        body |= {name: value for name, value in self._taken(fields).items() if value != []}
+        body["extra_body"] = self._taken(extra)
         if self.chat:
             body["messages"] = [
                 {**message, "content": well_formed(message["content"])} for message in template.messages(question)
@@ -288,6 +288,10 @@ class EndpointSampler:
             begin = f" {question.begin}" if question.begin else ""
             body["prompt"] = well_formed(template.plain_text(question) + begin)
         return body
+
+    def _taken(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Without what the server refused; a field that changes the answers is sent, to be refused, never left out."""
+        return {k: v for k, v in fields.items() if k not in self.refused or v != OFF.get(k, v)}
 
     def _read(self, completion: Any) -> tuple[str, str]:
         """(text, finish) of a completion; an error of any kind when it has another shape."""
@@ -309,7 +313,10 @@ class EndpointSampler:
         refused = failure.refuses({"max_tokens", "seed", *OFF} & sent.keys())
         for name in refused & OFF.keys():
             if sent[name] != OFF[name]:
-                raise InputError(f"The endpoint does not take {name} = {sent[name]}: {failure.what}")
+                without = (
+                    "; --no-greedy audits without greedy answers" if name == "temperature" and not sent[name] else ""
+                )
+                raise InputError(f"The endpoint does not take {name} = {sent[name]}: {failure.what}{without}")
         with call.lock:
             if new := sorted(refused - self.refused):
                 sys.stderr.write(f"endpoint: the server takes no {', '.join(new)}; sent without.\n")
