@@ -74,9 +74,9 @@ def check_same(
         assert np.abs(np.array([mass[low], mass[high - 1]]) - uniform).max() < 1e-6
 
 
-def forced(loaded: LoadedModel, found: Samples, decoding: Decoding) -> np.ndarray:
+def forced(loaded: LoadedModel, found: Samples, decoding: Decoding, prompts: Sequence[Prompt] = PROMPTS) -> np.ndarray:
     """Teacher-forced log-probabilities of what was sampled."""
-    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in PROMPTS}
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in prompts}
     pairs = [(by_id[g.prompt_id], g.token_ids) for g in found.values()]
     return np.array([steps.sum() for steps in token_logprobs(loaded, pairs, decoding)])
 

@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from leakatk.api import sample
 from leakatk.beyond import expansions
-from leakatk.data import Prompt, save_prompts
+from leakatk.data import Asked, Prompt, save_prompts
 from leakatk.errors import EngineError, InputError, ModelError
 from leakatk.runs.store import Run
 from leakatk.sampling import cluster
@@ -70,6 +71,14 @@ def test_two_workers_draw_what_one_process_draws(two, alone, model):
     assert drawn(two.sample(requests(), DECODING, seed=3)) == alone
     assert two.describe() == {**make_sampler("native", model).describe(), "model": str(model)}
     assert two.name == "native"
+
+
+def test_an_answer_that_is_begun_goes_on_from_there(two, model):
+    asked = Asked(PROMPTS[0].text, turns=(("Who taught Bo?", "Mira Quell."),), begin="Ada was")
+    begun = [Request(replace(PROMPTS[0], asked=asked), range(40))]
+    found = drawn(two.sample(begun, DECODING, seed=3))
+    assert found == drawn(make_sampler("native", model).sample(begun, DECODING, seed=3))
+    assert found != drawn(two.sample([Request(PROMPTS[0], range(40))], DECODING, seed=3))
 
 
 def test_probabilities_are_asked_of_the_workers(two, model, tmp_path):

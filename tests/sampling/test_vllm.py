@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
+from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError, ModelError
 from leakatk.models import ModelSource, Template
 from leakatk.sampling.decoding import Decoding
@@ -94,6 +95,43 @@ def test_greedy_is_natives_answer(loaded: Any, sampler: Any) -> None:
     decoding = Decoding(temperature=0, max_new_tokens=12)
     expected = collect(make_sampler("native", loaded), decoding, range(3), prompts=PROMPTS)
     assert answers(collect(sampler, decoding, range(3), prompts=PROMPTS)) == answers(expected)
+
+
+@needs_vllm
+def test_earlier_turns_and_the_beginning_of_an_answer(loaded: Any) -> None:
+    template = Template(kind="plain")
+    asked = Asked(PROMPTS[0].text, turns=(("w4 w5", "w6"),), begin="w7 w8")
+    prompts = [replace(PROMPTS[0], id="begun", asked=asked), PROMPTS[1]]
+    made = VllmSampler(ModelSource(loaded.name, **{**SOURCE, "template": template}), eager=True, max_length=128)
+    decoding = Decoding(max_new_tokens=8)
+    found = collect(made, decoding, range(6), prompts=prompts)
+    made.close()
+    told = replace(loaded, template=template)
+    assert np.abs(stored(found) - forced(told, found, decoding, prompts)).max() < 1e-3
+    bare = [replace(prompt, asked=None) for prompt in prompts]
+    assert np.abs(stored(found) - forced(told, found, decoding, bare)).max() > 0.1
+
+
+@needs_vllm
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_copies_of_vllm_under_ray(loaded: Any, sampler: Any) -> None:
+    from leakatk.sampling import cluster
+
+    cluster.import_ray()
+    import ray
+
+    decoding = Decoding(max_new_tokens=8)
+    many = make_sampler(
+        "ray:replicas=1,cpus=1", ModelSource(loaded.name, **SOURCE), inner="vllm:eager=yes,max_length=128"
+    )
+    try:
+        found = collect(many, decoding, range(20), prompts=PROMPTS)
+        described = many.describe()
+    finally:
+        many.close()
+        ray.shutdown()
+    assert answers(found) == answers(collect(sampler, decoding, range(20), prompts=PROMPTS))
+    assert described == sampler.describe()
 
 
 @needs_vllm
