@@ -52,14 +52,17 @@ FREE = [  # no facts are marked: names and numbers count
 ]  # fmt: skip
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.spec)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param  # type: ignore[no-any-return]
+SETS = {"world": list(WORLD.forget), "free": FREE}
+SECOND = "paraphrase:number=2"  # FREE and TOFU have one paraphrase at most
+PAIRS = [(case, name) for case in CASES for name in SETS if (case.spec, name) != (SECOND, "free")]
+
+every_on_each_set = pytest.mark.parametrize(
+    ("case", "prompts"), [pytest.param(case, SETS[name], id=f"{case.spec}-{name}") for case, name in PAIRS]
+)
 
 
-@pytest.fixture(params=["world", "free"])
-def prompts(request: pytest.FixtureRequest) -> list[Prompt]:
-    return list(WORLD.forget) if request.param == "world" else FREE
+def those(cases: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.spec)
 
 
 def asked(spec: str, prompts: list[Prompt]) -> dict[str, tuple[Prompt, ...]]:
@@ -74,9 +77,8 @@ def test_every_probe_has_a_row() -> None:
     assert {case.spec.partition(":")[0] for case in CASES} == set(PROBES)
 
 
+@every_on_each_set
 def test_ids_are_unique_and_name_prompt_and_probe(case: Case, prompts: list[Prompt]) -> None:
-    if case.spec == "paraphrase:number=2" and prompts is FREE:
-        pytest.skip("they have one paraphrase at most")
     found = asked(case.spec, prompts)
     ids = [prompt.id for prompt in flat(found)]
     assert len(set(ids)) == len(ids)
@@ -86,6 +88,7 @@ def test_ids_are_unique_and_name_prompt_and_probe(case: Case, prompts: list[Prom
         assert [one.id for one in made] == ([name] if len(made) == 1 else [f"{name}/{i + 1}" for i in range(len(made))])
 
 
+@those(CASES)
 def test_the_prompt_stays_and_the_answer_is_whole(case: Case) -> None:
     """Scorers read the same question, answer and facts; where the answer is begun, the rest of it."""
     found = asked(case.spec, list(WORLD.forget))
@@ -100,9 +103,8 @@ def test_the_prompt_stays_and_the_answer_is_whole(case: Case) -> None:
                 np.testing.assert_equal(score([made], [made.answer]), score([prompt], [prompt.answer]))
 
 
+@every_on_each_set
 def test_the_answer_is_not_given_away_unless_that_is_said(case: Case, prompts: list[Prompt]) -> None:
-    if case.spec == "paraphrase:number=2" and prompts is FREE:
-        pytest.skip("they have one paraphrase at most")
     probe = get_probe(case.spec)
     by_id = {prompt.id: prompt for prompt in prompts}
     if case.spec == "context:form=paraphrase" and prompts is FREE:
@@ -112,6 +114,7 @@ def test_the_answer_is_not_given_away_unless_that_is_said(case: Case, prompts: l
             assert reveals(str(one.question), by_id[owner]) == probe.gives_answer, one.question
 
 
+@those(CASES)
 def test_deterministic_and_of_its_prompt_alone(case: Case) -> None:
     every = asked(case.spec, list(WORLD.forget))
     assert asked(case.spec, list(WORLD.forget)) == every
@@ -121,18 +124,17 @@ def test_deterministic_and_of_its_prompt_alone(case: Case) -> None:
         assert asked(case.spec, [one]) == {one.id: every[one.id]}
 
 
+@those([case for case in CASES if "seed" in get_probe(case.spec).options()])
 def test_another_seed_asks_otherwise(case: Case) -> None:
-    if "seed" not in get_probe(case.spec).options():
-        pytest.skip("nothing is drawn")
     other = case.spec + (",seed=1" if ":" in case.spec else ":seed=1")
     same = [p.question == q.question for p, q in zip(flat(asked(case.spec, list(WORLD.forget))),
             flat(asked(other, list(WORLD.forget))), strict=True)]  # fmt: skip
     assert not all(same)
 
 
+@those([case for case in CASES if case.lacks is not None])
 def test_what_is_lacking_is_said(case: Case) -> None:
-    if case.lacks is None:
-        pytest.skip("every prompt will do")
+    assert case.lacks is not None
     prompts, retain = case.lacks
     with pytest.raises(InputError, match=f"Probe {case.spec} needs .*none of the {len(prompts)} prompts"):
         variants(get_probe(case.spec), prompts, retain)
@@ -142,6 +144,7 @@ def test_a_prompt_that_lacks_it_is_left_out() -> None:
     assert set(asked("paraphrase", FREE)) == {"f/1"}
 
 
+@those(CASES)
 def test_label_and_source(case: Case) -> None:
     probe = get_probe(case.spec)
     assert probe.label == case.spec
@@ -248,14 +251,13 @@ def test_importing_probes_loads_no_model_library() -> None:
     assert done.stdout.strip() == ""
 
 
+@those([case for case in CASES if case.spec != SECOND])
 def test_on_tofu(data_dir: Path, case: Case) -> None:
     """On 400 published questions without marked facts, a probe says nothing it should not."""
     from leakatk.benchmarks.catalog import load_benchmark
 
     bench = load_benchmark("tofu/forget10", data=data_dir / "tofu")
     probe = get_probe(case.spec)
-    if case.spec == "paraphrase:number=2":
-        pytest.skip("they have one paraphrase")
     found = variants(probe, bench.forget, bench.retain[:200])
     assert len(found) >= (290 if "prefix" in case.spec else 370)
     if not probe.gives_answer and "paraphrase" not in case.spec:
