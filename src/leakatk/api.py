@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leakatk.data import Prompt, check_unique
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError
 from leakatk.progress import Progress
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
@@ -20,6 +20,9 @@ from leakatk.scorers.base import get_scorer
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
+
+
+MAX_N = 1_000_000  # samples a prompt; a mistyped n is refused instead of filling the memory
 
 
 def sample(
@@ -51,8 +54,8 @@ def sample(
     >>> score(run, "fact").shape
     (3, 4)
     """
-    if n < 1:
-        raise InputError(f"n must be at least 1, got {n}.")
+    if not 1 <= n <= MAX_N:
+        raise InputError(f"n must be at least 1 and at most {MAX_N:,}, got {n}.")
     check_unique(prompts)
     decoding = decoding or Decoding()
     sampler = as_sampler(model, engine, **(engine_options or {}))
@@ -117,6 +120,8 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
         if not (judge.retries_missing and np.isnan(kept).any()):
             return kept
     texts = run.texts()
+    if not run.n:
+        raise RunError(f"{run.path} holds no samples yet; run the command that made it again.")
     references = [prompt for prompt, row in zip(run.prompts, texts, strict=True) for _ in row]
     flat = judge.score(references, [text for row in texts for text in row])
     scores = np.asarray(flat, dtype=np.float64).reshape(len(texts), -1)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from leakatk.api import as_sampler, sample
 from leakatk.beyond import exact_block, expansions
 from leakatk.blocks import beyond_block, score_block, worst_block
@@ -22,6 +24,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
+from leakatk.scorers.keys import keys_of
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
@@ -38,8 +41,24 @@ class _Asked(NamedTuple):
 
 
 def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """fact where the prompts name their key values, keys for free text; ROUGE-L recall beside either."""
-    return ("fact", "rouge-l") if all(prompt.facts for prompt in prompts) else ("keys", "rouge-l")
+    """fact where the prompts name their key values, keys for free text, ROUGE-L recall beside either.
+
+    Answers without any name or number have no keys: ROUGE-L, with verbatim beside it.
+    """
+    if all(prompt.facts for prompt in prompts):
+        return "fact", "rouge-l"
+    return ("keys", "rouge-l") if any(keys_of(prompt) for prompt in prompts) else ("rouge-l", "verbatim")
+
+
+def check_defined(scorers: Sequence[str], prompts: Sequence[Prompt]) -> None:
+    """InputError for a scorer that has nothing to score on any of the prompts, tried on their true answers.
+
+    One that needs a model is not tried.
+    """
+    for name in scorers:
+        scorer = get_scorer(name)
+        if not scorer.needs_model and np.isnan(scorer.score(prompts, [prompt.answer for prompt in prompts])).all():
+            raise InputError(f"Scorer {name} is undefined on every prompt; choose another with --scorer.")
 
 
 def powers_of_two(n: int) -> list[int]:
@@ -94,6 +113,7 @@ def audit(
     if max(ks) > n:
         raise InputError(f"k = {max(ks)} needs at least {max(ks)} samples a prompt, but n = {n}: raise n or lower k.")
     scorers = tuple(scorers or default_scorers(prompts))
+    check_defined(scorers, prompts)
     out = Path(out)
     if isinstance(reference, (str, Path)) and (Path(reference) / "manifest.json").exists():
         reference = Run.open(reference)  # a run that cannot be used is an error before anything is sampled

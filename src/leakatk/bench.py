@@ -27,7 +27,7 @@ from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
 from leakatk.blocks import curve_dict
-from leakatk.data import Prompt, plain, strict_json, write_atomic
+from leakatk.data import Prompt, plain, read_kept, strict_json, write_atomic
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
 from leakatk.evaluation.base import Evaluation, against
@@ -206,7 +206,7 @@ def _file(place: Path) -> Path:
 def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable[[dict[str, Any]], bool]) -> Any:
     """What `path` (JSON) holds, else what is computed, and kept there when it is whole. NaN is stored as null."""
     if path.exists():
-        return json.loads(path.read_text())
+        return read_kept(path)
     found = plain(compute())
     if keep(found):
         write_atomic(path, strict_json(found) + "\n")

@@ -89,7 +89,7 @@ def worst_block(
 
 def _curves(scores: Rows, ids: Sequence[str], ks: Sequence[int], **how: Any) -> dict[str, Any]:
     """leak@k with each kind of interval, and by prompt."""
-    curves = {over: leak_at_k(scores, ks, over=over, missing="allow", **how) for over in OVERS}
+    curves = {over: leak_at_k(scores, ks, over=over, missing="allow", **how) for over in _overs(scores, how)}
     return {
         "curves": {over: curve_dict(curve) for over, curve in curves.items()},
         "prompt_ids": list(ids),
@@ -100,11 +100,16 @@ def _curves(scores: Rows, ids: Sequence[str], ks: Sequence[int], **how: Any) -> 
 def _excess(mine: Rows, theirs: Rows, ks: Sequence[int], **how: Any) -> dict[str, Any]:
     """The reference's curves and the excess over it; rows are paired."""
     usable = [k for k in ks if k <= min(map(len, theirs))]
-    how = {**how, "missing": "allow"}
+    how, overs = {**how, "missing": "allow"}, _overs(mine, how)
     return {
-        "reference": {"curves": {over: curve_dict(leak_at_k(theirs, usable, over=over, **how)) for over in OVERS}},
-        "excess": {over: curve_dict(excess(mine, theirs, usable, over=over, **how)) for over in OVERS},
+        "reference": {"curves": {over: curve_dict(leak_at_k(theirs, usable, over=over, **how)) for over in overs}},
+        "excess": {over: curve_dict(excess(mine, theirs, usable, over=over, **how)) for over in overs},
     }
+
+
+def _overs(scores: Rows, how: Mapping[str, Any]) -> tuple[Over, ...]:
+    """The kinds of interval there are: one prompt alone has none over prompts."""
+    return OVERS if len(set(how.get("clusters") or range(len(scores)))) > 1 else ("samples",)
 
 
 def _defined(name: str, run: Run) -> tuple[Floats, list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +127,52 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
 
 
+def parse_json(text: str, where: object) -> Any:
+    """JSON that somebody wrote. InputError, starting with `where`, for what is none, or nested or long beyond reading."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text else ""
+        raise InputError(f"{where}: not valid JSON ({error.msg}{line}); is it cut short?") from None
+    except RecursionError:
+        raise InputError(
+            f"{where}: not usable JSON (nested too deeply); each record must be one plain object."
+        ) from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise InputError(f"{where}: not usable JSON ({first_line(error)}).") from None
+
+
+def read_kept(path: Path) -> Any:
+    """A JSON file that this library keeps for itself. RunError when it is damaged."""
+    try:
+        return parse_json(read_text(path), path)
+    except InputError as error:
+        raise RunError(
+            f"{error} It is a file that leakatk keeps: restore it from a copy, or delete it and run the same command again."
+        ) from None
+
+
 def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) for each line of a JSONL file; a .json file holding a list of objects works too."""
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path} is empty; it needs one JSON object a line.")
     if text.lstrip().startswith("["):
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+        rows = parse_json(text, path)
         yield from enumerate((_as_object(path, i + 1, row) for i, row in enumerate(rows)), start=1)
         return
     # Split on newlines alone: JSON strings may hold other separators such as U+2028.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); each line must be one object. Is the file cut short?"
-            ) from None
-        yield number, _as_object(path, number, row)
+        yield number, _as_object(path, number, parse_json(line, f"{path}, line {number}"))
 
 
 def _as_object(path: str | Path, number: int, row: object) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise InputError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}.")
+        raise InputError(
+            f'{path}, line {number}: expected a JSON object such as {{"question": ..., "answer": ...}}, found {row!r:.40}.'
+        )
     return row
 
 
@@ -174,19 +192,28 @@ def prompt_from_record(row: Mapping[str, Any], *, where: str, default_id: str) -
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{where}: the {COLUMNS[field][0]} must be a non-empty string, found {value!r:.60}.")
         values[field] = value
+    identity = pick("id")
+    if not isinstance(identity, str | int | float | None):
+        raise InputError(f"{where}: the id must be a string or a number, found {identity!r:.60}.")
     for field in ("paraphrases", "perturbed_answers", "facts"):
         value = pick(field)
         items = [value] if isinstance(value, str) else (value or [])
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise InputError(f"{where}: {field} must be a string or a list of strings, found {value!r:.60}.")
         values[field] = tuple(items)
-    identity = pick("id")
-    return Prompt(
+    prompt = Prompt(
         id=default_id if identity is None else str(identity),
         paraphrased_answer=str(pick("paraphrased_answer") or ""),
         source=str(pick("source") or ""),
         **values,
     )
+    try:
+        json.dumps(record(prompt), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: holds half of a character (a lone surrogate), which is no valid text; write the file as UTF-8."
+        ) from None
+    return prompt
 
 
 def load_prompts(path: str | Path) -> list[Prompt]:
@@ -270,9 +297,17 @@ def strict_json(value: Any, *, indent: int | None = None, default: Callable[[Any
 def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it.
 
-    InputError names the file when the disk is full or the place cannot be written; what was there before stays.
+    A link stays a link; into what is no file, such as a pipe, it is written as it comes. InputError names the file when the
+    disk is full or the place cannot be written; what was there before stays.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        except OSError as error:
+            raise InputError(f"Cannot write to {path}: {error.strerror or error}; choose another place.") from error
+        return
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,6 +319,11 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+            raise InputError(
+                f"Cannot write {path}: a file stands where a directory is needed, or the other way round; choose another "
+                "place. Nothing was overwritten."
+            ) from error
         raise InputError(
             f"Cannot write {path}: {error.strerror or error}; free some space or choose another place. Nothing was overwritten."
         ) from error

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import occupied, write_atomic
+from leakatk.data import occupied, read_kept, write_atomic
 from leakatk.errors import InputError
 from leakatk.progress import format_seconds
 from leakatk.report.assemble import Audited, content_of, read_audits
@@ -108,7 +108,7 @@ class Rule:
         settings = RuleSettings(rounds=5, n=128, cap=4, decodings=(Decoding(max_new_tokens=MAX_NEW_TOKENS),))
         name = "control" if self.control else "rule"
         if self.control:
-            trained = json.loads((place / "rounds" / "rule" / "rounds.json").read_text())["chosen"]
+            trained = read_kept(place / "rounds" / "rule" / "rounds.json")["chosen"]
             if not trained:  # RULE found no leak and took no step: its control is the base itself
                 save_model(loaded, place / "models" / name)
                 return
@@ -277,7 +277,7 @@ def stops(place: Path) -> str:
     """When each method stopped."""
     parts = []
     for base in BASES:
-        record = json.loads((place / "models" / base / "unlearning.json").read_text())
+        record = read_kept(place / "models" / base / "unlearning.json")
         met = "" if record["stopped"] else ", never having met the rule"
         parts.append(f"{LABELS[base]} after {record['steps']} steps{met}")
     return (

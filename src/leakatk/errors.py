@@ -39,7 +39,9 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        asked = name.lower()
+        near = get_close_matches(asked, names, n=3, cutoff=0.5)
+        near = near or [known for known in names if asked and known.startswith(asked)][:3]  # a family, such as tofu
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
         super().__init__(f"Unknown {kind} {name!r}: {hint}")
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.data import Asked
@@ -211,7 +215,7 @@ def load_model(
     >>> loaded.device
     device(type='cpu')
     """
-    target = pick_device(device)
+    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     name = str(path)
     local = Path(path)
     kwargs: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -226,7 +230,7 @@ def load_model(
     adapter = local / "adapter_config.json"
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
-        load = {**kwargs, "dtype": pick_dtype(dtype, target), "use_safetensors": True}
+        load = {**kwargs, "dtype": precision, "use_safetensors": True}
         if adapter.exists():
             from peft import AutoPeftModelForCausalLM
 
@@ -256,8 +260,10 @@ def _check_directory(path: Path) -> None:
         raise ModelError(f"{path} is no model directory: it has no config.json; give one saved with save_pretrained.")
     try:
         json.loads((path / "config.json").read_text()) if (path / "config.json").exists() else None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ModelError(f"{path}/config.json is not valid JSON; is the copy complete?") from None
+    if closed := [file.name for file in path.iterdir() if not os.access(file, os.R_OK)]:
+        raise ModelError(f"{path}: no permission to read {closed[0]}; check its owner and mode.")
     if not list(path.glob("*.safetensors")):
         pickles = [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")]
         if pickles:
@@ -271,19 +277,40 @@ def _check_directory(path: Path) -> None:
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:
     """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay."""
     out = Path(out)
-    part = out / ".saving"
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with building(out / ".saving", out) as part:
         loaded.model.save_pretrained(part)
         loaded.tokenizer.save_pretrained(part)
+        sync(part)
         # config.json last: a directory that has one is a whole model.
         for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
             file.replace(out / file.name)
         part.rmdir()
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise ModelError(
-            f"Cannot save the model into {out}: {error.strerror or error}; free some space or choose another place."
-        ) from error
     return out
+
+
+@contextmanager
+def building(part: Path, target: Path) -> Iterator[Path]:
+    """An empty directory `part` to write weights into before they become `target`; removed when that fails.
+
+    ModelError, for a full disk most of all, says what to do.
+    """
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        raise ModelError(
+            f"Cannot write {target}: {reason}; free some space or choose another place, then run the same command again."
+        ) from error
+
+
+def sync(folder: Path) -> None:
+    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -6,7 +6,6 @@ our ROUGE, so a log written elsewhere checks them, and a log can be judged witho
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from leakatk import privacy, utility
-from leakatk.data import Prompt, read_text
+from leakatk.data import Prompt, parse_json, read_text
 from leakatk.errors import InputError
 from leakatk.scorers.base import get_scorer
 from leakatk.utility import Floats
@@ -46,10 +45,7 @@ class _LackingError(Exception):
 
 def read_log(path: str | Path) -> Log:
     """The log, its shape checked. InputError names what is wrong."""
-    try:
-        log = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+    log = parse_json(read_text(path), path)
     if not isinstance(log, dict) or not any(isinstance(m, dict) and "agg_value" in m for m in log.values()):
         raise InputError(
             f"{path} is no OpenUnlearning evaluation log: no metric with agg_value. Give a TOFU_EVAL.json or MUSE_EVAL.json."
@@ -114,6 +110,10 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
     for name in sorted(metric for metric in log if metric.startswith("mia_")):
         take(name, lambda n=name: attack_auc(log, n))  # type: ignore[misc]
     take("privleak", leak)
+    if not found:
+        raise InputError(
+            "Nothing of this log can be recomputed: its metrics have no value_by_index with what is needed."
+        )
     return list(found.values())
 
 

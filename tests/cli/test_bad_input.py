@@ -22,6 +22,12 @@ def test_prompt_files(leakatk, model, tmp_path):
         (b'{"id": 1, "question": "q", "answer": "a"}\n' * 2, "already stands on line 1"),
         (b'{"question": "\xff", "answer": "a"}\n', "not UTF-8"),
         (b"[]", "no prompts"),
+        (b'{"question": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"question": "q", "answer": "a", "id": ' + b"9" * 6000 + b"}", "digits"),
+        (b'{"question": "q \\ud800", "answer": "a"}', "half of a character"),
+        (b'{"question": "q", "answer": "a", "id": ["x"]}', "the id must be a string or a number"),
+        (b"question,answer\nq,a\n", "line 1: not valid JSON"),
+        (b"3\n", "expected a JSON object such as"),
     ]:
         (tmp_path / "bad.jsonl").write_bytes(content)
         refused(audit(tmp_path / "bad.jsonl"), message)
@@ -31,6 +37,11 @@ def test_prompt_files(leakatk, model, tmp_path):
 def test_numbers(leakatk, model, forget, tmp_path):
     common = ("audit", model, "--forget", forget, "--out", tmp_path / "run")
     refused(leakatk(*common, "--n", "0"), "--n must be at least 1")
+    refused(leakatk(*common, "--n", "9" * 20), "at most 1,000,000")
+    refused(
+        leakatk(*common, "--n", "1", "--max-new-tokens", "9" * 15, "--quiet"), "Not enough memory", "--max-new-tokens"
+    )
+    refused(leakatk(*common, "--seed", "-1"), "--seed")
     refused(leakatk(*common, "--n", "4", "--k", "8"), "--k 8", "raise --n or lower --k")
     refused(leakatk(*common, "--n", "4", "--k", "two"), "whole numbers")
     refused(leakatk(*common, "--n", "4", "--fail-above", "64:0.05"), "k = 64")
@@ -45,6 +56,10 @@ def test_names(leakatk, model, forget, tmp_path):
     refused(leakatk(*common, "--benchmark", "wrold"), "world")
     refused(leakatk(*common), "--benchmark NAME or --forget")
     refused(leakatk(*common, "--forget", forget, "--engine", "nativ"), "native")
+    refused(leakatk(*common, "--benchmark", "tofu"), "did you mean tofu/forget01")
+    refused(leakatk(*common, "--forget", forget, "--template", "chatt"), "auto, chat, plain, text")
+    refused(leakatk(*common, "--forget", forget, "--dtype", "fp64", "--n", "1"), "leakatk: Unknown dtype 'fp64'")
+    refused(leakatk(*common, "--forget", forget, "--url", "localhost:8000"), "whole address")
     refused(
         leakatk("unlearn", model, "--forget", forget, "--retain", forget, "--method", "nop", "--out", tmp_path / "m"),
         "Unknown method 'nop'", "npo",
@@ -62,6 +77,7 @@ def test_bench(leakatk, forget, tmp_path):
     refused(leakatk(*common, "--decoding", "top_p=2"), "Decoding.top_p")
     refused(leakatk(*common, "--retain-n", "-1"), "retain_n must be at least 0")
     refused(leakatk(*common, "--ask", "loudly"), "question or paraphrased")
+    refused(leakatk(*common, "--ask", "paraphrased"), "no published paraphrases")
     refused(leakatk("bench", "tofu/forget10", *common[2:], "--data", tmp_path), "has no forget10.jsonl", "hf download")
     refused(leakatk("table", tmp_path), "leakatk bench")
     assert not (tmp_path / "out").exists()
@@ -103,7 +119,7 @@ def test_score_and_report(leakatk, tmp_path):
     refused(leakatk("score", tmp_path / "g.json"), "responses")
     row = {"prompt": "q", "ground_truth": "a", "responses": [{"response": "a"}]}
     (tmp_path / "g.json").write_text(json.dumps(row))
-    refused(leakatk("score", tmp_path / "g.json", "--k", "2"), "--k 2")
+    refused(leakatk("score", tmp_path / "g.json", "--k", "2"), "--k 2", "there are 1 a prompt: lower --k")
     code, out, _ = leakatk("score", tmp_path / "g.json", "--json")
     assert code == 0
     assert json.loads(out)["value"] == [1.0]
@@ -160,3 +176,89 @@ def test_options_that_need_one_another(leakatk, model, forget, tmp_path):
     )
     refused(unlearn("--method", "rule", "--base", "npo", "--original", model, "--unseen", forget), "--reference")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_scorer_without_anything_to_score_is_refused_before_sampling(leakatk, model, tmp_path):
+    (tmp_path / "one.jsonl").write_text('{"question": "Did it?", "answer": "it did not"}\n')
+    common = ("audit", model, "--forget", tmp_path / "one.jsonl", "--n", "2", "--max-new-tokens", "3", "--quiet")
+    refused(leakatk(*common, "--scorer", "keys", "--out", tmp_path / "run"), "keys is undefined on every prompt")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_prompt_has_no_interval_over_prompts(leakatk, model, tmp_path):
+    """It can be audited all the same, by default with a scorer that its answer allows."""
+    (tmp_path / "one.jsonl").write_text('{"question": "Did it?", "answer": "it did not"}\n')
+    common = ("audit", model, "--forget", tmp_path / "one.jsonl", "--n", "2", "--max-new-tokens", "3", "--quiet")
+    refused(leakatk(*common, "--out", tmp_path / "run", "--over", "prompts"), "at least 2 prompts", "--over samples")
+    code, out, err = leakatk(*common, "--out", tmp_path / "run", "--reference", model, "--probe", "role", "--json")
+    assert code == 0, err
+    [rouge, verbatim] = json.loads(out)["scorers"].values()
+    assert set(rouge["curves"]) == set(verbatim["excess"]) == {"samples"}
+    refused(leakatk("report", tmp_path / "run", "--over", "both"), "one prompt", "--over samples")
+
+
+def test_plan(leakatk):
+    refused(leakatk("plan", "--k", "8"), "--half-width or --certify")
+    refused(leakatk("plan", "--k", "8", "--certify", "0.1", "--prompts", "0"), "--prompts must be at least 1")
+    refused(leakatk("plan", "--k", "8", "--certify", "1e-300"), "More than 1,000,000 samples", "certify a higher bound")
+    refused(leakatk("plan", "--k", "9" * 20, "--certify", "0.1"), "at most 9,007,199,254,740,992")
+
+
+def test_unlearning_numbers(leakatk, model, forget, tmp_path):
+    def unlearn(*options):
+        common = ("--forget", forget, "--retain", forget, "--out", tmp_path / "m", "--steps", "1", "--quiet")
+        return leakatk("unlearn", model, *common, "--method", "npo", *options)
+
+    refused(unlearn("--param", "beta=nan"), "finite number")
+    refused(unlearn("--param", "beta=0"), "beta must be above 0, got 0.0")
+    refused(unlearn("--utility-floor", "2"), "--utility-floor must be between 0 and 1")
+    refused(unlearn("--target", "nan"), "--target must be between 0 and 1")
+    refused(unlearn("--stop-greedy", "--check-every", "0"), "--check-every must be at least 1")
+    refused(unlearn("--seed", "9" * 30), "--seed")
+    assert not (tmp_path / "m" / "unlearning.json").exists()
+
+
+def test_damaged_files_of_a_run(leakatk, model, forget, tmp_path):
+    """The file is named; what can be made again is made by the same command."""
+    run = tmp_path / "run"
+    audit = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "3", "--out", run, "--quiet")
+    assert leakatk(*audit)[0] == 0
+    whole = (run / "results.json").read_text()
+    for content in ("{}", "[]", whole[: len(whole) // 2]):
+        (run / "results.json").write_text(content)
+        refused(leakatk("report", run), "results.json", "run the same audit again")
+    assert leakatk(*audit)[0] == 0
+    (run / "generations.parquet").unlink()
+    refused(leakatk("report", run), "holds no samples")
+    refused(leakatk("score", run, "--scorer", "rouge-1"), "holds no samples yet")
+    assert leakatk(*audit)[0] == 0
+    assert leakatk("report", run)[0] == 0
+
+
+def test_a_directory_where_a_file_is_needed_and_the_reverse(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "3", "--quiet")
+    refused(leakatk(*common, "--out", forget), "a file stands where a directory is needed")
+    assert leakatk(*common, "--out", tmp_path / "run")[0] == 0
+    refused(leakatk("report", tmp_path / "run", "--out", tmp_path), "or the other way round")
+
+
+def test_no_room_for_weights(leakatk, model, forget, tmp_path):
+    """Weights are written by another library, whose errors are no OSError."""
+    import resource
+    import signal
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    common = ("unlearn", model, "--forget", forget, "--retain", forget, "--method", "npo", "--steps", "2", "--quiet")
+    commands = [(*common, "--checkpoint-every", every, "--out", tmp_path / f"every-{every}") for every in (1, 50)]
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        answers = [leakatk(*command) for command in commands]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    for answer in answers:
+        refused(answer, "Cannot write", "free some space", "run the same command again")
+    for command in commands:
+        code, _, err = leakatk(*command)
+        assert code == 0, err

@@ -37,6 +37,8 @@ def load_benchmark(
     if ask not in ("question", "paraphrased"):
         raise InputError(f"ask must be question or paraphrased, got {ask!r}.")
     if name not in BENCHMARKS and Path(name).exists():
+        if ask != "question":
+            raise InputError(f"{name} has no published paraphrases to ask instead; leave --ask out.")
         return load_files(name)
     options = Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed)
     return BENCHMARKS[name].load(options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Options
-from leakatk.data import read_records, read_text
+from leakatk.data import parse_json, read_records, read_text
 from leakatk.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".parquet", "-00000-of-00001.parquet")
@@ -118,10 +117,7 @@ def rows(path: Path, *, count: int | None = None, columns: tuple[str, ...] = ())
 def texts(path: Path) -> tuple[str, ...]:
     """Plain passages: a JSON list of strings, or records with a column `text`."""
     if path.suffix == ".json" and (text := read_text(path)).lstrip().startswith("["):
-        try:
-            items = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+        items = parse_json(text, path)
         if items and all(isinstance(item, str) for item in items):
             return tuple(items)
     found = [row["text"] for row in rows(path, columns=("text",))]

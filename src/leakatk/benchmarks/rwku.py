@@ -7,14 +7,13 @@ PISTOL (Qiu et al., 2024): one file of contracts, rows question, answer, edge. G
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows
-from leakatk.data import Prompt, read_text
+from leakatk.data import Prompt, parse_json, read_text
 from leakatk.errors import InputError
 
 RWKU_REPOSITORY = "jinzhuoran/RWKU"
@@ -104,10 +103,7 @@ def _prompt(path: Path, prefix: str, i: int, row: dict[str, Any], question: str,
 
 def _part(path: Path, part: str) -> list[dict[str, Any]]:
     """The rows of "train" or "val" of a file {"train": [...], "val": [...]} (or a list that holds that one object)."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error.msg}, line {error.lineno}); is it cut short?") from None
+    content = parse_json(read_text(path), path)
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
     found = content.get(part) if isinstance(content, dict) else None

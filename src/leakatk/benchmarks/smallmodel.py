@@ -27,8 +27,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.generators import Corruption
 from leakatk.benchmarks.world import Pair, World
-from leakatk.data import occupied, read_text, save_prompts, write_atomic
+from leakatk.data import occupied, read_kept, save_prompts, write_atomic
 from leakatk.errors import InputError, RunError
+from leakatk.models import building
 from leakatk.progress import Progress
 
 BOS, EOS, SEP, PAD = "<bos>", "<eos>", "<sep>", "<pad>"
@@ -211,14 +212,12 @@ def _loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> t
 def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: str | Path) -> Path:
     """Write the checkpoint beside its place and move it there when it is whole."""
     out = Path(out)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
+    with building(out.with_name(f".{out.name}.part"), out) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
     return out
 
 
@@ -363,7 +362,7 @@ def _finished(training: Training, seed: int, out: Path) -> set[str]:
     """The stages that `out` already holds; it is marked as this training's."""
     marker, identity = out / "training.json", {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
     if marker.exists():
-        if json.loads(read_text(marker)) != identity:
+        if read_kept(marker) != identity:
             raise RunError(
                 f"{out} holds models trained otherwise (other prompts, sizes or seed); choose another directory."
             )

@@ -113,8 +113,7 @@ def run(
 
     Exit code 1 when `--fail-above` fails: a gate for a release pipeline.
     """
-    if n < 1:
-        raise InputError(f"--n must be at least 1, got {n}.")
+    options.check_n(n)
     if expand < 0:
         raise InputError(f"--expand must be 0 (off) or more, got {expand}.")
     if not 0 < level < 1:
@@ -137,12 +136,15 @@ def run(
     )  # fmt: skip
     scorer = [options.with_caps(name, max_cost, max_requests) for name in scorer or []]
     for name in scorer:
-        get_scorer(name)  # an unknown name is an error before any compute is spent
+        get_scorer(name)  # an unknown name is an error before anything is loaded
     name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
     from leakatk.api import as_sampler
-    from leakatk.auditing import audit
+    from leakatk.auditing import audit, check_defined
     from leakatk.probing import probed
 
+    if over != "samples" and len(prompts) < 2:
+        raise InputError(f"--over {over} needs at least 2 prompts; use --over samples to speak of this prompt alone.")
+    check_defined(scorer, prompts)
     asked = probed(probe or [], prompts, kept)
     loading = {"device": device, "dtype": dtype, "template": template, "system": system}
     engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)

@@ -24,7 +24,7 @@ def run(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Directory for models, runs and report.html.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(help="Worlds to build; 3 takes three times as long and says much more.")] = 1,
-    workers: Annotated[int, typer.Option(help="Processes; one a core is best.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; one a core is best.")] = 2,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     dry_run: options.DryRun = False,

@@ -15,7 +15,7 @@ import typer
 
 from leakatk import __version__
 from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
-from leakatk.errors import LeakAtKError
+from leakatk.errors import LeakAtKError, first_line
 
 app = typer.Typer(
     name="leakatk",
@@ -82,6 +82,11 @@ def main() -> None:
     except BrokenPipeError:  # e.g. `leakatk ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except MemoryError as error:
+        _fail(
+            f"Not enough memory ({first_line(error)}): ask for fewer or shorter answers (--n, --max-new-tokens), then run the "
+            "same command again. What was finished is kept.", 2,
+        )  # fmt: skip
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise

@@ -24,7 +24,7 @@ def _show_help(context: typer.Context, show: bool) -> None:
 
 # For groups, whose own --help would load pydantic before that of the command is reached.
 Help = Annotated[bool, typer.Option("--help", callback=_show_help, is_eager=True, help="Show this message and exit.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random stream.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random stream.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
 TemplateKind = Annotated[
@@ -35,16 +35,17 @@ TemplateKind = Annotated[
     ),
 ]
 System = Annotated[str, typer.Option(help="System message put before every question (chat template only).")]
+TEMPLATES = ("auto", "chat", "plain", "text")
 Interval = Literal["samples", "prompts", "both"]
 Over = Annotated[
     Interval,
     typer.Option(help="What the interval is over: other samples of these prompts, other prompts, or both."),
 ]
 MaxCost = Annotated[
-    float | None, typer.Option(help="Judge scorer, endpoint engine: most US dollars that each may spend.")
+    float | None, typer.Option(min=0, help="Judge scorer, endpoint engine: most US dollars that each may spend.")
 ]
 MaxRequests = Annotated[
-    int | None, typer.Option(help="Judge scorer, endpoint engine: most requests that each may send.")
+    int | None, typer.Option(min=0, help="Judge scorer, endpoint engine: most requests that each may send.")
 ]
 Engine = Annotated[str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
@@ -79,8 +80,15 @@ def examples(*commands: str) -> str:
 EXIT_CODES = "Exit codes: 0 done, 1 a gate failed, 2 bad input, 130 interrupted."
 
 
-def parse_ks(text: str, n: int) -> list[int]:
-    """ "1,4,16" -> [1, 4, 16]; "" -> the powers of two up to n."""
+def check_n(n: int) -> None:
+    from leakatk.api import MAX_N
+
+    if not 1 <= n <= MAX_N:
+        raise InputError(f"--n must be at least 1 and at most {MAX_N:,}, got {n}.")
+
+
+def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
+    """ "1,4,16" -> [1, 4, 16]; "" -> the powers of two up to n. drawn: the samples are there already."""
     if not text:
         return [2**i for i in range(n.bit_length()) if 2**i <= n]
     try:
@@ -90,6 +98,8 @@ def parse_ks(text: str, n: int) -> list[int]:
     if not ks or ks[0] < 1:
         raise InputError(f"--k {text!r}: every k must be at least 1.")
     if ks[-1] > n:
+        if drawn:
+            raise InputError(f"--k {ks[-1]} needs at least as many samples, but there are {n} a prompt: lower --k.")
         raise InputError(f"--k {ks[-1]} needs at least as many samples, but --n is {n}: raise --n or lower --k.")
     return ks
 
@@ -131,6 +141,8 @@ def source(path: str, *, device: str, dtype: str, template: str, system: str) ->
     from leakatk.models import ModelSource, Template
 
     logging.disable_progress_bar()  # ours says what is going on
+    if template not in TEMPLATES:
+        raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
     chosen = Template("plain", plain="{question}") if template == "text" else Template(template, system)  # type: ignore[arg-type]
     return ModelSource(path, device=device, dtype=dtype, template=chosen)
 
@@ -174,6 +186,8 @@ def engine_caps(engine: str, url: str, max_cost: float | None, max_requests: int
     """(engine, its options) with --url, --max-cost and --max-requests; an address alone asks for the endpoint engine."""
     if url and engine == "native":
         engine = "endpoint"
+    if url and not url.startswith(("http://", "https://")):
+        raise InputError(f"--url {url!r}: give the whole address, such as https://api.openai.com/v1.")
     options: dict[str, Any] = {"url": url} if url else {}
     if engine.partition(":")[0] == "endpoint":
         caps = {"max_cost": max_cost, "max_requests": max_requests}

@@ -34,6 +34,10 @@ def run(
     config: Config = None,
 ) -> None:
     """Say how many samples a prompt are needed, and what they cost in tokens."""
+    if (half_width is None) == (certify is None):
+        raise InputError("Give --half-width or --certify, one of them: what is to be planned for?")
+    if prompts < 1:
+        raise InputError(f"--prompts must be at least 1, got {prompts}.")
     from leakatk.estimate.certify import plan
 
     scores = None

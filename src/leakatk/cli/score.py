@@ -62,7 +62,7 @@ def run(
     keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
     if not keep:
         raise InputError(f"Scorer {scorer} is undefined on every prompt of {source}; choose another.")
-    ks = options.parse_ks(k, min(len(rows[i]) for i in keep))
+    ks = options.parse_ks(k, min(len(rows[i]) for i in keep), drawn=True)
     curve = leak_at_k([rows[i] for i in keep], ks, over=over, level=level, missing="allow")
     kept_ids = [ids[i] for i in keep]
     if as_json:

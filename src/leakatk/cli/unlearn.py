@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,8 +106,12 @@ def run(
         raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
     if method != "rule" and base:
         raise InputError(f"--base {base} only goes with --method rule.")
-    if n < 1:
-        raise InputError(f"--n must be at least 1, got {n}.")
+    options.check_n(n)
+    for name, value in (("--utility-floor", utility_floor), ("--target", target)):
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"{name} must be between 0 and 1, got {value}.")
+    if (stop_greedy or utility_floor > 0) and check_every < 1:
+        raise InputError(f"--check-every must be at least 1 for --stop-greedy and --utility-floor, got {check_every}.")
     if reference and method != "rule":
         raise InputError("--reference only goes with --method rule, which stops at that model's level.")
     if judge and not reference:
@@ -344,6 +349,9 @@ def _like(default: Any, value: str, text: str) -> Any:
     if isinstance(default, str):
         return value
     try:
-        return int(value) if isinstance(default, int) and not isinstance(default, bool) else float(value)
+        number = int(value) if isinstance(default, int) and not isinstance(default, bool) else float(value)
     except ValueError:
         raise InputError(f"--param {text!r}: the value must be a number.") from None
+    if not math.isfinite(number):
+        raise InputError(f"--param {text!r}: the value must be a finite number.")
+    return number

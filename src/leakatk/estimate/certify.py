@@ -74,6 +74,10 @@ def samples_to_certify(k: int, bound: float, m: int, *, level: float = 0.95) -> 
     m, k = whole_number("m", m), whole_number("k", k)
     bound = number("The bound to certify", bound, above=0, below=1)
     exact = k * -math.log1p(-level) / (m * -math.log1p(-bound))
+    if exact > _MOST_SAMPLES:
+        raise InputError(
+            f"More than {_MOST_SAMPLES:,} samples a prompt would be needed; certify a higher bound, or take more prompts or a smaller k."
+        )
     n = max(1, math.ceil(exact))
     # Where rounding lifted a whole number, the smaller n already certifies.
     return n - 1 if n > 1 and zero_leak_bound(n - 1, m, k, level=level) <= bound else n

@@ -21,7 +21,8 @@ def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     """The value as an int; a float with nothing behind the point will do."""
     if isinstance(value, NUMBER) and not isinstance(value, bool) and least <= value <= _LARGEST and value == int(value):
         return int(value)
-    raise InputError(f"{name} must be a whole number of at least {least}, got {value!r:.60}.")
+    most = f" and at most {_LARGEST:,}" if isinstance(value, NUMBER) and value > _LARGEST else ""
+    raise InputError(f"{name} must be a whole number of at least {least}{most}, got {value!r:.60}.")
 
 
 def number(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from leakatk.data import write_atomic
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError
 from leakatk.protocols import PROTOCOLS
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open
@@ -50,6 +50,12 @@ def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
                 f"{path} holds samples but no results; run `leakatk audit` with --out {path} to finish it."
             )
         results = run.results()
+        if not isinstance(results, dict) or not {"label", "scorers", "decoding"} <= set(results):
+            raise RunError(
+                f"{path}/results.json is not what an audit writes; run the same audit again: nothing is sampled twice."
+            )
+        if not run.n:
+            raise RunError(f"{path} holds no samples; run the same audit again: what is missing is sampled.")
         found.append(Audited(run, results))
     for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
         labels = [audited.label for audited in found]
@@ -376,8 +382,10 @@ def _block(audited: Audited, scorer: str) -> dict[str, Any]:
 
 
 def _curve(audited: Audited, scorer: str, over: str) -> dict[str, Any]:
-    curve: dict[str, Any] = _block(audited, scorer)["curves"][over]
-    return curve
+    curves: dict[str, dict[str, Any]] = _block(audited, scorer)["curves"]
+    if over not in curves:
+        raise InputError(f"{audited.label} has one prompt, so no interval over {over}; use --over samples.")
+    return curves[over]
 
 
 def _at(curve: dict[str, Any], k: int) -> Number | str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
+from leakatk.data import read_kept
 from leakatk.report.content import Number, Table
 
 
@@ -16,7 +16,7 @@ def rounds_table(path: Path, label: str, *, k: int | None = None) -> Table | Non
     """
     if not path.exists():
         return None
-    record = json.loads(path.read_text())
+    record = read_kept(path)
     if not record["rounds"]:
         return None
     rows = tuple(

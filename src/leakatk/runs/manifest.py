@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from leakatk.data import Prompt, record
+from leakatk.data import Prompt, parse_json, record
 from leakatk.errors import InputError, RunError
 
 SCHEMA = 1
@@ -94,9 +94,9 @@ class Manifest:
     def from_json(cls, text: str, *, where: str) -> Manifest:
         """RunError (its message starts with `where`) when the text is no manifest of ours."""
         try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise RunError(f"{where} is damaged ({error.msg}, line {error.lineno}); restore it from a copy.") from None
+            row = parse_json(text, where)
+        except InputError as error:
+            raise RunError(f"{error} The file is damaged: restore it from a copy.") from None
         names = {field.name for field in dataclasses.fields(cls)}
         row = {"probe": "", **row} if isinstance(row, dict) else row  # runs of before there were probes
         if not isinstance(row, dict) or "schema" not in row or "prompts_sha256" not in row:

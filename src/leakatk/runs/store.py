@@ -33,7 +33,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk.data import Asked, Generation, Prompt, check_unique, contents, record, strict_json, write_atomic
+from leakatk.data import (
+    Asked,
+    Generation,
+    Prompt,
+    check_unique,
+    contents,
+    parse_json,
+    record,
+    strict_json,
+    write_atomic,
+)
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.runs import files, lock, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
@@ -403,9 +413,11 @@ class Run:
         """What `write_results` kept. RunError when there is nothing, or it is damaged."""
         path = self.path / "results.json"
         try:
-            found: dict[str, Any] = json.loads(files.read_text(path))
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path} is damaged ({error.msg}, line {error.lineno}); evaluate the run again.") from None
+            found: dict[str, Any] = parse_json(files.read_text(path), path)
+        except InputError as error:
+            raise RunError(
+                f"{error} The file is damaged: run the same audit again, nothing is sampled twice."
+            ) from None
         return found
 
 
@@ -452,7 +464,7 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
     try:
         lines = files.read_text(path / "prompts.jsonl").split("\n")
         prompts = [_prompt(json.loads(line)) for line in lines if line]
-    except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError):
+    except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError):
         prompts = []
     if not prompts or prompts_hash(prompts) != manifest.prompts_sha256:
         raise RunError(f"{path / 'prompts.jsonl'} is not the file this run was made with; restore it from a copy.")

@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from leakatk.data import occupied, strict_json, write_atomic
+from leakatk.data import occupied, read_kept, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
-from leakatk.models import LoadedModel, load_model
+from leakatk.models import LoadedModel, building, load_model, save_model, sync
 
 
 class Accelerated(Protocol):
@@ -41,12 +41,12 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     if taken and not resume:
         raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
     if marker.exists():
-        found = json.loads(marker.read_text())
+        found = read_kept(marker)
         differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
         if differing:
             raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
         if (out / "unlearning.json").exists():
-            finished: dict[str, Any] = json.loads((out / "unlearning.json").read_text())
+            finished: dict[str, Any] = read_kept(out / "unlearning.json")
             for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
                 finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
             return finished
@@ -69,19 +69,13 @@ def save(
         return
     folder = out / "checkpoints"
     target = folder / f"step-{progress['step']:08d}"
-    building = folder / f".{target.name}.{os.getpid()}"
-    try:
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+    with building(folder / f".{target.name}.{os.getpid()}", target) as part:
         weights = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
-        save_file(weights, building / "weights.safetensors")
-        save_file(_optimizer_tensors(optimizer), building / "optimizer.safetensors")
-        (building / "progress.json").write_text(json.dumps(progress))
-        _sync(building)
-        building.rename(target)
-    except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise RunError(f"Cannot write {target}: {error.strerror or error}; free some space and run again.") from error
+        save_file(weights, part / "weights.safetensors")
+        save_file(_optimizer_tensors(optimizer), part / "optimizer.safetensors")
+        (part / "progress.json").write_text(json.dumps(progress))
+        sync(part)
+        part.rename(target)
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
@@ -103,7 +97,7 @@ def load_latest(out: Path, parameters: Mapping[str, Tensor], optimizer: torch.op
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    progress: dict[str, Any] = json.loads((folders[-1] / "progress.json").read_text())
+    progress: dict[str, Any] = read_kept(folders[-1] / "progress.json")
     return progress
 
 
@@ -120,21 +114,7 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
     """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints."""
     if not trainer.main:
         return
-    building = out / f".final.{os.getpid()}"
-    try:
-        for left in out.glob(".final.*"):
-            shutil.rmtree(left, ignore_errors=True)
-        loaded.model.save_pretrained(building)
-        loaded.tokenizer.save_pretrained(building)
-        _sync(building)
-        for file in sorted(building.iterdir()):
-            file.rename(out / file.name)
-        building.rmdir()
-    except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise RunError(
-            f"Cannot write the model to {out}: {error.strerror or error}; free some space and run again."
-        ) from error
+    save_model(loaded, out)
     write_atomic(out / "unlearning.json", strict_json(record, indent=1))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
@@ -146,13 +126,3 @@ def load_final(loaded: LoadedModel, out: Path) -> None:
     if missing:
         raise InputError(f"{out} holds another architecture than the model given (differing: {sorted(missing)[0]}).")
     loaded.model.load_state_dict(again.model.state_dict())
-
-
-def _sync(folder: Path) -> None:
-    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
-    for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leakatk.data import Prompt, strict_json, write_atomic
+from leakatk.data import Prompt, read_kept, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.ustatistic import per_prompt_leak
@@ -384,7 +384,7 @@ class _Run:
         wanted = json.loads(json.dumps(wanted))
         marker = self.folder / "rule.json"
         if marker.exists():
-            found = json.loads(marker.read_text())
+            found = read_kept(marker)
             differing = sorted(k for k in wanted if found.get(k) != wanted[k])
             if differing or not self.resume:
                 what = f"differing: {', '.join(differing)}" if differing else "resume is off"
@@ -437,7 +437,7 @@ class _Run:
         """Sample the model of the moment, or read what was found before a restart."""
         place = self.folder / f"round-{number}-leaks.json" if self.folder else None
         if place is not None and place.exists():
-            stored = json.loads(place.read_text())
+            stored = read_kept(place)
             values: dict[str, Any] = {key: math.nan if value is None else value for key, value in stored.items()}
             return Detection(**{**values, "leaks": tuple(Leak(**leak) for leak in stored["leaks"])})
         start = time.perf_counter()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from leakatk.errors import InputError
 from leakatk.unlearning.losses.token import answer_mask, label_logprobs, sequence_mean, sequence_sum
 
 
@@ -21,6 +22,8 @@ def mean_logprob(logits: Tensor, labels: Tensor) -> Tensor:
 
 def negative_log_sigmoid(margin: Tensor, beta: float) -> Tensor:
     """-(2/beta) mean log sigma(margin), margin (B,). The factor makes its gradient that of gradient ascent at beta -> 0."""
+    if not beta > 0:
+        raise InputError(f"The parameter beta must be above 0, got {beta!r}.")
     return -(2.0 / beta) * logsigmoid(margin).mean()
 
 
