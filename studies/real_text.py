@@ -85,13 +85,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True, help="directory written by leakatk train-small")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="of unlearning and of RULE's samples")
+    parser.add_argument("--methods", help="comma-separated; default all of the size")
     arguments = parser.parse_args()
-    study = Study(arguments.models, arguments.out)
+    study = Study(arguments.models, arguments.out, arguments.seed)
+    only = arguments.methods.split(",") if arguments.methods else list(study.methods)
     study.audit("retrained", study.models / "retrained")
     study.audit("full", study.models / "full")
-    for name in study.methods:
+    for name in only:
         study.unlearn(name)
-    for base in study.scale.rule_bases:
+    for base in (name for name in study.scale.rule_bases if name in only):
         study.rule(base)
     print((study.out / "results.md").read_text())
 
@@ -99,8 +102,8 @@ def main() -> None:
 class Study:
     """The prompts, where things are, and one method a step; each is skipped where its result is there."""
 
-    def __init__(self, models: Path, out: Path) -> None:
-        self.models, self.out = models, out
+    def __init__(self, models: Path, out: Path, seed: int) -> None:
+        self.models, self.out, self.seed = models, out, seed
         self.forget, self.retain, self.held = (
             lk.load_prompts(models / f"{split}.jsonl") for split in ("forget", "retain", "retain_held")
         )
@@ -153,7 +156,7 @@ class Study:
     def unlearn(self, name: str) -> None:
         done = unlearn(
             load_model(self.models / "full"), self.forget, self.retain, self.methods[name], out=self.out / "models" / name,
-            on_check=self.stop_rule(),
+            on_check=self.stop_rule(), seed=self.seed,
         )  # fmt: skip
         self.stopped[name] = f"{done.steps} steps: {done.stopped or 'stop rule never met'}; {dict(done.checks[-1])}"
         print(name, self.stopped[name], file=sys.stderr, flush=True)
@@ -171,7 +174,7 @@ class Study:
             loaded = load_model(self.out / "models" / base)
             result = rule(
                 loaded, self.forget, self.retain, method, score=get_scorer("keys").score, settings=settings, train=train,
-                out=self.out / "rounds" / name,
+                out=self.out / "rounds" / name, seed=self.seed,
             )  # fmt: skip
             save_model(loaded, place)
             self.stopped[name] = f"{result.steps} steps: {result.verdict}"
