@@ -20,8 +20,10 @@ import numpy as np
 import leakatk as lk
 from leakatk.checks import greedy_scores
 from leakatk.models import LoadedModel, load_model, save_model
-from leakatk.report.assemble import content_of, methods_table, other_scorers_table, read_audits
+from leakatk.report.assemble import content_of
+from leakatk.report.audited import read_audits
 from leakatk.report.html import render
+from leakatk.report.leak_tables import methods_table, other_scorers_table
 from leakatk.report.table import to_markdown
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.methods import METHODS, Method

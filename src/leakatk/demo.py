@@ -19,7 +19,8 @@ from typing import Any
 from leakatk.data import occupied, read_kept, write_atomic
 from leakatk.errors import InputError
 from leakatk.progress import format_seconds
-from leakatk.report.assemble import Audited, content_of, read_audits
+from leakatk.report.assemble import content_of
+from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent, Table
 from leakatk.report.html import render
 from leakatk.report.rounds import rounds_table

@@ -10,7 +10,9 @@ import leakatk as lk
 from leakatk.auditing import audit
 from leakatk.data import save_prompts
 from leakatk.probing import probed, ways, worst_case
-from leakatk.report.assemble import content_of, headline, probes_table, read_audits
+from leakatk.report.assemble import content_of, headline
+from leakatk.report.audited import read_audits
+from leakatk.report.leak_tables import probes_table
 from leakatk.runs.store import Run
 from tests.e2e.test_kill import killed, spawn, timed, without_times  # noqa: F401
 from tests.tiny import PROMPTS, save_tiny_model

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from leakatk.auditing import audit
-from leakatk.report.assemble import content_of, read_audits
+from leakatk.report.assemble import content_of
+from leakatk.report.audited import read_audits
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.rounds import rounds_table
 from leakatk.sampling.decoding import Decoding

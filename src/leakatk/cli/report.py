@@ -47,7 +47,8 @@ def run(
         if path is not None and path.suffix.lower() != suffix:
             raise InputError(f"--{suffix[1:]} {path}: the file must end in {suffix}.")
     from leakatk.data import write_atomic
-    from leakatk.report.assemble import content_of, print_runs, read_audits
+    from leakatk.report.assemble import content_of, print_runs
+    from leakatk.report.audited import read_audits
     from leakatk.report.html import render
 
     places, tables = opened(runs)

@@ -4,213 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from leakatk.data import write_atomic
-from leakatk.errors import InputError, RunError
 from leakatk.protocols import PROTOCOLS
-from leakatk.report.content import KINDS, Curve, Highlight, Kind, Number, PromptView, ReportContent, Table, group_texts
+from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
+from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.html import render
+from leakatk.report.leak_tables import (
+    bounds_table,
+    forecast_table,
+    halves,
+    methods_table,
+    other_scorers_table,
+    probes_table,
+    select,
+)
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import print_table, to_csv, to_markdown
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
-
-TABLE_KS = (1, 4, 16, 64, 128)
-
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """One audited run as read from disk."""
-
-    run: Run
-    results: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        return str(self.results["label"])
-
-    @property
-    def scorer(self) -> str:
-        return str(next(iter(self.results["scorers"])))
-
-
-def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
-    """Open audited runs. InputError for a run that was sampled but never audited."""
-    found = []
-    for path in paths:
-        run = Run.open(path)
-        if not (Path(path) / "results.json").exists():
-            raise InputError(
-                f"{path} holds samples but no results; run `leakatk audit` with --out {path} to finish it."
-            )
-        results = run.results()
-        if not isinstance(results, dict) or not {"label", "scorers", "decoding"} <= set(results):
-            raise RunError(
-                f"{path}/results.json is not what an audit writes; run the same audit again: nothing is sampled twice."
-            )
-        if not run.n:
-            raise RunError(f"{path} holds no samples; run the same audit again: what is missing is sampled.")
-        found.append(Audited(run, results))
-    for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
-        labels = [audited.label for audited in found]
-        if len(set(labels)) < len(labels):
-            for audited, extra in zip(found, [name(audited) for audited in found], strict=True):
-                audited.results["label"] = f"{audited.label} ({extra})"
-    return found
-
-
-def _decoding(audited: Audited) -> str:
-    return str(audited.results["decoding"])
-
-
-def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
-    """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
-    scorer = audits[0].scorer
-    ks = [k for k in TABLE_KS if all(k in _curve(a, scorer, over)["k"] for a in audits)] or [
-        k for k in _curve(audits[0], scorer, over)["k"] if all(k in _curve(a, scorer, over)["k"] for a in audits)
-    ]
-    with_excess = any("excess" in _block(a, scorer) for a in audits)
-    with_exact = any("exact" in a.results for a in audits)
-    with_retain = any(_block(a, scorer).get("retain") is not None for a in audits)
-    exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
-    exact_ks = [k for k in exact_ks if k > 1]
-    columns = ["model", "greedy", *(f"leak@{k}" for k in ks)]
-    columns += [f"excess@{ks[-1]}"] if with_excess else []
-    columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
-    columns += ["retain"] if with_retain else []
-    columns += ["a sample"]
-    rows = []
-    for audited in audits:
-        block, curve = _block(audited, scorer), _curve(audited, scorer, over)
-        row: list[str | Number] = [audited.label, _number(block["greedy"])]
-        row += [_at(curve, k) for k in ks]
-        if with_excess:
-            row.append(_at(block["excess"][over], ks[-1]) if "excess" in block else "")
-        if with_exact:
-            exact = audited.results.get("exact")
-            row += [Number(exact["value"][exact["k"].index(k)]) if exact else "" for k in exact_ks]
-        if with_retain:
-            row.append(_number(block.get("retain")))
-        row.append(_sample_text(audited))
-        rows.append(tuple(row))
-    first = audits[0].results
-    caption = (
-        f"Scorer {scorer}; {first['m']} prompts x {first['n']} samples; {first['decoding']}; "
-        f"{first['level']:.0%} intervals over {over}. verbatim@k: exact, from the probability of the true answer."
-    )
-    return Table("Models", tuple(columns), tuple(rows), caption)
-
-
-def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
-    """leak@k under the scorers that are not the headline."""
-    names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
-    if not names:
-        return None
-    ks = [k for k in TABLE_KS if k in _curve(audits[0], names[0], over)["k"]]
-    rows = [
-        (
-            audited.label,
-            name,
-            _number(_block(audited, name)["greedy"]),
-            *(_at(_curve(audited, name, over), k) for k in ks),
-        )
-        for name in names
-        for audited in audits
-        if name in audited.results["scorers"]
-    ]
-    return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
-
-
-def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
-    """leak@k by the way of asking, and the worst case over them."""
-    probed = [audited for audited in audits if "probes" in audited.results]
-    if not probed:
-        return None
-    scorer, shared = probed[0].scorer, [set(_curve(a, a.scorer, over)["k"]) for a in probed]
-    known = sorted(set.intersection(*shared))
-    ks = [k for k in TABLE_KS if k in known] or known[-1:]
-    with_excess = any("excess" in _block(a, scorer) for a in probed)
-    columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{ks[-1]}"] if with_excess else []))
-    rows: list[tuple[str | Number, ...]] = []
-    notes: dict[str, None] = {}
-    for audited in probed:
-        blocks = {"as it stands": _block(audited, scorer)}
-        for name, found in audited.results["probes"].items():
-            blocks[f"{name} *" if found["gives_answer"] else name] = found["scorers"][scorer]
-            if found["left_out"]:
-                notes[f"{name} leaves out {len(found['left_out'])} prompts that it cannot ask so."] = None
-        worst = audited.results["worst"]
-        blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
-        for name, block in blocks.items():
-            greedy = _number(block["greedy"]) if "greedy" in block else ""
-            row = (audited.label, name, greedy, *(_at(block["curves"][over], k) for k in ks))
-            rows.append((*row, _at(block["excess"][over], ks[-1]) if "excess" in block else "") if with_excess else row)
-    if any(name.endswith(" *") for _, name, *_ in rows if isinstance(name, str)):
-        notes["* gives the answer away: read its excess; it is no part of the worst case."] = None
-    caption = (
-        f"Scorer {scorer}; {probed[0].results['level']:.0%} intervals over {over}. A prompt with several variants under a probe "
-        "counts their mean. The worst case at k takes the most leaking of k samples of every way of asking, so it uses that "
-        "many times the samples and does not compare with leak@k of one way at the same k."
-    )
-    return Table("By the way of asking", columns, tuple(rows), " ".join([caption, *notes]))
-
-
-def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
-    """What is guaranteed, and what a model says, beyond the samples drawn."""
-    found = [(audited, _block(audited, scorer).get("forecast")) for audited in audits]
-    blocks = [(audited, block) for audited, block in found if block]
-    if not blocks:
-        return None
-    ks = blocks[0][1]["k"]
-    rows = []
-    for audited, block in blocks:
-        cells: list[str | Number] = [audited.label]
-        for k in ks:
-            if k not in block["k"]:
-                cells.append("")
-                continue
-            i = block["k"].index(k)
-            cells.append(
-                f"{block['low'][i]:.3f} to {block['high'][i]:.3f} ({block['low_by'][i]}, {block['high_by'][i]}); "
-                f"line {block['line'][i]:.3f}"
-            )
-        rows.append(tuple(cells))
-    level = audits[0].results["level"]
-    caption = (
-        f"Guaranteed bounds ({level:.0%}) and the instrument that gave each side: counts (every distribution of leak "
-        "probabilities the counts do not refute) or exact (masses of the distinct answers seen). The line carries the "
-        "maximum-likelihood mixture on: a model, without any guarantee."
-    )
-    return Table("Beyond the samples drawn", ("model", *(f"leak@{_count(k)}" for k in ks)), tuple(rows), caption)
-
-
-def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
-    """What the probabilities of whole answers alone make certain, where the answer trees were expanded."""
-    found = [(audited, _block(audited, scorer).get("bounds")) for audited in audits if "expansion" in audited.results]
-    blocks = [(audited, block) for audited, block in found if block]
-    if not blocks:
-        return None
-    rows: list[tuple[str | Number, ...]] = [
-        (
-            audited.label,
-            *(f"{low:.4f} to {high:.4f}" for low, high in zip(block["low"], block["high"], strict=True)),
-            Number(block["unknown"]),
-            f"{audited.results['expansion']['prefixes']:,}",
-        )
-        for audited, block in blocks
-    ]
-    caption = (
-        "Certain, not estimated: the answers met by expanding the most probable beginnings (and by sampling) have known "
-        "probabilities; what they do not cover may all leak, or not at all. unknown: that mass, mean over prompts."
-    )
-    heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1]["k"]), "unknown", "beginnings expanded")
-    return Table("Exact expansion", heads, tuple(rows), caption)
 
 
 def content_of(
@@ -234,7 +52,7 @@ def content_of(
     every, audits = audits, most_open(audits)
     first = audits[0].results
     scorer = audits[0].scorer
-    curve = _curve(audits[0], scorer, over)
+    block, curve = block_of(audits[0], scorer), curve_of(audits[0], scorer, over)
     k = int(curve["k"][-1])
     other = other_scorers_table(every, over=over)
     protocol = str(first["protocol"])
@@ -244,18 +62,20 @@ def content_of(
         notes=tuple(notes) or _default_notes(over),
         highlights=tuple(highlights)
         or (
-            Highlight(f"leak@{k}", _at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
-            Highlight("greedy", _number(_block(audits[0], scorer)["greedy"]), "what one deterministic answer shows"),
-            Highlight(
-                "retain", _number(_block(audits[0], scorer).get("retain")), "greedy, on what must still be known"
+            Highlight(f"leak@{k}", at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
+            *(
+                []
+                if block["greedy"] is None
+                else [Highlight("greedy", number(block["greedy"]), "what one deterministic answer shows")]
             ),
+            Highlight("retain", number(block.get("retain")), "one answer, on what must still be known"),
         ),
         curves=tuple(c for audited in audits for c in _curves(audited, scorer, over))
         + _reference_curve(audits, scorer, over),
         tables=tuple(
             table
             for table in (
-                *_halves(methods_table(every, over=over)),
+                *halves(methods_table(every, over=over)),
                 *tables,
                 probes_table(audits, over=over),
                 other,
@@ -316,25 +136,10 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
     leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
     rest = [0, *(i for i in range(len(whole.columns)) if i not in leak)]
     probed = probes_table(audits, over=over)
-    tables = [first, _columns(whole, leak, whole.caption), probed, _columns(whole, rest, "")]
+    tables = [first, select(whole, leak, whole.caption), probed, select(whole, rest, "")]
     for table in (table for table in tables if table is not None):
         print_table(table, console)
         console.print()
-
-
-def _halves(table: Table) -> tuple[Table, ...]:
-    """The methods table as two that fit a page: the leak with what forgetting cost, and what else is known of each model."""
-    rest = [i for i, name in enumerate(table.columns) if name.startswith("verbatim@") or name == "a sample"]
-    leak = [i for i in range(len(table.columns)) if i not in rest]
-    return (
-        replace(_columns(table, leak, table.caption), title=table.title),
-        replace(_columns(table, [0, *rest], ""), title="The true answer word for word, and a sample"),
-    )
-
-
-def _columns(table: Table, keep: Sequence[int], caption: str) -> Table:
-    rows = tuple(tuple(row[i] for i in keep) for row in table.rows)
-    return Table("", tuple(table.columns[i] for i in keep), rows, caption)
 
 
 def headline(results: dict[str, Any]) -> str:
@@ -372,47 +177,15 @@ def _default_notes(over: str) -> tuple[str, ...]:
     )
 
 
-def _block(audited: Audited, scorer: str) -> dict[str, Any]:
-    if scorer not in audited.results["scorers"]:
-        raise InputError(
-            f"{audited.label} was not scored with {scorer}; audit it again with --scorer {scorer} (samples are reused)."
-        )
-    block: dict[str, Any] = audited.results["scorers"][scorer]
-    return block
-
-
-def _curve(audited: Audited, scorer: str, over: str) -> dict[str, Any]:
-    curves: dict[str, dict[str, Any]] = _block(audited, scorer)["curves"]
-    if over not in curves:
-        raise InputError(f"{audited.label} has one prompt, so no interval over {over}; use --over samples.")
-    return curves[over]
-
-
-def _at(curve: dict[str, Any], k: int) -> Number | str:
-    if k not in curve["k"]:
-        return ""
-    i = curve["k"].index(k)
-    return Number(curve["value"][i], curve["low"][i], curve["high"][i])
-
-
-def _number(value: float | None) -> Number:
-    return Number(math.nan if value is None else value)
-
-
-def _count(k: int) -> str:
-    exponent = round(math.log10(k))
-    return f"10^{exponent}" if k >= 1000 and 10**exponent == k else str(k)
-
-
 def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
     label, role = audited.label, audited.results.get("role", "model")
     kind: Kind = "reference" if role == "retrained" else role if role in KINDS else "model"
-    curve = _curve(audited, scorer, over)
+    curve = curve_of(audited, scorer, over)
     curves = [_drawn(label, curve, kind)]
-    greedy = _block(audited, scorer)["greedy"]
+    greedy = block_of(audited, scorer)["greedy"]
     if greedy is not None:
         curves.append(Curve(f"{label}: greedy", (1,), (greedy,), kind="greedy", of=label))
-    beyond = _block(audited, scorer).get("forecast")
+    beyond = block_of(audited, scorer).get("forecast")
     if beyond:
         k, value, low, high = (tuple(beyond[key]) for key in ("k", "line", "low", "high"))
         curves.append(Curve(f"{label}: forecast", k, value, low, high, kind="forecast", of=label, dashed=True))
@@ -426,7 +199,7 @@ def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
 
 def _reference_curve(audits: Sequence[Audited], scorer: str, over: str) -> tuple[Curve, ...]:
     """The first run's reference, unless a reference is itself one of the runs."""
-    block = _block(audits[0], scorer)
+    block = block_of(audits[0], scorer)
     if "reference" not in block or any(audited.results.get("role") in ("reference", "retrained") for audited in audits):
         return ()
     curve = block["reference"]["curves"][over]
@@ -439,7 +212,7 @@ def _drawn(label: str, curve: dict[str, Any], kind: Kind) -> Curve:
 
 
 def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
-    run, block = audited.run, _block(audited, audited.scorer)
+    run, block = audited.run, block_of(audited, audited.scorer)
     scores = run.scores(audited.scorer)
     curve_ks = block["curves"]["samples"]["k"]
     leak = {i: row[curve_ks.index(k)] for i, row in zip(block["prompt_ids"], block["per_prompt"], strict=True)}
@@ -468,16 +241,10 @@ def _greedy_of(audited: Audited) -> dict[str, tuple[str, float]]:
     """The greedy answers and scores, read from greedy/ beside the samples."""
     # greedy/ may be there and unfinished: from an audit that was then told to do without.
     if (
-        _block(audited, audited.scorer)["greedy"] is None
+        block_of(audited, audited.scorer)["greedy"] is None
         or not (audited.run.path / "greedy" / "manifest.json").exists()
     ):
         return {}
     run = Run.open(audited.run.path / "greedy")
     hits = [float(row[0]) for row in run.scores(audited.scorer)]
     return {i: (texts[0], hit) for i, texts, hit in zip(run.prompt_ids, run.texts(), hits, strict=True)}
-
-
-def _sample_text(audited: Audited) -> str:
-    """The first sample of the first prompt: numbers mean little beside broken text."""
-    text = audited.run.texts()[0][0].strip()
-    return text if len(text) <= 90 else text[:87] + "..."

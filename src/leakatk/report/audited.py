@@ -1,0 +1,89 @@
+"""One audited run as the report reads it, and its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leakatk.errors import InputError, RunError
+from leakatk.report.content import Number
+from leakatk.runs.store import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One audited run as read from disk."""
+
+    run: Run
+    results: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return str(self.results["label"])
+
+    @property
+    def scorer(self) -> str:
+        return str(next(iter(self.results["scorers"])))
+
+
+def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
+    """Open audited runs. InputError for a run that was sampled but never audited."""
+    found = []
+    for path in paths:
+        run = Run.open(path)
+        if not (Path(path) / "results.json").exists():
+            raise InputError(
+                f"{path} holds samples but no results; run `leakatk audit` with --out {path} to finish it."
+            )
+        results = run.results()
+        if not isinstance(results, dict) or not {"label", "scorers", "decoding"} <= set(results):
+            raise RunError(
+                f"{path}/results.json is not what an audit writes; run the same audit again: nothing is sampled twice."
+            )
+        if not run.n:
+            raise RunError(f"{path} holds no samples; run the same audit again: what is missing is sampled.")
+        found.append(Audited(run, results))
+    for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
+        labels = [audited.label for audited in found]
+        if len(set(labels)) < len(labels):
+            for audited, extra in zip(found, [name(audited) for audited in found], strict=True):
+                audited.results["label"] = f"{audited.label} ({extra})"
+    return found
+
+
+def _decoding(audited: Audited) -> str:
+    return str(audited.results["decoding"])
+
+
+def block_of(audited: Audited, scorer: str) -> dict[str, Any]:
+    """All that was found under one scorer. InputError when the run was not scored with it."""
+    if scorer not in audited.results["scorers"]:
+        raise InputError(
+            f"{audited.label} was not scored with {scorer}; audit it again with --scorer {scorer} (samples are reused)."
+        )
+    block: dict[str, Any] = audited.results["scorers"][scorer]
+    return block
+
+
+def curve_of(audited: Audited, scorer: str, over: str) -> dict[str, Any]:
+    """k, value, low and high of leak@k. InputError when there is no interval of this kind."""
+    curves: dict[str, dict[str, Any]] = block_of(audited, scorer)["curves"]
+    if over not in curves:
+        raise InputError(f"{audited.label} has one prompt, so no interval over {over}; use --over samples.")
+    return curves[over]
+
+
+def at(curve: dict[str, Any], k: int) -> Number | str:
+    """The curve's number at k, with its interval; empty where it has none."""
+    if k not in curve["k"]:
+        return ""
+    i = curve["k"].index(k)
+    return Number(curve["value"][i], curve["low"][i], curve["high"][i])
+
+
+def number(value: float | None) -> Number:
+    """A cell; NaN (shown as a dash) for what is not known."""
+    return Number(math.nan if value is None else value)

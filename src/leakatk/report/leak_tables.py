@@ -1,0 +1,184 @@
+"""The tables of audited runs: leak@k of each, under other scorers, other ways of asking, beyond the samples drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from leakatk.report.audited import Audited, at, block_of, curve_of, number
+from leakatk.report.content import Number, Table
+
+TABLE_KS = (1, 4, 16, 64, 128)
+
+
+def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
+    """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
+    scorer = audits[0].scorer
+    ks = [k for k in TABLE_KS if all(k in curve_of(a, scorer, over)["k"] for a in audits)] or [
+        k for k in curve_of(audits[0], scorer, over)["k"] if all(k in curve_of(a, scorer, over)["k"] for a in audits)
+    ]
+    with_excess = any("excess" in block_of(a, scorer) for a in audits)
+    with_exact = any("exact" in a.results for a in audits)
+    with_retain = any(block_of(a, scorer).get("retain") is not None for a in audits)
+    exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
+    exact_ks = [k for k in exact_ks if k > 1]
+    with_greedy = any(block_of(a, scorer)["greedy"] is not None for a in audits)
+    columns = ["model", *(["greedy"] if with_greedy else []), *(f"leak@{k}" for k in ks)]
+    columns += [f"excess@{ks[-1]}"] if with_excess else []
+    columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
+    columns += ["retain"] if with_retain else []
+    columns += ["a sample"]
+    rows = []
+    for audited in audits:
+        block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
+        row: list[str | Number] = [audited.label, *([number(block["greedy"])] if with_greedy else [])]
+        row += [at(curve, k) for k in ks]
+        if with_excess:
+            row.append(at(block["excess"][over], ks[-1]) if "excess" in block else "")
+        if with_exact:
+            exact = audited.results.get("exact")
+            row += [Number(exact["value"][exact["k"].index(k)]) if exact else "" for k in exact_ks]
+        if with_retain:
+            row.append(number(block.get("retain")))
+        row.append(_sample_text(audited))
+        rows.append(tuple(row))
+    first = audits[0].results
+    caption = (
+        f"Scorer {scorer}; {first['m']} prompts x {first['n']} samples; {first['decoding']}; "
+        f"{first['level']:.0%} intervals over {over}. verbatim@k: exact, from the probability of the true answer."
+    )
+    return Table("Models", tuple(columns), tuple(rows), caption)
+
+
+def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
+    """leak@k under the scorers that are not the headline."""
+    names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
+    if not names:
+        return None
+    ks = [k for k in TABLE_KS if k in curve_of(audits[0], names[0], over)["k"]]
+    rows = [
+        (
+            audited.label,
+            name,
+            number(block_of(audited, name)["greedy"]),
+            *(at(curve_of(audited, name, over), k) for k in ks),
+        )
+        for name in names
+        for audited in audits
+        if name in audited.results["scorers"]
+    ]
+    return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
+
+
+def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
+    """leak@k by the way of asking, and the worst case over them."""
+    probed = [audited for audited in audits if "probes" in audited.results]
+    if not probed:
+        return None
+    scorer, shared = probed[0].scorer, [set(curve_of(a, a.scorer, over)["k"]) for a in probed]
+    known = sorted(set.intersection(*shared))
+    ks = [k for k in TABLE_KS if k in known] or known[-1:]
+    with_excess = any("excess" in block_of(a, scorer) for a in probed)
+    columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{ks[-1]}"] if with_excess else []))
+    rows: list[tuple[str | Number, ...]] = []
+    notes: dict[str, None] = {}
+    for audited in probed:
+        blocks = {"as it stands": block_of(audited, scorer)}
+        for name, found in audited.results["probes"].items():
+            blocks[f"{name} *" if found["gives_answer"] else name] = found["scorers"][scorer]
+            if found["left_out"]:
+                notes[f"{name} leaves out {len(found['left_out'])} prompts that it cannot ask so."] = None
+        worst = audited.results["worst"]
+        blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
+        for name, block in blocks.items():
+            greedy = number(block["greedy"]) if "greedy" in block else ""
+            row = (audited.label, name, greedy, *(at(block["curves"][over], k) for k in ks))
+            rows.append((*row, at(block["excess"][over], ks[-1]) if "excess" in block else "") if with_excess else row)
+    if any(name.endswith(" *") for _, name, *_ in rows if isinstance(name, str)):
+        notes["* gives the answer away: read its excess; it is no part of the worst case."] = None
+    caption = (
+        f"Scorer {scorer}; {probed[0].results['level']:.0%} intervals over {over}. A prompt with several variants under a probe "
+        "counts their mean. The worst case at k takes the most leaking of k samples of every way of asking, so it uses that "
+        "many times the samples and does not compare with leak@k of one way at the same k."
+    )
+    return Table("By the way of asking", columns, tuple(rows), " ".join([caption, *notes]))
+
+
+def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
+    """What is guaranteed, and what a model says, beyond the samples drawn."""
+    found = [(audited, block_of(audited, scorer).get("forecast")) for audited in audits]
+    blocks = [(audited, block) for audited, block in found if block]
+    if not blocks:
+        return None
+    ks = blocks[0][1]["k"]
+    rows = []
+    for audited, block in blocks:
+        cells: list[str | Number] = [audited.label]
+        for k in ks:
+            if k not in block["k"]:
+                cells.append("")
+                continue
+            i = block["k"].index(k)
+            cells.append(
+                f"{block['low'][i]:.3f} to {block['high'][i]:.3f} ({block['low_by'][i]}, {block['high_by'][i]}); "
+                f"line {block['line'][i]:.3f}"
+            )
+        rows.append(tuple(cells))
+    level = audits[0].results["level"]
+    caption = (
+        f"Guaranteed bounds ({level:.0%}) and the instrument that gave each side: counts (every distribution of leak "
+        "probabilities the counts do not refute) or exact (masses of the distinct answers seen). The line carries the "
+        "maximum-likelihood mixture on: a model, without any guarantee."
+    )
+    return Table("Beyond the samples drawn", ("model", *(f"leak@{_count(k)}" for k in ks)), tuple(rows), caption)
+
+
+def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
+    """What the probabilities of whole answers alone make certain, where the answer trees were expanded."""
+    found = [(audited, block_of(audited, scorer).get("bounds")) for audited in audits if "expansion" in audited.results]
+    blocks = [(audited, block) for audited, block in found if block]
+    if not blocks:
+        return None
+    rows: list[tuple[str | Number, ...]] = [
+        (
+            audited.label,
+            *(f"{low:.4f} to {high:.4f}" for low, high in zip(block["low"], block["high"], strict=True)),
+            Number(block["unknown"]),
+            f"{audited.results['expansion']['prefixes']:,}",
+        )
+        for audited, block in blocks
+    ]
+    caption = (
+        "Certain, not estimated: the answers met by expanding the most probable beginnings (and by sampling) have known "
+        "probabilities; what they do not cover may all leak, or not at all. unknown: that mass, mean over prompts."
+    )
+    heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1]["k"]), "unknown", "beginnings expanded")
+    return Table("Exact expansion", heads, tuple(rows), caption)
+
+
+def halves(table: Table) -> tuple[Table, ...]:
+    """The methods table as two that fit a page: the leak with what forgetting cost, and what else is known of each model."""
+    rest = [i for i, name in enumerate(table.columns) if name.startswith("verbatim@") or name == "a sample"]
+    leak = [i for i in range(len(table.columns)) if i not in rest]
+    return (
+        replace(select(table, leak, table.caption), title=table.title),
+        replace(select(table, [0, *rest], ""), title="The true answer word for word, and a sample"),
+    )
+
+
+def select(table: Table, keep: Sequence[int], caption: str) -> Table:
+    """Some columns of a table, without its title."""
+    rows = tuple(tuple(row[i] for i in keep) for row in table.rows)
+    return Table("", tuple(table.columns[i] for i in keep), rows, caption)
+
+
+def _count(k: int) -> str:
+    exponent = round(math.log10(k))
+    return f"10^{exponent}" if k >= 1000 and 10**exponent == k else str(k)
+
+
+def _sample_text(audited: Audited) -> str:
+    """The first sample of the first prompt: numbers mean little beside broken text."""
+    text = audited.run.texts()[0][0].strip()
+    return text if len(text) <= 90 else text[:87] + "..."
