@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
@@ -20,6 +21,20 @@ PROMPTS = [
     for i in range(6)
 ]
 Samples = dict[tuple[str, int], Generation]
+
+
+# Each field of a decoding that changes what may be drawn, and how an answer ends.
+every_decoding = pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(temperature=0.6, max_new_tokens=12),
+        Decoding(top_p=0.8, top_k=20, max_new_tokens=12),
+        Decoding(min_p=0.05, repetition_penalty=1.3, max_new_tokens=12),
+        Decoding(temperature=0, repetition_penalty=1.5, max_new_tokens=12),
+        Decoding(stop=("w7", "3 w"), max_new_tokens=12),
+    ],
+    ids=lambda d: f"{d.label} {d.stop}",
+)
 
 
 def collect(

@@ -8,7 +8,7 @@ from leakatk.sampling.continuous import ContinuousSampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from tests.sampling import models
-from tests.sampling.checks import PROMPTS, check_first_two_tokens, check_same, collect, forced, stored
+from tests.sampling.checks import PROMPTS, check_first_two_tokens, check_same, collect, every_decoding, forced, stored
 from tests.sampling.models import FAMILIES, tiny
 
 
@@ -22,16 +22,7 @@ def test_the_same_samples_as_native(family):
     assert loaded.model.config._attn_implementation == before
 
 
-@pytest.mark.parametrize(
-    "decoding",
-    [
-        Decoding(temperature=0.6, top_p=0.9, max_new_tokens=12),
-        Decoding(min_p=0.05, repetition_penalty=1.3, max_new_tokens=12),
-        Decoding(temperature=0, repetition_penalty=1.5, max_new_tokens=12),
-        Decoding(stop=("w7", "3 w"), max_new_tokens=12),
-    ],
-    ids=lambda d: f"{d.label} {d.stop}",
-)
+@every_decoding
 def test_every_decoding_as_native(decoding):
     loaded = tiny()
     found = collect(ContinuousSampler(loaded), decoding, range(10))

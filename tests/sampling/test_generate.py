@@ -10,7 +10,16 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.generate import GenerateSampler
 from leakatk.sampling.native import NativeSampler
 from tests.sampling import models
-from tests.sampling.checks import PROMPTS, answers, check_first_two_tokens, check_same, collect, forced, stored
+from tests.sampling.checks import (
+    PROMPTS,
+    answers,
+    check_first_two_tokens,
+    check_same,
+    collect,
+    every_decoding,
+    forced,
+    stored,
+)
 from tests.sampling.models import FAMILIES, tiny
 
 _SPECIAL = {"vocab_size": models.VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -41,17 +50,7 @@ def test_the_same_samples_as_native(family):
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-4
 
 
-@pytest.mark.parametrize(
-    "decoding",
-    [
-        Decoding(temperature=0.6, max_new_tokens=12),
-        Decoding(top_p=0.8, top_k=20, max_new_tokens=12),
-        Decoding(min_p=0.05, repetition_penalty=1.3, max_new_tokens=12),
-        Decoding(temperature=0, repetition_penalty=1.5, max_new_tokens=12),
-        Decoding(stop=("w7", "3 w"), max_new_tokens=12),
-    ],
-    ids=lambda d: f"{d.label} {d.stop}",
-)
+@every_decoding
 def test_every_decoding_as_native(decoding):
     loaded = tiny()
     found = collect(GenerateSampler(loaded), decoding)

@@ -52,13 +52,18 @@ class Probe(Specified, ABC):
 
     A subclass sets the class variables and writes `ask`. summary: one line.  paper: where it comes from, and what of it is
     our own reading.  needs: what prompts must have to be asked so.  gives_answer: whether the answer stands in what is
-    asked, so that the model need not know it.
+    asked, so that the model need not know it.  least: an option, and its smallest value.
     """
 
     summary: ClassVar[str]
     paper: ClassVar[str]
     needs: ClassVar[str] = "a question"
     gives_answer: ClassVar[bool] = False
+    least: ClassVar[tuple[str, int] | None] = None
+
+    def __post_init__(self) -> None:
+        if self.least and (value := getattr(self, self.least[0])) < self.least[1]:
+            raise InputError(f"Probe option {self.name}:{self.least[0]} must be at least {self.least[1]}, got {value}.")
 
     @abstractmethod
     def ask(self, prompt: Prompt, around: Around) -> Sequence[Asked]:
@@ -70,11 +75,6 @@ class Probe(Specified, ABC):
     def rng(self, prompt: Prompt, seed: int) -> Random:
         """The random stream of one prompt: the same whatever the other prompts are."""
         return Random(f"leakatk probe {self.name} {seed} {prompt.id}")
-
-    def at_least(self, option: str, least: int) -> None:
-        """InputError unless the option is at least `least`."""
-        if (value := getattr(self, option)) < least:
-            raise InputError(f"Probe option {self.name}:{option} must be at least {least}, got {value}.")
 
 
 PROBES: Registry[type[Probe]] = Registry("probe")

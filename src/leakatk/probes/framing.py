@@ -45,12 +45,10 @@ class Filler(Probe):
     name = "filler"
     summary = "unrelated sentences before the question"
     paper = "filler text in Doshi & Stickland 2024, arXiv 2411.12103; the sentences are ours"
+    least = ("sentences", 1)
 
     sentences: int = 3
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        self.at_least("sentences", 1)
 
     def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
         shuffled = self.rng(prompt, self.seed).sample(FILLER, len(FILLER))

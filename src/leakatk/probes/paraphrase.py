@@ -19,11 +19,9 @@ class Paraphrase(Probe):
         "JensUn's worst case over paraphrases, arXiv 2509.02820; rephrasing in Doshi & Stickland 2024, arXiv 2411.12103"
     )
     needs = "prompts with paraphrases"
+    least = ("number", 0)
 
     number: int = 0
-
-    def __post_init__(self) -> None:
-        self.at_least("number", 0)
 
     def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
         chosen = prompt.paraphrases[self.number - 1 : self.number] if self.number else prompt.paraphrases

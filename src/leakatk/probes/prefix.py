@@ -25,11 +25,9 @@ class Prefix(Probe):
     summary = "the first words of the true answer given, the model goes on"
     paper = "prefix prompts of Carlini et al. 2023, arXiv 2202.07646, cut before the first fact (our reading)"
     needs = "answers with words before their first fact"
+    least = ("words", 1)
 
     words: int = 3
-
-    def __post_init__(self) -> None:
-        self.at_least("words", 1)
 
     def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
         ends = [match.end() for match in re.finditer(r"\S+", prompt.answer)][:-1]

@@ -22,12 +22,10 @@ class FewShot(Probe):
     summary = "after answered questions from the retain set"
     paper = "5-shot prompting in Doshi & Stickland 2024, arXiv 2411.12103; JensUn's retain prefix, arXiv 2509.02820"
     needs = "as many retain prompts as shots (give --retain FILE, or a benchmark that has them)"
+    least = ("shots", 1)
 
     shots: int = 3
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        self.at_least("shots", 1)
 
     def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
         drawn = self.rng(prompt, self.seed).sample(around.shown, len(around.shown))
@@ -49,12 +47,10 @@ class Dialogue(Probe):
     summary = "after turns about the same person or document, with their true answers"
     paper = "dialogue-conditioned questions (protocol B) of arXiv 2603.00823, our reading"
     needs = "several prompts of one source"
+    least = ("turns", 1)
 
     turns: int = 3
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        self.at_least("turns", 1)
 
     def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
         others = [other for other in around.by_source.get(prompt.source, []) if other.id != prompt.id]
