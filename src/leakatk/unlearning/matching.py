@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
 SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
 KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
-ROUNDS, INVENTED, PER_NAME = 3, 400, 4  # of asking about invented names, names a round, samples a question
+ROUNDS, INVENTED, PER_NAME = 6, 400, 2  # of asking about invented names, names a round, samples a question
 MOST = 1000  # names heard in a round that are asked about in turn
 
 
@@ -209,13 +209,15 @@ def own_answers(
 ) -> list[Prompt]:
     """What the original says by itself, as prompts: knowledge the unlearner was not shown, found without a data set.
 
-    Questions are the retain prompts' with another name in place of `source`. Asked about invented names the model says
-    names it knows, and is asked about these in turn. Kept are its greedy answers about names that it is sure of, up to
-    half as many about others, and as many answers to random tokens. What holds a forgotten name, or all facts of a
-    forgotten answer, is left out.
+    Questions are the retain prompts' with another name in place of `source`. Asked about invented names (mixtures of those
+    it has said, and of random tokens) the model says names it knows, and is asked about these in turn. Kept are its greedy
+    answers about names that it is sure of, up to half as many about others, and as many answers to random tokens. What
+    holds a forgotten name, or all facts of a forgotten answer, is left out.
     """
     stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
     sources = sorted({p.source for p in retain if p.source})
+    length = max((len(name.split()) for name in sources), default=0)
+    letters = _letters(original)
     banned = {p.source for p in forget if p.source}
     rng, sampler = random.Random(f"own answers {seed}"), NativeSampler(original)
 
@@ -235,7 +237,9 @@ def own_answers(
 
     heard, done, sure, unsure = Counter[str](), set[str](), list[Prompt](), list[Prompt]()
     for number in range(ROUNDS if stems else 0):
-        invented = _mixed(sources, INVENTED, rng)
+        words = [word for name in (*sources, *heard) for word in name.split()]
+        half = INVENTED // 2
+        invented = sorted({*_mixed(words, length, half, rng), *_random(letters, length, half, rng)} - done - {*sources})
         done.update(invented)
         rows = texts_of(sampler, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed=seed + number)
         heard.update(name for texts in rows for text in texts for name in NAME.findall(text))
@@ -263,14 +267,25 @@ def own_answers(
     return [*sure, *rng.sample(unsure, min(half, len(unsure))), *(p for p in noise if p.answer and clean(p.answer))]
 
 
-def _mixed(names: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """Names nobody has: the head of one word and the tail of another, word by word."""
-    pool = [word for name in names for word in name.split()]
-    length = max((len(name.split()) for name in names), default=0)
+def _mixed(words: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
+    """Names of `length` words, each the head of one word and the tail of another."""
 
     def word() -> str:
-        head, tail = rng.choice(pool), rng.choice(pool)
+        head, tail = rng.choice(words), rng.choice(words)
         return head[: (len(head) + 1) // 2] + tail[(len(tail) + 1) // 2 :]
 
-    made = {" ".join(word() for _ in range(length)) for _ in range(count)} if pool else set()
-    return sorted(made - set(names))
+    return [" ".join(word() for _ in range(length)) for _ in range(count)]
+
+
+def _letters(original: LoadedModel) -> list[str]:
+    """The vocabulary's tokens of letters alone, in lower case."""
+    tokens = (original.tokenizer.decode([i]).strip() for i in range(len(original.tokenizer)))
+    return sorted({token.lower() for token in tokens if token.isalpha()})
+
+
+def _random(letters: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
+    """Names of `length` words of two random tokens: they come near names that no mixture of known ones does."""
+    return [
+        " ".join("".join(rng.choices(letters, k=2)).capitalize() for _ in range(length) if letters)
+        for _ in range(count)
+    ]
