@@ -36,9 +36,10 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import get_scorer
+from leakatk.unlearning.detect import detected_level
 from leakatk.unlearning.matching import Unseen, answer_levels, match_unseen, own_answers
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.rule import RuleSettings, detected_level, rule
+from leakatk.unlearning.rule import RuleSettings, rule
 from leakatk.unlearning.trainer import Unlearned, unlearn
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -20,7 +20,8 @@ from leakatk.unlearning.calibrated import (
     fresh_wordings,
     verdict,
 )
-from leakatk.unlearning.rule import RuleSettings, detected_level
+from leakatk.unlearning.detect import detected_level
+from leakatk.unlearning.rule import RuleSettings
 from tests.unlearning.test_rule import TRAIN, Scripted, leaks
 
 AUDIT = VerdictSettings(decodings=(Decoding(),), n=8, k=8)

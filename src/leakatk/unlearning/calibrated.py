@@ -26,9 +26,10 @@ from leakatk.privacy import auc
 from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.detect import Score, detected_level, wordings
 from leakatk.unlearning.matching import Unseen, answer_levels
 from leakatk.unlearning.methods import Method
-from leakatk.unlearning.rule import RuleResult, RuleSettings, Score, Utility, control, detected_level, rule, wordings
+from leakatk.unlearning.rule import RuleResult, RuleSettings, Utility, control, rule
 from leakatk.unlearning.schedule import TrainSettings
 
 FRESH = 1_000_003  # added to the seed: the verdict's samples are not those of the detection
