@@ -26,6 +26,8 @@ def leakatk(monkeypatch, capsys):
 
     from leakatk.cli.main import main
 
+    monkeypatch.setattr("leakatk.progress.silent", False)  # put back what --quiet set
+
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["leakatk", *map(str, arguments)])
         code = 0

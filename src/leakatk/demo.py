@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int = 2, quiet: bool = False) -> d
     waiting = list(jobs)
     running: dict[Future[float], Job] = {}
     start = time.perf_counter()
+    others = set(active_children())
     context = get_context("spawn")  # forked torch threads hang
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         try:
@@ -195,6 +196,8 @@ def run_jobs(jobs: Sequence[Job], *, workers: int = 2, quiet: bool = False) -> d
                         )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:  # what they wrote is whole, whenever they end
+                worker.terminate()
             raise
     return seconds
 

@@ -17,20 +17,30 @@ def format_seconds(seconds: float) -> str:
     return f"{s // 3600}h{s % 3600 // 60:02d}m"
 
 
+silent = False  # set by --quiet: nothing that runs in this process reports, scorers included
+
+
 class Progress:
     """Counts units of work of one phase; writes to stderr. Use as a context manager, call `advance`."""
 
     def __init__(self, label: str, total: int, *, unit: str = "", quiet: bool = False, done: int = 0) -> None:
-        self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
+        self.label, self.total, self.unit, self.quiet = label, total, unit, quiet or silent
         self.done = self._start_done = done
         self._start = self._shown = time.monotonic()
         self._live = sys.stderr.isatty()
         self._note = ""
+        self._stopped = False
 
     def __enter__(self) -> Progress:
         return self
 
+    def stop(self) -> None:
+        """Whoever counts here next, in whatever thread, is interrupted."""
+        self._stopped = True
+
     def advance(self, units: int = 1, note: str = "") -> None:
+        if self._stopped:
+            raise KeyboardInterrupt
         self.done += units
         self._note = note or self._note
         if not self.quiet and time.monotonic() - self._shown > (0.1 if self._live else 10):

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from leakatk.benchmarks import smallmodel
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.generators import make_corruption
 from leakatk.benchmarks.smallmodel import (
     Phase,
     Recipe,
     SmallConfig,
+    Stage,
+    Training,
     _batches,
     _collate,
     corruption_training,
@@ -25,7 +28,7 @@ from leakatk.benchmarks.smallmodel import (
     train_world,
 )
 from leakatk.benchmarks.world import make_world
-from leakatk.errors import InputError, RunError
+from leakatk.errors import InputError, ModelError, RunError
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.models import load_model
 from leakatk.scorers.base import get_scorer
@@ -126,6 +129,28 @@ def test_train_world_writes_three_checkpoints(world, tmp_path):
     assert not [p for p in (tmp_path / "models").iterdir() if p.name.startswith(".")]
     again = train_world(world, tmp_path / "again", recipe=Recipe(TINY, phase, phase), quiet=True)
     assert (again.full / "model.safetensors").read_bytes() == (paths.full / "model.safetensors").read_bytes()
+
+
+def test_a_stage_that_cannot_be_written_ends_the_others(world, tmp_path, monkeypatch):
+    """So does Ctrl-C: the thread of the other stage stops at its next step."""
+    real, steps = smallmodel.save_model, 100_000
+
+    def full_disk(model, tokenizer, out):
+        if out.name == "full":
+            raise ModelError("no room")
+        return real(model, tokenizer, out)
+
+    monkeypatch.setattr(smallmodel, "save_model", full_disk)
+    short, endless = (Phase(steps=n, learning_rate=1e-3, batch_size=4) for n in (3, steps))
+    pairs = tuple(world.training_pairs(forget=True)[:8])
+    stages = (
+        Stage("base", pairs, short),
+        Stage("full", pairs, short, "base"),
+        Stage("retrained", pairs, endless, "base"),
+    )
+    with pytest.raises(ModelError, match="no room"):
+        train(Training(stages, TINY), tmp_path, quiet=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "training.json"]
 
 
 def test_what_is_finished_is_not_trained_again(world, tmp_path):

@@ -244,3 +244,15 @@ def test_the_reference_is_loaded_the_way_the_model_is(leakatk, model, forget, tm
     assert leakatk("audit", model, "--forget", forget, "--out", out, *options)[0] == 0
     kinds = [Run.open(out / part).manifest.model["template"]["kind"] for part in (".", "reference")]
     assert kinds == ["plain", "plain"]
+
+
+def test_quiet_is_quiet_for_everything_that_runs(leakatk, model, forget, tmp_path):
+    from leakatk.progress import Progress
+
+    common = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "3", "--out", tmp_path / "run")
+    code, _, err = leakatk(*common, "--quiet")
+    assert (code, err) == (0, "")
+    assert Progress("judge", 3).quiet
+    code, _, err = leakatk(*common)
+    assert code == 0
+    assert not Progress("judge", 3).quiet

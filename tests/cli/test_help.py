@@ -50,6 +50,14 @@ def test_every_command_has_examples_and_exit_codes(words):
     assert command.get_short_help_str(limit=65).endswith("."), "the list of commands would cut it"
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_the_options_that_all_have(words):
+    has = {option for parameter in COMMANDS[words].params for option in parameter.opts}
+    assert "--json" in has
+    if words in {(name,) for name in ("demo", "audit", "unlearn", "bench", "train-small")}:
+        assert {"--dry-run", "--quiet", "--config"} <= has
+
+
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
 def test_help_is_the_commands_own(leakatk, words):
     code, out, _ = leakatk(*words, "--help")
@@ -60,7 +68,7 @@ def test_help_is_the_commands_own(leakatk, words):
 HEAVY = ("torch", "transformers", "scipy", "numpy", "pyarrow", "pydantic", "rich.console", "jinja2")
 
 
-@pytest.mark.parametrize("words", [(), ("audit",), ("unlearn",), ("methods",), ("benchmark", "check")], ids=" ".join)
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
 def test_help_is_instant(words, tmp_path):
     code = (
         "import sys, time\nstart = time.process_time()\n"

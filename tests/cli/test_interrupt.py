@@ -1,5 +1,6 @@
 """Ctrl-C in the middle of an audit: one sentence with the command that goes on, exit code 130, the samples are kept."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from leakatk.data import save_prompts
+from leakatk.demo import Job, run_jobs
 from leakatk.runs.store import Run
 from tests.tiny import PROMPTS
 
@@ -42,3 +44,24 @@ def test_ctrl_c(model, tmp_path):
     assert f"leakatk audit {model}" in said.splitlines()[-1]
     kept = sum(1 for _ in Run.open(out).generations())
     assert 0 < kept < 1000 * 64
+
+
+def waits(place, seed):
+    time.sleep(seed)
+
+
+def fails(place, seed):
+    raise OSError("no")
+
+
+@pytest.mark.slow
+def test_jobs_end_with_the_first_that_fails(tmp_path):
+    """Also with Ctrl-C: nobody waits for the minutes that another job would take."""
+    start = time.monotonic()
+    with pytest.raises(OSError, match="no"):
+        run_jobs([Job("long", waits, tmp_path, 600), Job("bad", fails, tmp_path, 0)], quiet=True)
+    assert time.monotonic() - start < 100
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()

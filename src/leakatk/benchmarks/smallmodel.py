@@ -351,8 +351,13 @@ def train(
                 # Two models on one thread each beat one model on two threads: the tensors are small.
                 torch.set_num_threads(threads // 2 if parallel else threads)
                 with ThreadPoolExecutor(2 if parallel else 1) as pool:
-                    for job in [pool.submit(fitted, stage) for stage in todo]:
-                        job.result()
+                    jobs = [pool.submit(fitted, stage) for stage in todo]
+                    try:
+                        for job in jobs:
+                            job.result()
+                    except BaseException:  # Ctrl-C, or the other stage cannot be written
+                        bar.stop()
+                        raise
             finally:
                 torch.set_num_threads(threads)
     return TrainedModels(out / training.stages[0].name, out / training.full, out / training.retrained)

@@ -181,12 +181,13 @@ def table(
         ),
     ] = "",
     style: Style = "terminal",
+    as_json: options.AsJson = False,
 ) -> None:
     """Print benchmark results in a paper's layout."""
     from leakatk.results import default_layout, read_rows, results_table
 
     rows = read_rows(results)
-    show(results_table(rows, layout or default_layout(rows)), style)
+    show(results_table(rows, layout or default_layout(rows)), "json" if as_json else style)
 
 
 def compare(
@@ -195,17 +196,19 @@ def compare(
     scorer: Annotated[str, typer.Option(help="Core metric.")] = "rouge-l",
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     style: Style = "terminal",
+    as_json: options.AsJson = False,
 ) -> None:
     """leak@k of two runs and their difference, paired by prompt."""
     from leakatk.results import compare as compared
 
-    show(compared(a, b, scorer=scorer, level=level), style)
+    show(compared(a, b, scorer=scorer, level=level), "json" if as_json else style)
 
 
 def recompute(
     log: Annotated[Path, typer.Argument(help="TOFU_EVAL.json of an OpenUnlearning evaluation.")],
     retained: Annotated[Path | None, typer.Option(help="The log of the retain-only model.")] = None,
     style: Style = "terminal",
+    as_json: options.AsJson = False,
 ) -> None:
     """Recompute the aggregates of an OpenUnlearning log from its per-item values, beside what it says."""
     from leakatk.openunlearning import read_log
@@ -216,7 +219,8 @@ def recompute(
     rows = tuple(
         (item.name, Number(item.value, digits=6), Number(item.stored, digits=6), str(item.items)) for item in found
     )
-    show(Table(title=str(log), columns=("metric", "recomputed", "in the log", "items"), rows=rows), style)
+    table = Table(title=str(log), columns=("metric", "recomputed", "in the log", "items"), rows=rows)
+    show(table, "json" if as_json else style)
 
 
 def check(

@@ -22,6 +22,13 @@ def _show_help(context: typer.Context, show: bool) -> None:
         raise typer.Exit
 
 
+def _set_quiet(quiet: bool) -> bool:
+    from leakatk import progress
+
+    progress.silent = quiet
+    return quiet
+
+
 # For groups, whose own --help would load pydantic before that of the command is reached.
 Help = Annotated[bool, typer.Option("--help", callback=_show_help, is_eager=True, help="Show this message and exit.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random stream.")]
@@ -50,7 +57,7 @@ MaxRequests = Annotated[
 Engine = Annotated[str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[
     bool,

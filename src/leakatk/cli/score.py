@@ -33,6 +33,7 @@ def run(
     max_requests: options.MaxRequests = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
     config: Config = None,
 ) -> None:
     """Score stored generations and print leak@k. The model is never needed."""
