@@ -165,7 +165,7 @@ def test_ways_of_asking_and_their_worst_case(models, results, tmp_path):
     )
     assert r.layouts_of(rows)[:2] == ["leak", "probes"]
     table = r.results_table(asked, "probes")
-    assert table.columns == ("model", "asked", "greedy", "leak@1", "leak@2", "leak@4", "excess@4")
+    assert table.columns == ("model", "asked", "greedy", "leak@1", "leak@4", "excess@4")
     assert [cells[1] for cells in table.rows] == ["as it stands", "paraphrase", "context *", "worst case"] * 2
     assert "gives the answer away" in table.caption
     with pytest.raises(InputError, match="nothing for the layout 'probes'"):
