@@ -16,7 +16,7 @@ import numpy as np
 
 from leakatk.api import as_sampler, sample
 from leakatk.beyond import exact_block, expansions
-from leakatk.blocks import beyond_block, score_block, worst_block
+from leakatk.blocks import beyond_block, check_covers, score_block, worst_block
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
 from leakatk.probing import probed, ways
@@ -116,7 +116,9 @@ def audit(
     check_defined(scorers, prompts)
     out = Path(out)
     if isinstance(reference, (str, Path)) and (Path(reference) / "manifest.json").exists():
-        reference = Run.open(reference)  # a run that cannot be used is an error before anything is sampled
+        reference = Run.open(reference)
+    if isinstance(reference, Run):  # one that cannot be used is an error before anything is sampled
+        check_covers(reference, [prompt.id for prompt in prompts])
     asked = probed(probes, prompts, retain)
     references = {one.label: one.reference(reference) for one in asked} if isinstance(reference, Run) else {}
     how = dict(engine_options or {})

@@ -27,8 +27,8 @@ from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
 from leakatk.blocks import curve_dict
-from leakatk.data import Prompt, plain, read_kept, strict_json, write_atomic
-from leakatk.errors import InputError
+from leakatk.data import Prompt, contents, plain, read_kept, strict_json, write_atomic
+from leakatk.errors import InputError, RunError
 from leakatk.estimate.leak import leak_at_k
 from leakatk.evaluation.base import Evaluation, against
 from leakatk.evaluation.choices import evaluate_choices
@@ -129,6 +129,10 @@ def bench(
         out=Path(out),
         quiet=quiet,
     )
+    if (held := contents(out)) and not held & {RESULTS, "cells"}:
+        raise RunError(
+            f"{out} is not empty and holds no benchmark results; choose another directory. Nothing was changed."
+        )
     rows: list[Row] = []
     retrained: Evaluation | None = None
     runs: dict[Decoding, Path] = {}

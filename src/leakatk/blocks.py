@@ -137,14 +137,19 @@ def beyond_block(
 
 def _aligned(scores: Floats, run: Run, ids: Sequence[str]) -> Floats:
     """Rows of `scores` in the order of `ids`: excess is paired by prompt id, never by position."""
+    check_covers(run, ids)
     row = {prompt_id: i for i, prompt_id in enumerate(run.prompt_ids)}
-    lacking = [i for i in ids if i not in row]
-    if lacking:
+    return scores[[row[i] for i in ids]]
+
+
+def check_covers(reference: Run, ids: Sequence[str]) -> None:
+    """InputError unless the reference run has every one of these prompts."""
+    there = set(reference.prompt_ids)
+    if lacking := [i for i in ids if i not in there]:
         raise InputError(
             f"The reference run lacks {len(lacking)} of {len(ids)} prompts (the first: {lacking[0]!r}); "
             "audit the reference model on the same prompts, or give the model itself as --reference."
         )
-    return scores[[row[i] for i in ids]]
 
 
 def _mean(scores: Floats) -> float | None:

@@ -262,3 +262,29 @@ def test_no_room_for_weights(leakatk, model, forget, tmp_path):
     for command in commands:
         code, _, err = leakatk(*command)
         assert code == 0, err
+
+
+def test_a_reference_of_other_prompts_is_refused_before_sampling(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--n", "2", "--max-new-tokens", "3", "--quiet")
+    assert leakatk(*common, "--forget", forget, "--out", tmp_path / "reference")[0] == 0
+    (tmp_path / "other.jsonl").write_text('{"id": "new", "question": "Where?", "answer": "In Zorvik."}\n')
+    refused(
+        leakatk(*common, "--forget", tmp_path / "other.jsonl", "--reference", tmp_path / "reference", "--out", tmp_path / "run"),
+        "lacks 1 of 1 prompts", "'new'",
+    )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_bench_leaves_other_directories_and_files_alone(leakatk, model, forget, tmp_path):
+    common = ("bench", forget, "--model", model, "--n", "2", "--decoding", "max_new_tokens=3", "--quiet")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    refused(leakatk(*common, "--out", tmp_path / "mine"), "holds no benchmark results", "Nothing was changed")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    code, _, err = leakatk(*common, "--out", tmp_path / "results")
+    assert code == 0, err
+    (tmp_path / "results" / "config.toml").write_text("# my own\n")
+    code, _, err = leakatk(*common, "--out", tmp_path / "results")
+    assert code == 0, err
+    assert "stays as it is" in err
+    assert (tmp_path / "results" / "config.toml").read_text() == "# my own\n"

@@ -95,12 +95,16 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
 def _write(context: typer.Context, directory: Path) -> None:
     from leakatk.data import CONFIG, CONFIG_MARK, write_atomic
 
-    lines = [f"{CONFIG_MARK}{context.info_name} --config {directory / CONFIG}"]
+    path = directory / CONFIG
+    if path.exists() and not path.read_bytes().startswith(CONFIG_MARK.encode()):
+        typer.echo(f"{path} is a file of your own and stays as it is; the resolved options were not written.", err=True)
+        return
+    lines = [f"{CONFIG_MARK}{context.info_name} --config {path}"]
     for key, parameter in _names(context).items():
         value = context.params.get(str(parameter.name))
         if value is not None and value != []:
             lines.append(f"{key} = {_toml(value)}")
-    write_atomic(directory / CONFIG, "\n".join(lines) + "\n")
+    write_atomic(path, "\n".join(lines) + "\n")
 
 
 def _toml(value: Any) -> str:

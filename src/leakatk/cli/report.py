@@ -42,6 +42,8 @@ def run(
     Runs of one model at several decodings become a heat map. A directory that `leakatk bench` wrote stands for all its
     runs, with the benchmark's own numbers (utility, privacy) beside the leak.
     """
+    if as_json + markdown + csv > 1:
+        raise InputError("Give one of --json, --md and --csv.")
     charts = {".svg": svg, ".png": png, ".pdf": pdf}
     for suffix, path in charts.items():
         if path is not None and path.suffix.lower() != suffix:
