@@ -31,7 +31,7 @@ STAGED = (
     "endpoint.md",
     "engines.md",
 )
-QUICK = ("README.md", "protocols.md")
+QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
 # Not run here: published data and hub models, a loop of the shell, names the reader puts in; a cluster, a judge and the demo,
 # which have tests of their own.
 ELSEWHERE = re.compile(r"tofu/|muse/|meta-llama|runs/npo|\$|RUN_A|--engine ray|judge|leakatk demo|layout muse")
