@@ -115,6 +115,7 @@ def test_foreign_and_other_runs(leakatk, model, forget, tmp_path):
 def test_score_and_report(leakatk, tmp_path):
     refused(leakatk("score", tmp_path / "none.json"), "no such file")
     refused(leakatk("report", tmp_path / "none"), "no such run directory")
+    refused(leakatk("report", tmp_path / "none", "--csv", "--md"), "one of --json, --md and --csv")
     (tmp_path / "g.json").write_text(json.dumps({"prompt": "q", "ground_truth": "a", "responses": []}))
     refused(leakatk("score", tmp_path / "g.json"), "responses")
     row = {"prompt": "q", "ground_truth": "a", "responses": [{"response": "a"}]}

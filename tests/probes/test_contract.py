@@ -48,7 +48,7 @@ CASES = [
 WORLD = make_world(0, forget=6, retain=6, retain_held=3, holdout=0, pretraining=0)
 FREE = [  # no facts are marked: names and numbers count
     Prompt("f/1", "Who taught Bo Tarn to paint?", "Bo Tarn learned it from Mira Quell in 1951.", ("From whom ...?",), source="Bo"),
-    Prompt("f/2", "What did Bo Tarn paint?", "Bo Tarn painted \u2028 the Glass  Orchard.", source="Bo", paraphrased_answer="Orchards."),
+    Prompt("f/2", "What did Bo Tarn paint?", "Bo Tarn painted \u2028 the Glass  Orchard.", source="Bo", paraphrased_answer="He painted the Glass  Orchard."),
 ]  # fmt: skip
 
 
@@ -107,8 +107,6 @@ def test_the_prompt_stays_and_the_answer_is_whole(case: Case) -> None:
 def test_the_answer_is_not_given_away_unless_that_is_said(case: Case, prompts: list[Prompt]) -> None:
     probe = get_probe(case.spec)
     by_id = {prompt.id: prompt for prompt in prompts}
-    if case.spec == "context:form=paraphrase" and prompts is FREE:
-        return  # their paraphrased answer is a bad one
     for owner, made in variants(probe, prompts, WORLD.retain).items():
         for one in made:
             assert reveals(str(one.question), by_id[owner]) == probe.gives_answer, one.question
