@@ -177,6 +177,10 @@ def test_options_that_need_one_another(leakatk, model, forget, tmp_path):
     )
     refused(unlearn("--method", "rule", "--base", "npo", "--original", model, "--unseen", forget), "--reference")
     assert not (tmp_path / "m").exists()
+    refused(
+        leakatk("audit", model, "--forget", forget, "--data", tmp_path, "--out", tmp_path / "run"),
+        "--data only goes with",
+    )
 
 
 def test_a_scorer_without_anything_to_score_is_refused_before_sampling(leakatk, model, tmp_path):

@@ -172,6 +172,8 @@ def prompts_of(
         raise InputError(
             "Give either --benchmark NAME or --forget FILE.jsonl: one of them says what is to be forgotten."
         )
+    if data is not None and not benchmark:
+        raise InputError("--data only goes with --benchmark: it is where that benchmark's published files are.")
     if forget is not None:
         return forget.name, load_prompts(forget), load_prompts(retain) if retain else []
     from leakatk.benchmarks.catalog import load_benchmark
