@@ -125,8 +125,7 @@ class Seed:
 
 def attack_scores(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[float]:
     """Min-K%++ of each true answer."""
-    scores = answer_levels(loaded, prompts)[1]
-    return [round(float(v), 6) for v in scores]
+    return [round(float(v), 6) for v in answer_levels(loaded, prompts).surprise]
 
 
 def scored(scorer: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], **options: Any) -> np.ndarray:

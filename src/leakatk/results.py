@@ -19,13 +19,13 @@ from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.probes import PROBES
 from leakatk.report.content import Cell, Number, Table
+from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
 
 Row = dict[str, Any]
 RESULTS = "results.parquet"
 PROBE, WORST = "probe ", "worst case"  # columns of a way of asking: "probe prefix: leak@4"
-FEW_KS = (1, 4, 16, 64, 128)  # of the layout with many rows
 KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
 
 
@@ -158,7 +158,7 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
     """A row a model, setting and way of asking: the question as it stands, each probe, the worst case over them."""
     settings = ("benchmark", "protocol", "decoding", "seed", "scorer")
     labels, title = _labels(rows, settings)
-    few = [k for k in ks if k in FEW_KS] or ks
+    few = [k for k in ks if k in TABLE_KS] or ks
     names = ["greedy", *(f"leak@{k}" for k in few), f"excess@{few[-1]}"]
     starts = {"as it stands": "", **{name: f"{PROBE}{name}: " for name in ways_of(rows)}}
     names = [name for name in names if any(_known(row, start + name) for row in rows for start in starts.values())]

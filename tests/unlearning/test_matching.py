@@ -22,7 +22,6 @@ from leakatk.unlearning.matching import (
     match_unseen,
     own_answers,
     second_half,
-    tail_logprobs,
 )
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.trainer import Trainer, unlearn
@@ -84,12 +83,12 @@ def test_the_second_half_of_an_answer():
 def test_the_tails_log_probability_is_that_of_the_later_tokens(loaded, forget):
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
     expected = [s.logprob[len(s.logprob) // 2 :].mean() for s in stats]
-    assert tail_logprobs(loaded, forget) == pytest.approx(expected)
+    assert answer_levels(loaded, forget).tail == pytest.approx(expected)
     streams = Streams(forget, [], loaded.tokenizer, loaded.template, seed=0)
     batch = streams.batch("forget", range(len(forget)), loaded.device)
     with torch.no_grad():
         found = mean_logprob(answer_logits(loaded.model, batch), second_half(batch.labels))
-    assert found.numpy() == pytest.approx(tail_logprobs(loaded, forget), rel=1e-4)
+    assert found.numpy() == pytest.approx(answer_levels(loaded, forget).tail, rel=1e-4)
 
 
 def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
@@ -100,7 +99,7 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     trainer.prepare(goal.original)
     step = trainer._make_step(0, 0, now.model)
     rows = step.rows["forget"]
-    logprob, surprise = tail_logprobs(now, forget), answer_levels(now, forget)[1]
+    _, surprise, logprob = answer_levels(now, forget)
 
     def huber(x):
         return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
@@ -130,7 +129,7 @@ def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, kn
     settings = replace(SETTINGS, steps=100, schedule="linear")
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
     assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
-    assert tail_logprobs(loaded, forget).mean() == pytest.approx(goal.logprob.mean(), abs=0.3)
+    assert answer_levels(loaded, forget).tail.mean() == pytest.approx(goal.logprob.mean(), abs=0.3)
 
 
 def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, retain, unseen):

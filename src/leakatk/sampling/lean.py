@@ -29,9 +29,8 @@ from leakatk.sampling.linear import linear, padded
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _ROTARY = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
 _GROUP = 64  # rows of one prompt that attend to it together
-_PIECE = (
-    4 << 20
-)  # bytes of keys attended to at a time: torch copies strided bfloat16 keys, a copy that should stay in cache
+# Bytes of keys attended to at a time: torch copies strided bfloat16 keys, and the copy should stay in cache.
+_PIECE = 4 << 20
 
 
 def recognised(model: PreTrainedModel) -> Any | None:
@@ -229,7 +228,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Attention of (B, heads, Q, head size) over (B, heads, K, head size), and the log-sum-exp of the scores (B, heads, Q),
     which torch's own attention does not hand out. mask: None or (B, 1, 1, K), added to the scores."""
-    many = max(1, _PIECE // (keys[0].numel() * keys.element_size() + 1))
+    many = max(1, _PIECE // keys[0].nbytes)
     parts = [
         _attend_to(query[at], keys[at], values[at], None if mask is None else mask[at], scale)
         for at in (slice(begin, begin + many) for begin in range(0, len(query), many))

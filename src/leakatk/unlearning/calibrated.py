@@ -184,7 +184,7 @@ def findings(
     attack: dict[int, NDArray[np.float64]] = {}
     for number in fresh_wordings(forget, used):
         asked = [wordings(prompt, number)[-1] for prompt in forget]
-        attack[number] = answer_levels(loaded, asked)[1]
+        attack[number] = answer_levels(loaded, asked).surprise
         for index, decoding in enumerate(settings.decodings):
             n = 1 if decoding.greedy else settings.n
             texts = texts_of(sampler, asked, n, decoding, seed=(seed + FRESH) * 100 + index)

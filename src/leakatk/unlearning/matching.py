@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ MOST = 1000  # names heard in a round that are asked about in turn
 @dataclass(frozen=True)
 class Unseen:
     """The goal and what must stay. original: weights before any unlearning.  logprob, surprise: (m,) mean log-probability
-    of the second half and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils from it.  margin:
-    how far from .5 the exposure may end.  least: the fidelity that is wanted.
+    of the second half and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils
+    from it.  margin: how far from .5 the exposure may end.  least: the fidelity that is wanted.
     """
 
     original: Mapping[str, Tensor]
@@ -68,7 +69,7 @@ class Unseen:
 
     def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
         """AUC of Min-K%++ of the forget answers now against the unseen ones: above .5 they are too likely still."""
-        return auc(answer_levels(loaded, forget)[1], self.surprise)
+        return auc(answer_levels(loaded, forget).surprise, self.surprise)
 
     def blend(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
         """Move an over-unlearned model in place towards the original, as far as its exposure stays at most .5.
@@ -117,10 +118,11 @@ class Unseen:
         truths: how many of the items, from the first, are true answers (default all); the others are leaks, ranked apart.
 
         L_f = mean_i [ logprob_weight h(l_i - l*_i) + h((s_i - s*_i) / q) ], h Huber's loss, l the mean log-probability
-        of the second half of answer i and s its Min-K%++, q the interquartile range of the unseen s. l*, s*: the quantile of the unseen values
-        that belongs to the answer's rank. L_r = KL(reference || model); the reference must be the original.
+        of the second half of answer i and s its Min-K%++, q the interquartile range of the unseen s. l*, s*: the quantile of
+        the unseen values that belongs to the answer's rank. L_r = KL(reference || model); the reference must be the original.
         """
-        values = {"logprob": tail_logprobs(loaded, items), "surprise": answer_levels(loaded, items)[1]}
+        levels = answer_levels(loaded, items)
+        values = {"logprob": levels.tail, "surprise": levels.surprise}
         first = len(items) if truths is None else truths
         parts = (slice(0, first), slice(first, None))
         goal = {
@@ -155,20 +157,27 @@ def _distil(step: Step, p: Params) -> Tensor:
     return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
 
 
-def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> tuple[Floats, Floats]:
-    """(m,) mean log-probability a token, and (m,) Min-K%++, of the true answers."""
+class Levels(NamedTuple):
+    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probability of the second half's tokens.
+
+    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
+    facts is surprised enough by the whole answer, and leaks.
+    """
+
+    logprob: Floats
+    surprise: Floats
+    tail: Floats
+
+
+def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
+    """The levels of the true answers, from one forward pass of each."""
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
     surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
-    return np.array([s.logprob.mean() for s in stats]), surprise
-
-
-def tail_logprobs(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Floats:
-    """(m,) mean log-probability of the tokens in the second half of each true answer: what it says, after whom it is about.
-
-    A model that answers with a wrong name and the right facts is surprised enough by the whole answer, and leaks.
-    """
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
-    return np.array([s.logprob[len(s.logprob) // 2 :].mean() for s in stats])
+    return Levels(
+        np.array([s.logprob.mean() for s in stats]),
+        surprise,
+        np.array([s.logprob[len(s.logprob) // 2 :].mean() for s in stats]),
+    )
 
 
 def second_half(labels: Tensor) -> Tensor:
@@ -196,7 +205,8 @@ def match_unseen(
     if own is None:
         own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
-    return Unseen(weights, tail_logprobs(original, unseen), answer_levels(original, unseen)[1], (*retain, *own))
+    levels = answer_levels(original, unseen)
+    return Unseen(weights, levels.tail, levels.surprise, (*retain, *own))
 
 
 def own_answers(
