@@ -1,13 +1,15 @@
 """Recompute the aggregates of an OpenUnlearning evaluation log (TOFU_EVAL.json, MUSE_EVAL.json) from its per-item values.
 
-The log maps a metric to {agg_value, value_by_index}. What is recomputed here uses `leakatk.utility`, `leakatk.privacy` and
-our ROUGE, so a log written elsewhere checks them, and a log can be judged without its model.
+The log maps a metric to {agg_value, value_by_index}, an attack to {agg_value, forget, holdout}. What is recomputed here uses
+`leakatk.utility`, `leakatk.privacy` and our ROUGE, so a log written elsewhere checks them, and a log can be judged without
+its model. The aggregated log of the TOFU repository itself (eval_log_aggregated.json) is read as one of the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,19 +26,33 @@ Log = Mapping[str, Any]
 T = TypeVar("T")
 U = TypeVar("U")
 SPLITS = {"retain": "retain", "ra": "real_authors", "wf": "world_facts"}
+# What PrivLeak looks at: the attack, by the names it has had.
+MIN_K = ("mia_min_k", "mia_auc")
+# In the first version of the MUSE evaluation its scores were two metrics.
+MIN_K_PARTS = {"forget": "forget_minKpc_neg_logprob", "holdout": "holdout_minKpc_neg_logprob"}
+ROUGE = {  # the log's name of a variant -> ours; all with the stemmer, MUSE's too
+    "rougeL_recall": "rouge-l",
+    "rougeL_f1": "rouge-l:part=f1",
+    "rouge1_recall": "rouge-1",
+}
+DERIVED = ("model_utility", "forget_quality", "privleak")  # made from other metrics
+_TRUTH_RATIO = re.compile(r"(.+)_truth_ratio", re.IGNORECASE)
+_KNOWN = re.compile(r"^mia_|_Q_A_|mem_ROUGE$|_truth_ratio$|^(exact_memorization|extraction_strength)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
     """One aggregate: what we get, what the log says (NaN where it says nothing), and from how many items.
 
-    Items without a value (null in the log) are left out, as that code does.
+    Items without a value (null in the log) are left out, as that code does; NaN and infinities stay. note: what else a
+    reader must know, such as a convention that is not the usual one.
     """
 
     name: str
     value: float
     stored: float
     items: int
+    note: str = ""
 
 
 class _LackingError(Exception):
@@ -44,98 +60,139 @@ class _LackingError(Exception):
 
 
 def read_log(path: str | Path) -> Log:
-    """The log, its shape checked. InputError names what is wrong."""
+    """The log, its shape checked. InputError names what is wrong, and which file to give instead.
+
+    A SUMMARY is read too: of its aggregates PrivLeak alone can be made again.
+    """
     log = parse_json(read_text(path), path)
-    if not isinstance(log, dict) or not any(isinstance(m, dict) and "agg_value" in m for m in log.values()):
-        raise InputError(
-            f"{path} is no OpenUnlearning evaluation log: no metric with agg_value. Give a TOFU_EVAL.json or MUSE_EVAL.json."
-        )
-    return log
+    if isinstance(log, dict):
+        if any(name in log for name in _TOFU_FILES):
+            return _of_tofu(log)
+        if any(isinstance(metric, dict) and {"agg_value", "value_by_index"} & set(metric) for metric in log.values()):
+            return log
+        numbers = [_number(value) is not None for value in log.values()]
+        if log and all(numbers) and any(name in DERIVED or _KNOWN.search(name) for name in log):  # a SUMMARY
+            return {name: {"agg_value": value} for name, value in log.items()}
+        if "avg_gt_loss" in log:
+            raise InputError(
+                f"{path} is one part of a TOFU evaluation; give the eval_log_aggregated.json beside it, which holds all parts."
+            )
+    found = ", ".join(list(log)[:4]) if isinstance(log, dict) else type(log).__name__
+    raise InputError(
+        f"{path} is no OpenUnlearning evaluation log: no metric with agg_value (found {found or 'nothing'}). "
+        "Give a TOFU_EVAL.json or MUSE_EVAL.json."
+    )
 
 
 def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
-    """Every aggregate that the log's per-item values allow, in a fixed order; of TOFU and of MUSE.
+    """Every aggregate that the log's per-item values allow: TOFU's and MUSE's first, then whatever else has items.
 
-    retained: the log of the retain-only model; forget quality needs it, PrivLeak is taken against .5 without it.
-    InputError names the metric, and the item, whose value makes no sense.
+    retained: the log of the retain-only model; forget quality needs it, PrivLeak is taken against .5 without it or where it
+    holds no Min-K% attack. A metric whose name does not say which ROUGE or which mean of truth ratios it is, is taken in
+    the published variant that agrees with the log, and `note` says so.  InputError names the metric, and the item, whose
+    value makes no sense.
     """
     found: dict[str, Recomputed] = {}
 
-    def take(name: str, compute: Callable[[], Any]) -> None:
-        """compute: gives the values of the items to average, or (aggregate, number of items)."""
+    def take(name: str, compute: Callable[[], tuple[float, int, str]]) -> None:
         try:
-            result = compute()
+            value, items, note = compute()
         except _LackingError:
             return
-        value, items = result if isinstance(result, tuple) else (float(np.mean(result)), len(result))
-        found[name] = Recomputed(name, value, _stored(log, name), items)
+        found[name] = Recomputed(name, value, _stored(log, name), items, note)
 
     def value(name: str) -> float:
         if name not in found:
             raise _LackingError(name)
         return found[name].value
 
-    def utility_of_nine() -> tuple[float, int]:
+    def utility_of_nine() -> tuple[float, int, str]:
         nine = {}
         for theirs, ours in SPLITS.items():
             probability = "Q_A_Prob" if theirs == "retain" else "Q_A_Prob_normalised"
             nine[f"{ours}_prob"] = value(f"{theirs}_{probability}")
             nine[f"{ours}_rouge"] = value(f"{theirs}_Q_A_ROUGE")
             nine[f"{ours}_truth"] = value(f"{theirs}_Truth_Ratio")
-        return utility.model_utility(nine), len(nine)
+        return utility.model_utility(nine), len(nine), ""
 
-    def quality() -> tuple[float, int]:
+    def quality() -> tuple[float, int, str]:
         mine = ratios(log, "forget")
-        return utility.forget_quality(mine, _of_retained(retained, lambda other: ratios(other, "forget"))), len(mine)
+        return (
+            utility.forget_quality(mine, _of_retained(retained, lambda other: ratios(other, "forget"))),
+            len(mine),
+            "",
+        )
 
-    def leak() -> tuple[float, int]:
-        base = 0.5 if retained is None else _of_retained(retained, lambda other: attack_auc(other, "mia_min_k")[0])
-        return privacy.privleak(value("mia_min_k"), base), found["mia_min_k"].items
+    def leak() -> tuple[float, int, str]:
+        auc, items = _min_k(log)
+        try:
+            base, note = _min_k(retained or {})[0], ""
+        except _LackingError:
+            base, note = 0.5, "against an AUC of .5" + (": the retained log has no Min-K% attack" if retained else "")
+        return privacy.privleak(auc, base), items, note
 
     for split in ("forget", *SPLITS):
-        take(f"{split}_Q_A_Prob", lambda s=split: column(log, f"{s}_Q_A_Prob", "prob"))  # type: ignore[misc]
-        take(f"{split}_Q_A_ROUGE", lambda s=split: rouge(log, f"{s}_Q_A_ROUGE"))  # type: ignore[misc]
+        take(f"{split}_Q_A_Prob", lambda s=split: _averaged(probabilities(log, f"{s}_Q_A_Prob")))  # type: ignore[misc]
+        take(f"{split}_Q_A_ROUGE", lambda s=split: _rouge(log, f"{s}_Q_A_ROUGE"))  # type: ignore[misc]
     for split in ("ra", "wf"):
-        take(f"{split}_Q_A_Prob_normalised", lambda s=split: choices(log, s))  # type: ignore[misc]
-    take("forget_truth_ratio", lambda: _summed(utility.truth_on_forget, ratios(log, "forget")))
-    for split in SPLITS:
-        take(f"{split}_Truth_Ratio", lambda s=split: _summed(utility.truth_on_utility, ratios(log, s)))  # type: ignore[misc]
+        take(f"{split}_Q_A_Prob_normalised", lambda s=split: _averaged(choices(log, s)))  # type: ignore[misc]
+    for name in (_named(log, name) for name in ("forget_truth_ratio", *(f"{split}_Truth_Ratio" for split in SPLITS))):
+        take(name, lambda n=name: _truth(log, n))  # type: ignore[misc]
     take("model_utility", utility_of_nine)
     if retained is not None:
         take("forget_quality", quality)
-    for name in ("exact_memorization", "extraction_strength"):
-        take(name, lambda n=name: column(log, n, "score"))  # type: ignore[misc]
-    for name in ("forget_knowmem_ROUGE", "retain_knowmem_ROUGE", "forget_verbmem_ROUGE"):
-        take(name, lambda n=name: rouge(log, n, "f1"))  # type: ignore[misc]
-    for name in sorted(metric for metric in log if metric.startswith("mia_")):
-        take(name, lambda n=name: attack_auc(log, n))  # type: ignore[misc]
+    for name in log:
+        if name not in found and name not in DERIVED:
+            try:
+                take(name, lambda n=name: _any(log, n))  # type: ignore[misc]
+            except InputError as error:
+                if _KNOWN.search(name):
+                    raise
+                found[name] = Recomputed(name, math.nan, _stored(log, name), 0, str(error))
     take("privleak", leak)
     if not found:
         raise InputError(
-            "Nothing of this log can be recomputed: its metrics have no value_by_index with what is needed."
+            "Nothing of this log can be recomputed: no metric has the values of its items (value_by_index). A SUMMARY holds "
+            "aggregates alone; give the EVAL.json beside it."
         )
     return list(found.values())
 
 
 def column(log: Log, metric: str, key: str) -> Floats:
-    """One number an item, in the order of the items."""
-    return np.array(list(_items(log, metric, key, _number).values()), dtype=np.float64)
+    """One number an item, in the order of the items; the mean where an item has several answers."""
+    return np.array([np.mean(one) for one in _items(log, metric, key, _numbers).values()], dtype=np.float64)
+
+
+def probabilities(log: Log, metric: str) -> Floats:
+    """(m,) length-normalised probability of each item; the mean where an item has several answers."""
+    return np.array([np.mean(one) for one in _probabilities(log, metric).values()], dtype=np.float64)
 
 
 def ratios(log: Log, split: str) -> Floats:
-    """Truth ratios of "forget", "retain", "ra" or "wf", from the stored losses of the right and of the wrong answers."""
-    right_metric = f"{split}_{'Q_A_PARA_Prob' if split in ('forget', 'retain') else 'Q_A_Prob'}"
-    right, wrong = _paired(
-        _items(log, right_metric, "avg_loss", _number), _items(log, f"{split}_Q_A_PERT_Prob", "avg_loss", _numbers)
-    )
-    return utility.truth_ratio(-np.array(right), [-row for row in wrong])
+    """Truth ratios of "forget", "retain", "ra", "wf" ...: from the stored losses of the right (paraphrased, where there is
+    that) and of the wrong answers, else as the log has them."""
+    para = f"{split}_Q_A_PARA_Prob"
+    try:
+        right, wrong = _paired(
+            _items(log, para if para in log else f"{split}_Q_A_Prob", "avg_loss", _numbers),
+            _items(log, f"{split}_Q_A_PERT_Prob", "avg_loss", _numbers),
+        )
+    except _LackingError:
+        return column(log, _named(log, f"{split}_truth_ratio"), "score")
+    return utility.truth_ratio(np.array([-np.mean(row) for row in right]), [-row for row in wrong])
 
 
-def rouge(log: Log, metric: str, part: str = "recall") -> Floats:
-    """ROUGE-L recall, or F1, of the stored texts."""
-    truths, texts = _paired(_items(log, metric, "ground_truth", _text), _items(log, metric, "generation", _text))
-    prompts = [Prompt(str(i), "?", truth) for i, truth in enumerate(truths)]
-    return get_scorer(f"rouge-l:part={part}").score(prompts, texts)
+def rouge(log: Log, metric: str, variant: str = "rougeL_recall") -> Floats:
+    """One of the variants of `ROUGE` of the stored texts; as the log has it where the texts were not kept."""
+    try:
+        truths, texts = _paired(_items(log, metric, "ground_truth", _texts), _items(log, metric, "generation", _texts))
+    except _LackingError:
+        return column(log, metric, variant)
+    pairs = [(i, truth, text) for i, both in enumerate(zip(truths, texts, strict=True)) for truth, text in _each(*both)]
+    prompts = [Prompt(str(place), "?", truth) for place, (_, truth, _) in enumerate(pairs)]
+    scores = get_scorer(ROUGE[variant]).score(prompts, [text for _, _, text in pairs])
+    owner = np.array([i for i, _, _ in pairs])
+    return np.bincount(owner, weights=scores) / np.bincount(owner)
 
 
 def attack_auc(log: Log, metric: str) -> tuple[float, int]:
@@ -144,29 +201,117 @@ def attack_auc(log: Log, metric: str) -> tuple[float, int]:
     if not isinstance(parts, Mapping):
         raise _LackingError(metric)
     forget, holdout = (column({metric: parts.get(part)}, metric, "score") for part in ("forget", "holdout"))
-    return privacy.auc(forget, holdout), len(forget) + len(holdout)
+    return _auc(forget, holdout)
 
 
 def choices(log: Log, split: str) -> Floats:
-    """p(right) among right and wrong answers of "ra" or "wf"."""
-    right, wrong = _paired(
-        _items(log, f"{split}_Q_A_Prob", "prob", _number), _items(log, f"{split}_Q_A_PERT_Prob", "prob", _numbers)
-    )
-    return utility.choice_probability(right, wrong)
+    """p(right) among right and wrong answers of "ra" or "wf"; as the log has it where the answers' own were not kept."""
+    try:
+        right, wrong = _paired(_probabilities(log, f"{split}_Q_A_Prob"), _probabilities(log, f"{split}_Q_A_PERT_Prob"))
+    except _LackingError:
+        return column(log, f"{split}_Q_A_Prob_normalised", "prob")
+    return utility.choice_probability([np.mean(row) for row in right], wrong)
 
 
-def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> dict[int, T]:
-    """item number -> value, by number; null items are left out. Lacking when the metric or all its values are not there."""
+def _any(log: Log, metric: str) -> tuple[float, int, str]:
+    """A metric by what its items hold: an attack, texts, truth ratios, else scores or probabilities to average."""
+    held = log[metric]
+    if isinstance(held, Mapping) and {"forget", "holdout"} <= set(held):
+        return *attack_auc(log, metric), ""
+    if _TRUTH_RATIO.fullmatch(metric):
+        return _truth(log, metric)
+    if _has(log, metric, "score"):
+        return _averaged(column(log, metric, "score"))
+    if _has(log, metric, "prob") or _has(log, metric, "avg_loss"):
+        return _averaged(probabilities(log, metric))
+    return _rouge(log, metric)
+
+
+def _truth(log: Log, metric: str) -> tuple[float, int, str]:
+    matched = _TRUTH_RATIO.fullmatch(metric)
+    split = matched.group(1) if matched else metric
+    values = ratios(log, split)
+    closer, lower = ("min(r, 1/r)", utility.truth_on_forget), ("max(0, 1 - r)", utility.truth_on_utility)
+    usual, other = (closer, lower) if split.startswith("forget") else (lower, closer)
+    variants = {
+        "": lambda: usual[1](values),
+        f"mean of {other[0]}": lambda: other[1](values),
+        "mean of r": lambda: float(values.mean()),
+    }
+    value, note = _agreeing(variants, _stored(log, metric))
+    return value, len(values), note
+
+
+def _rouge(log: Log, metric: str) -> tuple[float, int, str]:
+    usual = "rougeL_f1" if "mem_" in metric else "rougeL_recall"  # knowmem and verbmem are MUSE's
+    names = [n for n in dict.fromkeys((usual, *ROUGE)) if _has(log, metric, "generation") or _has(log, metric, n)]
+    if not names:
+        _items(log, metric, usual, _numbers)  # says what is wrong with its items, if anything is
+        raise _LackingError(metric)
+    scores = rouge(log, metric, names[0])
+    variants = {"" if names[0] == usual else names[0]: lambda: float(np.mean(scores))}
+    for name in names[1:]:
+        variants[name] = lambda n=name: float(np.mean(rouge(log, metric, n)))  # type: ignore[misc]
+    value, note = _agreeing(variants, _stored(log, metric))
+    return value, len(scores), note
+
+
+def _agreeing(variants: Mapping[str, Callable[[], float]], stored: float) -> tuple[float, str]:
+    """(value, note) of the first variant that agrees with the log's own aggregate; of the first where none does."""
+    values = {}
+    for note, compute in variants.items():
+        values[note] = compute()
+        if math.isnan(stored) or math.isclose(values[note], stored, rel_tol=1e-7):
+            return values[note], note
+    note, value = next(iter(values.items()))
+    return value, note
+
+
+def _averaged(values: Floats) -> tuple[float, int, str]:
+    return float(np.mean(values)), len(values), ""
+
+
+def _min_k(log: Log) -> tuple[float, int]:
+    """AUC of the Min-K% attack under any of its names, as the log says where it kept no scores."""
+    for name in MIN_K:
+        if name in log:
+            try:
+                return attack_auc(log, name)
+            except _LackingError:
+                if math.isfinite(stored := _stored(log, name)):
+                    return stored, 0
+    forget, holdout = (column(log, MIN_K_PARTS[part], "score") for part in ("forget", "holdout"))
+    return _auc(forget, holdout)
+
+
+def _auc(forget: Floats, holdout: Floats) -> tuple[float, int]:
+    known = not np.isnan(np.concatenate([forget, holdout])).any()
+    return privacy.auc(forget, holdout) if known else math.nan, len(forget) + len(holdout)
+
+
+def _named(log: Log, name: str) -> str:
+    """The name as the log spells it: forget_truth_ratio, forget_Truth_Ratio."""
+    return next((held for held in log if held.lower() == name.lower()), name)
+
+
+def _has(log: Log, metric: str, key: str) -> bool:
+    held = log.get(metric)
+    items = held.get("value_by_index") if isinstance(held, Mapping) else None
+    return isinstance(items, Mapping) and any(isinstance(item, Mapping) and key in item for item in items.values())
+
+
+def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> dict[str, T]:
+    """item -> value, by item number; null items are left out. Lacking when the metric or all its values are not there."""
     held = log.get(metric)
     by_index = held.get("value_by_index") if isinstance(held, Mapping) else None
     if not by_index:
         raise _LackingError(metric)
-    if not isinstance(by_index, Mapping) or not all(str(i).isdigit() for i in by_index):
+    if not isinstance(by_index, Mapping):
         raise InputError(
             f"Metric {metric} of the log: value_by_index must map item numbers to values, found {by_index!r:.60}."
         )
     found = {}
-    for i in sorted(by_index, key=int):
+    for i in sorted(by_index, key=lambda i: (not str(i).isdigit(), int(i) if str(i).isdigit() else 0, str(i))):
         item = by_index[i]
         raw = item.get(key) if isinstance(item, Mapping) else item
         if raw is None:
@@ -174,13 +319,21 @@ def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> 
         parsed = read(raw) if isinstance(item, Mapping) else None
         if parsed is None:
             raise InputError(f"Metric {metric} of the log, item {i}: {key} makes no sense: {raw!r:.60}.")
-        found[int(i)] = parsed
+        found[str(i)] = parsed
     if not found:
         raise _LackingError(metric)
     return found
 
 
-def _paired(left: Mapping[int, T], right: Mapping[int, U]) -> tuple[list[T], list[U]]:
+def _probabilities(log: Log, metric: str) -> dict[str, Floats]:
+    """item -> probability of each of its answers; from the losses where the log has no probabilities."""
+    try:
+        return _items(log, metric, "prob", _numbers)
+    except _LackingError:
+        return {i: np.exp(-losses) for i, losses in _items(log, metric, "avg_loss", _numbers).items()}
+
+
+def _paired(left: Mapping[str, T], right: Mapping[str, U]) -> tuple[list[T], list[U]]:
     """The values of the items that both have; by item number, never by place."""
     both = [i for i in left if i in right]
     if not both:
@@ -188,22 +341,27 @@ def _paired(left: Mapping[int, T], right: Mapping[int, U]) -> tuple[list[T], lis
     return [left[i] for i in both], [right[i] for i in both]
 
 
+def _each(truths: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Truth and text of every answer of an item."""
+    if len(truths) != len(texts):
+        raise InputError(f"An item of the log has {len(truths)} ground truths but {len(texts)} generations.")
+    return list(zip(truths, texts, strict=True))
+
+
 def _number(raw: Any) -> float | None:
-    known = isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw)
-    return float(raw) if known else None
+    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
 
 
 def _numbers(raw: Any) -> Floats | None:
-    numbers = [_number(item) for item in raw] if isinstance(raw, list) else []
+    """The number, or the numbers of an item with several answers."""
+    numbers = [_number(item) for item in (raw if isinstance(raw, list) else [raw])]
     return np.array(numbers, dtype=np.float64) if numbers and None not in numbers else None
 
 
-def _text(raw: Any) -> str | None:
-    return raw if isinstance(raw, str) else None
-
-
-def _summed(summarise: Callable[[Floats], float], values: Floats) -> tuple[float, int]:
-    return summarise(values), len(values)
+def _texts(raw: Any) -> list[str] | None:
+    """The text, or the texts of an item with several answers."""
+    texts = raw if isinstance(raw, list) else [raw]
+    return texts if texts and all(isinstance(text, str) for text in texts) else None
 
 
 def _of_retained(retained: Log | None, take: Callable[[Log], T]) -> T:
@@ -218,3 +376,32 @@ def _stored(log: Log, name: str) -> float:
     metric = log.get(name)
     value = _number(metric.get("agg_value") if isinstance(metric, Mapping) else metric)
     return math.nan if value is None else value
+
+
+# The TOFU repository's own evaluation: file -> split.
+_TOFU_FILES = {
+    "eval_log_forget.json": "forget",
+    "eval_log.json": "retain",
+    "eval_real_author_wo_options.json": "ra",
+    "eval_real_world_wo_options.json": "wf",
+}
+
+
+_TOFU_COLUMNS = {  # column of such a file -> metric and key of an OpenUnlearning log
+    "avg_gt_loss": ("Q_A_Prob", "avg_loss"),
+    "avg_paraphrased_loss": ("Q_A_PARA_Prob", "avg_loss"),
+    "average_perturb_loss": ("Q_A_PERT_Prob", "avg_loss"),
+    "rougeL_recall": ("Q_A_ROUGE", "rougeL_recall"),
+}
+
+
+def _of_tofu(log: Mapping[str, Any]) -> Log:
+    """eval_log_aggregated.json as an OpenUnlearning log. It holds losses and ROUGE of every item, and no aggregate."""
+    made = {}
+    for file, split in _TOFU_FILES.items():
+        part = log.get(file)
+        for theirs, (metric, key) in _TOFU_COLUMNS.items():
+            items = part.get(theirs) if isinstance(part, Mapping) else None
+            if isinstance(items, Mapping) and items:
+                made[f"{split}_{metric}"] = {"value_by_index": {i: {key: value} for i, value in items.items()}}
+    return made

@@ -205,7 +205,10 @@ def compare(
 
 
 def recompute(
-    log: Annotated[Path, typer.Argument(help="TOFU_EVAL.json of an OpenUnlearning evaluation.")],
+    log: Annotated[
+        Path,
+        typer.Argument(help="TOFU_EVAL.json or MUSE_EVAL.json of OpenUnlearning, or TOFU's eval_log_aggregated.json."),
+    ],
     retained: Annotated[Path | None, typer.Option(help="The log of the retain-only model.")] = None,
     style: Style = "terminal",
     as_json: options.AsJson = False,
@@ -213,13 +216,18 @@ def recompute(
     """Recompute the aggregates of an OpenUnlearning log from its per-item values, beside what it says."""
     from leakatk.openunlearning import read_log
     from leakatk.openunlearning import recompute as recomputed
-    from leakatk.report.content import Number, Table
+    from leakatk.report.content import Cell, Number, Table
 
     found = recomputed(read_log(log), read_log(retained) if retained else None)
-    rows = tuple(
-        (item.name, Number(item.value, digits=6), Number(item.stored, digits=6), str(item.items)) for item in found
-    )
-    table = Table(title=str(log), columns=("metric", "recomputed", "in the log", "items"), rows=rows)
+    noted = any(item.note for item in found)
+    rows: list[tuple[Cell, ...]] = [
+        (item.name, Number(item.value, digits=6), Number(item.stored, digits=6), str(item.items), item.note)[
+            : 4 + noted
+        ]
+        for item in found
+    ]
+    columns = ("metric", "recomputed", "in the log", "items", "note")[: 4 + noted]
+    table = Table(title=str(log), columns=columns, rows=tuple(rows))
     show(table, "json" if as_json else style)
 
 
