@@ -16,7 +16,7 @@ from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Request, Sampler, release
 from leakatk.sampling.decoding import Decoding
-from leakatk.scorers.base import get_scorer
+from leakatk.scorers.base import Scorer, get_scorer
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
@@ -115,10 +115,8 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
     if not isinstance(run, Run):
         run = Run.open(run)
     judge = get_scorer(scorer, **options).keeping(run.path)
-    if run.has_scores(judge.label):
-        kept = run.scores(judge.label)
-        if not (judge.retries_missing and np.isnan(kept).any()):
-            return kept
+    if scored(run, judge):
+        return run.scores(judge.label)
     texts = run.texts()
     if not run.n:
         raise RunError(f"{run.path} holds no samples yet; run the command that made it again.")
@@ -127,3 +125,10 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
     scores = np.asarray(flat, dtype=np.float64).reshape(len(texts), -1)
     run.save_scores(judge.label, scores, judge.describe())
     return scores
+
+
+def scored(run: Run, scorer: Scorer) -> bool:
+    """Whether the run keeps these scores, none of them to be asked for again."""
+    if not run.has_scores(scorer.label):
+        return False
+    return not (scorer.retries_missing and np.isnan(run.scores(scorer.label)).any())

@@ -21,7 +21,7 @@ from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
 from leakatk.probing import probed, ways
 from leakatk.runs.store import Run
-from leakatk.sampling.base import Sampler, check_prompts, release
+from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.keys import keys_of
@@ -125,6 +125,9 @@ def audit(
     sampler = as_sampler(model, engine, **how)
     for one in asked:
         check_prompts(sampler, one.prompts)
+    if expand:
+        check_budget(expand)
+        check_expands(sampler)
     seconds: dict[str, float] = {}
 
     def run_of(

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from leakatk.data import Prompt
-from leakatk.errors import InputError
 from leakatk.estimate.exact import ProbabilityBounds, leak_bounds, mean_leak, probability_bounds
 from leakatk.estimate.forecast import forecast
 from leakatk.runs.files import read_about, with_about, write_table
@@ -54,8 +53,6 @@ def expansions(
             answers[row["prompt_id"]].append(Answer(tuple(row["token_ids"]), row["text"], row["logprob"]))
         return {i: Expansion(i, tuple(answers[i]), mass, prefixes) for i, (mass, prefixes) in about["prompts"].items()}
     found = expansions_of(sampler, prompts, decoding, budget, quiet=quiet)
-    if found is None:
-        raise InputError(f"Engine {sampler.name} cannot expand answers exactly; use --engine native, or --expand 0.")
     rows = [(tree.prompt_id, list(a.token_ids), a.text, a.logprob) for tree in found for a in tree.answers]
     columns = [
         pa.array([row[c] for row in rows], kind)

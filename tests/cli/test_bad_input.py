@@ -42,6 +42,8 @@ def test_numbers(leakatk, model, forget, tmp_path):
         leakatk(*common, "--n", "1", "--max-new-tokens", "9" * 15, "--quiet"), "Not enough memory", "--max-new-tokens"
     )
     refused(leakatk(*common, "--seed", "-1"), "--seed")
+    refused(leakatk(*common, "--expand", "-1"), "0 is off", "-1")
+    refused(leakatk(*common, "--expand", "9" * 15), "1 to 1,000,000 prefixes")
     refused(leakatk(*common, "--n", "4", "--k", "8"), "--k 8", "raise --n or lower --k")
     refused(leakatk(*common, "--n", "4", "--k", "two"), "whole numbers")
     refused(leakatk(*common, "--n", "4", "--fail-above", "64:0.05"), "k = 64")

@@ -110,6 +110,41 @@ def test_gate_on_the_worst_case_over_probes(leakatk, model, forget, tmp_path):
     assert "--probe" in err
 
 
+def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
+    short = ("--quiet", "--n", "8", "--retain-n", "0", "--no-grad-norm", "--decoding", "max_new_tokens=6")
+    common = (
+        "bench",
+        forget,
+        "--model",
+        model,
+        "--reference",
+        model,
+        "--out",
+        tmp_path / "out",
+        "--probe",
+        "role",
+        *short,
+    )
+    code, out, err = leakatk(*common, "--json")
+    assert code == 0, err
+    row = json.loads(out)[-2]
+    assert (row["role"], row["scorer"]) == ("model", "fact")
+    plain, worst = row["leak@1 high"], row["probe worst case: leak@1 high"]
+    code, out, err = leakatk(*common, "--fail-above", f"1:{plain + 0.01}")
+    assert code == 0, err
+    assert f"Gate: T=1 6 tokens: the upper 95% bound of leak@1 (over samples) is {plain:.4f}, not above" in err
+    assert "Results: " in out
+    code, _, err = leakatk(*common, "--fail-above", f"1:{plain - 0.01}")
+    assert code == 1
+    code, _, err = leakatk(*common, "--fail-above", f"1:{worst - 0.01}", "--worst-case")
+    assert code == 1
+    assert f"worst case over the probes, is {worst:.4f}, above" in err
+    for k, words in (("3:0.1", "powers of two"), ("16:0.1", "--n is 8"), ("8", "K:BOUND")):
+        code, _, err = leakatk(*common, "--fail-above", k)
+        assert code == 2
+        assert words in err
+
+
 def test_caps_reach_the_judge():
     from leakatk.cli.options import with_caps
     from leakatk.scorers.base import get_scorer
@@ -148,6 +183,29 @@ def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
     assert "of disk" in out
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "m").exists()
+
+
+def test_dry_run_of_an_expansion(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", "--max-new-tokens", "6", "--n", "2")
+    code, out, err = leakatk(*common, "--expand", "1000", "--dry-run")
+    assert code == 0, err
+    assert "at most 3,000 prefixes, at most about " in out
+    code, out, _ = leakatk(*common, "--expand", "1000", "--dry-run", "--json")
+    assert json.loads(out)["expansion"]["seconds"] > 0
+
+
+def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
+    code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    assert code == 0, err
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "fact", "--dry-run")
+    assert (code, out) == (0, "fact: 24 answers; the scores are there already.\n")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "verbatim", "--dry-run")
+    assert code == 0
+    assert "verbatim: 24 answers; would score" in out
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "verbatim", "--dry-run", "--json")
+    assert json.loads(out)["seconds"] >= 0
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_train_small(leakatk, forget, tmp_path, monkeypatch):

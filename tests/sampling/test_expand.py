@@ -1,10 +1,12 @@
 import math
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from leakatk.auditing import audit
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.estimate.exact import leak_bounds, leak_from_probability, probability_bounds
@@ -144,6 +146,36 @@ def test_half_precision_stays_near_full_precision() -> None:
         assert np.abs(np.array(bounds(a)) - bounds(b)).max() < 0.03
 
 
-def test_refuses_an_empty_budget() -> None:
-    with pytest.raises(InputError, match="at least 1 prefix, got 0"):
-        expand(tiny(), PROMPTS, Decoding(), budget=0)
+@pytest.mark.parametrize("budget", [0, 10**9])
+def test_refuses_a_budget_out_of_range(budget: int) -> None:
+    with pytest.raises(InputError, match=f"1 to 1,000,000 prefixes .* got {budget:,}"):
+        expand(tiny(), PROMPTS, Decoding(), budget=budget)
+
+
+def test_refuses_a_budget_that_cannot_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leakatk.sampling.expand._memory", lambda device: 1e6)
+    with pytest.raises(
+        InputError, match=r"100,000 prefixes of one prompt can take .* GB of keys and values.*lower --expand"
+    ):
+        expand(tiny(), PROMPTS, Decoding(), budget=100_000)
+
+
+def test_progress_counts_prefixes(capsys: pytest.CaptureFixture[str]) -> None:
+    found = expand(tiny(scale=4), PROMPTS, Decoding(max_new_tokens=2), budget=1000, quiet=False)
+    done = sum(tree.prefixes for tree in found)
+    assert done < 4000
+    assert f"expanding: {done:,}/{done:,} prefixes" in capsys.readouterr().err
+
+
+def test_an_engine_that_cannot_is_refused_before_anything_is_sampled(tmp_path: Path) -> None:
+    class Other:
+        name = "other"
+
+        def sample(self, *arguments: object, **options: object) -> None:
+            raise AssertionError("sampled")
+
+        def describe(self) -> dict[str, str]:
+            return {}
+
+    with pytest.raises(InputError, match="Engine other cannot expand"):
+        audit(Other(), PROMPTS, out=tmp_path / "run", expand=10)  # type: ignore[arg-type]

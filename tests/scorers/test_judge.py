@@ -171,6 +171,34 @@ def test_scoring_a_run_again_asks_only_for_what_is_missing(judge_server: JudgeSe
     assert judge_server.items == []
 
 
+def test_dry_run_says_what_would_be_asked_and_asks_nothing(leakatk, judge_server: JudgeServer, tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": p.text,
+            "ground_truth": p.answer,
+            "responses": [{"response": t}, {"response": t}, {"response": f"{i}"}],
+        }
+        for i, (p, t) in enumerate(zip(PROMPTS, TEXTS, strict=True))
+    ]
+    (tmp_path / "g.json").write_text("\n".join(map(json.dumps, rows)))
+    spec = f"judge:model=m,base_url={judge_server.url},items=5,price_in=1000,price_out=1000"
+    command = ("score", tmp_path / "g.json", "--scorer", spec)
+    code, out, err = leakatk(*command, "--dry-run", "--max-cost", "9")
+    assert code == 0, err
+    assert "18 answers; would ask m, 12 items (0 already judged) in at least 3 requests, about " in out
+    assert "stops at $9" in out
+    assert judge_server.requests == 0
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "g.json"]
+    assert leakatk(*command, "--max-requests", "2")[0] == 0
+    code, out, err = leakatk(*command, "--dry-run", "--json")
+    assert code == 0, err
+    cost = json.loads(out)
+    assert (cost["items"], cost["judged"], cost["requests"]) == (2, 10, 1)
+    assert cost["dollars"] == pytest.approx((cost["tokens_in"] + cost["tokens_out"]) / 1000)
+    assert leakatk(*command)[0] == 0
+    assert judge_server.requests == 3  # what the first run was told is kept beside the file
+
+
 def test_a_model_that_takes_no_temperature_and_names_the_limit_otherwise(judge_server: JudgeServer) -> None:
     judge_server.refuses = {"temperature", "max_tokens"}
     np.testing.assert_array_equal(judge(judge_server, items=6).score(PROMPTS, TEXTS), TRUTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from leakatk.estimate.adaptive import Sequential
     from leakatk.probing import Probed
     from leakatk.sampling.base import Sampler
+    from leakatk.sampling.decoding import Decoding
 
 EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
@@ -69,16 +71,8 @@ def run(
     seed: options.Seed = 0,
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    fail_above: Annotated[
-        str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")
-    ] = "",
-    worst_case: Annotated[
-        bool,
-        typer.Option(
-            "--worst-case",
-            help="The gate looks at the worst case over every --probe, not at the question as it stands.",
-        ),
-    ] = False,
+    fail_above: options.FailAbove = "",
+    worst_case: options.WorstCase = False,
     sequential: Annotated[
         bool,
         typer.Option(
@@ -113,20 +107,18 @@ def run(
 
     Exit code 1 when `--fail-above` fails: a gate for a release pipeline.
     """
+    from leakatk.sampling.base import check_budget
+
     options.check_n(n)
-    if expand < 0:
-        raise InputError(f"--expand must be 0 (off) or more, got {expand}.")
+    if expand:
+        check_budget(expand)
     if not 0 < level < 1:
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
-    gate = options.parse_gate(fail_above) if fail_above else None
-    if gate and gate[0] > n:
-        raise InputError(f"--fail-above {fail_above}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
+    gate = options.parse_gate(fail_above, n, worst_case=worst_case, probes=probe or [])
     ks = sorted({*ks, gate[0]}) if gate else ks
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
-    if worst_case and not (gate and probe):
-        raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
 
@@ -153,32 +145,11 @@ def run(
     run_given = (Path(reference) / "manifest.json").exists()
     other = reference if run_given or not reference else options.source(reference, **loading)
     if dry_run:
-        from leakatk.cli.dry import sampling_cost, says
-        from leakatk.sampling.base import check_prompts
-
         sampled = n if other and not run_given else 0
-        under = [variant for one in asked for variant in one.prompts]
-        check_prompts(sampler, under)
-        answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
-        paid: Any = sampler
-        if hasattr(paid, "estimate"):  # every answer costs: no pilot
-            expected = paid.estimate([*prompts, *under], answers, decoding)
-            if as_json:
-                options.echo_json({"answers": answers, **expected})
-            else:
-                typer.echo(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {paid.says(expected)}")
-            return
-        cost = sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed)
-        if as_json:
-            options.echo_json({"answers": answers, **cost})
-            return
-        typer.echo(
-            f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {max_new_tokens} tokens "
-            f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
-            f"{', as many of the reference' if sampled else ''}, {greedy * (len(prompts) + len(under)):,} greedy answers and "
-            f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
-            f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
-        )
+        plan_audit(
+            sampler, prompts, kept, asked, decoding, n=n, sampled=sampled, greedy=greedy, expand=expand, scorers=scorer, ks=ks,
+            seed=seed, out=out, as_json=as_json,
+        )  # fmt: skip
         return
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
     stopped = None
@@ -211,13 +182,68 @@ def run(
         high = stopped.high if stopped else curve["high"][curve["k"].index(gate[0])]
         how = ", worst case over the probes," if worst_case else ""
         how += f" after {len(stopped.looks)} of the looks planned, {n} samples a prompt" if stopped else ""
-        verdict = "above" if high > gate[1] else "not above"
-        typer.echo(
-            f"Gate: the upper {level:.0%} bound of leak@{gate[0]} (over {over}){how} is {high:.4f}, {verdict} {gate[1]}.",
-            err=True,
-        )
-        if high > gate[1]:
+        if not options.passes(gate, high, f"the upper {level:.0%} bound of leak@{gate[0]} (over {over}){how}"):
             raise typer.Exit(1)
+
+
+def plan_audit(
+    sampler: Any,
+    prompts: list[Prompt],
+    kept: list[Prompt],
+    asked: list[Probed],
+    decoding: Decoding,
+    *,
+    n: int,
+    sampled: int,
+    greedy: bool,
+    expand: int,
+    scorers: list[str],
+    ks: list[int],
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the reference to a prompt."""
+    from leakatk.auditing import default_scorers
+    from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says
+    from leakatk.progress import format_seconds
+    from leakatk.sampling.base import check_prompts
+    from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.judge import Judge
+
+    under = [variant for one in asked for variant in one.prompts]
+    check_prompts(sampler, under)
+    answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
+    cost: dict[str, Any] = {"answers": answers}
+    lines = []
+    if hasattr(sampler, "estimate"):  # every answer costs: no pilot
+        expected = sampler.estimate([*prompts, *under], answers, decoding)
+        cost |= expected
+        lines.append(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {sampler.says(expected)}")
+    else:
+        cost |= sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed)
+        lines.append(
+            f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {decoding.max_new_tokens} tokens "
+            f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
+            f"{', as many of the reference' if sampled else ''}, {greedy * (len(prompts) + len(under)):,} greedy answers and "
+            f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
+            f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
+        )
+    if expand:
+        cost["expansion"] = trees = expansion_cost(sampler, prompts, decoding, expand)
+        time = (
+            "" if math.isnan(trees["seconds"]) else f", at most about {format_seconds(trees['seconds'])} (from a pilot)"
+        )
+        lines.append(f"Would expand at most {trees['prefixes']:,} prefixes{time}; a peaked model needs far fewer.")
+    for name in scorers or default_scorers(prompts):
+        judge = get_scorer(name)
+        if isinstance(judge, Judge):
+            cost.setdefault("judges", {})[name] = asks = judging_cost(judge, prompts, answers)
+            lines.append(f"Would ask, if no two answers are equal: {judge.says(asks)}.")
+    if as_json:
+        options.echo_json(cost)
+    else:
+        typer.echo("\n".join(lines))
 
 
 def sequential_gate(

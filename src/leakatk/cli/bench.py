@@ -20,6 +20,7 @@ BENCH_EXAMPLES = options.examples(
     "leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results",
     "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
     "leakatk bench world --model models/forgot --probe few-shot --probe prefix --out results",
+    "leakatk bench world --model models/forgot --out results --fail-above 64:0.05",
     "leakatk table results --layout tofu --style latex",
 )
 COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
@@ -71,6 +72,8 @@ def run(
         list[str] | None,
         typer.Option(help="Also ask in this way (see leakatk probes), --n samples each; may be repeated."),
     ] = None,
+    fail_above: options.FailAbove = "",
+    worst_case: options.WorstCase = False,
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -94,39 +97,55 @@ def run(
     quiet: options.Quiet = False,
     config: Config = None,
 ) -> None:
-    """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet."""
+    """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet.
+
+    Exit code 1 when `--fail-above` fails, at any of the decodings; the first core metric counts.
+    """
     from transformers.utils import logging
 
+    from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
     from leakatk.protocols import PROTOCOLS
-    from leakatk.results import layouts_of, results_table
+    from leakatk.results import PROBE, WORST, layouts_of, results_table
 
-    headline = PROTOCOLS[protocol].on(benchmark).headline
+    rules = PROTOCOLS[protocol].on(benchmark)
+    count = rules.n if n is None else n
+    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [])
+    if gate and gate[0] not in powers_of_two(count):
+        raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
     logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
         plan_bench(
             benchmark, model, protocol, n, retain_n, probe or [], data=data, seed=seed, models=2 if reference else 1,
-            decodings=len(PROTOCOLS[protocol].on(benchmark).grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
+            decodings=len(rules.grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
             as_json=as_json,
         )  # fmt: skip
         return
     with written_back(context, out):
         rows = bench(
             model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-            decodings=[options.parse_decoding(text, headline) for text in decoding or []], retain_n=retain_n,
+            decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, quiet=quiet,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
-        return
-    layouts = layouts_of(rows)
-    for layout in layouts if "grid" not in layouts else layouts[1:]:  # the grid says it in less space
-        show(results_table(rows, layout), "terminal")
-    typer.echo(f"Results: {out / 'results.parquet'}")
+    else:
+        layouts = layouts_of(rows)
+        for layout in layouts if "grid" not in layouts else layouts[1:]:  # the grid says it in less space
+            show(results_table(rows, layout), "terminal")
+        typer.echo(f"Results: {out / 'results.parquet'}")
+    if gate:
+        column = f"{PROBE}{WORST}: leak@{gate[0]} high" if worst_case else f"leak@{gate[0]} high"
+        how = ", worst case over the probes," if worst_case else ""
+        looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
+        what = f"the upper 95% bound of leak@{gate[0]} (over samples){how}"
+        passed = [options.passes(gate, row[column], f"{row['decoding']}: {what}") for row in looked_at]
+        if not all(passed):
+            raise typer.Exit(1)
 
 
 def plan_bench(

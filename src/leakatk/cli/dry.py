@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
     from leakatk.models import LoadedModel
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
+    from leakatk.scorers.base import Scorer
+    from leakatk.scorers.judge import Judge
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.schedule import TrainSettings
 
 PILOT_SECONDS = 2.0  # the pilot doubles until one of its passes takes this long
 PILOT_SAMPLES = 64
 PILOT_STEPS = 8
+PILOT_PAIRS = 500
+PILOT_PROMPTS, PILOT_PREFIXES = 8, 32
 
 
 def sampling_cost(
@@ -54,6 +59,47 @@ def sampling_cost(
         "tokens_per_second": tokens / spent,
         "seconds": spent * scale,
         "bytes": sum(len(encode_line(one)) for one in drawn) * scale,
+    }
+
+
+def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int) -> dict[str, float]:
+    """The most prefixes that exact expansion computes, and the seconds they take, scaled from a pilot with a small budget.
+
+    NaN seconds where the model is not in this process. InputError for an engine or a memory that cannot.
+    """
+    from leakatk.sampling.base import check_expands
+    from leakatk.sampling.expand import check_memory, expand
+
+    check_expands(sampler)
+    loaded, most = getattr(sampler, "loaded", None), budget * len(prompts)
+    if loaded is None:
+        return {"prefixes": most, "seconds": math.nan}
+    check_memory(loaded, budget)
+    some = prompts[:PILOT_PROMPTS]
+    start = time.perf_counter()
+    done = sum(
+        tree.prefixes for tree in expand(loaded, some, decoding, budget=min(budget, PILOT_PREFIXES), unknown=0.0)
+    )
+    return {"prefixes": most, "seconds": (time.perf_counter() - start) * most / done}
+
+
+def scoring_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]) -> float:
+    """Seconds of scoring these pairs, scaled from a pilot on some of them, evenly spread."""
+    step = max(1, len(texts) // PILOT_PAIRS)
+    pilot = range(0, len(texts), step)
+    scorer.score([prompts[0]], [texts[0]])  # the first pair pays for what later ones find ready
+    start = time.perf_counter()
+    scorer.score([prompts[i] for i in pilot], [texts[i] for i in pilot])
+    return (time.perf_counter() - start) * len(texts) / len(pilot)
+
+
+def judging_cost(scorer: Judge, prompts: Sequence[Prompt], answers: int) -> dict[str, float]:
+    """What a judge would be sent about so many answers if no two are equal; the true ones stand for their length."""
+    one = scorer.expected(prompts, [prompt.answer for prompt in prompts])
+    each = {name: one[name] / max(1, one["items"]) for name in ("tokens_in", "tokens_out", "dollars")}
+    requests = math.ceil(answers / scorer.items)
+    return {"items": answers, "judged": 0, "requests": requests} | {
+        name: value * answers for name, value in each.items()
     }
 
 

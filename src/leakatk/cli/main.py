@@ -1,6 +1,6 @@
 """The `leakatk` command: one file a command, heavy imports inside the command, errors as one sentence.
 
-Exit codes: 0 done (and the gate passed), 1 the gate of `audit --fail-above` failed, 2 the input cannot be used,
+Exit codes: 0 done (and the gate passed), 1 a gate (`--fail-above` of audit or bench) failed, or doctor misses a package, 2 the input cannot be used,
 130 stopped with Ctrl-C (what was done is kept; the same command resumes).
 """
 

@@ -57,6 +57,13 @@ MaxRequests = Annotated[
 Engine = Annotated[str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
+FailAbove = Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")]
+WorstCase = Annotated[
+    bool,
+    typer.Option(
+        "--worst-case", help="The gate looks at the worst case over every --probe, not at the question as it stands."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[
@@ -111,8 +118,12 @@ def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
     return ks
 
 
-def parse_gate(text: str) -> tuple[int, float]:
-    """ "64:0.05" -> (64, 0.05)."""
+def parse_gate(text: str, n: int, *, worst_case: bool, probes: list[str]) -> tuple[int, float] | None:
+    """ "64:0.05" -> (64, 0.05); "" -> None: no gate."""
+    if worst_case and not (text and probes):
+        raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
+    if not text:
+        return None
     k, _, bound = text.partition(":")
     try:
         gate = int(k), float(bound)
@@ -120,7 +131,16 @@ def parse_gate(text: str) -> tuple[int, float]:
         raise InputError(f"--fail-above {text!r}: give K:BOUND, such as 64:0.05.") from None
     if gate[0] < 1 or not 0 <= gate[1] <= 1:
         raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
+    if gate[0] > n:
+        raise InputError(f"--fail-above {text}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
     return gate
+
+
+def passes(gate: tuple[int, float], high: float, what: str) -> bool:
+    """Say whether the bound that a gate looks at is above its threshold; True when it is not."""
+    verdict = "not above" if high <= gate[1] else "above"
+    typer.echo(f"Gate: {what} is {high:.4f}, {verdict} {gate[1]}.", err=True)
+    return high <= gate[1]
 
 
 def parse_decoding(text: str, base: Decoding) -> Decoding:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,14 @@ from leakatk.cli import options
 from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
+if TYPE_CHECKING:
+    from leakatk.data import Prompt
+    from leakatk.scorers.base import Scorer
+
 EXAMPLES = options.examples(
     "leakatk score runs/forgot --scorer rouge-l",
     "leakatk score generations_n200.json --scorer rouge-l --k 1,16,128",
+    "leakatk score runs/forgot --scorer judge:model=gpt-4o-mini --max-cost 5 --dry-run",
 )
 
 
@@ -32,34 +38,38 @@ def run(
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     config: Config = None,
 ) -> None:
-    """Score stored generations and print leak@k. The model is never needed."""
+    """Score stored generations and print leak@k. The model is never needed.
+
+    A judge's replies are kept beside what is scored, in judge-replies.jsonl: none is paid for twice.
+    """
     import numpy as np
 
+    from leakatk.api import score, scored
     from leakatk.estimate.leak import leak_at_k
+    from leakatk.runs.external import read_generations
+    from leakatk.runs.store import Run
     from leakatk.scorers.base import get_scorer
 
     scorer = options.with_caps(scorer, max_cost, max_requests)
-    judge = get_scorer(scorer)
-    if source.is_dir():
-        from leakatk.api import score
-        from leakatk.runs.store import Run
-
-        opened = Run.open(source)
-        ids = list(opened.prompt_ids)
+    opened = Run.open(source) if source.is_dir() else None
+    judge = get_scorer(scorer).keeping(source if opened else source.parent)
+    prompts, texts = (opened.prompts, opened.texts()) if opened else read_generations(source)
+    ids = [prompt.id for prompt in prompts]
+    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+    flat = [text for row in texts for text in row]
+    if dry_run:
+        kept = opened is not None and scored(opened, judge)
+        say_cost(judge, references, flat, kept=kept, as_json=as_json)
+        return
+    if opened:
         rows = list(score(opened, scorer))
     else:
-        from leakatk.runs.external import read_generations
-
-        prompts, texts = read_generations(source)
-        ids = [prompt.id for prompt in prompts]
-        flat = judge.score(
-            [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row], [t for row in texts for t in row]
-        )
-        rows = np.split(flat, np.cumsum([len(row) for row in texts])[:-1])
+        rows = np.split(judge.score(references, flat), np.cumsum([len(row) for row in texts])[:-1])
     keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
     if not keep:
         raise InputError(f"Scorer {scorer} is undefined on every prompt of {source}; choose another.")
@@ -88,3 +98,26 @@ def run(
 
         for name, row in zip(kept_ids, curve.per_prompt, strict=True):
             typer.echo(f"{visible(name)}  " + " ".join(f"{v:.4f}" for v in row))
+
+
+def say_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str], *, kept: bool, as_json: bool) -> None:
+    """Say what scoring these pairs would ask a judge, or how long it takes; kept: all scores are there already."""
+    from leakatk.cli.dry import scoring_cost
+    from leakatk.progress import format_seconds
+    from leakatk.scorers.judge import Judge
+
+    pairs = 0 if kept else len({(prompt.id, text) for prompt, text in zip(prompts, texts, strict=True)})
+    cost: dict[str, float] = {"answers": len(texts), "distinct": pairs}
+    if kept:
+        says = "the scores are there already."
+    elif isinstance(scorer, Judge):
+        expected = scorer.expected(prompts, texts)
+        cost |= expected
+        says = f"would ask {scorer.says(expected)}."
+    else:
+        cost["seconds"] = scoring_cost(scorer, prompts, texts)
+        says = f"would score {pairs:,} distinct ones, about {format_seconds(cost['seconds'])} (from a pilot)."
+    if as_json:
+        options.echo_json(cost)
+    else:
+        typer.echo(f"{scorer.label}: {len(texts):,} answers; {says}")

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from leakatk.data import Generation, Prompt
+from leakatk.errors import InputError
 from leakatk.sampling.decoding import Decoding
+
+MAX_BUDGET = (
+    1_000_000  # prefixes of one prompt's answer tree; a mistyped budget is refused instead of running on and on
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,19 @@ def check_prompts(sampler: Sampler, prompts: Sequence[Prompt]) -> None:
     check = getattr(sampler, "check", None)
     if check is not None:
         check(prompts)
+
+
+def check_budget(budget: int) -> None:
+    if not 1 <= budget <= MAX_BUDGET:
+        raise InputError(f"Exact expansion takes 1 to {MAX_BUDGET:,} prefixes a prompt (0 is off), got {budget:,}.")
+
+
+def check_expands(sampler: Sampler) -> None:
+    """InputError for an engine that cannot expand answers (`expand.py`)."""
+    if not (hasattr(sampler, "expand") or hasattr(sampler, "loaded")):
+        raise InputError(
+            f"Engine {sampler.name} cannot expand answers exactly; use --engine native (or copies of it), or --expand 0."
+        )
 
 
 def release(sampler: Sampler) -> None:

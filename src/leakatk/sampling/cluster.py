@@ -320,8 +320,6 @@ class _Replica:
         from leakatk.sampling.expand import expansions_of
 
         found = expansions_of(self.sampler, [request.prompt for request in requests], decoding, budget)
-        if found is None:
-            raise InputError(f"Engine {self.inner} cannot expand answers exactly; use inner native, or --expand 0.")
         yield [(tree.prompt_id, tree) for tree in found]
 
 

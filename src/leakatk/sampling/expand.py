@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, repeat
@@ -25,9 +26,9 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.models import LoadedModel
 from leakatk.progress import Progress
-from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.base import Request, Sampler, check_budget, check_expands
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv import prefill
+from leakatk.sampling.kv import ModuleDecoder, prefill
 from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, histories, log_probs
 
@@ -73,34 +74,57 @@ def expand(
     """Expand each prompt's answer tree until `budget` prefixes are computed or at most `unknown` of the mass is left.
 
     An answer of L tokens and probability p is found once the budget exceeds about L / p. Peaked models close within
-    hundreds of prefixes, flat ones hardly move. Raises InputError for a budget below 1 or a prompt without tokens, and
-    ModelError for a model without keys and values in every layer.
+    hundreds of prefixes, flat ones hardly move. Raises InputError for a budget below 1, one whose keys and values cannot fit
+    into memory, or a prompt without tokens, and ModelError for a model without keys and values in every layer.
     """
-    if budget < 1:
-        raise InputError(f"The expansion budget must be at least 1 prefix, got {budget}.")
+    check_budget(budget)
+    check_memory(loaded, budget)
     found: list[Expansion] = []
-    with Progress("expanding", len(prompts), unit="prompts", quiet=quiet) as progress:
+    with Progress("expanding", budget * len(prompts), unit="prefixes", quiet=quiet) as progress:
         while len(found) < len(prompts):
-            done = _expand_group(loaded, prompts[len(found) : len(found) + _PROMPTS], decoding, budget, unknown)
-            found += done
-            progress.advance(len(done))
+            some = prompts[len(found) : len(found) + _PROMPTS]
+            found += _expand_group(loaded, some, decoding, budget, unknown, progress)
     return found
+
+
+@torch.inference_mode()
+def check_memory(loaded: LoadedModel, budget: int) -> None:
+    """InputError for a budget whose keys and values, those of one prompt, cannot fit."""
+    need, room = budget * ModuleDecoder.bytes_per_slot(prefill(loaded.model, [[0]])), _memory(loaded.device)
+    if need > room:
+        raise InputError(
+            f"{budget:,} prefixes of one prompt can take {need / 1e9:,.0f} GB of keys and values, and there are {room / 1e9:.0f} GB "
+            "in all: lower --expand."
+        )
+
+
+def _memory(device: torch.device) -> float:
+    """Bytes that the device has in all; infinite where the system does not say."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        return math.inf
 
 
 def expansions_of(
     sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int, *, quiet: bool = True
-) -> list[Expansion] | None:
-    """`expand`, where the sampler's model is; None for an engine that cannot."""
-    ask, loaded = getattr(sampler, "expand", None), getattr(sampler, "loaded", None)
-    if ask is not None:
-        found: list[Expansion] = ask(prompts, decoding, budget)
-        return found
-    return None if loaded is None else expand(loaded, prompts, decoding, budget=budget, quiet=quiet)
+) -> list[Expansion]:
+    """`expand`, where the sampler's model is. InputError for an engine that cannot."""
+    check_expands(sampler)
+    elsewhere = getattr(sampler, "expand", None)
+    found: list[Expansion] = (
+        elsewhere(prompts, decoding, budget)
+        if elsewhere is not None
+        else expand(sampler.loaded, prompts, decoding, budget=budget, quiet=quiet)  # type: ignore[attr-defined]
+    )
+    return found
 
 
 @torch.inference_mode()
 def _expand_group(
-    loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, budget: int, unknown: float
+    loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, budget: int, unknown: float, progress: Progress
 ) -> list[Expansion]:
     """As many of the prompts as fit into memory, side by side."""
     trees = [_Tree(loaded, prompt, decoding, budget, unknown) for prompt in prompts]
@@ -118,6 +142,8 @@ def _expand_group(
             prefixes = [prefix for _, prefix in group]
             tree.branch(prefixes, logp[at : at + len(prefixes)], entries[at : at + len(prefixes)])
             at += len(prefixes)
+        progress.advance(len(rows))
+    progress.total -= sum(budget - tree.done for tree in trees)  # those that closed early
     return [tree.result() for tree in trees]
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.remote import Limits
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
-from leakatk.scorers.judge_client import Ask, Endpoint, judge_all
+from leakatk.scorers.judge_client import Ask, Endpoint, Store, announcement, expected, judge_all
 
 RUBRICS = {
     "binary": (
@@ -100,18 +100,11 @@ class Judge(Scorer):
         return INSTRUCTIONS.format(rubric=RUBRICS[self.rubric][1])
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        asks = [
-            Ask(self._key(prompt, text), prompt.id, prompt.text, prompt.answer, text)
-            for prompt, text in zip(references, generations, strict=True)
-        ]
-        wanted = [ask for ask in asks if ask.candidate.strip() and ask.reference.strip()]
-        labels_of = RUBRICS[self.rubric][0]
-        endpoint = Endpoint(self.model, self.base_url, self.timeout, self._instructions, labels_of, self.reply_tokens)
-        limits = Limits(self.max_requests, self.max_cost, self.price_in, self.price_out)
+        asks = self._asks(references, generations)
         labels = judge_all(
-            wanted,
-            endpoint,
-            limits,
+            _judgeable(asks),
+            self._endpoint,
+            self._limits,
             store=Path(self.store) if self.store else None,
             items=self.items,
             concurrency=self.concurrency,
@@ -121,7 +114,38 @@ class Judge(Scorer):
         blank = [0.0 if ask.reference.strip() and not ask.candidate.strip() else math.nan for ask in asks]
         return np.array([labels.get(ask.key, default) for ask, default in zip(asks, blank, strict=True)])
 
+    def expected(self, references: Sequence[Prompt], generations: Sequence[str]) -> dict[str, float]:
+        """What `score` would send and what that costs, with nothing sent: `judge_client.expected`."""
+        asks = {ask.key: ask for ask in _judgeable(self._asks(references, generations))}
+        labels = Store(Path(self.store) if self.store else None).labels()
+        todo = [ask for key, ask in asks.items() if key not in labels]
+        return expected(todo, len(asks) - len(todo), self._endpoint, self._limits, self.items)
+
+    def says(self, cost: Mapping[str, float]) -> str:
+        """What is expected, in words, and where it would stop."""
+        return announcement(cost, self.model, self._limits.priced_for(self.model))
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        labels = RUBRICS[self.rubric][0]
+        return Endpoint(self.model, self.base_url, self.timeout, self._instructions, labels, self.reply_tokens)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.max_requests, self.max_cost, self.price_in, self.price_out)
+
+    def _asks(self, references: Sequence[Prompt], generations: Sequence[str]) -> list[Ask]:
+        return [
+            Ask(self._key(prompt, text), prompt.id, prompt.text, prompt.answer, text)
+            for prompt, text in zip(references, generations, strict=True)
+        ]
+
     def _key(self, prompt: Prompt, generation: str) -> str:
         """What a stored label belongs to: the judge, its instructions, the sample."""
         parts = [self.model, self._instructions, prompt.id, prompt.text, prompt.answer, generation]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _judgeable(asks: Sequence[Ask]) -> list[Ask]:
+    """Those with something on both sides."""
+    return [ask for ask in asks if ask.candidate.strip() and ask.reference.strip()]

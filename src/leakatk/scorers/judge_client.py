@@ -109,8 +109,9 @@ def judge_all(
     todo = [ask for ask in asks if ask.key not in labels]
     if not todo:
         return labels
-    limits.priced_for(endpoint.model)
-    _say(_announcement(todo, len(asks) - len(todo), endpoint, limits, items))
+    _say(
+        f"judge: {announcement(expected(todo, len(asks) - len(todo), endpoint, limits, items), endpoint.model, limits)}"
+    )
     client = connect(
         endpoint.base_url, key_env="OPENAI_API_KEY", timeout=endpoint.timeout,
         who="The judge", extra="judge", option="judge:base_url=URL",
@@ -149,14 +150,26 @@ def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def _announcement(todo: Sequence[Ask], stored: int, endpoint: Endpoint, limits: Limits, items: int) -> str:
-    """What is about to be sent and what it should cost: four characters a token, which suits English."""
+def expected(todo: Sequence[Ask], judged: int, endpoint: Endpoint, limits: Limits, items: int) -> dict[str, float]:
+    """Before anything is sent: items, those `judged` already, requests if all goes well, tokens, US dollars (NaN: no price known).
+
+    Four characters a token, which suits English.
+    """
+    limits.priced_for(endpoint.model)
     requests = math.ceil(len(todo) / items)
-    tokens_in = sum(len(payload([ask])) for ask in todo) / 4 + requests * len(endpoint.instructions) / 4
-    cost = limits.cost(tokens_in, len(todo) * 12)
+    tokens_in = (sum(len(payload([ask])) for ask in todo) + requests * len(endpoint.instructions)) / 4
+    tokens_out = 12.0 * len(todo)
+    return {
+        "items": len(todo), "judged": judged, "requests": requests, "tokens_in": tokens_in, "tokens_out": tokens_out,
+        "dollars": limits.cost(tokens_in, tokens_out),
+    }  # fmt: skip
+
+
+def announcement(cost: Mapping[str, float], model: str, limits: Limits) -> str:
+    """gpt-4o-mini, 120 items (80 already judged) in at least 6 requests, about 9,000 tokens in and 1,440 out, about $0.00."""
     return (
-        f"judge: {endpoint.model}, {len(todo):,} items ({stored:,} already judged) in at least {requests:,} requests, "
-        f"about {tokens_in:,.0f} tokens in and {len(todo) * 12:,} out, {limits.price_and_caps(cost)}"
+        f"{model}, {cost['items']:,} items ({cost['judged']:,} already judged) in at least {cost['requests']:,} requests, "
+        f"about {cost['tokens_in']:,.0f} tokens in and {cost['tokens_out']:,.0f} out, {limits.price_and_caps(cost['dollars'])}"
     )
 
 
