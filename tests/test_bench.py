@@ -251,6 +251,21 @@ def test_the_terminal_table_takes_the_form_that_fits(monkeypatch, capsys, column
     assert ("[0.400, 0.600]" in shown) is intervals
 
 
+def test_a_table_too_wide_in_every_form_becomes_one_for_each_model(monkeypatch, capsys):
+    from leakatk.cli.bench import show
+
+    monkeypatch.setenv("COLUMNS", "80")
+    numbers = tuple(Number(0.5, 0.4, 0.6) for _ in range(5))
+    ways = ("as it stands", "paraphrase", "worst case")
+    rows = tuple((m, s, w, *numbers) for m in ("retrained", "forgot") for s in ("fact", "rouge-l") for w in ways)
+    show(Table("t", ("model", "scorer", "asked", *(f"leak@{4**i}" for i in range(5))), rows, "The end."), "terminal")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for words in ("t: retrained", "t: forgot", "as it stands", "paraphrase", "leak@256", "rouge-l"):
+        assert words in shown  # whole, on one line
+    assert shown.count("The end.") == 1
+
+
 def test_refused_before_any_work(models, tmp_path):
     for options, kind, words in (
         ({"protocol": "papr"}, UnknownNameError, "paper"),

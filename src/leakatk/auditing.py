@@ -125,6 +125,10 @@ def audit(
     sampler = as_sampler(model, engine, **how)
     for one in asked:
         check_prompts(sampler, one.prompts)
+    if hasattr(sampler, "loaded"):  # a server or a worker looks for the reference itself
+        from leakatk.models import check_source
+
+        check_source(reference)
     if expand:
         check_budget(expand)
         check_expands(sampler)

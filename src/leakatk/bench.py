@@ -35,7 +35,7 @@ from leakatk.evaluation.choices import evaluate_choices
 from leakatk.evaluation.harness import evaluate_tasks, harness_version
 from leakatk.evaluation.muse import evaluate_muse
 from leakatk.evaluation.tofu import evaluate, utility_sets
-from leakatk.models import LoadedModel, Template, load_model
+from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
 from leakatk.probing import probed
 from leakatk.protocols import PROTOCOLS, Protocol
@@ -133,6 +133,8 @@ def bench(
         raise RunError(
             f"{out} is not empty and holds no benchmark results; choose another directory. Nothing was changed."
         )
+    for source in (model, reference):
+        check_source(source)
     rows: list[Row] = []
     retrained: Evaluation | None = None
     runs: dict[Decoding, Path] = {}

@@ -133,6 +133,25 @@ class ModelSource:
             trust_remote_code=self.trust_remote_code,
         )
 
+    def tokenizer(self) -> Any:
+        """The tokenizer alone. ModelError where there is no such model."""
+        local = Path(self.path)
+        if local.exists():
+            _check_directory(local)
+        elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
+            raise ModelError(
+                f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
+            )
+        with _readable(self.path):
+            return AutoTokenizer.from_pretrained(self.path, **self.kwargs)
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What from_pretrained is told of the place."""
+        return {"trust_remote_code": self.trust_remote_code} | (
+            {} if Path(self.path).exists() else {"revision": self.revision}
+        )
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -198,6 +217,14 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return names[dtype]
 
 
+def check_source(model: object) -> None:
+    """ModelError where a path, hub id or ModelSource names no model that can be read; its weights are not loaded."""
+    if isinstance(model, (str, Path)):
+        model = ModelSource(str(model))
+    if isinstance(model, ModelSource):
+        model.tokenizer()
+
+
 def load_model(
     path: str | Path,
     *,
@@ -217,31 +244,16 @@ def load_model(
     """
     target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     name = str(path)
-    local = Path(path)
-    kwargs: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if local.exists():
-        _check_directory(local)
-    elif name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ModelError(
-            f"{name}: no such model directory; give a directory with config.json or a hub id like org/name."
-        )
-    else:
-        kwargs["revision"] = revision
-    adapter = local / "adapter_config.json"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
-        load = {**kwargs, "dtype": precision, "use_safetensors": True}
-        if adapter.exists():
+    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code)
+    tokenizer = source.tokenizer()
+    load = {**source.kwargs, "dtype": precision, "use_safetensors": True}
+    with _readable(name):
+        if (Path(path) / "adapter_config.json").exists():
             from peft import AutoPeftModelForCausalLM
 
             model = AutoPeftModelForCausalLM.from_pretrained(name, **load)
         else:
             model = AutoModelForCausalLM.from_pretrained(name, **load)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
-            "(`hf auth login` for gated models)."
-        ) from error
     model.to(target)
     model.eval()
     return LoadedModel(
@@ -251,6 +263,18 @@ def load_model(
         name=name,
         fingerprint=model_identity(name, revision),
     )
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """What transformers says of a model that cannot be read, as one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
+            "(`hf auth login` for gated models)."
+        ) from error
 
 
 def _check_directory(path: Path) -> None:

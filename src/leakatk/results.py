@@ -173,7 +173,7 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
         for way, start in starts.items()
         if any(_known(row, start + name) for name in names)
     ]
-    caption = "The worst case takes the most leaking of k samples of every way of asking: that many times the samples."
+    caption = "The worst case looks at k samples of every way of asking, not at k in all."
     if any(map(_gives_answer, starts)):
         caption += " * gives the answer away: read its excess; it is no part of the worst case."
     columns = ("model", *labels, "asked", *names)
@@ -230,6 +230,20 @@ def without_intervals(table: Table) -> Table:
         tuple(replace(c, low=math.nan, high=math.nan) if isinstance(c, Number) else c for c in r) for r in table.rows
     )
     return replace(table, rows=rows)
+
+
+def parts(table: Table) -> list[Table]:
+    """One table for each value of the first column, which moves into the title. The caption stays under the last."""
+    names = list(dict.fromkeys(str(row[0]) for row in table.rows))
+    return [
+        Table(
+            title=f"{table.title}: {name}",
+            columns=table.columns[1:],
+            rows=tuple(row[1:] for row in table.rows if str(row[0]) == name),
+            caption=table.caption if name == names[-1] else "",
+        )
+        for name in names
+    ]
 
 
 def _known(row: Row, column: str) -> bool:

@@ -101,6 +101,15 @@ def test_models(leakatk, forget, tmp_path):
     refused(audit(forget), "is a file")
 
 
+def test_a_reference_that_is_not_there_is_refused_before_anything_is_sampled(leakatk, model, forget, tmp_path):
+    reference = ("--reference", tmp_path / "nowhere", "--out", tmp_path / "out", "--n", "2", "--quiet")
+    refused(leakatk("audit", model, "--forget", forget, *reference), "nowhere: no such model directory")
+    refused(leakatk("bench", forget, "--model", model, *reference), "nowhere: no such model directory")
+    swapped = ("--model", tmp_path / "nowhere", "--reference", model, *reference[2:])
+    refused(leakatk("bench", forget, *swapped), "nowhere: no such model directory")
+    assert not (tmp_path / "out").exists()
+
+
 def test_foreign_and_other_runs(leakatk, model, forget, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")

@@ -177,14 +177,13 @@ def run(
                     job = replace(job, detector=get_scorer(names[-1]))
                 other = get_scorer(judge or next(name for name in names if name != job.detector.name))
                 loading = {"device": device, "dtype": dtype, "template": template, "system": system}
-                goal = None
+                retrained, goal = options.load(reference, **loading), None
                 if unseen is not None:
                     from leakatk.data import load_prompts
                     from leakatk.unlearning.matching import match_unseen
 
                     before, true = options.load(original, **loading), load_prompts(unseen)
                     goal = match_unseen(before, items, kept, true, max_new_tokens=max_new_tokens, seed=seed)
-                retrained = options.load(reference, **loading)
                 record = run_calibrated(job, other, matching=goal, retrained=retrained, floor=utility_floor)
         else:
             from leakatk.unlearning.trainer import unlearn
