@@ -151,7 +151,7 @@ def run(
             seed=seed, out=out, as_json=as_json,
         )  # fmt: skip
         return
-    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name, "quiet": quiet}
+    shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name}
     stopped = None
     with written_back(context, out):
         if gate and sequential:

@@ -129,7 +129,7 @@ def run(
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype, quiet=quiet,
+            seed=seed, device=device, dtype=dtype,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)

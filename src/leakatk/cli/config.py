@@ -89,7 +89,8 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
             if made:
                 directory.rmdir()
         raise
-    _write(context, directory)
+    if not new:
+        _write(context, directory)
 
 
 def _write(context: typer.Context, directory: Path) -> None:

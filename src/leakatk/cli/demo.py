@@ -31,6 +31,7 @@ def run(
     config: Config = None,
 ) -> None:
     """Train a small world, unlearn it four ways, sample every model; print the table and write OUT/report.html."""
+    from leakatk import progress
     from leakatk.demo import SAMPLES, audits_of, demo, demo_content, jobs_of
     from leakatk.report.assemble import show
     from leakatk.report.export import to_json
@@ -43,7 +44,7 @@ def run(
         )
         return
     with written_back(context, out):
-        page = demo(out, seeds=seeds, workers=workers, quiet=quiet)
+        page = demo(out, seeds=seeds, workers=workers, quiet=progress.silent)
     content = demo_content(out, seeds, {})
     if as_json:
         typer.echo(to_json(content, prompts=False))

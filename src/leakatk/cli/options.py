@@ -64,7 +64,7 @@ WorstCase = Annotated[
         "--worst-case", help="The gate looks at the worst case over every --probe, not at the question as it stands."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[
     bool,

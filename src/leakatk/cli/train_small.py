@@ -66,7 +66,7 @@ def run(
         )
         return
     with written_back(context, out):
-        paths = train(training, out, seed=seed, quiet=quiet)
+        paths = train(training, out, seed=seed)
         save_benchmark(found, out)
     prompts = [str(path) for path in sorted(out.glob("*.jsonl"))]
     if as_json:

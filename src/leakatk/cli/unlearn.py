@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel
     from leakatk.scorers.base import Scorer
-    from leakatk.unlearning.matching import Unseen
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.rule import RuleResult
     from leakatk.unlearning.schedule import TrainSettings
@@ -162,35 +161,24 @@ def run(
         check = greedy_stop(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
+    job = Rule(
+        loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target,
+        seed=seed, to_stderr=as_json,
+    )  # fmt: skip
     with written_back(context, out):
-        if method == "rule":
-            job = Rule(
-                loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens,
-                target=target, seed=seed, quiet=quiet, to_stderr=as_json,
-            )  # fmt: skip
-            if not reference:
-                record = asdict(run_rule(job, control=control))
-                del record["leaks"]
-            else:
-                names = default_scorers(items)
-                if not scorer:  # the strictest metric judges, ROUGE-L detects
-                    job = replace(job, detector=get_scorer(names[-1]))
-                other = get_scorer(judge or next(name for name in names if name != job.detector.name))
-                loading = {"device": device, "dtype": dtype, "template": template, "system": system}
-                retrained, goal = options.load(reference, **loading), None
-                if unseen is not None:
-                    from leakatk.data import load_prompts
-                    from leakatk.unlearning.matching import match_unseen
-
-                    before, true = options.load(original, **loading), load_prompts(unseen)
-                    goal = match_unseen(before, items, kept, true, max_new_tokens=max_new_tokens, seed=seed)
-                record = run_calibrated(job, other, matching=goal, retrained=retrained, floor=utility_floor)
+        if reference:
+            if not scorer:  # the strictest metric judges, ROUGE-L detects
+                job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
+            loading = {"device": device, "dtype": dtype, "template": template, "system": system}
+            record = run_calibrated(
+                job, reference, loading, judge=judge, original=original, unseen=unseen, floor=utility_floor
+            )
+        elif method == "rule":
+            record = run_rule(job, control=control)
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            done = unlearn(
-                loaded, items, kept, chosen, out=out, settings=settings, seed=seed, quiet=quiet, on_check=check
-            )
+            done = unlearn(loaded, items, kept, chosen, out=out, settings=settings, seed=seed, on_check=check)
             record = done.as_dict()
             why = done.stopped or "all steps done"
             typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
@@ -215,7 +203,6 @@ class Rule:
     max_new_tokens: int
     target: float | None
     seed: int
-    quiet: bool
     to_stderr: bool
 
     @property
@@ -226,7 +213,7 @@ class Rule:
         typer.echo(text, err=self.to_stderr)
 
 
-def run_rule(job: Rule, *, control: bool) -> RuleResult:
+def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
@@ -239,7 +226,7 @@ def run_rule(job: Rule, *, control: bool) -> RuleResult:
     def run(settings: RuleSettings, place: Path) -> RuleResult:
         result = rule(
             loaded, job.forget, job.retain, job.base, settings=settings, score=job.detector.score, train=job.train,
-            seed=job.seed, quiet=job.quiet, out=place / "rounds",
+            seed=job.seed, out=place / "rounds",
         )  # fmt: skip
         save_model(loaded, place)
         return result
@@ -261,43 +248,54 @@ def run_rule(job: Rule, *, control: bool) -> RuleResult:
         loaded.model.load_state_dict(start)
         run(twin, out / "control")
         job.say(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
-    return result
+    return {name: value for name, value in asdict(result).items() if name != "leaks"}
 
 
 def run_calibrated(
-    job: Rule, judge: Scorer, *, matching: Unseen | None, retrained: LoadedModel, floor: float
+    job: Rule, reference: str, loading: dict[str, str], *, judge: str, original: str, unseen: Path | None, floor: float
 ) -> dict[str, Any]:
-    """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it."""
+    """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
+
+    judge: another metric than the detector when not named.  original, unseen: for rounds that match the unseen.
+    """
     import numpy as np
 
+    from leakatk.auditing import default_scorers
     from leakatk.checks import greedy_scores
+    from leakatk.data import load_prompts
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
+    from leakatk.scorers.base import get_scorer
     from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
+    from leakatk.unlearning.matching import match_unseen
 
+    scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
+    retrained, goal = options.load(reference, **loading), None
+    if unseen is not None:
+        before, true = options.load(original, **loading), load_prompts(unseen)
+        goal = match_unseen(before, job.forget, job.retain, true, max_new_tokens=job.max_new_tokens, seed=job.seed)
     tokens = job.max_new_tokens
     wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
     sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
 
     def utility(model: LoadedModel) -> float:
-        return float(np.nanmean(greedy_scores(model, sample, judge, max_new_tokens=tokens)))
+        return float(np.nanmean(greedy_scores(model, sample, scorer, max_new_tokens=tokens)))
 
     done = calibrated_rule(
-        job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=judge.score, train=job.train,
+        job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=scorer.score, train=job.train,
         settings=detection(
             tokens, rounds=job.rounds, n=job.n, k=job.k, target=job.target, wordings=wordings, utility_floor=floor
         ),
         audit=VerdictSettings(
             decodings=tuple(Decoding(top_p=p, max_new_tokens=tokens) for p in (0.8, 1.0)), n=job.n, k=job.k
         ),
-        retrained=retrained, matching=matching, utility=utility if sample else None, out=job.out, seed=job.seed,
-        quiet=job.quiet,
+        retrained=retrained, matching=goal, utility=utility if sample else None, out=job.out, seed=job.seed,
     )  # fmt: skip
     save_model(job.loaded, job.out)
     job.say(f"Calibrated RULE around {job.base.name}: {done.rule.verdict}; {done.rule.steps} steps.")
-    for goal in done.verdict["goals"]:
-        number = goal["found"]["value"] if isinstance(goal["found"], dict) else goal["found"]
-        job.say(f"{'met' if goal['met'] else 'NOT met'}: {goal['asked']} ({number:.4f})")
+    for one in done.verdict["goals"]:
+        number = one["found"]["value"] if isinstance(one["found"], dict) else one["found"]
+        job.say(f"{'met' if one['met'] else 'NOT met'}: {one['asked']} ({number:.4f})")
     job.say(f"Model: {job.out}. Verdict: {job.out / 'verdict.json'}")
     return done.verdict
 
