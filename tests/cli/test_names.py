@@ -37,20 +37,32 @@ def test_a_method_shows_paper_formula_defaults_and_an_example(leakatk):
         assert words in out
 
 
-@pytest.mark.parametrize("kind", ["methods", "scorers"])
-def test_each_has_a_formula_and_a_source(kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_has_a_paper_a_formula_defaults_and_an_example(kind):
     items = KINDS[kind].load()
-    assert set(getattr(sources, kind.upper())) == set(items)
-    families = {name.partition("/")[0] for name in KINDS["benchmarks"].load()}
-    assert set(sources.BENCHMARKS) == families
+    for name in items:
+        facts = described(KINDS[kind], name, items[name])
+        assert {"summary", "formula", "defaults", "example"} <= set(facts), name
+        assert "paper" in facts or (kind == "methods" and facts["summary"]), "a method's summary is its paper"
+
+
+def test_what_is_said_of_names_is_said_of_names_that_exist():
+    assert set(sources.METHODS) | {"rule"} == set(KINDS["methods"].load())
+    for kind in ("scorers", "engines", "protocols"):
+        assert set(getattr(sources, kind.upper())) == set(KINDS[kind].load())
+    assert set(sources.BENCHMARKS) == {name.partition("/")[0] for name in KINDS["benchmarks"].load()}
+    assert set(sources.EXAMPLES) <= {name for kind in KINDS.values() for name in kind.load()}
 
 
 def test_a_typo_is_answered(leakatk):
     code, _, err = leakatk("protocols", "papr")
     assert code == 2
     assert "paper" in err
+    code, _, err = leakatk("unlearn", "m", "--method", "rul", "--out", "o", "--benchmark", "world")
+    assert code == 2
+    assert "did you mean rule" in err
     with pytest.raises(UnknownNameError):
-        KINDS["methods"].load()["nop"]
+        KINDS["scorers"].load()["nop"]
 
 
 def test_doctor(leakatk, monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ from leakatk.cli import options, sources
 def _methods() -> Mapping[str, Any]:
     from leakatk.unlearning.methods import METHODS
 
-    return METHODS  # type: ignore[return-value]
+    return {**{name: METHODS[name] for name in METHODS}, "rule": _Rule()}
 
 
 def _scorers() -> Mapping[str, Any]:
@@ -49,6 +49,13 @@ def _protocols() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rule:
+    """RULE is no preset: it wraps one, with settings of its own."""
+
+    paper: str = sources.RULE_PAPER
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """load: the registry.  summary: one line of an item.  facts: (title, text) pairs about it.  example: its use."""
 
@@ -64,7 +71,24 @@ def _first_line(item: Any) -> str:
     return (inspect.getdoc(item) or "").strip().partition("\n")[0]
 
 
+def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
+    formula, paper = known.get(name, ("", ""))
+    yield "paper", paper
+    yield "formula", formula
+
+
 def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(method, _Rule):
+        from leakatk.unlearning.rule import RuleSettings
+
+        yield "formula", sources.RULE
+        yield "defaults", _pairs({f.name: f.default for f in fields(RuleSettings) if f.name != "decodings"})
+        yield "in Python", "RuleSettings: " + (inspect.getdoc(RuleSettings) or "")
+        yield (
+            "calibrated",
+            "with --reference RETRAINED it stops at the retrained model's level and writes a verdict (ours)",
+        )
+        return
     yield "paper", method.paper
     yield "formula", sources.METHODS.get(name, "")
     yield "where", sources.NOTATION
@@ -76,9 +100,7 @@ def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
 
 
 def _scorer(name: str, scorer: Any) -> Iterator[tuple[str, str]]:
-    formula, paper = sources.SCORERS.get(name, ("", ""))
-    yield "paper", paper
-    yield "formula", formula
+    yield from _source(sources.SCORERS, name)
     yield "range", f"{scorer.low:g} to {scorer.high:g}, high means {'leak' if scorer.higher_means_leak else 'good'}"
     yield "defaults", _pairs({f.name: f.default for f in fields(scorer) if f.default is not MISSING and f.repr})
     yield "needs", "a model or a service" if scorer.needs_model else "nothing but the text"
@@ -101,6 +123,7 @@ def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
     ]
     asked = variants(get_probe(name), [town, taught], kept)["p0"][0]
     yield "paper", probe.paper
+    yield "formula", sources.PROBES
     yield "defaults", _pairs({f.name: f.default for f in fields(probe)})
     yield "options", inspect.getdoc(probe) or ""
     yield "needs", probe.needs
@@ -111,6 +134,7 @@ def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
 
 
 def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
+    yield from _source(sources.ENGINES, name)
     yield "more", (inspect.getdoc(engine) or "").partition("\n")[2]
     kind = engine()
     known = [p for p in inspect.signature(kind).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -119,19 +143,26 @@ def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
 
 
 def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
+    from leakatk.protocols import PROTOCOLS
+
     family = name.partition("/")[0]
-    yield "paper", sources.BENCHMARKS.get(family, "")
-    generated = sources.BENCHMARKS.get(family, "").startswith("ours")
+    yield from _source(sources.BENCHMARKS, family)
+    generated = sources.BENCHMARKS[family][1].startswith("ours")
     yield "files", "generated here" if generated else "the hub, --data DIR, or LEAKATK_DATA/" + family
+    yield "defaults", "\n".join(f"{rules}: {_defaults(PROTOCOLS[rules].on(name))}" for rules in PROTOCOLS)
 
 
 def _protocol(name: str, protocol: Any) -> Iterator[tuple[str, str]]:
-    yield "question", protocol.ask
-    yield "samples", f"{protocol.n} a prompt"
-    yield "headline", protocol.headline.label
+    yield from _source(sources.PROTOCOLS, name)
+    yield "defaults", _defaults(protocol)
     yield "grid", "; ".join(f"T={one.temperature:g} top-p={one.top_p:g}" for one in protocol.grid)
-    yield "scorer", protocol.scorer or "picked from the prompts"
     yield "changes", "\n".join(protocol.changes)
+
+
+def _defaults(protocol: Any) -> str:
+    """What `leakatk bench` takes unless told otherwise."""
+    headline = f"{protocol.headline.label}, {protocol.headline.max_new_tokens} tokens"
+    return f"n={protocol.n}, {headline}, scorer {protocol.scorer or 'by the prompts'}, ask={protocol.ask}"
 
 
 KINDS = {
@@ -203,7 +234,12 @@ def described(kind: Kind, name: str, item: Any) -> dict[str, str]:
     summary = kind.summary(item)
     facts = {title: text.strip() for title, text in kind.facts(name, item)}
     known = {title: text for title, text in facts.items() if text and text != summary}
-    return {"name": name, "summary": summary, **known, "example": kind.example.format(name)}
+    return {
+        "name": name,
+        "summary": summary,
+        **known,
+        "example": sources.EXAMPLES.get(name) or kind.example.format(name),
+    }
 
 
 def _changed(settings: Any) -> dict[str, Any]:
@@ -214,7 +250,7 @@ def _changed(settings: Any) -> dict[str, Any]:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={_plain(value)}" for key, value in values.items())
+    return ", ".join(f"{key}={_plain(value)}" for key, value in values.items()) or "no options"
 
 
 def _plain(value: Any) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from leakatk.cli import options
 from leakatk.cli.config import Config, written_back
-from leakatk.errors import InputError
+from leakatk.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from leakatk.data import Prompt
@@ -119,6 +119,8 @@ def run(
         raise InputError(
             "--original and --unseen go together, with --reference: calibrated RULE that matches the unseen."
         )
+    if method != "rule" and method not in METHODS:
+        raise UnknownNameError("method", method, [*METHODS, "rule"])
     chosen = METHODS[base or method]
     if method == "rule" and steps is None and epochs is None:
         steps = 20

@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.models import Template
 from leakatk.unlearning.losses import targets
 from leakatk.unlearning.losses.token import IGNORE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from leakatk.models import Template
 
 # Which rows a stream's batch holds: those drawn from the forget set or those drawn from the retain set.
 SIDE: Mapping[str, str] = {

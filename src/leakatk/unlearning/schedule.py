@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from leakatk.errors import InputError
-from leakatk.models import LoadedModel
+
+if TYPE_CHECKING:
+    from leakatk.models import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Check:
 
 
 # Called between steps with the model (in evaluation mode) and the number of steps done.
-OnCheck = Callable[[LoadedModel, int], Check]
+OnCheck = Callable[["LoadedModel", int], Check]
 
 
 def stop_when(
