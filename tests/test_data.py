@@ -1,3 +1,4 @@
+import gzip
 import os
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path)
         (b'[{"question": "q", "answer": "a"}', "cut short"),
         (b"[1]", "expected a JSON object"),
         (b'{"id": 1, "question": "q", "answer": "a"}\n{"id": "1", "question": "r", "answer": "a"}\n', "already stands"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff", "not UTF-8 .byte 0.; save the file as UTF-8, such as with `iconv"),
+        ('{"question": "q", "answer": "a"}'.encode("utf-16"), "UTF-16, not UTF-8; .*`iconv -f UTF-16 -t UTF-8"),
+        (gzip.compress(b"{}"), "compressed with gzip; .*`gunzip -c"),
         (b"[]", "no prompts"),
     ],
 )

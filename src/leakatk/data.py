@@ -116,7 +116,8 @@ def read_text(path: str | Path) -> str:
     """The file as UTF-8 text. InputError says what is wrong with the file and what to do."""
     path = Path(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path.") from None
     except IsADirectoryError:
@@ -124,7 +125,13 @@ def read_text(path: str | Path) -> str:
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; check its owner and mode.") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
+        if content.startswith(b"\x1f\x8b"):
+            raise InputError(f"{path}: compressed with gzip; unpack it first with `gunzip -c {path} > FILE`.") from None
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        what, name = ("UTF-16, not UTF-8", "UTF-16") if wide else (f"not UTF-8 (byte {error.start})", "LATIN1")
+        raise InputError(
+            f"{path}: {what}; save the file as UTF-8, such as with `iconv -f {name} -t UTF-8 {path} > FILE`."
+        ) from None
 
 
 def parse_json(text: str, where: object) -> Any:

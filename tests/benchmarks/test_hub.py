@@ -97,7 +97,10 @@ def test_every_failure_says_what_helps(tmp_path):
         "gated": (("wmdp/bio", {}), "hf auth login"),
         "not let in": (("muse/news", {}), "hf auth login"),
         "no such dataset": (("muse/books", {}), "was not found on the hub"),
-        "cut short": (("pistol/1", {}), "not valid JSON"),
+        "cut short": (
+            ("pistol/1", {}),
+            "again with `hf download xinchiqiu/PISTOL --repo-type dataset --force-download`",
+        ),
         "another file missing": (("pistol/2", {}), "has no file sample_data_2.json"),
     }
     with serving(hub) as endpoint:

@@ -67,11 +67,30 @@ def rename_column(lines):
         (("full", change_answer), "row 3 of full is not row 3 of retain99 followed by forget01"),
         (("forget01", rename_column), r"forget01\.jsonl, line 1: no column 'question'; found query"),
         (("retain99", lambda lines: [*lines[:-1], lines[-1][:20]]), r"retain99\.jsonl, line 3960: not valid JSON"),
+        (("world_facts_perturbed", lambda lines: [x.replace("perturbed_answer", "wrong") for x in lines]),
+         r"world_facts_perturbed\.jsonl, line 1: no column 'perturbed_answer'; found .*wrong"),
+        (("holdout01", lambda lines: [lines[0].replace('"answer": "', '"answer": 5, "x": "'), *lines[1:]]),
+         "holdout, row 0: the answer must be a non-empty string, found 5"),
+        (("retain_perturbed", lambda lines: [""] * len(lines)), r"retain_perturbed\.jsonl is empty"),
     ],
-)
-def test_damaged_files_are_named(tofu, tmp_path, edit, words):
-    with pytest.raises(InputError, match=words):
+)  # fmt: skip
+def test_damaged_files_are_named_with_the_command_that_gets_them_again(tofu, tmp_path, edit, words):
+    with pytest.raises(InputError, match=words) as raised:
         load_benchmark("tofu/forget01", data=copy(tofu, tmp_path, edit=edit))
+    again = f"again with `hf download locuslab/TOFU --repo-type dataset --local-dir {tmp_path}`."
+    assert str(raised.value).endswith(again)
+    assert str(raised.value).count("hf download") == 1
+
+
+def no_paraphrases(lines):
+    return [json.dumps({**json.loads(line), "paraphrased_question": None}) for line in lines]
+
+
+def test_paraphrases_that_are_not_there(tofu, tmp_path):
+    data = copy(tofu, tmp_path, edit=("forget01_perturbed", no_paraphrases))
+    assert len(load_benchmark("tofu/forget01", data=data).forget) == 40
+    with pytest.raises(InputError, match="row 0: no paraphrased_question to ask"):
+        load_benchmark("tofu/forget01", data=data, ask="paraphrased")
 
 
 def test_missing_file_and_directory(tofu, tmp_path):
@@ -79,6 +98,10 @@ def test_missing_file_and_directory(tofu, tmp_path):
         load_benchmark("tofu/forget01", data=copy(tofu, tmp_path, skip=("holdout01",)))
     with pytest.raises(InputError, match="no such directory"):
         load_benchmark("tofu/forget01", data=tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"forget01\.jsonl: is a file; give --data the directory"):
+        load_benchmark("tofu/forget01", data=tmp_path / "forget01.jsonl")
+    with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
+        load_benchmark("data/none.jsonl")
 
 
 def test_full_and_idontknow_are_optional(tofu, tmp_path):

@@ -69,15 +69,20 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A benchmark that can be loaded by name."""
+    """A benchmark that can be loaded by name.
+
+    repository: its dataset on the hub, "" where there is none.  paraphrased: it publishes paraphrases of its questions.
+    """
 
     name: str
     summary: str
     load: Loader
+    repository: str = ""
+    paraphrased: bool = False
 
 
 BENCHMARKS: Registry[Entry] = Registry("benchmark")
 
 
-def add(name: str, summary: str, load: Loader) -> None:
-    BENCHMARKS.add(name, Entry(name, summary, load))
+def add(name: str, summary: str, load: Loader, *, repository: str = "", paraphrased: bool = False) -> None:
+    BENCHMARKS.add(name, Entry(name, summary, load, repository, paraphrased))

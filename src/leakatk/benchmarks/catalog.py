@@ -12,6 +12,7 @@ from leakatk.benchmarks import tofu as tofu
 from leakatk.benchmarks import wmdp as wmdp
 from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
 from leakatk.benchmarks.base import Ask, Benchmark, Options
+from leakatk.benchmarks.fetch import FetchError
 from leakatk.benchmarks.files import load_files
 from leakatk.errors import InputError
 
@@ -36,12 +37,25 @@ def load_benchmark(
     """
     if ask not in ("question", "paraphrased"):
         raise InputError(f"ask must be question or paraphrased, got {ask!r}.")
-    if name not in BENCHMARKS and Path(name).exists():
-        if ask != "question":
-            raise InputError(f"{name} has no published paraphrases to ask instead; leave --ask out.")
+    own = name not in BENCHMARKS and (Path(name).exists() or Path(name).suffix in (".json", ".jsonl"))
+    if ask != "question" and (own or not BENCHMARKS[name].paraphrased):
+        raise InputError(
+            f"{name} has no published paraphrases to ask instead; leave --ask out (`--probe paraphrase` asks other wordings)."
+        )
+    if own:
         return load_files(name)
-    options = Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed)
-    return BENCHMARKS[name].load(options)
+    entry = BENCHMARKS[name]
+    try:
+        return entry.load(Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed))
+    except FetchError:
+        raise
+    except InputError as error:  # a published file that is not what was published
+        if not entry.repository:
+            raise
+        where = f"--local-dir {data}" if data is not None else "--force-download"
+        raise InputError(
+            f"{error} Get the published files again with `hf download {entry.repository} --repo-type dataset {where}`."
+        ) from None
 
 
 benchmark = load_benchmark

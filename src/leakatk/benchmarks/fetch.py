@@ -30,13 +30,14 @@ def fetch(
                 continue
         return _download(repository, (file, *others)[-1] + hub_suffix, revision)
     if not data.is_dir():
-        raise InputError(f"{data}: no such directory; give --data the directory that holds {file}.jsonl.")
+        what = "is a file" if data.exists() else "no such directory"
+        raise FetchError(f"{data}: {what}; give --data the directory that holds {file}.jsonl.")
     for name in (file, *others):
         for suffix in SUFFIXES:
             if (path := data / f"{name}{suffix}").exists():
                 return path
     found = ", ".join(sorted(p.name for p in data.iterdir())[:8]) or "nothing"
-    raise InputError(
+    raise FetchError(
         f"{data} has no {file}.jsonl, .json or .parquet (it holds {found}); get the files with "
         f"`hf download {repository} --repo-type dataset --local-dir {data}`."
     )
@@ -53,7 +54,11 @@ def pinned(options: Options, path: Path) -> Options:
     return replace(options, revision=parts[parts.index("snapshots") + 1])
 
 
-class MissingOnHub(InputError):
+class FetchError(InputError):
+    """A file or directory is not there or not let in; the message says how to get it."""
+
+
+class MissingOnHub(FetchError):
     """The repository is there, the file is not."""
 
 
@@ -79,24 +84,24 @@ def _download(repository: str, name: str, revision: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset", revision=revision))
     except GatedRepoError:
-        raise InputError(
+        raise FetchError(
             f"{repository} is gated: accept its terms on https://huggingface.co/datasets/{repository}, "
             "then run `hf auth login`."
         ) from None
     except RevisionNotFoundError:
-        raise InputError(f"{repository} has no revision {revision!r}; leave --revision out for the newest.") from None
+        raise FetchError(f"{repository} has no revision {revision!r}; leave --revision out for the newest.") from None
     except RepositoryNotFoundError:
-        raise InputError(
+        raise FetchError(
             f"{repository} was not found on the hub; if it is private, run `hf auth login`{offline}"
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        raise InputError(f"Cannot reach the Hugging Face hub for {repository}/{name}{offline}") from None
+        raise FetchError(f"Cannot reach the Hugging Face hub for {repository}/{name}{offline}") from None
     except EntryNotFoundError:
         raise MissingOnHub(
             f"{repository} has no file {name} at revision {revision!r}; try another --revision."
         ) from None
     except (HfHubHTTPError, OSError) as error:
-        raise InputError(f"Cannot download {repository}/{name} ({type(error).__name__}){offline}") from None
+        raise FetchError(f"Cannot download {repository}/{name} ({type(error).__name__}){offline}") from None
 
 
 def rows(path: Path, *, count: int | None = None, columns: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -105,12 +110,10 @@ def rows(path: Path, *, count: int | None = None, columns: tuple[str, ...] = ())
     for number, row in _records(path):
         missing = [column for column in columns if column not in row]
         if missing:
-            raise InputError(
-                f"{path}, line {number}: no column {missing[0]!r}; found {', '.join(row) or 'none'}. Is it the published file?"
-            )
+            raise InputError(f"{path}, line {number}: no column {missing[0]!r}; found {', '.join(row) or 'none'}.")
         records.append(row)
     if count is not None and len(records) != count:
-        raise InputError(f"{path} has {len(records)} rows, the published file has {count}; is the copy complete?")
+        raise InputError(f"{path} has {len(records)} rows, the published file has {count}.")
     return records
 
 
@@ -122,7 +125,7 @@ def texts(path: Path) -> tuple[str, ...]:
             return tuple(items)
     found = [row["text"] for row in rows(path, columns=("text",))]
     if not all(isinstance(item, str) for item in found):
-        raise InputError(f"{path}: every text must be a string. Is it the published file?")
+        raise InputError(f"{path}: every text must be a string.")
     return tuple(found)
 
 
@@ -134,5 +137,5 @@ def _records(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
 
     try:
         return enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); is the copy complete?") from None
+    except (pyarrow.ArrowException, OSError):
+        raise InputError(f"{path}: not a readable Parquet file; it is cut short, or something else.") from None

@@ -20,7 +20,7 @@ def load_files(path: str | Path) -> Benchmark:
     Further JSONL files in the directory become named sets. InputError when there is no forget.jsonl.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() or path.suffix in (".json", ".jsonl"):
         return Benchmark(name=path.name, forget=tuple(load_prompts(path)), origin=str(path))
     if not (path / "forget.jsonl").exists():
         raise InputError(f"{path} holds no forget.jsonl; a benchmark directory needs at least that file.")

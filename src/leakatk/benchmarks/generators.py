@@ -461,8 +461,6 @@ def generate(name: str, seed: int = 0) -> Generated:
 
 def _load(options: Options, *, name: str) -> Benchmark:
     """A generated benchmark; `corruption` has three models, so it is none of GENERATORS."""
-    if options.ask != "question":
-        raise InputError(f"{name} has no published paraphrases; Prompt.paraphrases holds its other wordings.")
     return make_corruption(options.seed).benchmark if name == "corruption" else generate(name, options.seed).benchmark
 
 

@@ -41,8 +41,6 @@ def load_muse(options: Options, *, corpus: str) -> Benchmark:
 
     templates["forget"] and ["retain"] hold the few-shot prompts; sets["retain_verbmem"] is there where it was published.
     """
-    if options.ask != "question":
-        raise InputError(f"muse/{corpus} has no published paraphrases; ask the questions as they are.")
     options = pinned(options, _get(options, corpus, "knowmem/forget_qa", "forget_qa"))
     get = partial(_get, options, corpus)
     forget = _questions(get("knowmem/forget_qa", "forget_qa"), "forget", QUESTIONS)
@@ -74,8 +72,6 @@ def load_passages(options: Options, *, corpus: str, part: str) -> Benchmark:
     part: "text", "scal-1" ... "sust-4". Each passage is `PASSAGE_WORDS` words, the first `GIVEN_WORDS` of which are the
     prompt (our reading: the published code trains on every token of 2,048-token passages).
     """
-    if options.ask != "question":
-        raise InputError(f"muse/{corpus}:{part} holds passages; there is nothing to paraphrase.")
     kind, _, number = part.partition("-")
     names = ("raw/forget", "raw_forget") if part == "text" else (f"{kind}/forget_{number}", f"{kind}_forget_{number}")
     path = _get(options, corpus, *names)
@@ -133,6 +129,7 @@ for _corpus in REPOSITORIES:
         f"muse/{_corpus}",
         f"MUSE {_corpus.title()}: knowledge questions, passages to continue, privacy texts.",
         partial(load_muse, corpus=_corpus),
+        repository=REPOSITORIES[_corpus],
     )
     for _part in ("text", *(FOLD_NAMES if _corpus == "news" else ())):  # the folds were published for News
         add(
@@ -140,4 +137,5 @@ for _corpus in REPOSITORIES:
             f"MUSE {_corpus.title()} as passages to unlearn: {_WHAT[_part.partition('-')[0]]} {_part[5:]}".rstrip()
             + ".",
             partial(load_passages, corpus=_corpus, part=_part),
+            repository=REPOSITORIES[_corpus],
         )

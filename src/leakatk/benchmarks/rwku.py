@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, pinned, rows
+from leakatk.benchmarks.fetch import FetchError, fetch, pinned, rows
 from leakatk.data import Prompt, parse_json, read_text
 from leakatk.errors import InputError
 
@@ -83,7 +83,7 @@ def load_pistol(options: Options, *, sample: int, forget_edge: str = "A_B") -> B
 
 def _directory(options: Options, name: str, command: str) -> Path:
     if options.data is None:
-        raise InputError(f"{name} is read from a directory: run `{command}`, then give one of its folders with --data.")
+        raise FetchError(f"{name} is read from a directory: run `{command}`, then give one of its folders with --data.")
     return options.data
 
 
@@ -108,11 +108,21 @@ def _part(path: Path, part: str) -> list[dict[str, Any]]:
         content = content[0]
     found = content.get(part) if isinstance(content, dict) else None
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{path}: no list of rows named {part!r}. Is it the published file?")
+        raise InputError(f"{path}: no list of rows named {part!r}.")
     return found
 
 
-add("rwku", "RWKU: probes about one real person, from its folder.", load_rwku)
-add("knowundo", "KnowUnDo: unlearn and retention scope of one domain, from its folder.", load_knowundo)
+add("rwku", "RWKU: probes about one real person, from its folder.", load_rwku, repository=RWKU_REPOSITORY)
+add(
+    "knowundo",
+    "KnowUnDo: unlearn and retention scope of one domain, from its folder.",
+    load_knowundo,
+    repository=KNOWUNDO_REPOSITORY,
+)
 for _sample in (1, 2):
-    add(f"pistol/{_sample}", f"PISTOL sample {_sample}: linked contracts.", partial(load_pistol, sample=_sample))
+    add(
+        f"pistol/{_sample}",
+        f"PISTOL sample {_sample}: linked contracts.",
+        partial(load_pistol, sample=_sample),
+        repository=PISTOL_REPOSITORY,
+    )

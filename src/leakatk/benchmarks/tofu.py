@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
-from leakatk.benchmarks.fetch import fetch, pinned, rows
+from leakatk.benchmarks.fetch import SUFFIXES, fetch, pinned, rows
 from leakatk.data import Prompt, prompt_from_record, read_text
 from leakatk.errors import InputError
 
@@ -22,6 +22,7 @@ FULL_ROWS = 4000
 FORGET_ROWS = {"forget01": 40, "forget05": 200, "forget10": 400}
 RETAIN = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 PERTURBED = ("question", "answer", "paraphrased_question", "paraphrased_answer", "perturbed_answer")
+OPTIONS = ("question", "answer", "perturbed_answer")
 
 
 def load_tofu(options: Options, *, split: str) -> Benchmark:
@@ -43,10 +44,12 @@ def load_tofu(options: Options, *, split: str) -> Benchmark:
     perturbed = get(f"{split}_perturbed", size, PERTURBED)
     retain = get(RETAIN[split], first)
     _same(perturbed, forget, f"{split}_perturbed", split)
-    if options.data is None or any((options.data / f"full{suffix}").exists() for suffix in (".jsonl", ".json")):
+    if options.data is None or any((options.data / f"full{suffix}").exists() for suffix in SUFFIXES):
         _same(get("full", FULL_ROWS), retain + forget, "full", f"{RETAIN[split]} followed by {split}")
     prompts = _prompts(perturbed, f"{split}_perturbed", first=first)
     if options.ask == "paraphrased":
+        if bare := [i for i, prompt in enumerate(prompts) if not prompt.paraphrases]:
+            raise InputError(f"{split}_perturbed, row {bare[0]}: no paraphrased_question to ask.")
         prompts = tuple(replace(p, text=p.paraphrases[0], paraphrases=(p.text,)) for p in prompts)
     holdout = get(split.replace("forget", "holdout"), size)
     return Benchmark(
@@ -57,9 +60,11 @@ def load_tofu(options: Options, *, split: str) -> Benchmark:
         sets={
             "retain": _prompts(get("retain_perturbed", 400, PERTURBED), "retain_perturbed", first=0),
             "real_authors": _prompts(
-                get("real_authors_perturbed", 100), "real_authors_perturbed", prefix="real-authors"
+                get("real_authors_perturbed", 100, OPTIONS), "real_authors_perturbed", prefix="real-authors"
             ),
-            "world_facts": _prompts(get("world_facts_perturbed", 117), "world_facts_perturbed", prefix="world-facts"),
+            "world_facts": _prompts(
+                get("world_facts_perturbed", 117, OPTIONS), "world_facts_perturbed", prefix="world-facts"
+            ),
         },
         refusals=_refusals(options.data),
         origin=str(options.data) if options.data else f"hub:{REPOSITORY}@{options.revision}",
@@ -103,4 +108,6 @@ for _split, _size in FORGET_ROWS.items():
         f"tofu/{_split}",
         f"TOFU, forget {_size // AUTHOR_ROWS} of 200 fictitious authors ({_size} questions).",
         partial(load_tofu, split=_split),
+        repository=REPOSITORY,
+        paraphrased=True,
     )

@@ -24,8 +24,6 @@ SUBJECTS = {"bio": "biology", "cyber": "cybersecurity", "chem": "chemistry"}
 
 def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
     """The questions of one subject; the id is the row. Row counts are not checked: subsets are common."""
-    if options.ask != "question":
-        raise InputError(f"wmdp/{subject} has no published paraphrases; ask the questions as they are.")
     path = fetch(
         REPOSITORY,
         f"wmdp-{subject}/test",
@@ -85,4 +83,5 @@ for _subject, _field in SUBJECTS.items():
             f"wmdp/{_subject}" + (":open" if _open else ""),
             f"WMDP {_field}: " + ("open questions, for a judge." if _open else "multiple choice."),
             partial(load_wmdp, subject=_subject, open_ended=_open),
+            repository=REPOSITORY,
         )
