@@ -111,9 +111,10 @@ def test_another_decoding_is_one_cell_more(models, results, computed):
     before, files = cells(), {p: p.stat().st_mtime_ns for p in (results / "cells").rglob("*.parquet")}
     run(models, results, decodings=[SHORT, Decoding(temperature=0.5, max_new_tokens=6)])
     new = cells() - before
-    assert len(new) == 4  # forget and retain prompts, of two models; the evaluations are shared
+    assert len(new) == 4  # samples for forget and retain prompts, of two models; the evaluations are shared
     assert all("T-0.5" in name for name in new)
-    assert "evaluation" not in computed
+    # Samples of forget and of retain prompts, of two models; their greedy answers are those of the first decoding.
+    assert computed == ["samples"] * 4
     assert {p: p.stat().st_mtime_ns for p in files} == files  # the cells that were there are untouched
     rows = r.read_rows(results)
     assert len(rows) == 8

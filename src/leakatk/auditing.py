@@ -151,9 +151,7 @@ def audit(
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
         return run
 
-    one_answer = (
-        Decoding(temperature=0.0, max_new_tokens=decoding.max_new_tokens, stop=decoding.stop) if greedy else decoding
-    )
+    one_answer = decoding.as_greedy() if greedy else decoding
 
     def asked_of(source: Sampler, place: Path, items: Sequence[Prompt], probe: str = "") -> _Asked:
         under = " under probes" if probe else ""

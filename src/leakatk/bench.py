@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from leakatk import __version__
 from leakatk.api import sample, score
-from leakatk.auditing import audit, default_scorers, powers_of_two
+from leakatk.auditing import audit, check_defined, default_scorers, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
@@ -135,6 +136,7 @@ def bench(
         )
     for source in (model, reference):
         check_source(source)
+    check_defined(plan.scorers, benchmark.forget)
     rows: list[Row] = []
     retrained: Evaluation | None = None
     runs: dict[Decoding, Path] = {}
@@ -270,20 +272,32 @@ def _leaks(
     retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed)
     retain = utility_sets(plan.benchmark)["retain"]
 
+    about: dict[str, Any] = {
+        "seed": plan.seed, "benchmark": plan.benchmark.name, "protocol": plan.rules.name, "quiet": plan.quiet,
+    }  # fmt: skip
+    # What does not depend on the decoding is computed once: greedy answers, to forget and to retain prompts.
+    once = {
+        place / part: _place(plan, asked, f"answers-{part}", decoding.as_greedy().as_dict(), plan.seed)
+        for part in ("greedy", "retain")
+    }
+
     def compute() -> dict[str, Any]:
+        sample(asked, plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
+        for part, stored in once.items():
+            _copy(stored, part)
         results = audit(
-            asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, seed=plan.seed,
-            scorers=plan.scorers, retain=retain, reference=reference, probes=plan.probes, level=plan.level, role=role,
-            benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
+            asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
+            scorers=plan.scorers, reference=reference, probes=plan.probes, level=plan.level, role=role, **about,
         )  # fmt: skip
+        for part, stored in once.items():
+            _copy(part, stored)
         shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
         blocks = {name: {**shared, **_columns(results, get_scorer(name).label)} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
         run = sample(
-            kept, retain, n=plan.retain_n, decoding=decoding, seed=plan.seed, out=retain_place, label="retain samples",
-            benchmark=plan.benchmark.name, protocol=plan.rules.name, quiet=plan.quiet,
-        )  # fmt: skip
+            kept, retain, n=plan.retain_n, decoding=decoding, out=retain_place, label="retain samples", **about
+        )
         broken = _broken(run, plan.retain_n)
         for name, block in blocks.items():
             block |= {"retain_broken": broken, **_retain_leak(plan, run, name)}
@@ -299,6 +313,16 @@ def _leaks(
     return place, {
         name: {key: value for key, value in block.items() if key != "missing"} for name, block in blocks.items()
     }
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The run in `source` also at `target`, whole or not at all; where there is one already, that one stays."""
+    if not source.is_dir() or target.exists():
+        return
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    temporary.rename(target)
 
 
 def _columns(results: Mapping[str, Any], scorer: str) -> Row:

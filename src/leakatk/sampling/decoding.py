@@ -53,6 +53,10 @@ class Decoding:
         if any(not s for s in self.stop):
             refuse("stop", self.stop, "free of empty strings")
 
+    def as_greedy(self) -> Decoding:
+        """Greedy answers of the same length, which end at the same strings."""
+        return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, stop=self.stop)
+
     @property
     def greedy(self) -> bool:
         """True when one answer per prompt is all there is: every sample is the same."""
