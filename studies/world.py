@@ -54,10 +54,12 @@ TUNING_SEED, FRESH = 900, 70_000
 NOT_RUN = ("retrain",)  # it is the yardstick itself
 RULE_BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
 STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
-CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 8, 40, 4e-4
+CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 10, 40, 4e-4
+CALIBRATED_BETAS = (0.9, 0.95)  # a round is short, and its gradients shrink fast
 ROUND_RETAIN = 48  # retain answers a step in rounds and controls: forget answers are 16
 RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models
-UNSEEN_PEOPLE, UNSEEN_SEED = 50, 50_000  # invented for the level that calibrated RULE matches, in no reported world
+UNSEEN_PEOPLE, UNSEEN_WORLDS = 50, 4  # invented for the level that calibrated RULE matches: people a world, worlds
+UNSEEN_SEED = 50_000  # of those worlds, none of which is reported
 UTILITY_LOSS = 0.02  # what calibrated RULE may lose of the original's utility
 
 SIZES = {"forget": 10, "retain": 40, "retain_held": 10, "holdout": 10, "trained_wordings": 3}
@@ -278,7 +280,9 @@ def unseen_of(seed: Seed) -> Unseen:
         own = own_answers(full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed)
         write_json(place, [asdict(prompt) for prompt in own])
     own = [Prompt(p["id"], p["text"], p["answer"]) for p in json.loads(place.read_text())]
-    people = make_world(UNSEEN_SEED + seed.seed, **{**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}).holdout
+    sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
+    worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
+    people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]
     return match_unseen(full, seed.world.forget, seed.world.retain, people, own=own)
 
 
@@ -300,7 +304,7 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
     if calibrated:
         train = replace(train, steps=CALIBRATED_STEPS)
         if not twin:
-            train = replace(train, lr=CALIBRATED_RATE, schedule="linear", weight_decay=0.0)
+            train = replace(train, lr=CALIBRATED_RATE, schedule="linear", weight_decay=0.0, betas=CALIBRATED_BETAS)
     cpu = time.process_time()
     result = rule(
         loaded, seed.world.forget, seed.world.retain, method,
@@ -354,7 +358,7 @@ def main() -> None:
             "decodings": [d.label for d in DECODINGS], "sizes": QUICK_SIZES if arguments.quick else SIZES,
             "recipe": asdict(QUICK_RECIPE if arguments.quick else RECIPE), "rates": RATES, "steps": STEPS,
             "similar": SIMILAR, "round_steps": ROUND_STEPS, "round_retain": ROUND_RETAIN, "rounds": ROUNDS, "calibrated_rounds": CALIBRATED_ROUNDS,
-            "calibrated_steps": CALIBRATED_STEPS, "calibrated_rate": CALIBRATED_RATE, "unseen_people": UNSEEN_PEOPLE,
+            "calibrated_steps": CALIBRATED_STEPS, "calibrated_rate": CALIBRATED_RATE, "unseen_people": UNSEEN_PEOPLE * UNSEEN_WORLDS,
             "utility_loss": UTILITY_LOSS, "tuning_seed": TUNING_SEED,
         },
     )  # fmt: skip

@@ -399,8 +399,8 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
         "the unseen (ours, not the paper's): the forget answers and the leaks found are drawn to the Min-K%++ and the log-"
         f"probability of the second half that the full model gives to true answers about {study.options['unseen_people']} people invented for this, and "
         "what the full model says by itself is distilled; an over-unlearned base first moves back towards the full model. It "
-        "ends when detection sees the retrained model's level, the exposure against those invented people is within .05 of .5 "
-        "and 98% of the full model's sure answers are still said; it keeps a model whose utility on shown people is within "
+        "ends when detection sees the retrained model's level, the exposure against those invented people is within .03 of .5 "
+        "and 99% of the full model's sure answers are still said; it keeps a model whose utility on shown people is within "
         f"{study.options['utility_loss']} of the original's. It trains on the attack that is reported here, and not on the "
         "retrained model or on people that are measured. The control repeats the base's own losses. Batches of 16 forget and "
         f"{study.options['round_retain']} retain answers.",
