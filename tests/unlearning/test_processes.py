@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from leakatk.data import save_prompts
+from leakatk.errors import InputError
+from leakatk.unlearning import sharding
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.trainer import unlearn
@@ -25,26 +27,52 @@ import sys
 from pathlib import Path
 from accelerate import PartialState
 from leakatk.data import load_prompts
-from leakatk.models import LoadedModel, Template, load_model
+from leakatk.models import Template, load_model
+from leakatk.unlearning import sharding
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.schedule import Check, TrainSettings
 from leakatk.unlearning.trainer import unlearn
 
 place = Path(sys.argv[1])
+shards, make = [], sharding.sharded
+sharding.sharded = lambda *given: shards.append(make(*given)) or shards[-1]
+
 for name in sys.argv[2].split(","):
-    loaded = load_model(place / "model", device="cpu", template=Template(kind="plain"))
     method = METHODS[name]
     method = method.with_params(layer=0) if "layer" in method.params else method
-    unlearn(
-        loaded, load_prompts(place / "forget.jsonl"), load_prompts(place / "retain.jsonl"), method,
-        settings=TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4), out=place / name, seed=3, quiet=True,
-    )
+    for stops_at in (3, None):  # the first try dies after step 3 and its checkpoint of step 2; the second one goes on
+        loaded = load_model(place / "model", device="cpu", template=Template(kind="plain"))
+
+        def check(given, step):
+            if step == stops_at:
+                raise KeyboardInterrupt
+            assert all(p.numel() for p in given.model.parameters())  # whole, whenever somebody looks
+            return Check({"weights": sum(float(p.double().sum()) for p in given.model.parameters())})
+
+        try:
+            unlearn(
+                loaded, load_prompts(place / "forget.jsonl"), load_prompts(place / "retain.jsonl"), method,
+                settings=TrainSettings(
+                    lr=1e-3, steps=4, forget_batch=4, retain_batch=4, check_every=1, checkpoint_every=2
+                ),
+                out=place / name, seed=3, quiet=True, on_check=check,
+            )
+        except KeyboardInterrupt:
+            assert stops_at
     assert PartialState().num_processes == 2
+for model in shards:
+    held = sum(p.to_local().numel() for p in model.parameters())
+    assert held <= 0.6 * sum(p.numel() for p in model.parameters()), held
+print("sharded", len(shards))
 """
+
+WHOLE = ("--multi_gpu",)
+SHARDS = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_cpu_ram_efficient_loading", "false")
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(loaded, base_model, tokenizer, forget, retain, tmp_path):
+@pytest.mark.parametrize("kind", [WHOLE, SHARDS], ids=["whole", "shards"])
+def test_two_processes_equal_one(kind, loaded, base_model, tokenizer, forget, retain, tmp_path):
     base_model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     save_prompts(forget, tmp_path / "forget.jsonl")
@@ -52,14 +80,15 @@ def test_two_processes_equal_one(loaded, base_model, tokenizer, forget, retain, 
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     # Without a GPU `accelerate launch --cpu` starts one process; this starts two and keeps them on the CPU.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *kind, "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*launch, str(script), str(tmp_path), ",".join(NAMES)],
         env=environment, cwd=Path.cwd(), capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if "rror" in line)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert ("sharded 0" in done.stdout) == (kind is WHOLE)
     start = base_model.state_dict()
     for name in NAMES:
         loaded.model.load_state_dict(copy.deepcopy(start))
@@ -81,3 +110,13 @@ def test_two_processes_equal_one(loaded, base_model, tokenizer, forget, retain, 
             assert left["forget"] == pytest.approx(right["forget"], rel=1e-4)
             assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=2e-3)
         assert any(not torch.equal(start[key], value) for key, value in two.items())
+
+
+def test_shards_are_refused_where_they_cannot_be(monkeypatch):
+    assert not sharding.asked_for()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    with pytest.raises(InputError, match="--fsdp_version 2"):
+        sharding.asked_for()
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert sharding.asked_for()

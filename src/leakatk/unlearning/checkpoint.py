@@ -25,6 +25,7 @@ from torch import Tensor
 from leakatk.data import occupied, read_kept, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.models import LoadedModel, building, load_model, save_model, sync
+from leakatk.unlearning.sharding import alike, whole
 
 
 class Accelerated(Protocol):
@@ -64,15 +65,16 @@ def save(
     progress: Mapping[str, Any],
     main: bool,
 ) -> None:
-    """Write the checkpoint of progress["step"] and delete older ones."""
+    """Write the checkpoint of progress["step"] and delete older ones. Every process must call it: shards are gathered."""
+    weights = {name: whole(value.detach()).cpu().contiguous() for name, value in parameters.items()}
+    moments = _optimizer_tensors(optimizer)
     if not main:
         return
     folder = out / "checkpoints"
     target = folder / f"step-{progress['step']:08d}"
     with building(folder / f".{target.name}.{os.getpid()}", target) as part:
-        weights = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
         save_file(weights, part / "weights.safetensors")
-        save_file(_optimizer_tensors(optimizer), part / "optimizer.safetensors")
+        save_file(moments, part / "optimizer.safetensors")
         (part / "progress.json").write_text(json.dumps(progress))
         sync(part)
         part.rename(target)
@@ -91,11 +93,14 @@ def load_latest(out: Path, parameters: Mapping[str, Tensor], optimizer: torch.op
         raise RunError(f"{folders[-1]} holds other parameters than this run trains; delete it to start over.")
     with torch.no_grad():
         for name, value in parameters.items():
-            value.copy_(weights[name])
+            value.copy_(alike(weights[name], value))
     state: dict[int, dict[str, Any]] = {}
+    trained = list(parameters.values())
     for key, tensor in load_file(folders[-1] / "optimizer.safetensors").items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
+        shard = trained[int(index)]
+        # Moments are laid out as their parameters are; the count of steps is a plain number.
+        state.setdefault(int(index), {})[name] = alike(tensor, shard) if tensor.shape == shard.shape else tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     progress: dict[str, Any] = read_kept(folders[-1] / "progress.json")
     return progress
@@ -103,7 +108,7 @@ def load_latest(out: Path, parameters: Mapping[str, Tensor], optimizer: torch.op
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
-        f"{index}.{name}": value.detach().cpu().contiguous()
+        f"{index}.{name}": whole(value.detach()).cpu().contiguous()
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
         if isinstance(value, Tensor)

@@ -7,8 +7,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from leakatk.data import Prompt, check_unique, record
 from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models import LoadedModel
 from leakatk.progress import Progress
-from leakatk.unlearning import checkpoint
+from leakatk.unlearning import checkpoint, sharding
 from leakatk.unlearning.batches import Streams, drawn_rows
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.losses.targets import REFUSALS
@@ -139,7 +139,8 @@ def unlearn(
             progress.step += 1
             last = progress.step == total
             if on_check is not None and (last or (settings.check_every and progress.step % settings.check_every == 0)):
-                _check(loaded, on_check, progress, settings)
+                with trainer.whole():
+                    _check(loaded, on_check, progress, settings)
             progress.seconds = time.perf_counter() - seconds
             every = settings.checkpoint_every
             if directory is not None and every and progress.step % every == 0 and not (last or progress.stopped):
@@ -185,9 +186,10 @@ class Trainer:
         # The model stays where the caller put it; several processes come from `accelerate launch` alone.
         self.accelerator = Accelerator(device_placement=False)
         self.main = self.accelerator.is_main_process
-        if self.accelerator.distributed_type == "FSDP":
+        self.sharded = sharding.asked_for() and self.accelerator.num_processes > 1
+        if self.sharded and (settings.tuning == "lora" or settings.optimizer != "adamw"):
             raise InputError(
-                "Sharded training (FSDP) is not supported; launch without --use_fsdp: every process holds the model."
+                "Shards are trained in full and by adamw; launch without --use_fsdp for an adapter or the 8-bit optimiser."
             )
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
             raise InputError(
@@ -244,6 +246,9 @@ class Trainer:
             freeze_others(model, settings.parameters)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.sharded:
+            self.model = sharding.sharded(model, self.device, self.accelerator.num_processes)
+            sharding.release(model)
         self.optimizer = _optimizer(self.parameters().values(), settings)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -312,11 +317,12 @@ class Trainer:
                 grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
                 kept[key] = [a + b for a, b in zip(kept[key], grads, strict=True)] if key in kept else grads
                 self.optimizer.zero_grad()
-        # Averaged here and not by a wrapper around the model, which would want every parameter used and one backward pass.
-        for parameter in trained:
-            parameter.grad = None if parameter.grad is None else self._average(parameter.grad)
-        if kept and self.method.combine is not None:
+        if not self.sharded:  # shards come averaged
+            # Here and not by a wrapper around the model, which would want every parameter used and one backward pass.
+            for parameter in trained:
+                parameter.grad = None if parameter.grad is None else self._average(parameter.grad)
             kept = {key: [self._average(gradient) for gradient in gradients] for key, gradients in kept.items()}
+        if kept and self.method.combine is not None:
             combined = self.method.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient
@@ -324,7 +330,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         limit = settings.max_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
+        norm = float(sharding.whole(torch.nn.utils.clip_grad_norm_(trained, limit)))
         if not math.isfinite(norm):
             raise InputError(
                 f"The gradient at step {number + 1} is not finite; lower the learning rate ({settings.lr:g})."
@@ -336,9 +342,20 @@ class Trainer:
 
     # -- after the last step
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within the block `loaded.model` holds the weights of the moment."""
+        if self.sharded:
+            sharding.fill(self.loaded.model, self.model)
+        yield
+        if self.sharded:
+            sharding.release(self.loaded.model)
+
     def finish(self) -> None:
         """Merge an adapter, apply the method's last step, restore the dtype and leave the model in evaluation mode, ready to be sampled."""
         model = self.loaded.model
+        if self.sharded:
+            sharding.fill(model, self.model)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
         if self.settings.tuning == "lora":
