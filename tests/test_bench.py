@@ -19,6 +19,7 @@ from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.protocols import GRID, PROTOCOLS
 from leakatk.report.content import Number, Table
 from leakatk.sampling.decoding import Decoding
+from tests.scorers.conftest import judge_server as judge_server
 
 WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)
 BENCH = Benchmark(
@@ -328,3 +329,26 @@ def test_wmdp_and_muse_go_the_whole_way(models, data_dir, tmp_path):
     assert math.isfinite(rows[1]["privleak"])
     assert {row["benchmark"] for row in r.read_rows(tmp_path)} == {"wmdp/cyber", "muse/news"}
     assert r.layouts_of(rows) == ["leak", "privacy", "muse"]
+
+
+def test_open_questions_with_a_judge(models, data_dir, tmp_path, judge_server, monkeypatch):
+    """Without a key nothing is sampled; with a judge the whole row is there, and its replies are kept."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    options = {
+        "data": data_dir / "wmdp",
+        "n": 2,
+        "decodings": [SHORT],
+        "quiet": True,
+        "device": "cpu",
+        "grad_norm": False,
+    }
+    with pytest.raises(ModelError, match="OPENAI_API_KEY"):
+        b.bench(models / "forgot", "wmdp/cyber:open", out=tmp_path, protocol="paper", **options)
+    assert not list(tmp_path.glob("cells/*/manifest.json"))
+    [row] = b.bench(
+        models / "forgot", "wmdp/cyber:open", out=tmp_path, scorer=f"judge:base_url={judge_server.url}", **options
+    )
+    assert row["scorer"].startswith("judge")
+    assert 0 <= row["leak@1"] <= row["leak@2"] <= 1
+    assert judge_server.items

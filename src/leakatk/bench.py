@@ -44,6 +44,7 @@ from leakatk.results import PROBE, RESULTS, WORST, Row, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
+from leakatk.scorers.judge import Judge
 
 RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event
 
@@ -282,6 +283,9 @@ def _leaks(
     }
 
     def compute() -> dict[str, Any]:
+        for judge in (get_scorer(name) for name in plan.scorers):
+            if isinstance(judge, Judge):  # before any answer is drawn
+                judge.check_ready()
         sample(asked, plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
         for part, stored in once.items():
             _copy(stored, part)

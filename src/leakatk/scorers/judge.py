@@ -23,7 +23,7 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.remote import Limits
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
-from leakatk.scorers.judge_client import Ask, Endpoint, Store, announcement, expected, judge_all
+from leakatk.scorers.judge_client import Ask, Endpoint, Store, announcement, client_of, expected, judge_all
 
 RUBRICS = {
     "binary": (
@@ -87,6 +87,10 @@ class Judge(Scorer):
             value = getattr(self, option)
             if value < 0 or (math.isnan(value) and not option.startswith("price")):
                 raise InputError(f"Scorer option judge:{option} must be at least 0, got {value}.")
+
+    def check_ready(self) -> None:
+        """ModelError when there is nothing to ask: no client, no key and no address. Nothing is sent."""
+        client_of(self._endpoint)
 
     def keeping(self, directory: Path) -> Judge:
         return self if self.store else replace(self, store=str(directory / "judge-replies.jsonl"))

@@ -89,6 +89,14 @@ class Store:
                 ) from error
 
 
+def client_of(endpoint: Endpoint) -> Any:
+    """An openai client for the judge. ModelError without one, or without a key or an address; nothing is sent."""
+    return connect(
+        endpoint.base_url, key_env="OPENAI_API_KEY", timeout=endpoint.timeout,
+        who="The judge", extra="judge", option="judge:base_url=URL",
+    )  # fmt: skip
+
+
 def judge_all(
     asks: Sequence[Ask],
     endpoint: Endpoint,
@@ -112,10 +120,7 @@ def judge_all(
     _say(
         f"judge: {announcement(expected(todo, len(asks) - len(todo), endpoint, limits, items), endpoint.model, limits)}"
     )
-    client = connect(
-        endpoint.base_url, key_env="OPENAI_API_KEY", timeout=endpoint.timeout,
-        who="The judge", extra="judge", option="judge:base_url=URL",
-    )  # fmt: skip
+    client = client_of(endpoint)
     failures: list[str] = []
 
     def one(batch: Sequence[Ask], round_: int) -> dict[str, float]:
