@@ -18,6 +18,7 @@ from leakatk.cli.main import app
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.protocols import GRID, PROTOCOLS
 from leakatk.report.content import Number, Table
+from leakatk.report.terminal import transposed
 from leakatk.sampling.decoding import Decoding
 from tests.scorers.conftest import judge_server as judge_server
 
@@ -186,7 +187,7 @@ def test_tables(results):
     assert isinstance(table.rows[1][2], Number)
     assert table.rows[1][2].value == rows[1]["leak@1"]
     assert "tiny" in table.title
-    turned = r.transposed(table)
+    turned = transposed(table)
     assert turned.columns == ("", "retrained", "forgot")
     assert [row[0] for row in turned.rows] == list(table.columns[1:])
     assert r.layouts_of(rows) == ["leak", "tofu", "privacy"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,42 +207,6 @@ def _flagged(rows: Sequence[Row]) -> str:
     if not names:
         return ""
     return f"Over-unlearned, most forget texts look less known than to the retrained model: {', '.join(names)}."
-
-
-def transposed(table: Table) -> Table:
-    """Rows for columns: readable in a terminal when there are many numbers and few models."""
-    return Table(
-        title=table.title,
-        columns=("", *(" ".join(c for c in row if isinstance(c, str)) for row in table.rows)),
-        rows=tuple(
-            (name, *(row[i] for row in table.rows))
-            for i, name in enumerate(table.columns)
-            if all(isinstance(row[i], Number) for row in table.rows)
-        ),
-        caption=table.caption,
-    )
-
-
-def without_intervals(table: Table) -> Table:
-    """The values alone."""
-    rows = tuple(
-        tuple(replace(c, low=math.nan, high=math.nan) if isinstance(c, Number) else c for c in r) for r in table.rows
-    )
-    return replace(table, rows=rows)
-
-
-def parts(table: Table) -> list[Table]:
-    """One table for each value of the first column, which moves into the title. The caption stays under the last."""
-    names = list(dict.fromkeys(str(row[0]) for row in table.rows))
-    return [
-        Table(
-            title=f"{table.title}: {name}",
-            columns=table.columns[1:],
-            rows=tuple(row[1:] for row in table.rows if str(row[0]) == name),
-            caption=table.caption if name == names[-1] else "",
-        )
-        for name in names
-    ]
 
 
 def _known(row: Row, column: str) -> bool:

@@ -177,3 +177,14 @@ def test_wrong_shapes_are_refused() -> None:
         Table("t", ("a", "b"), (("x",),))
     with pytest.raises(InputError, match="1 rows of 2"):
         Grid("g", "r", ("1",), "c", ("1", "2"), ((0.0,),))
+
+
+def test_the_prompts_shown_first_are_not_those_of_the_original_or_the_yardstick() -> None:
+    kinds = (("full", "original"), ("retrained", "reference"), ("forgot", "model"))
+    curves = tuple(Curve(name, (1, 2), (0.5, 0.6), kind=kind) for name, kind in kinds)  # type: ignore[arg-type]
+    prompts = tuple(
+        PromptView("p", "q", "a", leak, (), model=name) for leak, (name, _) in zip((1.0, 0.0, 0.5), kinds, strict=True)
+    )
+    made = json.loads(prompt_data(dataclasses.replace(demo(prompts=1), curves=curves, prompts=prompts)))
+    assert made["models"] == ["forgot", "full", "retrained"]
+    assert [(row["m"], row["leak"]) for row in made["prompts"]] == [(1, 1.0), (0, 0.5), (2, 0.0)]

@@ -1,12 +1,14 @@
 import csv
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
 
 from leakatk.report.content import Number, Table
-from leakatk.report.table import print_table, to_csv, to_latex, to_markdown
+from leakatk.report.table import to_csv, to_latex, to_markdown
+from leakatk.report.terminal import print_table
 from tests.report.hostile import HOSTILE
 
 TABLE = Table(
@@ -86,3 +88,22 @@ def test_latex() -> None:
 
 def test_latex_escapes_commands() -> None:
     assert r"\textbackslash{}input\{x\}" in to_latex(Table("t", ("c",), ((r"\input{x}",),)))
+
+
+def ways(models: int) -> Table:
+    cells = tuple(Number(0.5, 0.4, 0.6) for _ in range(6))
+    rows = [(f"model {i}", way, "", *cells) for i in range(models) for way in ("as it stands", "worst case")]
+    rows[0] = (*rows[0][:2], Number(0.25), *cells)
+    return Table("t", ("model", "asked", "greedy", *(f"leak@{4**i}" for i in range(6))), tuple(rows), "The end.")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("models", [1, 2, 6])
+def test_every_terminal_shows_all_numbers_and_breaks_no_word(width: int, models: int) -> None:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed(ways(models), width=width))
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    for word in ("worst", "0.250", *(f"leak@{4**i}" for i in range(6)), "end."):
+        assert word in words
+    assert words.count("0.500") == 6 * 2 * models
+    assert ("[0.400," in words) == ("Intervals are left out" not in text)

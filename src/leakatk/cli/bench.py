@@ -270,18 +270,10 @@ def check(
 def show(made: Table, style: str) -> None:
     """Print a table for people, or as markup."""
     from leakatk.report import table as tables
-    from leakatk.results import without_intervals
+    from leakatk.report.terminal import print_table, terminal
 
     if style == "terminal":
-        from rich.console import Console
-
-        console = Console()
-        forms = fitting(made, console.width)
-        for form in forms:
-            tables.print_table(form, console)
-        if without_intervals(made) != made and all(without_intervals(form) == form for form in forms):
-            note = "Intervals are left out: the terminal is too narrow; --style csv, markdown or json has them."
-            typer.echo(note, err=True)
+        print_table(made, terminal())
         return
     if style == "json":
         options.echo_json(asdict(made))
@@ -290,17 +282,3 @@ def show(made: Table, style: str) -> None:
     if style not in writers:
         raise InputError(f"--style {style!r}: use terminal, json, {', '.join(writers)}.")
     typer.echo(writers[style](made), nl=False)
-
-
-def fitting(made: Table, columns: int) -> list[Table]:
-    """As it is, else turned round, else without intervals, else a table for each model: the first that fits, or the narrowest."""
-    from leakatk.report.table import is_numeric, width
-    from leakatk.results import parts, transposed, without_intervals
-
-    forms = (made, transposed(made), without_intervals(made), without_intervals(transposed(made)))
-    for form in forms:
-        if width(form) <= columns:
-            return [form]
-    if made.rows and not is_numeric(made, 1):  # something is left to tell the rows of a part by
-        return [form for part in parts(made) for form in fitting(part, columns)]
-    return [min(forms, key=width)]

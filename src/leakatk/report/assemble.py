@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from leakatk.data import write_atomic
 from leakatk.protocols import PROTOCOLS
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
@@ -26,7 +24,8 @@ from leakatk.report.leak_tables import (
     select,
 )
 from leakatk.report.rounds import rounds_table
-from leakatk.report.table import print_table, to_csv, to_markdown
+from leakatk.report.table import is_numeric, to_csv, to_markdown
+from leakatk.report.terminal import print_table, terminal
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
 
@@ -128,16 +127,15 @@ def print_runs(paths: Sequence[str | Path], *, over: str = "samples", style: str
 
 
 def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples") -> None:
-    """Print tables for people: the leak curve in one, what stands beside it in another, so that neither wraps."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    """Print tables for people: the leak curve in one, what stands beside it in another, a sample of each model in a third."""
+    console = terminal()
     whole = methods_table(audits, over=over)
     leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
-    rest = [0, *(i for i in range(len(whole.columns)) if i not in leak)]
-    probed = probes_table(audits, over=over)
-    tables = [first, select(whole, leak, whole.caption), probed, select(whole, rest, "")]
-    for table in (table for table in tables if table is not None):
+    texts = [i for i in range(1, len(whole.columns)) if i not in leak and not is_numeric(whole, i)]
+    rest = [i for i in range(len(whole.columns)) if i == 0 or i not in (*leak, *texts)]
+    tables = [first, select(whole, leak, whole.caption), probes_table(audits, over=over), select(whole, rest, "")]
+    tables += [select(whole, [0, *texts], "")] if texts else []
+    for table in (table for table in tables if table is not None and len(table.columns) > 1):
         print_table(table, console)
         console.print()
 

@@ -109,7 +109,8 @@ def prompt_data(content: ReportContent) -> str:
     (their order in `groups`), and the counts of what was left out are stored and shown.
     """
     views = sorted(content.prompts, key=lambda p: -p.leak if p.leak == p.leak else 1.0)
-    models = list(dict.fromkeys(p.model for p in content.prompts))
+    aside = {curve.label for curve in content.curves if curve.kind in ("original", "reference")}  # shown last
+    models = sorted(dict.fromkeys(p.model for p in content.prompts), key=lambda name: name in aside)
     share = max(DATA_BUDGET / max(len(views), 1), 4_000.0)
     left = float(DATA_BUDGET)
     rows: list[str] = []

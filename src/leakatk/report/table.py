@@ -1,14 +1,10 @@
-"""A `Table` in the terminal (rich), as Markdown, as CSV and as LaTeX."""
+"""A `Table` as Markdown, as CSV and as LaTeX; `terminal.py` prints it for people."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.text import number, visible
@@ -17,41 +13,6 @@ from leakatk.report.text import number, visible
 def is_numeric(table: Table, column: int) -> bool:
     """True when the column holds at least one Number: it is then aligned to the right."""
     return any(isinstance(row[column], Number) for row in table.rows)
-
-
-def print_table(table: Table, console: Console) -> None:
-    """Print it. Text is shown as text: neither rich markup nor terminal escapes in it act."""
-    rich = RichTable(
-        title=Text(visible(table.title, lines=False)),
-        caption=Text(visible(table.caption, lines=False)) if table.caption else None,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for i, name in enumerate(table.columns):
-        right = is_numeric(table, i)
-        rich.add_column(Text(visible(name, lines=False)), justify="right" if right else "left", overflow="fold")
-    for row in table.rows:
-        rich.add_row(*map(_terminal, row))
-    console.print(rich)
-
-
-def _terminal(cell: Cell) -> Text:
-    if isinstance(cell, str):
-        return Text(visible(cell, lines=False))
-    text = Text(number(cell.value, cell.digits))
-    if cell.has_interval:
-        text.append(f"\n{cell.interval}", style="dim")
-    return text
-
-
-def width(table: Table) -> int:
-    """Columns of a terminal that `print_table` needs to break no word: a value and its interval stand on two lines."""
-
-    def longest(i: int) -> int:
-        cells = [table.columns[i], *(str(line) for row in table.rows for line in _terminal(row[i]).split())]
-        return max(map(len, cells))
-
-    return sum(longest(i) + 3 for i in range(len(table.columns))) + 1
 
 
 def to_markdown(table: Table) -> str:
