@@ -2,6 +2,9 @@ import csv
 import io
 import math
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -84,6 +87,43 @@ def test_latex() -> None:
     assert r"SimNPO & 0.014 & 0.114 {\footnotesize [0.041, 0.203]} & a\_b \\" in text
     assert r"50\% \& more" in text
     assert "& -- &" in text
+
+
+def test_latex_says_what_stands_under_the_table() -> None:
+    assert r"{\footnotesize 48 prompts}" in to_latex(TABLE)
+    assert "footnotesize" not in to_latex(Table("t", ("c",), (("x",),)))
+
+
+def latex_of(text: str) -> str:
+    return to_latex(Table("t", ("c",), ((text,),))).splitlines()[7].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a_b^2 & 50% of $3 #1 {x}~y", r"a\_b\textasciicircum{}2 \& 50\% of \$3 \#1 \{x\}\textasciitilde{}y \\"),
+        ("[0.1] is no option", r"{}[0.1] is no option \\"),
+        ("*starred", r"{}*starred \\"),
+        ("naïve × 2 − ∞", r"naïve × 2 $-$ $\infty$ \\"),
+        ("日", r"$\langle$U+65E5$\rangle$ \\"),
+        ("\x1b", r"$\langle$U+241B$\rangle$ \\"),
+    ],
+)
+def test_latex_text(text: str, shown: str) -> None:
+    assert latex_of(text) == shown
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_is_set_by_latex(tmp_path: Path) -> None:
+    numbers = [Number(v) for v in (math.inf, -math.inf, math.nan, 1e-22)] + [Number(0.5, 0.4, 0.6)]
+    texts = [*HOSTILE[:-1], "[x]", "*", "日本 → ≤", "«ð»", "a_b^c~d|e<f>", r"\input{x}", "50% & #1 $2"]
+    tables = [Table(text, (text, text), tuple((text, number) for number in numbers), text) for text in texts]
+    body = "\n".join(map(to_latex, [TABLE, *tables])).replace(r"\begin{table}[t]", r"\begin{table}[p]\clearpage")
+    page = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"
+    (tmp_path / "t.tex").write_text(page)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
 
 
 def test_latex_escapes_commands() -> None:

@@ -68,32 +68,51 @@ def _spreadsheet(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@") else text
 
 
-_LATEX = str.maketrans(
-    {
-        **{c: "\\" + c for c in "{}$&#%_"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "–": "--",
-    }
-)
+_LATEX = {
+    **{c: "\\" + c for c in "{}$&#%_"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "—": "---",
+    "−": "$-$",
+    "∞": r"$\infty$",
+    "…": r"\ldots{}",
+    "⟨": r"$\langle$",
+    "⟩": r"$\rangle$",
+}
+_NOT_IN_LATEX = "«»ÐÞðþ"  # of Latin-1, what LaTeX's default font encoding lacks
 
 
 def to_latex(table: Table) -> str:
-    """A booktabs table (needs \\usepackage{booktabs}); intervals stand in small type after the value."""
+    """A booktabs table (needs \\usepackage{booktabs}); intervals stand in small type after the value.
+
+    Plain pdfLaTeX can set it: a character beyond Latin-1 is written as its code.
+    """
     columns = "".join("r" if is_numeric(table, i) else "l" for i in range(len(table.columns)))
     lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{_latex(table.title)}}}" if table.title else ""]
     lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
     lines += ["    " + " & ".join(map(_latex, table.columns)) + r" \\", r"    \midrule"]
     lines += ["    " + " & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows]
-    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [rf"  \par\smallskip{{\footnotesize {_latex(table.caption)}}}"] if table.caption else []
+    lines += [r"\end{table}"]
     return "\n".join(line for line in lines if line) + "\n"
 
 
 def _latex(text: str) -> str:
-    return visible(text, lines=False).translate(_LATEX)
+    # An opening bracket or a star after a line's end would be read as an option of it.
+    return ("{}" if text[:1] in ("[", "*") else "") + "".join(map(_latex_char, visible(text, lines=False)))
+
+
+def _latex_char(char: str) -> str:
+    if char in _LATEX:
+        return _LATEX[char]
+    plain = char.isascii() or ("\xa1" <= char <= "\xff" and char not in _NOT_IN_LATEX)
+    return char if plain else rf"$\langle$U+{ord(char):04X}$\rangle$"
 
 
 def _latex_cell(cell: Cell) -> str:
