@@ -3,7 +3,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakatk import privacy as p
@@ -43,6 +43,20 @@ def test_tpr_is_the_best_threshold_by_trying_all(members, others, fpr):
         if np.mean([o < t for o in others]) <= fpr + 1e-12
     )
     assert p.tpr_at_fpr(members, others, fpr) == pytest.approx(best)
+
+
+many = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 1)), min_size=2, max_size=60)
+
+
+@settings(deadline=None)  # the first example imports scikit-learn
+@given(many, many, st.sampled_from([0.01, 0.05, 0.25]))
+def test_attacks_equal_scikit_learn(members, others, fpr):
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    labels = [1] * len(members) + [0] * len(others)
+    found = [-score for score in (*members, *others)]  # ours are low for a member
+    assert p.auc(members, others) == pytest.approx(metrics.roc_auc_score(labels, found), abs=1e-12)
+    false, true, _ = metrics.roc_curve(labels, found, drop_intermediate=False)
+    assert p.tpr_at_fpr(members, others, fpr) == pytest.approx(true[false <= fpr + 1e-12].max(), abs=1e-12)
 
 
 def test_tpr_at_low_fpr():

@@ -1,11 +1,13 @@
+import itertools
 import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from leakatk import utility as u
 from leakatk.errors import InputError
@@ -57,6 +59,26 @@ def test_forget_quality_tells_a_model_that_knows_from_one_that_does_not():
     retrained, again, knows = rng.lognormal(0, 0.5, 400), rng.lognormal(0, 0.5, 400), rng.lognormal(-1, 0.5, 400)
     assert u.forget_quality(again, retrained) > 0.05
     assert u.forget_quality(knows, retrained) < 1e-10
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 1000), min_size=9, max_size=9, unique=True), st.integers(2, 7))
+def test_forget_quality_is_the_share_of_splits_that_are_as_far_apart(values, size):
+    """The exact p-value of the two-sample test, by trying every way to deal these ratios to the two models."""
+
+    def distance(chosen):
+        above = [(v in chosen) / size - (v not in chosen) / (len(values) - size) for v in sorted(values)]
+        return max(abs(gap) for gap in np.cumsum(above))
+
+    observed = distance(set(values[:size]))
+    splits = [distance(set(chosen)) for chosen in itertools.combinations(values, size)]
+    share = np.mean([d >= observed - 1e-9 for d in splits])
+    assert u.forget_quality(values[:size], values[size:]) == pytest.approx(share, abs=1e-9)
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=9, max_size=9))
+def test_model_utility_equals_scipy(values):
+    assert u.model_utility(dict(zip(u.NINE, values, strict=True))) == pytest.approx(stats.hmean(values))
 
 
 def test_model_utility():

@@ -172,7 +172,16 @@ def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        yield number, _as_object(path, number, parse_json(line, f"{path}, line {number}"))
+        where = f"{path}, line {number}"
+        try:
+            row = parse_json(line, where)
+        except InputError:
+            if line.lstrip().startswith("{"):
+                raise
+            raise InputError(
+                f'{where}: not valid JSON, found {line[:40]!r}; write one object a line, {{"question": ..., "answer": ...}}.'
+            ) from None
+        yield number, _as_object(path, number, row)
 
 
 def _as_object(path: str | Path, number: int, row: object) -> dict[str, Any]:

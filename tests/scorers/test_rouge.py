@@ -72,11 +72,17 @@ def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool, kind: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.text("abcs ing-é1", max_size=90), st.text("abcs ing-é1", max_size=90)), max_size=8))
-def test_equals_rouge_score_on_random_pairs(pairs: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(st.tuples(st.text("abcs ing-é1", max_size=90), st.text("abcs ing-é1", max_size=90)), max_size=8),
+    st.booleans(),
+    st.sampled_from(["rougeL", "rouge1"]),
+)
+def test_equals_rouge_score_on_random_pairs(pairs: list[tuple[str, str]], use_stemmer: bool, kind: str) -> None:
     references, generations = [truth for truth, _ in pairs], [said for _, said in pairs]
-    ours = np.column_stack(rouge_l(references, generations)).reshape(-1, 3)
-    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=True).reshape(-1, 3))
+    score = {"rougeL": rouge_l, "rouge1": rouge_1}[kind]
+    ours = np.column_stack(score(references, generations, stem=use_stemmer)).reshape(-1, 3)
+    theirs = reference_scores(references, generations, stem=use_stemmer, kind=kind)
+    np.testing.assert_array_equal(ours, theirs.reshape(-1, 3))
 
 
 def test_parts_and_stemmer_are_options() -> None:
