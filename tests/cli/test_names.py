@@ -54,6 +54,18 @@ def test_what_is_said_of_names_is_said_of_names_that_exist():
     assert set(sources.EXAMPLES) <= {name for kind in KINDS.values() for name in kind.load()}
 
 
+def test_what_somebody_registers_is_described_too():
+    from leakatk.benchmarks.base import Entry
+
+    facts = described(
+        KINDS["benchmarks"], "capitals", Entry("capitals", "Capitals of the world.", lambda options: None)
+    )
+    assert (facts["summary"], facts["files"]) == (
+        "Capitals of the world.",
+        "the hub, --data DIR, or LEAKATK_DATA/capitals",
+    )
+
+
 def test_a_typo_is_answered(leakatk):
     code, _, err = leakatk("protocols", "papr")
     assert code == 2

@@ -146,9 +146,12 @@ def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
     from leakatk.protocols import PROTOCOLS
 
     family = name.partition("/")[0]
-    yield from _source(sources.BENCHMARKS, family)
-    generated = sources.BENCHMARKS[family][1].startswith("ours")
-    yield "files", "generated here" if generated else "the hub, --data DIR, or LEAKATK_DATA/" + family
+    source = dict(_source(sources.BENCHMARKS, family))
+    yield from source.items()
+    yield (
+        "files",
+        "generated here" if source["paper"].startswith("ours") else "the hub, --data DIR, or LEAKATK_DATA/" + family,
+    )
     yield "defaults", "\n".join(f"{rules}: {_defaults(PROTOCOLS[rules].on(name))}" for rules in PROTOCOLS)
 
 
