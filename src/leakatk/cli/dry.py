@@ -169,8 +169,9 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
 
 
 def says(cost: dict[str, Any]) -> str:
-    """About 12,300 tokens, 3m20s, 4.2 MB."""
-    return f"about {cost['tokens']:,.0f} tokens, {format_seconds(cost['seconds'])}, {size_of(cost['bytes'])} of disk"
+    """About 12,000 tokens, 3m20s, 4.2 MB."""
+    tokens = float(f"{cost['tokens']:.2g}")  # a pilot knows no more
+    return f"about {tokens:,.0f} tokens, {format_seconds(cost['seconds'])}, {size_of(cost['bytes'])} of disk"
 
 
 def size_of(count: float) -> str:
