@@ -191,6 +191,8 @@ def test_tables(results):
     assert turned.columns == ("", "retrained", "forgot")
     assert [row[0] for row in turned.rows] == list(table.columns[1:])
     assert r.layouts_of(rows) == ["leak", "tofu", "privacy"]
+    assert {"forget_truth", "forget_truth_paper"} < set(r.results_table(rows, "tofu").columns)
+    assert r.results_table(rows, "utility").columns == ("model", "retain_prob", "retain_rouge", "retain_truth")
     with pytest.raises(InputError, match="nothing for the layout 'muse'"):
         r.results_table([{k: v for k, v in row.items() if k != "privleak"} for row in rows], "muse")
     with pytest.raises(InputError, match="Unknown table layout"):

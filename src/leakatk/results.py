@@ -21,6 +21,7 @@ from leakatk.report.content import Cell, Number, Table
 from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
+from leakatk.utility import NINE
 
 Row = dict[str, Any]
 RESULTS = "results.parquet"
@@ -57,8 +58,10 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "excess": ("leak@{k}", "excess@{k}"),
     "grid": (),
     "probes": (),
-    "tofu": ("model_utility", "forget_quality", "forget_prob", "forget_rouge", "forget_truth", "exact_memorization",
+    "tofu": ("model_utility", "forget_quality", "forget_prob", "forget_rouge", "forget_truth", "forget_truth_paper",
+             "exact_memorization",
              "extraction_strength", "privleak", "over_unlearned", "forget_broken"),
+    "utility": ("model_utility", *NINE),
     "privacy": ("auc_loss", "auc_zlib", "auc_reference", "auc_grad-norm", "auc_min-k", "auc_min-k++", "tpr_loss",
                 "tpr_zlib", "tpr_reference", "tpr_grad-norm", "tpr_min-k", "tpr_min-k++", "privleak",
                 "privleak_membership", "over_unlearned"),

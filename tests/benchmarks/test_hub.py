@@ -29,10 +29,10 @@ assert "torch" not in sys.modules
 """
 
 
-def load(endpoint, home, *cases):
+def load(endpoint, home, *cases, offline=False):
     """What each (benchmark, options) says in one fresh process, and its seconds."""
     environment = {
-        **os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+        **os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }  # fmt: skip
     done = subprocess.run(
@@ -52,6 +52,10 @@ def test_files_come_from_the_hub_and_the_commit_is_kept(tmp_path):
     assert pinned == again == found
     # Pinned to a commit that is in the cache, nothing is asked for.
     assert all("/main/" in path for path in hub.asked)
+    # Offline, what is in the cache is taken.
+    [[offline, _], [absent, _]] = load("http://127.0.0.1:9", tmp_path, ("pistol/1", {}), ("pistol/2", {}), offline=True)
+    assert offline == found
+    assert "Cannot reach the Hugging Face hub for xinchiqiu/PISTOL/sample_data_2.json" in absent
 
 
 def test_all_files_of_one_load_are_of_one_commit(tmp_path):

@@ -1,5 +1,7 @@
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
@@ -25,6 +27,24 @@ def test_real_questions_are_scored_by_choice(data_dir):
     assert right.tolist() == [1.0] * 57
     assert wrong.tolist() == [0.0] * 57
     assert "about cybersecurity" in bench.templates["forget"]
+
+
+@pytest.mark.parametrize("subject", ["bio", "chem"])
+@pytest.mark.parametrize("file", ["wmdp-{}/test-00000-of-00001.parquet", "wmdp-{}.jsonl", "{}.json"])
+def test_every_subject_and_place(tmp_path, subject, file):
+    """As on the hub, or flat."""
+    path = tmp_path / file.format(subject)
+    path.parent.mkdir(exist_ok=True)
+    rows = [{"question": f"Which is {i}?", "choices": ["w", "x", "y", "z"], "answer": i} for i in range(4)]
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text("\n".join(lines) if path.suffix == ".jsonl" else f"[{','.join(lines)}]")
+    bench = load_benchmark(f"wmdp/{subject}", data=tmp_path)
+    assert get_scorer("choice").score(bench.forget, list("ABCD")).tolist() == [1.0] * 4
+    asked = load_benchmark(f"wmdp/{subject}:open", data=tmp_path).forget
+    assert [(p.text, p.answer) for p in asked] == [(f"Which is {i}?", "wxyz"[i]) for i in range(4)]
 
 
 def test_open_questions_show_no_options(data_dir):

@@ -195,7 +195,7 @@ def table(
     layout: Annotated[
         str,
         typer.Option(
-            help="leak, excess, grid, probes, fluency, tofu, privacy, muse, choices, sets or tasks; default leak, or grid where "
+            help="leak, excess, grid, probes, fluency, tofu, utility, privacy, muse, choices, sets or tasks; default leak, or grid where "
             "there are several decodings."
         ),
     ] = "",
