@@ -274,7 +274,7 @@ def calibrated_settings(seed: Seed) -> tuple[RuleSettings, float]:
 
 
 def unseen_of(seed: Seed) -> Unseen:
-    """What calibrated RULE matches: the level of people invented for it, and the full model's own answers."""
+    """What calibrated RULE matches: the retrained model's level of people invented for it, the full model's own answers."""
     place, full = seed.place / "own.json", seed.load("full")
     if not place.exists():
         own = own_answers(full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed)
@@ -283,7 +283,7 @@ def unseen_of(seed: Seed) -> Unseen:
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
     worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
     people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]
-    return match_unseen(full, seed.world.forget, seed.world.retain, people, own=own)
+    return match_unseen(full, seed.world.forget, seed.world.retain, people, retrained=seed.load("retrained"), own=own)
 
 
 def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bool) -> dict[str, Any]:

@@ -75,14 +75,21 @@ def test_targets_have_the_levels_distribution_and_keep_the_order():
     assert np.sort(goal) == pytest.approx(np.quantile(many, (np.arange(500) + 0.5) / 500))
 
 
-def test_the_second_half_of_an_answer():
-    labels = torch.tensor([[5, 6, 7, 8], [5, 6, 7, -100], [5, -100, -100, -100]])
-    assert second_half(labels).tolist() == [[-100, -100, 7, 8], [-100, 6, 7, -100], [5, -100, -100, -100]]
+def test_the_second_half_of_an_answer_leaves_out_its_end_token():
+    labels = torch.tensor([[5, 6, 7, 8, 2], [5, 6, 7, 2, -100], [5, 2, -100, -100, -100], [2, -100, -100, -100, -100]])
+    none = -100
+    assert second_half(labels).tolist() == [
+        [none, none, 7, 8, none],
+        [none, 6, 7, none, none],
+        [5, none, none, none, none],
+        [2, none, none, none, none],
+    ]
 
 
 def test_the_tails_log_probability_is_that_of_the_later_tokens(loaded, forget):
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
-    expected = [s.logprob[len(s.logprob) // 2 :].mean() for s in stats]
+    assert all(len(s.logprob) > 2 for s in stats)
+    expected = [s.logprob[:-1][(len(s.logprob) - 1) // 2 :].mean() for s in stats]
     assert answer_levels(loaded, forget).tail == pytest.approx(expected)
     streams = Streams(forget, [], loaded.tokenizer, loaded.template, seed=0)
     batch = streams.batch("forget", range(len(forget)), loaded.device)
@@ -217,6 +224,16 @@ def test_fidelity_is_the_share_of_sure_answers_still_said(loaded, forget, retain
     goal = replace(goal, margin=0.05, least=0.98)
     assert goal.off(0.54, 0.985) == 0
     assert goal.off(0.6, 0.9) == pytest.approx(0.05 + 0.08)
+
+
+def test_the_level_is_the_retrained_models_where_it_is_at_hand(loaded, tokenizer, forget, retain, unseen):
+    other = replace(loaded, model=tiny_model(tokenizer, seed=9))
+    goal = match_unseen(loaded, forget, retain, unseen, retrained=other, own=[])
+    assert goal.surprise == pytest.approx(answer_levels(other, unseen).surprise)
+    assert goal.logprob == pytest.approx(answer_levels(other, unseen).tail)
+    assert goal.surprise != pytest.approx(answer_levels(loaded, unseen).surprise)
+    for name, value in loaded.model.state_dict().items():  # what must stay is the original's all the same
+        assert torch.equal(goal.original[name], value)
 
 
 def test_something_unseen_is_needed(loaded, forget, retain):

@@ -275,7 +275,9 @@ def run_calibrated(
     retrained, goal = options.load(reference, **loading), None
     if unseen is not None:
         before, true = options.load(original, **loading), load_prompts(unseen)
-        goal = match_unseen(before, job.forget, job.retain, true, max_new_tokens=job.max_new_tokens, seed=job.seed)
+        goal = match_unseen(
+            before, job.forget, job.retain, true, retrained=retrained, max_new_tokens=job.max_new_tokens, seed=job.seed
+        )
     tokens = job.max_new_tokens
     wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
     sample = job.retain[:: max(1, len(job.retain) // 64)][:64]

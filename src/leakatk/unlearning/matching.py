@@ -1,9 +1,9 @@
 """Matching the unseen: make the forget answers as surprising as true answers about people nobody trained on, no more.
 
-Ours, not the paper's; it needs the original model and answers that it never saw, and no retrained model. Unlearning that
+Ours, not the paper's; it needs the original model and answers that it never saw. Unlearning that
 pushes likelihood down without a bound can be told from never having learned, and so can refusals. Here the target is a
-level: how likely, and how surprising by Min-K%++, the original model finds true answers about unseen people. What the
-unlearner was not shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
+level: how likely, and how surprising by Min-K%++, the original model (or the retrained one, where it is at hand: training
+again shifts the level) finds true answers about unseen people. What the unlearner was not shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MOST = 1000  # names heard in a round that are asked about in turn
 @dataclass(frozen=True)
 class Unseen:
     """The goal and what must stay. original: weights before any unlearning.  logprob, surprise: (m,) mean log-probability
-    of the second half and Min-K%++ of unseen true answers under it.  kept: prompts whose answers the retain term distils
+    of the second half and Min-K%++ of unseen true answers.  kept: prompts whose answers the retain term distils
     from it.  margin: how far from .5 the exposure may end.  least: the fidelity that is wanted.
     """
 
@@ -163,8 +163,8 @@ def _distil(step: Step, p: Params) -> Tensor:
 class Levels(NamedTuple):
     """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probability of the second half's tokens.
 
-    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
-    facts is surprised enough by the whole answer, and leaks.
+    The second half is what an answer says, after whom it is about, without the end token: a model that answers with a wrong
+    name and the right facts, or says all and then babbles, is surprised enough by the whole answer, and leaks.
     """
 
     logprob: Floats
@@ -179,15 +179,23 @@ def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
     return Levels(
         np.array([s.logprob.mean() for s in stats]),
         surprise,
-        np.array([s.logprob[len(s.logprob) // 2 :].mean() for s in stats]),
+        np.array([s.logprob[slice(*_tail(len(s.logprob)))].mean() for s in stats]),
     )
 
 
+def _tail(count: int) -> tuple[int, int]:
+    """Where the second half of an answer's `count` tokens begins and ends, the end token left out (but not alone)."""
+    said = max(count - 1, 1)
+    return said // 2, said
+
+
 def second_half(labels: Tensor) -> Tensor:
-    """Labels (B, T) with the first half of each answer's tokens ignored."""
-    mask = answer_mask(labels)
-    early = mask.cumsum(-1) <= mask.sum(-1, keepdim=True) // 2
-    return labels.masked_fill(early, IGNORE)
+    """Labels (B, T) with all ignored but the second half of each answer's tokens, without the end token."""
+    kept = torch.full_like(labels, IGNORE)
+    for row, count in enumerate(answer_mask(labels).sum(-1).tolist()):
+        part = slice(*_tail(count))
+        kept[row, part] = labels[row, part]
+    return kept
 
 
 def match_unseen(
@@ -196,19 +204,21 @@ def match_unseen(
     retain: Sequence[Prompt],
     unseen: Sequence[Prompt],
     *,
+    retrained: LoadedModel | None = None,
     own: Sequence[Prompt] | None = None,
     max_new_tokens: int = 64,
     seed: int = 0,
 ) -> Unseen:
     """Measure the level and gather what must stay. unseen: true answers of the forget set's kind that no model was
-    trained on, a hundred or more.  own: `own_answers` of the original, drawn here when None.
+    trained on, a hundred or more.  retrained: where it is at hand the level is its own, of the unseen answers alone: it is
+    asked nothing about the forget set.  own: `own_answers` of the original, drawn here when None.
     """
     if not unseen:
         raise InputError("Matching the unseen needs answers that no model was trained on; got none.")
     if own is None:
         own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
-    levels = answer_levels(original, unseen)
+    levels = answer_levels(retrained or original, unseen)
     return Unseen(weights, levels.tail, levels.surprise, (*retain, *own))
 
 
