@@ -397,13 +397,14 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
         "the answer said, detects, in three wordings and at two decodings, besides answers that 10,000 samples would probably "
         f"show; at most {study.options['calibrated_rounds']} rounds of {study.options['calibrated_steps']} steps. Its rounds match "
         "the unseen (ours, not the paper's): the forget answers and the leaks found are drawn to the Min-K%++ and the log-"
-        f"probability of the second half that the full model gives to true answers about {study.options['unseen_people']} people invented for this, and "
-        "what the full model says by itself is distilled; an over-unlearned base first moves back towards the full model. It "
-        "ends when detection sees the retrained model's level, the exposure against those invented people is within .03 of .5 "
-        "and 99% of the full model's sure answers are still said; it keeps a model whose utility on shown people is within "
-        f"{study.options['utility_loss']} of the original's. It trains on the attack that is reported here, and not on the "
-        "retrained model or on people that are measured. The control repeats the base's own losses. Batches of 16 forget and "
-        f"{study.options['round_retain']} retain answers.",
+        "probability of the second half that the retrained model gives to true answers about "
+        f"{study.options['unseen_people']} people invented for this, and what the full model says by itself is distilled; an "
+        "over-unlearned base first moves back towards the full model. It ends when detection sees the retrained model's level, "
+        "the exposure against those invented people is within .03 of .5 and 99% of the full model's sure answers are still "
+        f"said; it keeps a model whose utility on shown people is within {study.options['utility_loss']} of the original's. It "
+        "trains on the attack that is reported here; of the retrained model it knows its leak in the detection and its level of "
+        "the invented people, of the people that are measured nothing. The control repeats the base's own losses. Batches of 16 "
+        f"forget and {study.options['round_retain']} retain answers.",
         *endings(study, bases),
     ]
 
