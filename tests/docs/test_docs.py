@@ -16,6 +16,7 @@ import pytest
 from leakatk.data import save_prompts
 from leakatk.models import load_model
 from tests.cli.test_help import parse
+from tests.scorers.conftest import JudgeServer
 from tests.servers import FaultyServer
 from tests.tiny import PROMPTS, save_tiny_model
 
@@ -32,8 +33,8 @@ STAGED = (
     "engines.md",
 )
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
-# Not run here: published data and hub models, a loop of the shell, names the reader puts in; a cluster, a judge and the demo,
-# which have tests of their own.
+# Run with published data, or with a judge, below. Not run here: the paper's protocol, whose classifier is on the hub; a loop of
+# the shell, names the reader puts in; a cluster and the demo, which have tests of their own.
 ELSEWHERE = re.compile(r"tofu/|muse/|meta-llama|runs/npo|\$|RUN_A|--engine ray|judge|leakatk demo|layout muse")
 PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md", "add-a-probe.md")
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
@@ -157,6 +158,59 @@ def test_commands_run_on_the_stage(leakatk, stage, page):
     for line in lines:
         code, _, err = leakatk(*shlex.split(stage(line))[1:])
         assert code == 0 or (code == 1 and "--fail-above" in line and "Gate: " in err), (line, err)
+
+
+# A small model and a small part of the data in place of the reader's.
+SMALLER = {
+    "meta-llama/Llama-3.2-1B-Instruct": "models/full", "<model>": "models/full", "<retrained>": "models/retrained",
+    "runs/retrained": "models/retrained", "tofu/forget10": "tofu/forget01", "cuda:0": "cpu", "bf16": "fp32",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", ["README.md", "gpu.md"])
+def test_commands_with_published_data_run(leakatk, stage, data_dir, page, monkeypatch):
+    lines = [line for line in commands(next(path for path in PAGES if path.name == page)) if ELSEWHERE.search(line)]
+    assert len(lines) >= 3
+    monkeypatch.setenv("LEAKATK_DATA", str(data_dir))
+    shutil.rmtree("models/npo")  # made by the page
+    if page == "README.md":
+        lines.insert(2, "leakatk audit models/npo --benchmark tofu/forget10 --out runs/npo")
+    for line in lines:
+        for name, small in SMALLER.items():
+            line = line.replace(name, small)
+        code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0 or (code == 1 and "Gate: " in err), (line, err)
+
+
+def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
+    server = JudgeServer()
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    audit = (
+        "audit",
+        "models/mine",
+        "--forget",
+        "forget.jsonl",
+        "--n",
+        "4",
+        "--max-new-tokens",
+        "8",
+        "--out",
+        "runs/forgot",
+    )
+    assert leakatk(*audit)[0] == 0
+    try:
+        lines = [line for line in commands(ROOT / "docs" / "scorers.md") if "judge" in line]
+        for line in lines:
+            code, _, err = leakatk(*shlex.split(line.replace("http://localhost:8000/v1", server.url))[1:])
+            assert code == 0, (line, err)
+    finally:
+        server.close()
+    assert len(lines) == 3
+    assert server.requests == 2  # one for each model that judges; none for the dry run
 
 
 @pytest.mark.parametrize("page", PYTHON)
