@@ -34,6 +34,11 @@ class TokenStats:
     mean: Floats
     deviation: Floats
 
+    def without_end(self) -> TokenStats:
+        """The same without the last token, the end token of an answer; an answer of one token stays."""
+        kept = slice(max(1, self.logprob.size - 1))
+        return TokenStats(self.logprob[kept], self.correct[kept], self.mean[kept], self.deviation[kept])
+
 
 def answer_pairs(
     loaded: LoadedModel, questions: Sequence[str], answers: Sequence[str]

@@ -55,15 +55,17 @@ def min_k_plus_plus_scores(
     means: Sequence[npt.ArrayLike],
     deviations: Sequence[npt.ArrayLike],
     share: float = LOWEST,
+    least: float = 1e-6,
 ) -> Floats:
     """(m,) Min-K%++: as Min-K%, each log-probability first standardised over the vocabulary at its position.
 
     means, deviations: for each text, the mean and standard deviation of log p(v) for v drawn from p, a value a token.
+    least: no deviation is taken as smaller, so that a model all but sure of a token gives no huge score.
     """
     _same_length(len(steps), len(means), "arrays of means")
     _same_length(len(steps), len(deviations), "arrays of deviations")
     standard = [
-        (_tokens(s) - np.asarray(m)) / np.maximum(np.asarray(d), 1e-6)
+        (_tokens(s) - np.asarray(m)) / np.maximum(np.asarray(d), least)
         for s, m, d in zip(steps, means, deviations, strict=True)
     ]
     return min_k_scores(standard, share)

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, fit, new_model, train_world
@@ -14,6 +16,7 @@ from leakatk.evaluation.attacks import ATTACKS
 from leakatk.evaluation.base import against
 from leakatk.evaluation.choices import evaluate_choices
 from leakatk.evaluation.tofu import evaluate
+from leakatk.forcing import answer_pairs
 from leakatk.models import load_model
 
 WORLD = make_world(0, forget=2, retain=4, retain_held=1, holdout=2, world_facts=4, pretraining=150)
@@ -104,3 +107,39 @@ def test_what_the_benchmark_lacks_is_nan(trained):
 def test_nothing_to_forget(trained):
     with pytest.raises(InputError, match="no forget prompts"):
         evaluate(trained[1], Benchmark(name="none", forget=()))
+
+
+def test_memorisation_and_attacks_by_their_definitions(trained):
+    """One answer at a time: the end token counts for the loss and for nothing else, no variance is below 1e-6."""
+    bench, _, loaded = trained
+    end = loaded.tokenizer.eos_token_id
+
+    def by_hand(prompt):
+        [(asked, answer)] = answer_pairs(loaded, [prompt.text], [prompt.answer])
+        assert answer[-1] == end
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([[*asked, *answer]])).logits[0, len(asked) - 1 : -1].double()
+        log_p = logits.log_softmax(-1)
+        token = log_p[range(len(answer)), answer]
+        right = (log_p.argmax(-1) == torch.tensor(answer))[:-1].tolist()
+        p = log_p.exp()
+        mean = (p * log_p).sum(-1)
+        variance = ((p * log_p.square()).sum(-1) - mean.square()).clamp_min(1e-6)
+        standard = ((token - mean) / variance.sqrt())[:-1]
+        lowest = max(1, int(0.4 * len(right)))
+        wholly = next(k for k in range(len(right) + 1) if all(right[k:]))
+        return {
+            "exact_memorization": sum(right) / len(right),
+            "extraction_strength": 1 - wholly / len(right),
+            "loss": -token.mean().item(),
+            "min-k": -token[:-1].sort().values[:lowest].mean().item(),
+            "min-k++": -standard.sort().values[:lowest].mean().item(),
+        }
+
+    found = evaluate(loaded, bench)
+    sides = [[by_hand(prompt) for prompt in part] for part in (bench.forget, bench.holdout)]
+    for name in ("exact_memorization", "extraction_strength"):
+        assert found.values[name] == pytest.approx(np.mean([one[name] for one in sides[0]]), abs=1e-6)
+    for name in ("loss", "min-k", "min-k++"):
+        for mine, side in zip(found.scores[name], sides, strict=True):
+            np.testing.assert_allclose(mine, [one[name] for one in side], rtol=1e-3, atol=1e-4)

@@ -14,17 +14,24 @@ from leakatk.models import LoadedModel
 
 Pairs = Sequence[tuple[Ids, Ids]]
 ATTACKS = ("loss", "zlib", "min-k", "min-k++", "grad-norm")
+LEAST_DEVIATION = 1e-3  # in Min-K%++: OpenUnlearning takes no variance below 1e-6
 
 
 def attack_scores(
-    loaded: LoadedModel, forget: tuple[Pairs, Sequence[str]], holdout: tuple[Pairs, Sequence[str]], *, grad_norm: bool
+    loaded: LoadedModel,
+    forget: tuple[Pairs, Sequence[str]],
+    holdout: tuple[Pairs, Sequence[str]],
+    *,
+    ends: bool,
+    grad_norm: bool,
 ) -> Scores:
     """Attack -> (forget scores, holdout scores), low for a likely member.
 
-    forget, holdout: (prompt ids, scored ids) of each text, and the scored text itself, for zlib.  grad_norm: one
-    backward pass a text, with the gradients of all parameters in memory.
+    forget, holdout: (prompt ids, scored ids) of each text, and the scored text itself, for zlib.  ends: the last id of
+    each is an end token; as in OpenUnlearning it counts for the loss (loss, zlib) and not for the other attacks.  grad_norm:
+    one backward pass a text, with the gradients of all parameters in memory.
     """
-    both = [_scores(loaded, *side, grad_norm=grad_norm) for side in (forget, holdout)]
+    both = [_scores(loaded, *side, ends=ends, grad_norm=grad_norm) for side in (forget, holdout)]
     return {name: (both[0][name], both[1][name]) for name in both[0]}
 
 
@@ -38,15 +45,21 @@ def attack_values(scores: Scores) -> dict[str, float]:
     return values
 
 
-def _scores(loaded: LoadedModel, pairs: Pairs, texts: Sequence[str], *, grad_norm: bool) -> dict[str, Floats]:
-    stats: list[TokenStats] = token_stats(loaded, pairs)
+def _scores(
+    loaded: LoadedModel, pairs: Pairs, texts: Sequence[str], *, ends: bool, grad_norm: bool
+) -> dict[str, Floats]:
+    whole: list[TokenStats] = token_stats(loaded, pairs)
+    stats = [s.without_end() for s in whole] if ends else whole
     steps = [s.logprob for s in stats]
     found = {
-        "loss": privacy.loss_scores(steps),
-        "zlib": privacy.zlib_scores(steps, texts),
+        "loss": privacy.loss_scores([s.logprob for s in whole]),
+        "zlib": privacy.zlib_scores([s.logprob for s in whole], texts),
         "min-k": privacy.min_k_scores(steps),
-        "min-k++": privacy.min_k_plus_plus_scores(steps, [s.mean for s in stats], [s.deviation for s in stats]),
+        "min-k++": privacy.min_k_plus_plus_scores(
+            steps, [s.mean for s in stats], [s.deviation for s in stats], least=LEAST_DEVIATION
+        ),
     }
     if grad_norm:
+        pairs = [(prompt, ids[: len(s.logprob)]) for (prompt, ids), s in zip(pairs, stats, strict=True)]
         found["grad-norm"] = np.asarray(gradient_norms(loaded, pairs), dtype=np.float64)
     return found

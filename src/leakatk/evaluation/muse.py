@@ -60,7 +60,7 @@ def evaluate_muse(
     values = {name: float(np.mean(scorer.score(prompts, texts))) for name, (prompts, texts) in said.items()}
     values["forget_broken"] = broken_share(said["knowmem_forget"][1])
     sides = [_cut(loaded, benchmark.texts[name], max_tokens) for name in need]
-    scores = attack_scores(loaded, sides[0], sides[1], grad_norm=grad_norm)
+    scores = attack_scores(loaded, sides[0], sides[1], ends=False, grad_norm=grad_norm)
     return against(Evaluation({**values, **attack_values(scores)}, scores=scores), retrained)
 
 

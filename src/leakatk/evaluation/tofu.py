@@ -42,6 +42,8 @@ def evaluate(
     if not benchmark.forget:
         raise InputError(f"Benchmark {benchmark.name} has no forget prompts; there is nothing to evaluate.")
     forget = _stats(loaded, benchmark.forget, [p.answer for p in benchmark.forget])
+    ends = loaded.tokenizer.eos_token_id is not None
+    words = [s.without_end() for s in forget] if ends else forget  # what is memorised, as OpenUnlearning counts it
     right, wrong = _right_and_wrong(loaded, benchmark.forget)
     ratios = utility.truth_ratio(right, wrong) if wrong else np.zeros(0)
     texts = list(greedy(loaded, benchmark.forget))
@@ -53,8 +55,8 @@ def evaluate(
         if wrong
         else math.nan,
         "forget_broken": privacy.broken_share(texts),
-        "exact_memorization": float(np.nanmean(utility.exact_memorization([s.correct for s in forget]))),
-        "extraction_strength": float(np.nanmean(utility.extraction_strength([s.correct for s in forget]))),
+        "exact_memorization": float(np.nanmean(utility.exact_memorization([s.correct for s in words]))),
+        "extraction_strength": float(np.nanmean(utility.extraction_strength([s.correct for s in words]))),
         **_utility(loaded, benchmark, greedy),
         **_further_sets(loaded, benchmark, greedy),
     }
@@ -64,7 +66,7 @@ def evaluate(
             (answer_pairs(loaded, [p.text for p in side], [p.answer for p in side]), [p.answer for p in side])
             for side in (benchmark.forget, benchmark.holdout)
         )
-        scores = attack_scores(loaded, forget_side, holdout_side, grad_norm=grad_norm)
+        scores = attack_scores(loaded, forget_side, holdout_side, ends=ends, grad_norm=grad_norm)
     return against(Evaluation({**values, **attack_values(scores)}, ratios, scores), retrained)
 
 
