@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from leakatk.data import load_prompts
 from leakatk.runs.store import Run
 
 SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
@@ -314,3 +315,28 @@ def test_quiet_is_quiet_for_everything_that_runs(leakatk, model, forget, tmp_pat
     code, _, err = leakatk(*common)
     assert code == 0
     assert not Progress("judge", 3).quiet
+
+
+def test_bench_says_what_it_would_draw(leakatk, model, forget, tmp_path):
+    """Greedy answers are drawn once for all decodings; an option that does not fit is refused here too."""
+    prompts = len(load_prompts(forget))
+    common = (
+        "bench",
+        forget,
+        "--model",
+        model,
+        "--reference",
+        model,
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+        "--n",
+        "4",
+    )
+    code, out, err = leakatk(*common, "--grid", "--json")
+    assert code == 0, err
+    assert json.loads(out)["answers"] == 2 * (10 * 4 * prompts + prompts)
+    code, _, err = leakatk(*common, "--ask", "paraphrased")
+    assert code == 2
+    assert "has no published paraphrases" in err
+    assert not (tmp_path / "out").exists()

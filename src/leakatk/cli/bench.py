@@ -13,6 +13,8 @@ from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
+    from leakatk.benchmarks.base import Benchmark
+    from leakatk.protocols import Protocol
     from leakatk.report.content import Table
 
 BENCH_EXAMPLES = options.examples(
@@ -105,6 +107,7 @@ def run(
 
     from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
+    from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.protocols import PROTOCOLS
     from leakatk.results import PROBE, WORST, layouts_of, results_table
 
@@ -117,8 +120,15 @@ def run(
         raise InputError("Give either --grid or --decoding, not both.")
     logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
+        found = load_benchmark(
+            benchmark,
+            data=options.data_of(benchmark, data),
+            seed=seed,
+            ask=ask or rules.ask,  # type: ignore[arg-type]
+            revision=revision,
+        )
         plan_bench(
-            benchmark, model, protocol, n, retain_n, probe or [], data=data, seed=seed, models=2 if reference else 1,
+            found, model, rules, count, retain_n, probe or [], seed=seed, models=2 if reference else 1,
             decodings=len(rules.grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
             as_json=as_json,
         )  # fmt: skip
@@ -149,14 +159,13 @@ def run(
 
 
 def plan_bench(
-    benchmark: str,
+    benchmark: Benchmark,
     model: str,
-    protocol: str,
-    n: int | None,
+    rules: Protocol,
+    count: int,
     retain_n: int,
     probes: list[str],
     *,
-    data: str | None,
     seed: int,
     models: int,
     decodings: int,
@@ -166,18 +175,14 @@ def plan_bench(
 ) -> None:
     """Say what a benchmark run would sample and what that costs. Its teacher-forced metrics are not counted."""
     from leakatk.api import as_sampler
-    from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.cli.dry import sampling_cost, says
     from leakatk.evaluation.tofu import utility_sets
     from leakatk.probing import probed
-    from leakatk.protocols import PROTOCOLS
 
-    rules = PROTOCOLS[protocol].on(benchmark)
-    loaded_benchmark = load_benchmark(benchmark, data=options.data_of(benchmark, data), seed=seed, ask=rules.ask)
-    prompts, count = loaded_benchmark.forget, rules.n if n is None else n
-    kept = utility_sets(loaded_benchmark)["retain"]
+    prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
     under = [variant for one in probed(probes, prompts, kept) for variant in one.prompts]
-    answers = models * decodings * ((len(prompts) + len(under)) * (count + 1) + len(kept) * (retain_n + 1))
+    drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
+    answers = models * (decodings * drawn + len(prompts) + len(kept))  # the greedy ones are of all decodings
     sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
     cost = sampling_cost(sampler, [*prompts, *under], answers, rules.headline, seed=seed)
     if as_json:
