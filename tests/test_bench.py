@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.protocols import GRID, PROTOCOLS
 from leakatk.report.content import Number, Table
 from leakatk.report.terminal import transposed
+from leakatk.runs.files import write_table
 from leakatk.sampling.decoding import Decoding
 from tests.scorers.conftest import judge_server as judge_server
 
@@ -287,6 +289,11 @@ def test_refused_before_any_work(models, tmp_path):
     (tmp_path / "results.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="not a readable results file"):
         r.read_rows(tmp_path)
+    write_table(
+        pyarrow.Table.from_pylist([{"model": "m", "text": "a run's generations"}]), tmp_path / "results.parquet"
+    )
+    with pytest.raises(InputError, match="no results file of `leakatk bench`: it has no column model_sha256"):
+        run(models, tmp_path)
 
 
 def test_paper_protocol_changes_what_it_says(data_dir):

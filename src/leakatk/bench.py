@@ -40,7 +40,7 @@ from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
 from leakatk.probing import probed
 from leakatk.protocols import PROTOCOLS, Protocol
-from leakatk.results import PROBE, RESULTS, WORST, Row, write_rows
+from leakatk.results import PROBE, RESULTS, WORST, Row, read_rows, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
@@ -137,6 +137,8 @@ def bench(
         )
     for source in (model, reference):
         check_source(source)
+    if (plan.out / RESULTS).exists():
+        read_rows(plan.out)  # one that cannot be added to is refused before anything is computed
     check_defined(plan.scorers, benchmark.forget)
     rows: list[Row] = []
     retrained: Evaluation | None = None

@@ -27,6 +27,7 @@ Row = dict[str, Any]
 RESULTS = "results.parquet"
 PROBE, WORST = "probe ", "worst case"  # columns of a way of asking: "probe prefix: leak@4"
 KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
+NEEDED = (*KEY, "model", "role", "benchmark")
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -35,11 +36,16 @@ def read_rows(path: str | Path) -> list[Row]:
     if not path.exists():
         raise InputError(f"{path}: no such file; `leakatk bench ... --out DIR` writes it.")
     try:
-        return [dict(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
+        rows = [dict(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
             f"{path} is not a readable results file ({error}); restore it or run the bench again."
         ) from None
+    if rows and (lacking := [name for name in NEEDED if name not in rows[0]]):
+        raise InputError(
+            f"{path} is no results file of `leakatk bench`: it has no column {lacking[0]}; give the directory named with --out."
+        )
+    return rows
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
