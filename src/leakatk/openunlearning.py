@@ -112,16 +112,13 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             probability = "Q_A_Prob" if theirs == "retain" else "Q_A_Prob_normalised"
             nine[f"{ours}_prob"] = value(f"{theirs}_{probability}")
             nine[f"{ours}_rouge"] = value(f"{theirs}_Q_A_ROUGE")
-            nine[f"{ours}_truth"] = value(f"{theirs}_Truth_Ratio")
+            nine[f"{ours}_truth"] = value(_named(log, f"{theirs}_Truth_Ratio"))
         return utility.model_utility(nine), len(nine), ""
 
     def quality() -> tuple[float, int, str]:
         mine = ratios(log, "forget")
-        return (
-            utility.forget_quality(mine, _of_retained(retained, lambda other: ratios(other, "forget"))),
-            len(mine),
-            "",
-        )
+        theirs = _of_retained(retained, lambda other: ratios(other, "forget"))
+        return utility.forget_quality(mine, theirs), len(mine), ""
 
     def leak() -> tuple[float, int, str]:
         auc, items = _min_k(log)
@@ -385,8 +382,6 @@ _TOFU_FILES = {
     "eval_real_author_wo_options.json": "ra",
     "eval_real_world_wo_options.json": "wf",
 }
-
-
 _TOFU_COLUMNS = {  # column of such a file -> metric and key of an OpenUnlearning log
     "avg_gt_loss": ("Q_A_Prob", "avg_loss"),
     "avg_paraphrased_loss": ("Q_A_PARA_Prob", "avg_loss"),

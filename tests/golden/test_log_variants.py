@@ -135,6 +135,8 @@ def test_model_utility_and_what_it_needs():
         log[f"{split}_Q_A_PERT_Prob"] = losses([2 * HALF])  # normalised .5 / .75; ratio .5
     nine = [0.5, 0.5, 0.5, 2 / 3, 0.5, 0.5, 2 / 3, 0.5, 0.5]
     assert found(log)["model_utility"].value == pytest.approx(9 / sum(1 / value for value in nine), abs=GUARD)
+    log["ra_truth_ratio"] = log.pop("ra_Truth_Ratio")  # another spelling
+    assert found(log)["model_utility"].value == pytest.approx(9 / sum(1 / value for value in nine), abs=GUARD)
     del log["wf_Q_A_ROUGE"]
     assert "model_utility" not in found(log)
 
