@@ -41,9 +41,8 @@ def fitting(table: Table, columns: int) -> list[Table]:
                          (bare, False), (transposed(bare), False)):  # fmt: skip
         if form.rows and width(form, broken=broken) <= columns:
             return [form]
-    if (
-        table.rows and len(table.columns) > 2 and not is_numeric(table, 1)
-    ):  # something is left to tell the rows of a part by
+    labelled = len(table.columns) > 2 and not is_numeric(table, 1)  # something is left to tell the rows of a part by
+    if table.rows and labelled:
         return [form for part in parts(table) for form in fitting(part, columns)]
     if len(table.columns) < 3:
         return [bare]
