@@ -13,3 +13,9 @@ def model(tmp_path_factory):
 def forget(tmp_path):
     save_prompts(PROMPTS, tmp_path / "forget.jsonl")
     return tmp_path / "forget.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _short_pilots(monkeypatch):
+    monkeypatch.setattr("leakatk.cli.dry.PILOT_SECONDS", 0.1)
+    monkeypatch.setattr("leakatk.cli.dry.PILOT_PREFIXES", 8)

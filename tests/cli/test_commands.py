@@ -195,6 +195,29 @@ def test_dry_run_of_an_expansion(leakatk, model, forget, tmp_path):
     assert json.loads(out)["expansion"]["seconds"] > 0
 
 
+@pytest.mark.parametrize("command", ["audit", "bench"])
+def test_dry_run_says_what_a_judge_would_be_asked(leakatk, model, forget, tmp_path, command):
+    judge = (
+        "--scorer",
+        "judge:items=10,price_in=1000,price_out=0,max_cost=2",
+        "--dry-run",
+        "--n",
+        "4",
+        "--out",
+        tmp_path / "run",
+    )
+    who = (model, "--forget", forget) if command == "audit" else (forget, "--model", model, "--retain-n", "0")
+    code, out, err = leakatk(command, *who, *judge)
+    assert code == 0, err
+    assert (
+        "gpt-4o-mini, 15 items (0 already judged) in at least 2 requests" in out
+    )  # 3 prompts, 4 samples, a greedy answer
+    assert "stops at $2" in out
+    cost = next(iter(json.loads(leakatk(command, *who, *judge, "--json")[1])["judges"].values()))
+    assert cost["dollars"] == pytest.approx(cost["tokens_in"] / 1000)
+    assert not (tmp_path / "run").exists()
+
+
 def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
     code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
     assert code == 0, err

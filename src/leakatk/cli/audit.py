@@ -204,12 +204,9 @@ def plan_audit(
     as_json: bool,
 ) -> None:
     """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the reference to a prompt."""
-    from leakatk.auditing import default_scorers
     from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says
     from leakatk.progress import format_seconds
     from leakatk.sampling.base import check_prompts
-    from leakatk.scorers.base import get_scorer
-    from leakatk.scorers.judge import Judge
 
     under = [variant for one in asked for variant in one.prompts]
     check_prompts(sampler, under)
@@ -235,11 +232,8 @@ def plan_audit(
             "" if math.isnan(trees["seconds"]) else f", at most about {format_seconds(trees['seconds'])} (from a pilot)"
         )
         lines.append(f"Would expand at most {trees['prefixes']:,} prefixes{time}; a peaked model needs far fewer.")
-    for name in scorers or default_scorers(prompts):
-        judge = get_scorer(name)
-        if isinstance(judge, Judge):
-            cost.setdefault("judges", {})[name] = asks = judging_cost(judge, prompts, answers)
-            lines.append(f"Would ask, if no two answers are equal: {judge.says(asks)}.")
+    cost["judges"], asked_of_judges = judging_cost(scorers, prompts, answers)
+    lines += asked_of_judges
     if as_json:
         options.echo_json(cost)
     else:

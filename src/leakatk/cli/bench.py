@@ -128,7 +128,7 @@ def run(
             revision=revision,
         )
         plan_bench(
-            found, model, rules, count, retain_n, probe or [], seed=seed, models=2 if reference else 1,
+            found, model, rules, count, retain_n, probe or [], scorer, seed=seed, models=2 if reference else 1,
             decodings=len(rules.grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
             as_json=as_json,
         )  # fmt: skip
@@ -165,6 +165,7 @@ def plan_bench(
     count: int,
     retain_n: int,
     probes: list[str],
+    scorer: str,
     *,
     seed: int,
     models: int,
@@ -175,7 +176,7 @@ def plan_bench(
 ) -> None:
     """Say what a benchmark run would sample and what that costs. Its teacher-forced metrics are not counted."""
     from leakatk.api import as_sampler
-    from leakatk.cli.dry import sampling_cost, says
+    from leakatk.cli.dry import judging_cost, sampling_cost, says
     from leakatk.evaluation.tofu import utility_sets
     from leakatk.probing import probed
 
@@ -185,14 +186,18 @@ def plan_bench(
     answers = models * (decodings * drawn + len(prompts) + len(kept))  # the greedy ones are of all decodings
     sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
     cost = sampling_cost(sampler, [*prompts, *under], answers, rules.headline, seed=seed)
+    named = [name for name in (scorer or rules.scorer,) if name]
+    judges, lines = judging_cost(named, prompts, answers)
     if as_json:
-        options.echo_json({"answers": answers, **cost})
+        options.echo_json({"answers": answers, **cost, "judges": judges})
         return
     typer.echo(
         f"Would sample {models} x {decodings} x ({len(prompts) + len(under):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers "
         f"(models, decodings, forget prompts{' as they stand and under probes' if under else ''}, samples, retain prompts, samples): "
         f"{says(cost)}, and the benchmark's other metrics (from a pilot of {cost['pilot_answers']} answers)."
     )
+    for line in lines:
+        typer.echo(line)
 
 
 def table(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import Scorer
-    from leakatk.scorers.judge import Judge
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.schedule import TrainSettings
 
@@ -93,14 +92,27 @@ def scoring_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]
     return (time.perf_counter() - start) * len(texts) / len(pilot)
 
 
-def judging_cost(scorer: Judge, prompts: Sequence[Prompt], answers: int) -> dict[str, float]:
-    """What a judge would be sent about so many answers if no two are equal; the true ones stand for their length."""
-    one = scorer.expected(prompts, [prompt.answer for prompt in prompts])
-    each = {name: one[name] / max(1, one["items"]) for name in ("tokens_in", "tokens_out", "dollars")}
-    requests = math.ceil(answers / scorer.items)
-    return {"items": answers, "judged": 0, "requests": requests} | {
-        name: value * answers for name, value in each.items()
-    }
+def judging_cost(
+    scorers: Sequence[str], prompts: Sequence[Prompt], answers: int
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """What each judge among the scorers would be sent about so many answers if no two are equal, as values and in words.
+
+    The true answers stand for the length of an answer.
+    """
+    from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.judge import Judge
+
+    costs, lines = {}, []
+    for name in scorers:
+        judge = get_scorer(name)
+        if isinstance(judge, Judge):
+            one = judge.expected(prompts, [prompt.answer for prompt in prompts])
+            scale = answers / max(1, one["items"])
+            costs[name] = {key: one[key] * scale for key in ("tokens_in", "tokens_out", "dollars")} | {
+                "items": answers, "judged": 0, "requests": math.ceil(answers / judge.items)
+            }  # fmt: skip
+            lines.append(f"Would ask, if no two answers are equal: {judge.says(costs[name])}.")
+    return costs, lines
 
 
 def training_cost(
