@@ -22,6 +22,11 @@ def test_a_bare_file_says_what_would_help(tmp_path):
     assert any("add a column facts" in line for line in report.missing)
 
 
+def test_columns_that_nothing_uses_are_named(tmp_path):
+    (tmp_path / "f.jsonl").write_text('{"question": "q", "answer": "a", "fact": "a", "topic": "t"}\n')
+    assert "Columns that nothing uses: fact, topic." in check_file(tmp_path / "f.jsonl").warnings
+
+
 def test_odd_rows_are_named(tmp_path):
     prompts = [
         Prompt("a", "Where?", "In Rome.", facts=("Paris",)),

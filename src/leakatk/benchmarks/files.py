@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.data import Prompt, load_prompts, read_text
+from leakatk.data import COLUMNS, Prompt, load_prompts, read_records, read_text
 from leakatk.errors import InputError
 
 LONG_WORDS = 200  # an answer beyond this does not fit the default of 200 new tokens
@@ -77,7 +77,10 @@ def check_file(path: str | Path) -> FileReport:
             missing.append(f"{gain}: {len(prompts) - having} of {len(prompts)} rows have no {column}")
         else:
             missing.append(f"{gain}: add a column {column}")
-    return FileReport(str(path), len(prompts), tuple(usable), tuple(missing), tuple(_warnings(prompts)))
+    known = {name for names in COLUMNS.values() for name in names}
+    unused = dict.fromkeys(name for _, row in read_records(path) for name in row if name not in known)
+    warnings = [f"Columns that nothing uses: {', '.join(unused)}."] if unused else []
+    return FileReport(str(path), len(prompts), tuple(usable), tuple(missing), (*warnings, *_warnings(prompts)))
 
 
 def _warnings(prompts: list[Prompt]) -> list[str]:
