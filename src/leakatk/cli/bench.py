@@ -54,7 +54,9 @@ def _group(help_: options.Help = False) -> None:
 
 def run(
     context: typer.Context,
-    benchmark: Annotated[str, typer.Argument(help="Benchmark name (see leakatk benchmarks).")],
+    benchmark: Annotated[
+        str, typer.Argument(help="Benchmark name (see leakatk benchmarks), or a path to your own prompts.")
+    ],
     model: Annotated[str, typer.Option(help="Model directory or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
     reference: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
