@@ -227,6 +227,16 @@ def test_compare_is_paired(results):
     assert all(cells[3].value == 0 for cells in same.rows)
 
 
+def test_the_headline_of_a_report_is_not_the_yardsticks(results):
+    from leakatk.report.assemble import content_of
+    from leakatk.report.audited import read_audits
+
+    runs = {row["role"]: row["run"] for row in r.read_rows(results)[:4]}
+    content = content_of(read_audits([runs["retrained"], runs["model"]]))
+    assert content.verdict.startswith("forgot leaks")
+    assert content_of(read_audits([runs["retrained"]])).verdict.startswith("retrained leaks")
+
+
 def test_command_line(results):
     runner = CliRunner()
     for style, mark in (("markdown", "| model |"), ("latex", "tabular"), ("csv", "model,"), ("terminal", "leak@1")):

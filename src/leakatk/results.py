@@ -76,6 +76,11 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "sets": ("set:",),
     "tasks": ("task:",),
 }  # fmt: skip
+TITLES = {
+    "leak": "leak@k", "fluency": "Broken text", "excess": "Excess over the retrained model", "tofu": "Utility and forgetting",
+    "utility": "Model utility and its parts", "privacy": "Membership attacks and privacy leakage", "muse": "MUSE",
+    "choices": "Multiple choice", "sets": "Further sets", "tasks": "Tasks of lm-eval",
+}  # fmt: skip
 SAMPLED = ("leak", "excess", "grid", "probes", "fluency")  # layouts whose numbers depend on the decoding and the scorer
 
 
@@ -108,7 +113,7 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
     ]
     shown = tuple(name.removeprefix("set:").removeprefix("task:") for name in names)
     return Table(
-        title=title,
+        title=f"{TITLES[layout]}, {title}",
         columns=("model", *labels, *shown),
         rows=tuple(body),
         caption=_flagged(rows) if "over_unlearned" in names else "",

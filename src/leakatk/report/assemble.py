@@ -46,12 +46,13 @@ def content_of(
     """Everything the report page shows about these runs.
 
     Of a model that was sampled at several decodings the most open one is told in full, the others stand in the tables
-    and the heat map. tables: further ones, such as a benchmark's utility and privacy.
+    and the heat map. The headline is of the first that is no yardstick, original or control. tables: further ones, such as a
+    benchmark's utility and privacy.
     """
     every, audits = audits, most_open(audits)
-    first = audits[0].results
-    scorer = audits[0].scorer
-    block, curve = block_of(audits[0], scorer), curve_of(audits[0], scorer, over)
+    told = next((audited for audited in audits if _kind(audited) == "model"), audits[0])
+    first, scorer = told.results, told.scorer
+    block, curve = block_of(told, scorer), curve_of(told, scorer, over)
     k = int(curve["k"][-1])
     other = other_scorers_table(every, over=over)
     protocol = str(first["protocol"])
@@ -175,9 +176,13 @@ def _default_notes(over: str) -> tuple[str, ...]:
     )
 
 
+def _kind(audited: Audited) -> Kind:
+    role = audited.results.get("role", "model")
+    return "reference" if role == "retrained" else role if role in KINDS else "model"
+
+
 def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
-    label, role = audited.label, audited.results.get("role", "model")
-    kind: Kind = "reference" if role == "retrained" else role if role in KINDS else "model"
+    label, kind = audited.label, _kind(audited)
     curve = curve_of(audited, scorer, over)
     curves = [_drawn(label, curve, kind)]
     greedy = block_of(audited, scorer)["greedy"]
