@@ -35,7 +35,11 @@ ROUGE = {  # the log's name of a variant -> ours; all with the stemmer, MUSE's t
     "rougeL_f1": "rouge-l:part=f1",
     "rouge1_recall": "rouge-1",
 }
-DERIVED = ("model_utility", "forget_quality", "privleak")  # made from other metrics
+DERIVED = {  # what is made from other metrics, and from which
+    "model_utility": "probability, ROUGE and truth ratio of retain, ra and wf",
+    "forget_quality": "the truth ratios of both this and the retained model's log",
+    "privleak": "a Min-K% attack",
+}
 _TRUTH_RATIO = re.compile(r"(.+)_truth_ratio", re.IGNORECASE)
 _KNOWN = re.compile(r"^mia_|_Q_A_|mem_ROUGE$|_truth_ratio$|^(exact_memorization|extraction_strength)$", re.IGNORECASE)
 
@@ -88,7 +92,7 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
     """Every aggregate that the log's per-item values allow: TOFU's and MUSE's first, then whatever else has items.
 
     retained: the log of the retain-only model; forget quality needs it, PrivLeak is taken against .5 without it or where it
-    holds no Min-K% attack. A metric whose name does not say which ROUGE or which mean of truth ratios it is, is taken in
+    holds no Min-K% attack. What the log says but its items do not allow is NaN, with a note. A metric whose name does not say which ROUGE or which mean of truth ratios it is, is taken in
     the published variant that agrees with the log, and `note` says so.  InputError names the metric, and the item, whose
     value makes no sense.
     """
@@ -152,6 +156,9 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             "Nothing of this log can be recomputed: no metric has the values of its items (value_by_index). A SUMMARY holds "
             "aggregates alone; give the EVAL.json beside it."
         )
+    for name, parts in DERIVED.items():
+        if name not in found and math.isfinite(stored := _stored(log, name)):
+            found[name] = Recomputed(name, math.nan, stored, 0, f"needs {parts}")
     return list(found.values())
 
 

@@ -77,6 +77,9 @@ def test_truth_ratios_that_the_log_has_and_nothing_else():
     # Two samples of three that do not overlap: 2 of the 20 orders are as extreme.
     assert found(log, apart)["forget_quality"].value == pytest.approx(0.1)
     assert "forget_quality" not in found(log)
+    lacking = found({**log, "forget_quality": {"agg_value": 0.5}})["forget_quality"]
+    assert (math.isnan(lacking.value), lacking.stored, lacking.items) == (True, 0.5, 0)
+    assert "retained model's log" in lacking.note
 
 
 @pytest.mark.parametrize(
@@ -239,8 +242,10 @@ def test_a_summary(tmp_path):
     """Aggregates alone: PrivLeak can be made again, the rest cannot."""
     (tmp_path / "TOFU_SUMMARY.json").write_text('{"mia_min_k": 0.75, "privleak": -50.0, "model_utility": 0.6}')
     summary = read_log(tmp_path / "TOFU_SUMMARY.json")
-    [item] = recompute(summary)
-    assert (item.name, item.value, item.stored) == ("privleak", pytest.approx(-50), -50)
+    leak, utility = recompute(summary)
+    assert (leak.name, leak.value, leak.stored) == ("privleak", pytest.approx(-50), -50)
+    assert (utility.name, math.isnan(utility.value), utility.stored) == ("model_utility", True, 0.6)
+    assert utility.note == "needs probability, ROUGE and truth ratio of retain, ra and wf"
     (tmp_path / "TOFU_SUMMARY.json").write_text('{"model_utility": 0.6}')
     with pytest.raises(InputError, match=r"give the EVAL\.json beside it"):
         recompute(read_log(tmp_path / "TOFU_SUMMARY.json"))

@@ -98,7 +98,7 @@ def _download(repository: str, name: str, revision: str) -> Path:
         raise FetchError(f"Cannot reach the Hugging Face hub for {repository}/{name}{offline}") from None
     except EntryNotFoundError:
         raise MissingOnHub(
-            f"{repository} has no file {name} at revision {revision!r}; try another --revision."
+            f"{repository} has no file {name} at revision {revision!r}; try another --revision, or give --data DIR with it."
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise FetchError(f"Cannot download {repository}/{name} ({type(error).__name__}){offline}") from None
