@@ -112,13 +112,9 @@ def _part(path: Path, part: str) -> list[dict[str, Any]]:
     return found
 
 
-add("rwku", "RWKU: probes about one real person, from its folder.", load_rwku, repository=RWKU_REPOSITORY)
-add(
-    "knowundo",
-    "KnowUnDo: unlearn and retention scope of one domain, from its folder.",
-    load_knowundo,
-    repository=KNOWUNDO_REPOSITORY,
-)
+# Their --data is one folder of the download, so that no command can be named that gets a damaged file again in its place.
+add("rwku", "RWKU: probes about one real person, from its folder.", load_rwku)
+add("knowundo", "KnowUnDo: unlearn and retention scope of one domain, from its folder.", load_knowundo)
 for _sample in (1, 2):
     add(
         f"pistol/{_sample}",
