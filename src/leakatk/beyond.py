@@ -42,25 +42,40 @@ def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str,
 def expansions(
     sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int, *, out: Path, quiet: bool = True
 ) -> dict[str, Expansion]:
-    """Prompt id -> its expanded answer tree; kept in `out`, so that the same audit computes it once."""
-    from leakatk.sampling.expand import Answer, Expansion, expansions_of
+    """Prompt id -> its expanded answer tree; kept in `out` as they are finished, so that each is computed once."""
+    from leakatk.sampling.expand import expansions_of
 
     kept = out / f"expansion-{budget}.parquet"
-    if kept.exists():
-        table, about = read_about(kept)
-        answers: dict[str, list[Answer]] = {prompt.id: [] for prompt in prompts}
-        for row in table.to_pylist():
-            answers[row["prompt_id"]].append(Answer(tuple(row["token_ids"]), row["text"], row["logprob"]))
-        return {i: Expansion(i, tuple(answers[i]), mass, prefixes) for i, (mass, prefixes) in about["prompts"].items()}
-    found = expansions_of(sampler, prompts, decoding, budget, quiet=quiet)
-    rows = [(tree.prompt_id, list(a.token_ids), a.text, a.logprob) for tree in found for a in tree.answers]
+    found = _read_trees(kept) if kept.exists() else {}
+
+    def keep(trees: Sequence[Expansion]) -> None:
+        found.update({tree.prompt_id: tree for tree in trees})
+        _write_trees(list(found.values()), kept)
+
+    todo = [prompt for prompt in prompts if prompt.id not in found]
+    if todo:
+        expansions_of(sampler, todo, decoding, budget, keep=keep, quiet=quiet)
+    return found
+
+
+def _read_trees(path: Path) -> dict[str, Expansion]:
+    from leakatk.sampling.expand import Answer, Expansion
+
+    table, about = read_about(path)
+    answers: dict[str, list[Answer]] = {prompt_id: [] for prompt_id in about["prompts"]}
+    for row in table.to_pylist():
+        answers[row["prompt_id"]].append(Answer(tuple(row["token_ids"]), row["text"], row["logprob"]))
+    return {i: Expansion(i, tuple(answers[i]), mass, prefixes) for i, (mass, prefixes) in about["prompts"].items()}
+
+
+def _write_trees(trees: Sequence[Expansion], path: Path) -> None:
+    rows = [(tree.prompt_id, list(a.token_ids), a.text, a.logprob) for tree in trees for a in tree.answers]
     columns = [
         pa.array([row[c] for row in rows], kind)
         for c, kind in enumerate((pa.string(), pa.list_(pa.int32()), pa.string(), pa.float64()))
     ]
     table = pa.table(columns, names=["prompt_id", "token_ids", "text", "logprob"])
-    write_table(with_about(table, {"prompts": {tree.prompt_id: (tree.mass, tree.prefixes) for tree in found}}), kept)
-    return {tree.prompt_id: tree for tree in found}
+    write_table(with_about(table, {"prompts": {tree.prompt_id: (tree.mass, tree.prefixes) for tree in trees}}), path)
 
 
 class _Met(NamedTuple):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from leakatk.auditing import audit
+from leakatk.beyond import expansions
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.estimate.exact import leak_bounds, leak_from_probability, probability_bounds
@@ -165,6 +166,31 @@ def test_progress_counts_prefixes(capsys: pytest.CaptureFixture[str]) -> None:
     done = sum(tree.prefixes for tree in found)
     assert done < 4000
     assert f"expanding: {done:,}/{done:,} prefixes" in capsys.readouterr().err
+
+
+def test_an_interrupted_expansion_goes_on_with_the_prompts_that_are_left(tmp_path, monkeypatch) -> None:
+    import leakatk.sampling.expand as module
+
+    sampler, decoding = NativeSampler(tiny(scale=4)), Decoding(max_new_tokens=2)
+    (tmp_path / "run").mkdir()
+    whole = expansions(sampler, PROMPTS, decoding, 20, out=tmp_path)
+    assert expansions(sampler, PROMPTS, decoding, 20, out=tmp_path) == whole
+    group, computed = module._expand_group, []
+
+    def stops(loaded, prompts, *rest):
+        computed.extend(prompt.id for prompt in prompts)
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return group(loaded, prompts, *rest)
+
+    monkeypatch.setattr(module, "_PROMPTS", 1)
+    monkeypatch.setattr(module, "_expand_group", stops)
+    with pytest.raises(KeyboardInterrupt):
+        expansions(sampler, PROMPTS, decoding, 20, out=tmp_path / "run")
+    again = expansions(sampler, PROMPTS, decoding, 20, out=tmp_path / "run")
+    assert computed == ["p0", "p1", "p2", "p2", "p3"]
+    assert again.keys() == whole.keys()
+    assert all(again[i].mass == pytest.approx(whole[i].mass, abs=1e-6) for i in whole)
 
 
 def test_an_engine_that_cannot_is_refused_before_anything_is_sampled(tmp_path: Path) -> None:

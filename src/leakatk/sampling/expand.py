@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, repeat
 
@@ -69,6 +69,7 @@ def expand(
     *,
     budget: int = 1000,
     unknown: float = 1e-4,
+    keep: Callable[[Sequence[Expansion]], None] | None = None,
     quiet: bool = True,
 ) -> list[Expansion]:
     """Expand each prompt's answer tree until `budget` prefixes are computed or at most `unknown` of the mass is left.
@@ -76,6 +77,7 @@ def expand(
     An answer of L tokens and probability p is found once the budget exceeds about L / p. Peaked models close within
     hundreds of prefixes, flat ones hardly move. Raises InputError for a budget below 1, one whose keys and values cannot fit
     into memory, or a prompt without tokens, and ModelError for a model without keys and values in every layer.
+    keep: called with those of a group of prompts when they are finished.
     """
     check_budget(budget)
     check_memory(loaded, budget)
@@ -83,7 +85,10 @@ def expand(
     with Progress("expanding", budget * len(prompts), unit="prefixes", quiet=quiet) as progress:
         while len(found) < len(prompts):
             some = prompts[len(found) : len(found) + _PROMPTS]
-            found += _expand_group(loaded, some, decoding, budget, unknown, progress)
+            done = _expand_group(loaded, some, decoding, budget, unknown, progress)
+            found += done
+            if keep is not None:
+                keep(done)
     return found
 
 
@@ -109,16 +114,23 @@ def _memory(device: torch.device) -> float:
 
 
 def expansions_of(
-    sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int, *, quiet: bool = True
+    sampler: Sampler,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    budget: int,
+    *,
+    keep: Callable[[Sequence[Expansion]], None] | None = None,
+    quiet: bool = True,
 ) -> list[Expansion]:
-    """`expand`, where the sampler's model is. InputError for an engine that cannot."""
+    """`expand`, where the sampler's model is; elsewhere all are kept at the end. InputError for an engine that cannot."""
     check_expands(sampler)
     elsewhere = getattr(sampler, "expand", None)
-    found: list[Expansion] = (
-        elsewhere(prompts, decoding, budget)
-        if elsewhere is not None
-        else expand(sampler.loaded, prompts, decoding, budget=budget, quiet=quiet)  # type: ignore[attr-defined]
-    )
+    if elsewhere is None:
+        loaded: LoadedModel = sampler.loaded  # type: ignore[attr-defined]
+        return expand(loaded, prompts, decoding, budget=budget, keep=keep, quiet=quiet)
+    found: list[Expansion] = elsewhere(prompts, decoding, budget)
+    if keep is not None:
+        keep(found)
     return found
 
 
