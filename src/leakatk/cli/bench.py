@@ -42,7 +42,9 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "recompute", short_help="Recompute the aggregates of an OpenUnlearning log.", epilog=RECOMPUTE_EXAMPLES
     )(recompute)
-    group = typer.Typer(no_args_is_help=True, add_help_option=False, help="Your own prompts as a benchmark.")
+    group = typer.Typer(
+        no_args_is_help=True, add_help_option=False, help="Check a file of your own prompts.", epilog=CHECK_EXAMPLES
+    )
     group.callback()(_group)
     group.command("check", epilog=CHECK_EXAMPLES)(check)
     app.add_typer(group, name="benchmark")
