@@ -57,12 +57,18 @@ def _group(help_: options.Help = False) -> None:
 def run(
     context: typer.Context,
     benchmark: Annotated[
-        str, typer.Argument(help="Benchmark name (see leakatk benchmarks), or a path to your own prompts.")
+        str,
+        typer.Argument(
+            help="Benchmark name (see leakatk benchmarks), or a path to your own prompts.",
+            autocompletion=options.named("benchmarks"),
+        ),
     ],
     model: Annotated[str, typer.Option(help="Model directory or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
     reference: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
-    protocol: Annotated[str, typer.Option(help="clean or paper (see leakatk protocols).")] = "clean",
+    protocol: Annotated[
+        str, typer.Option(help="clean or paper (see leakatk protocols).", autocompletion=options.named("protocols"))
+    ] = "clean",
     n: Annotated[int | None, typer.Option("--n", help="Samples a prompt; default the protocol's.")] = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Every decoding of the protocol's grid, not the headline alone.")
@@ -73,10 +79,18 @@ def run(
             help="NAME=VALUE,... on top of the protocol's headline, such as temperature=0.7,top_p=0.9; may be repeated."
         ),
     ] = None,
-    scorer: Annotated[str, typer.Option(help="Core metric; default the protocol's or the benchmark's.")] = "",
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="Core metric; default the protocol's or the benchmark's.", autocompletion=options.named("scorers")
+        ),
+    ] = "",
     probe: Annotated[
         list[str] | None,
-        typer.Option(help="Also ask in this way (see leakatk probes), --n samples each; may be repeated."),
+        typer.Option(
+            help="Also ask in this way (see leakatk probes), --n samples each; may be repeated.",
+            autocompletion=options.named("probes"),
+        ),
     ] = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
@@ -226,7 +240,7 @@ def table(
 def compare(
     a: Annotated[Path, typer.Argument(help="Run directory.")],
     b: Annotated[Path, typer.Argument(help="Run directory to subtract.")],
-    scorer: Annotated[str, typer.Option(help="Core metric.")] = "rouge-l",
+    scorer: Annotated[str, typer.Option(help="Core metric.", autocompletion=options.named("scorers"))] = "rouge-l",
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     style: Style = "terminal",
     as_json: options.AsJson = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -207,8 +207,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command(plural: str, kind: Kind) -> Callable[..., None]:
+    # As a default and not an annotation: typer evaluates those where `plural` is unknown.
+    asked = typer.Argument(
+        "", help="One of them; without it all are listed.", show_default=False, autocompletion=options.named(plural)
+    )
+
     def show(
-        name: Annotated[str, typer.Argument(help="One of them; without it all are listed.")] = "",
+        name: str = asked,
         as_json: options.AsJson = False,
     ) -> None:
         from leakatk.errors import UnknownNameError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel, ModelSource
     from leakatk.sampling.decoding import Decoding
+
+
+def named(kind: str) -> Callable[[str], list[str]]:
+    """Completion in a shell: the names that `leakatk KIND` lists."""
+
+    def complete(incomplete: str) -> list[str]:
+        from leakatk.cli.names import KINDS
+
+        return [name for name in sorted(KINDS[kind].load()) if name.startswith(incomplete)]
+
+    return complete
 
 
 def _show_help(context: typer.Context, show: bool) -> None:
@@ -54,7 +66,12 @@ MaxCost = Annotated[
 MaxRequests = Annotated[
     int | None, typer.Option(min=0, help="Judge scorer, endpoint engine: most requests that each may send.")
 ]
-Engine = Annotated[str, typer.Option(help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...", autocompletion=named("engines")
+    ),
+]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
 FailAbove = Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")]

@@ -31,7 +31,9 @@ def run(
     source: Annotated[
         Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")
     ],
-    scorer: Annotated[str, typer.Option(help="Core metric (see leakatk scorers).")] = "rouge-l",
+    scorer: Annotated[
+        str, typer.Option(help="Core metric (see leakatk scorers).", autocompletion=options.named("scorers"))
+    ] = "rouge-l",
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,

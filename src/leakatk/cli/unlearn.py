@@ -36,13 +36,23 @@ def add_to(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
-    method: Annotated[str, typer.Option(help="See leakatk methods; rule wraps the method named by --base.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="See leakatk methods; rule wraps the method named by --base.", autocompletion=options.named("methods")
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the unlearned model; the same command resumes it.")],
-    benchmark: Annotated[str, typer.Option(help="Benchmark name, such as world or tofu/forget10.")] = "",
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            help="Benchmark name, such as world or tofu/forget10.", autocompletion=options.named("benchmarks")
+        ),
+    ] = "",
     forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts.")] = None,
     data: options.Data = None,
-    base: Annotated[str, typer.Option(help="RULE's base method.")] = "",
+    base: Annotated[str, typer.Option(help="RULE's base method.", autocompletion=options.named("methods"))] = "",
     preset: Annotated[str, typer.Option(help="paper, small, or auto (small below 20 million parameters).")] = "auto",
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     steps: Annotated[
@@ -62,7 +72,11 @@ def run(
     check_every: Annotated[int, typer.Option(help="Steps between checks.")] = 5,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints (0: none).")] = 50,
     scorer: Annotated[
-        str, typer.Option(help="Core metric of the checks and of RULE's detector; default by prompts.")
+        str,
+        typer.Option(
+            help="Core metric of the checks and of RULE's detector; default by prompts.",
+            autocompletion=options.named("scorers"),
+        ),
     ] = "",
     max_new_tokens: Annotated[int, typer.Option(help="Longest greedy answer in checks.")] = 64,
     rounds: Annotated[int, typer.Option(help="RULE: rounds at most.")] = 3,
@@ -86,7 +100,11 @@ def run(
         typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
     ] = None,
     judge: Annotated[
-        str, typer.Option(help="Calibrated RULE: core metric of the verdict; default another than the detector.")
+        str,
+        typer.Option(
+            help="Calibrated RULE: core metric of the verdict; default another than the detector.",
+            autocompletion=options.named("scorers"),
+        ),
     ] = "",
     seed: options.Seed = 0,
     template: options.TemplateKind = "auto",
