@@ -19,9 +19,9 @@ from leakatk.unlearning.matching import (
     KNOWN,
     NAME,
     answer_levels,
+    halves,
     match_unseen,
     own_answers,
-    second_half,
 )
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.trainer import Trainer, unlearn
@@ -75,10 +75,17 @@ def test_targets_have_the_levels_distribution_and_keep_the_order():
     assert np.sort(goal) == pytest.approx(np.quantile(many, (np.arange(500) + 0.5) / 500))
 
 
-def test_the_second_half_of_an_answer_leaves_out_its_end_token():
+def test_the_halves_of_an_answer_leave_out_its_end_token():
     labels = torch.tensor([[5, 6, 7, 8, 2], [5, 6, 7, 2, -100], [5, 2, -100, -100, -100], [2, -100, -100, -100, -100]])
     none = -100
-    assert second_half(labels).tolist() == [
+    first, second = halves(labels)
+    assert first.tolist() == [
+        [5, 6, none, none, none],
+        [5, none, none, none, none],
+        [5, none, none, none, none],
+        [2, none, none, none, none],
+    ]
+    assert second.tolist() == [
         [none, none, 7, 8, none],
         [none, 6, 7, none, none],
         [5, none, none, none, none],
@@ -86,16 +93,18 @@ def test_the_second_half_of_an_answer_leaves_out_its_end_token():
     ]
 
 
-def test_the_tails_log_probability_is_that_of_the_later_tokens(loaded, forget):
+def test_the_halves_log_probabilities_are_those_of_their_tokens(loaded, forget):
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
     assert all(len(s.logprob) > 2 for s in stats)
-    expected = [s.logprob[:-1][(len(s.logprob) - 1) // 2 :].mean() for s in stats]
-    assert answer_levels(loaded, forget).tail == pytest.approx(expected)
+    levels = answer_levels(loaded, forget)
+    assert levels.head == pytest.approx([s.logprob[: (len(s.logprob) - 1) // 2].mean() for s in stats])
+    assert levels.tail == pytest.approx([s.logprob[:-1][(len(s.logprob) - 1) // 2 :].mean() for s in stats])
     streams = Streams(forget, [], loaded.tokenizer, loaded.template, seed=0)
     batch = streams.batch("forget", range(len(forget)), loaded.device)
     with torch.no_grad():
-        found = mean_logprob(answer_logits(loaded.model, batch), second_half(batch.labels))
-    assert found.numpy() == pytest.approx(answer_levels(loaded, forget).tail, rel=1e-4)
+        logits = answer_logits(loaded.model, batch)
+    for part, expected in zip(halves(batch.labels), (levels.head, levels.tail), strict=True):
+        assert mean_logprob(logits, part).numpy() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
@@ -106,13 +115,16 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     trainer.prepare(goal.original)
     step = trainer._make_step(0, 0, now.model)
     rows = step.rows["forget"]
-    _, surprise, logprob = answer_levels(now, forget)
+    _, surprise, head, tail = answer_levels(now, forget)
 
     def huber(x):
         return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
 
     spread = np.subtract(*np.quantile(goal.surprise, [0.75, 0.25]))
-    likely = huber(logprob - quantile_targets(logprob, goal.logprob))[rows].mean()
+    likely = sum(
+        huber(found - quantile_targets(found, wanted))[rows].mean()
+        for found, wanted in ((head, goal.head), (tail, goal.tail))
+    )
     odd = huber((surprise - quantile_targets(surprise, goal.surprise)) / spread)[rows].mean()
     forget_loss, retain_loss = trainer._losses(step)
     assert forget_loss.item() == pytest.approx(0.7 * likely + odd, rel=1e-4)
@@ -136,7 +148,9 @@ def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, kn
     settings = replace(SETTINGS, steps=100, schedule="linear")
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
     assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
-    assert answer_levels(loaded, forget).tail.mean() == pytest.approx(goal.logprob.mean(), abs=0.3)
+    levels = answer_levels(loaded, forget)
+    assert levels.tail.mean() == pytest.approx(goal.tail.mean(), abs=0.3)
+    assert levels.head.mean() == pytest.approx(goal.head.mean(), abs=0.3)
 
 
 def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
@@ -230,7 +244,8 @@ def test_the_level_is_the_retrained_models_where_it_is_at_hand(loaded, tokenizer
     other = replace(loaded, model=tiny_model(tokenizer, seed=9))
     goal = match_unseen(loaded, forget, retain, unseen, retrained=other, own=[])
     assert goal.surprise == pytest.approx(answer_levels(other, unseen).surprise)
-    assert goal.logprob == pytest.approx(answer_levels(other, unseen).tail)
+    assert goal.head == pytest.approx(answer_levels(other, unseen).head)
+    assert goal.tail == pytest.approx(answer_levels(other, unseen).tail)
     assert goal.surprise != pytest.approx(answer_levels(loaded, unseen).surprise)
     for name, value in loaded.model.state_dict().items():  # what must stay is the original's all the same
         assert torch.equal(goal.original[name], value)

@@ -47,13 +47,14 @@ MOST = 1000  # names heard in a round that are asked about in turn
 
 @dataclass(frozen=True)
 class Unseen:
-    """The goal and what must stay. original: weights before any unlearning.  logprob, surprise: (m,) mean log-probability
-    of the second half and Min-K%++ of unseen true answers.  kept: prompts whose answers the retain term distils
+    """The goal and what must stay. original: weights before any unlearning.  head, tail, surprise: (m,) mean log-probability
+    of the first and of the second half, and Min-K%++, of unseen true answers.  kept: prompts whose answers the retain term distils
     from it.  margin: how far from .5 the exposure may end.  least: the fidelity that is wanted.
     """
 
     original: Mapping[str, Tensor]
-    logprob: Floats
+    head: Floats
+    tail: Floats
     surprise: Floats
     kept: tuple[Prompt, ...]
     margin: float = 0.03
@@ -61,7 +62,8 @@ class Unseen:
 
     def describe(self) -> list[float]:
         """Numbers that tell this goal from another one."""
-        return [len(self.kept), float(self.logprob.mean()), float(self.surprise.mean()), self.margin, self.least]
+        levels = (float(values.mean()) for values in (self.head, self.tail, self.surprise))
+        return [len(self.kept), *levels, self.margin, self.least]
 
     def off(self, exposure: float, fidelity: float) -> float:
         """How far a model is from the goal: the exposure beyond its margin, and what is missing of the fidelity."""
@@ -117,13 +119,13 @@ class Unseen:
 
         truths: how many of the items, from the first, are true answers (default all); the others are leaks, ranked apart.
 
-        L_f = mean_i [ logprob_weight h(l_i - l*_i) + h((s_i - s*_i) / q) ], h Huber's loss, l the mean log-probability
-        of the second half of answer i and s its Min-K%++, q the interquartile range of the unseen s. l*, s*: the quantile of
-        the unseen values that belongs to the answer's rank. L_r = KL(reference || model), by default with weight 5; the
-        reference must be the original.
+        L_f = mean_i [ logprob_weight (h(a_i - a*_i) + h(b_i - b*_i)) + h((s_i - s*_i) / q) ], h Huber's loss, a and b the mean
+        log-probabilities of the halves of answer i and s its Min-K%++, q the interquartile range of the unseen s. a*, b*, s*: the
+        quantile of the unseen values that belongs to the answer's rank. L_r = KL(reference || model), by default with weight
+        5; the reference must be the original.
         """
         levels = answer_levels(loaded, items)
-        values = {"logprob": levels.tail, "surprise": levels.surprise}
+        values = {"head": levels.head, "tail": levels.tail, "surprise": levels.surprise}
         first = len(items) if truths is None else truths
         parts = (slice(0, first), slice(first, None))
         goal = {
@@ -138,7 +140,10 @@ class Unseen:
         def forget(step: Step, p: Params) -> Tensor:
             view, rows = step.view("forget"), list(step.batch("forget").rows)
             target = {name: value[rows].to(view.logits.device) for name, value in goal.items()}
-            likely = smooth_l1_loss(mean_logprob(view.logits, second_half(view.labels)), target["logprob"])
+            likely = sum(
+                smooth_l1_loss(mean_logprob(view.logits, part), target[name])
+                for name, part in zip(("head", "tail"), halves(view.labels), strict=True)
+            )
             surprise = min_k_plus_plus(view.logits, view.labels) / spread
             total: Tensor = p["logprob_weight"] * likely + smooth_l1_loss(surprise, target["surprise"] / spread)
             return total
@@ -161,14 +166,16 @@ def _distil(step: Step, p: Params) -> Tensor:
 
 
 class Levels(NamedTuple):
-    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probability of the second half's tokens.
+    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probabilities of the halves.
 
-    The second half is what an answer says, after whom it is about, without the end token: a model that answers with a wrong
-    name and the right facts, or says all and then babbles, is surprised enough by the whole answer, and leaks.
+    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
+    facts is surprised enough by the whole answer, and leaks. The end token belongs to neither half: a model that says all
+    and then babbles would be surprised enough by it.
     """
 
     logprob: Floats
     surprise: Floats
+    head: Floats
     tail: Floats
 
 
@@ -176,25 +183,25 @@ def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
     """The levels of the true answers, from one forward pass of each."""
     stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
     surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
-    return Levels(
-        np.array([s.logprob.mean() for s in stats]),
-        surprise,
-        np.array([s.logprob[slice(*_tail(len(s.logprob)))].mean() for s in stats]),
+    head, tail = (
+        np.array([s.logprob[_halves(len(s.logprob))[which]].mean() for s in stats], dtype=np.float64)
+        for which in (0, 1)
     )
+    return Levels(np.array([s.logprob.mean() for s in stats]), surprise, head, tail)
 
 
-def _tail(count: int) -> tuple[int, int]:
-    """Where the second half of an answer's `count` tokens begins and ends, the end token left out (but not alone)."""
+def _halves(count: int) -> tuple[slice, slice]:
+    """The halves of an answer's `count` tokens without the end token. Neither is empty: of one token both are that token."""
     said = max(count - 1, 1)
-    return said // 2, said
+    return slice(0, max(said // 2, 1)), slice(said // 2, said)
 
 
-def second_half(labels: Tensor) -> Tensor:
-    """Labels (B, T) with all ignored but the second half of each answer's tokens, without the end token."""
-    kept = torch.full_like(labels, IGNORE)
+def halves(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (B, T) with all ignored but the first half of each answer's tokens, and with all but the second."""
+    kept = (torch.full_like(labels, IGNORE), torch.full_like(labels, IGNORE))
     for row, count in enumerate(answer_mask(labels).sum(-1).tolist()):
-        part = slice(*_tail(count))
-        kept[row, part] = labels[row, part]
+        for half, part in zip(kept, _halves(count), strict=True):
+            half[row, part] = labels[row, part]
     return kept
 
 
@@ -219,7 +226,7 @@ def match_unseen(
         own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
     levels = answer_levels(retrained or original, unseen)
-    return Unseen(weights, levels.tail, levels.surprise, (*retain, *own))
+    return Unseen(weights, levels.head, levels.tail, levels.surprise, (*retain, *own))
 
 
 def own_answers(
