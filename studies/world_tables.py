@@ -397,7 +397,7 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
         "the answer said, detects, in three wordings and at two decodings, besides answers that 10,000 samples would probably "
         f"show; at most {study.options['calibrated_rounds']} rounds of {study.options['calibrated_steps']} steps. Its rounds match "
         "the unseen (ours, not the paper's): the forget answers and the leaks found are drawn to the Min-K%++ and the log-"
-        "probability of the second half that the retrained model gives to true answers about "
+        "probabilities of both halves that the retrained model gives to true answers about "
         f"{study.options['unseen_people']} people invented for this, and what the full model says by itself is distilled; an "
         "over-unlearned base first moves back towards the full model. It ends when detection sees the retrained model's level, "
         "the exposure against those invented people is within .03 of .5 and 99% of the full model's sure answers are still "
