@@ -51,33 +51,45 @@ def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
 
 
 def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
-    """Forget texts are members: found by the attack, continued verbatim; questions are answered."""
+    """Forget texts are members: found by the attack, continued verbatim; questions are answered.
+
+    Another retrained model is near the first.
+    """
+    world = make_world(0, forget=6, retain=4, retain_held=0, holdout=6, world_facts=4, pretraining=0)
     texts = {
-        "privleak_forget": tuple(p.answer for p in WORLD.forget),
-        "privleak_holdout": tuple(p.answer for p in WORLD.holdout),
+        "privleak_forget": tuple(p.answer for p in world.forget),
+        "privleak_holdout": tuple(p.answer for p in world.holdout),
     }
     bench = Benchmark(
         name="world as muse",
-        forget=WORLD.forget,
-        retain=WORLD.retain,
-        sets={"verbmem": WORLD.forget},
+        forget=world.forget,
+        retain=world.retain,
+        sets={"verbmem": world.forget},
         texts=texts,
         templates={"forget": few_shot_template([]), "retain": few_shot_template([]), "verbmem": few_shot_template([])},
     )
-    model = new_model(tokenizer, SmallConfig(hidden=64, layers=2, heads=4, mlp=160), seed=0)
-    loaded = LoadedModel(model, tokenizer, Template(kind="plain"), "learned", "")
-    before = evaluate_muse(loaded, bench)
-    asked = [(f"Question: {p.text}\nAnswer:", f" {p.answer}") for p in (*WORLD.forget, *WORLD.retain)]
-    # Plain prompts carry no special tokens, so train on whole texts without them.
-    plain = [("", q + a) for q, a in asked] + [("", p.answer) for p in WORLD.forget]
-    fit(model, tokenizer, plain, Phase(steps=30, learning_rate=3e-3, loss_on="all"), seed=0)
-    after = evaluate_muse(loaded, bench, retrained=before)
+
+    def learned(texts, seed):
+        model = new_model(tokenizer, SmallConfig(hidden=64, layers=2, heads=4, mlp=160), seed=seed)
+        # Plain prompts carry no special tokens, so train on whole texts without them.
+        fit(model, tokenizer, [("", t) for t in texts], Phase(steps=120, learning_rate=3e-3, loss_on="all"), seed=seed)
+        return LoadedModel(model, tokenizer, Template(kind="plain"), "learned", "")
+
+    def told(prompts):
+        return [f"Question: {p.text}\nAnswer: {p.answer}" for p in prompts]
+
+    kept = told(world.retain)
+    full = learned([*kept, *told(world.forget), *(p.answer for p in world.forget)], seed=0)
+    retrained = evaluate_muse(learned(kept, seed=0), bench)
+    after = evaluate_muse(full, bench, retrained=retrained)
     for attack in ("loss", "min-k", "min-k++", "reference"):
         assert after.values[f"auc_{attack}"] > 0.9, attack
     assert after.values["auc_zlib"] > 0.7  # these texts are short: their sizes are mostly zlib's own overhead
     assert after.values["privleak"] < -50
-    assert after.values["knowmem_forget"] > before.values["knowmem_forget"]
+    assert after.values["knowmem_forget"] > retrained.values["knowmem_forget"]
     assert after.values["over_unlearned"] == 0
+    again = evaluate_muse(learned(kept, seed=1), bench, retrained=retrained)
+    assert abs(again.values["privleak"]) < 25
 
 
 def test_not_in_muse_format(tokenizer):
