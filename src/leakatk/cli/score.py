@@ -60,17 +60,17 @@ def run(
     scorer = options.with_caps(scorer, max_cost, max_requests)
     opened = Run.open(source) if source.is_dir() else None
     judge = get_scorer(scorer).keeping(source if opened else source.parent)
-    prompts, texts = (opened.prompts, opened.texts()) if opened else read_generations(source)
-    ids = [prompt.id for prompt in prompts]
-    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
-    flat = [text for row in texts for text in row]
-    if dry_run:
-        kept = opened is not None and scored(opened, judge)
-        say_cost(judge, references, flat, kept=kept, as_json=as_json)
-        return
-    if opened:
-        rows = list(score(opened, scorer))
+    if opened and not dry_run:  # a run reads its texts only where it lacks the scores
+        ids, rows = list(opened.prompt_ids), list(score(opened, scorer))
     else:
+        prompts, texts = (opened.prompts, opened.texts()) if opened else read_generations(source)
+        ids = [prompt.id for prompt in prompts]
+        references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+        flat = [text for row in texts for text in row]
+        if dry_run:
+            kept = opened is not None and scored(opened, judge)
+            say_cost(judge, references, flat, kept=kept, as_json=as_json)
+            return
         rows = np.split(judge.score(references, flat), np.cumsum([len(row) for row in texts])[:-1])
     keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
     if not keep:
