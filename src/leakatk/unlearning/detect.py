@@ -110,11 +110,11 @@ class Detector:
         total = 1 if decoding.greedy else options.n
         chunk = options.chunk or total
         rows: dict[str, list[float]] = {prompt.id: [] for prompt in asked}
+        by_id = {prompt.id: prompt for prompt in asked}
         active = list(asked)
         for begin in range(0, total, chunk):
             requests = [Request(prompt, range(begin, min(begin + chunk, total))) for prompt in active]
             got = [g for batch in self.sampler.sample(requests, decoding, seed=seed) for g in batch]
-            by_id = {prompt.id: prompt for prompt in asked}
             scores = self.score([by_id[g.prompt_id] for g in got], [g.text for g in got])
             for generation, value in zip(got, scores, strict=True):
                 leaks = bool(value >= options.threshold)  # a missing score (NaN) is no leak that could be trained on
