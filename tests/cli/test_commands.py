@@ -111,21 +111,14 @@ def test_gate_on_the_worst_case_over_probes(leakatk, model, forget, tmp_path):
     assert "--probe" in err
 
 
+def benching(model, forget, out):
+    """A bench of a model beside itself."""
+    return ("bench", forget, "--model", model, "--reference", model, "--out", out)
+
+
 def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
     short = ("--quiet", "--n", "8", "--retain-n", "0", "--no-grad-norm", "--decoding", "max_new_tokens=6")
-    common = (
-        "bench",
-        forget,
-        "--model",
-        model,
-        "--reference",
-        model,
-        "--out",
-        tmp_path / "out",
-        "--probe",
-        "role",
-        *short,
-    )
+    common = (*benching(model, forget, tmp_path / "out"), "--probe", "role", *short)
     code, out, err = leakatk(*common, "--json")
     assert code == 0, err
     row = json.loads(out)[-2]
@@ -343,19 +336,7 @@ def test_quiet_is_quiet_for_everything_that_runs(leakatk, model, forget, tmp_pat
 def test_bench_says_what_it_would_draw(leakatk, model, forget, tmp_path):
     """Greedy answers are drawn once for all decodings; an option that does not fit is refused here too."""
     prompts = len(load_prompts(forget))
-    common = (
-        "bench",
-        forget,
-        "--model",
-        model,
-        "--reference",
-        model,
-        "--out",
-        tmp_path / "out",
-        "--dry-run",
-        "--n",
-        "4",
-    )
+    common = (*benching(model, forget, tmp_path / "out"), "--dry-run", "--n", "4")
     code, out, err = leakatk(*common, "--grid", "--json")
     assert code == 0, err
     assert json.loads(out)["answers"] == 2 * (10 * 4 * prompts + prompts)

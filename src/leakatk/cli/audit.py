@@ -47,12 +47,7 @@ def run(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Run directory to write; the same command resumes it.")],
-    benchmark: Annotated[
-        str,
-        typer.Option(
-            help="Benchmark name, such as world or tofu/forget10.", autocompletion=options.named("benchmarks")
-        ),
-    ] = "",
+    benchmark: options.BenchmarkName = "",
     forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts: what must still be known.")] = None,
     data: options.Data = None,
@@ -72,13 +67,7 @@ def run(
             help="Core metric; may be repeated, the first is the headline.", autocompletion=options.named("scorers")
         ),
     ] = None,
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Also ask in this way (see leakatk probes), --n samples each; may be repeated.",
-            autocompletion=options.named("probes"),
-        ),
-    ] = None,
+    probe: options.Probes = None,
     seed: options.Seed = 0,
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,

@@ -85,13 +85,7 @@ def run(
             help="Core metric; default the protocol's or the benchmark's.", autocompletion=options.named("scorers")
         ),
     ] = "",
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Also ask in this way (see leakatk probes), --n samples each; may be repeated.",
-            autocompletion=options.named("probes"),
-        ),
-    ] = None,
+    probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
     ask: Annotated[

@@ -72,6 +72,16 @@ Engine = Annotated[
         help="Sampling engine (see leakatk engines), as NAME or NAME:OPTION=VALUE,...", autocompletion=named("engines")
     ),
 ]
+BenchmarkName = Annotated[
+    str, typer.Option(help="Benchmark name, such as world or tofu/forget10.", autocompletion=named("benchmarks"))
+]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Also ask in this way (see leakatk probes), --n samples each; may be repeated.",
+        autocompletion=named("probes"),
+    ),
+]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
 FailAbove = Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")]

@@ -43,12 +43,7 @@ def run(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the unlearned model; the same command resumes it.")],
-    benchmark: Annotated[
-        str,
-        typer.Option(
-            help="Benchmark name, such as world or tofu/forget10.", autocompletion=options.named("benchmarks")
-        ),
-    ] = "",
+    benchmark: options.BenchmarkName = "",
     forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts.")] = None,
     data: options.Data = None,
