@@ -279,7 +279,7 @@ def unseen_of(seed: Seed) -> Unseen:
     if not place.exists():
         own = own_answers(full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed)
         write_json(place, [asdict(prompt) for prompt in own])
-    own = [Prompt(p["id"], p["text"], p["answer"]) for p in json.loads(place.read_text())]
+    own = [Prompt(p["id"], p["text"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
     worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
     people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]

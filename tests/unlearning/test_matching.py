@@ -13,11 +13,11 @@ from leakatk.forcing import answer_pairs, token_stats
 from leakatk.privacy import min_k_plus_plus_scores
 from leakatk.unlearning import matching
 from leakatk.unlearning.batches import Streams, answer_logits
+from leakatk.unlearning.garble import NAME, garbled
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
 from leakatk.unlearning.matching import (
     KNOWN,
-    NAME,
     answer_levels,
     halves,
     match_unseen,
@@ -120,12 +120,12 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     def huber(x):
         return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
 
-    spread = np.subtract(*np.quantile(goal.surprise, [0.75, 0.25]))
+    spread = np.subtract(*np.quantile(goal.level.surprise, [0.75, 0.25]))
     likely = sum(
         huber(found - quantile_targets(found, wanted))[rows].mean()
-        for found, wanted in ((head, goal.head), (tail, goal.tail))
+        for found, wanted in ((head, goal.level.head), (tail, goal.level.tail))
     )
-    odd = huber((surprise - quantile_targets(surprise, goal.surprise)) / spread)[rows].mean()
+    odd = huber((surprise - quantile_targets(surprise, goal.level.surprise)) / spread)[rows].mean()
     forget_loss, retain_loss = trainer._losses(step)
     assert forget_loss.item() == pytest.approx(0.7 * likely + odd, rel=1e-4)
     assert retain_loss.item() > 0
@@ -149,13 +149,15 @@ def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, kn
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
     assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
     levels = answer_levels(loaded, forget)
-    assert levels.tail.mean() == pytest.approx(goal.tail.mean(), abs=0.3)
-    assert levels.head.mean() == pytest.approx(goal.head.mean(), abs=0.3)
+    assert levels.tail.mean() == pytest.approx(goal.level.tail.mean(), abs=0.3)
+    assert levels.head.mean() == pytest.approx(goal.level.head.mean(), abs=0.3)
 
 
 def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
     goal = match_unseen(loaded, [], retain, unseen, own=[])
-    goal = replace(goal, surprise=answer_levels(loaded, forget)[1] + 0.3)  # the original is a little too sure
+    goal = replace(
+        goal, level=goal.level._replace(surprise=answer_levels(loaded, forget).surprise + 0.3)
+    )  # the original is a little too sure
     assert goal.blend(loaded, forget) == 1.0
     assert all(torch.equal(v, base_model.state_dict()[k]) for k, v in weights(loaded.model).items())
     unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
@@ -208,20 +210,38 @@ def test_invented_names_look_like_names(loaded):
     assert set(matching._mixed(["Anton"], 1, 3, rng)) == {"Anton"}
 
 
-def test_leaks_are_ranked_apart_from_true_answers(loaded, tokenizer, forget, retain, unseen):
+def test_true_answers_garbled_ones_and_leaks_are_ranked_apart(loaded, tokenizer, forget, retain, unseen):
     goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    other = goal.garbled._replace(surprise=goal.garbled.surprise + 1.0)
+    goal = replace(goal, garbled=other)
+    hard = garbled(forget, seed=0)
     leaks = [replace(p, id=f"{p.id}#0", answer=unseen[i].answer) for i, p in enumerate(forget)]
+    items = [*forget, *hard, *leaks]
     trainer = Trainer(
-        loaded, Streams([*forget, *leaks], goal.kept, tokenizer, loaded.template, seed=0),
-        goal.method(loaded, [*forget, *leaks], len(forget), params={"logprob_weight": 0.0}), SETTINGS, 0,
+        loaded, Streams(items, goal.kept, tokenizer, loaded.template, seed=0),
+        goal.method(loaded, items, len(forget), params={"logprob_weight": 0.0}), SETTINGS, 0,
     )  # fmt: skip
     trainer.prepare(goal.original)
     step = trainer._make_step(0, 0, loaded.model)
-    values = [answer_levels(loaded, part)[1] for part in (forget, leaks)]
-    spread = np.subtract(*np.quantile(goal.surprise, [0.75, 0.25]))
-    gaps = np.concatenate([(v - quantile_targets(v, goal.surprise)) / spread for v in values])[step.rows["forget"]]
-    expected = np.where(np.abs(gaps) < 1, gaps**2 / 2, np.abs(gaps) - 0.5).mean()
+    spread = np.subtract(*np.quantile(goal.level.surprise, [0.75, 0.25]))
+    gaps = []
+    for part, wanted in ((forget, goal.level), (hard, goal.garbled), (leaks, goal.level)):
+        values = answer_levels(loaded, part).surprise
+        gaps.append((values - quantile_targets(values, wanted.surprise)) / spread)
+    drawn = np.concatenate(gaps)[step.rows["forget"]]
+    expected = np.where(np.abs(drawn) < 1, drawn**2 / 2, np.abs(drawn) - 0.5).mean()
     assert trainer._losses(step)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_garbled_level_is_that_of_garbled_questions_and_some_of_what_stays_is_garbled(loaded, retain, unseen):
+    named = [replace(p, source=" ".join(p.id), text=f"Where does {' '.join(p.id)} live?") for p in unseen]
+    goal = match_unseen(loaded, [], retain, named, own=[], seed=3)
+    assert goal.garbled.surprise == pytest.approx(answer_levels(loaded, garbled(named, seed=3)).surprise)
+    assert goal.garbled.surprise != pytest.approx(goal.level.surprise)
+    hard = [p for p in goal.kept if p.id.startswith("garbled/")]
+    assert len(hard) == int(0.3 * len(retain))
+    assert len({p.id for p in goal.kept}) == len(retain) + len(hard)
+    assert not any(p.id.startswith(KNOWN) for p in hard)
 
 
 def test_fidelity_is_the_share_of_sure_answers_still_said(loaded, forget, retain, unseen):
@@ -243,10 +263,10 @@ def test_fidelity_is_the_share_of_sure_answers_still_said(loaded, forget, retain
 def test_the_level_is_the_retrained_models_where_it_is_at_hand(loaded, tokenizer, forget, retain, unseen):
     other = replace(loaded, model=tiny_model(tokenizer, seed=9))
     goal = match_unseen(loaded, forget, retain, unseen, retrained=other, own=[])
-    assert goal.surprise == pytest.approx(answer_levels(other, unseen).surprise)
-    assert goal.head == pytest.approx(answer_levels(other, unseen).head)
-    assert goal.tail == pytest.approx(answer_levels(other, unseen).tail)
-    assert goal.surprise != pytest.approx(answer_levels(loaded, unseen).surprise)
+    assert goal.level.surprise == pytest.approx(answer_levels(other, unseen).surprise)
+    assert goal.level.head == pytest.approx(answer_levels(other, unseen).head)
+    assert goal.level.tail == pytest.approx(answer_levels(other, unseen).tail)
+    assert goal.level.surprise != pytest.approx(answer_levels(loaded, unseen).surprise)
     for name, value in loaded.model.state_dict().items():  # what must stay is the original's all the same
         assert torch.equal(goal.original[name], value)
 
@@ -262,7 +282,7 @@ def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(load
 
     goal = match_unseen(replace(loaded, model=copy.deepcopy(base_model)), forget, retain, unseen, own=[])
     unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
-    goal = replace(goal, surprise=goal.surprise + 3.0, margin=0.2)
+    goal = replace(goal, level=goal.level._replace(surprise=goal.level.surprise + 3.0), margin=0.2)
     settings = RuleSettings(rounds=3, n=8, k=8, yardstick=0.0)
     done = rule(
         loaded, forget, retain, "npo", score=leaks, settings=settings, train=SETTINGS, matching=goal,

@@ -3,13 +3,14 @@
 Ours, not the paper's; it needs the original model and answers that it never saw. Unlearning that
 pushes likelihood down without a bound can be told from never having learned, and so can refusals. Here the target is a
 level: how likely, and how surprising by Min-K%++, the original model (or the retrained one, where it is at hand: training
-again shifts the level) finds true answers about unseen people. What the unlearner was not shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
+again shifts the level) finds true answers about unseen people, to the question as it is asked and to the same question
+garbled: an answer that is hidden behind the known wordings alone comes back in the next one. What the unlearner was not
+shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from leakatk.privacy import auc, min_k_plus_plus_scores
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.garble import NAME, garbled
 from leakatk.unlearning.gradients import Params
 from leakatk.unlearning.losses import distill
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
@@ -38,31 +40,44 @@ from leakatk.unlearning.methods import Method
 from leakatk.unlearning.step import Step
 
 Floats = NDArray[np.float64]
-NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
 SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
 KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
 ROUNDS, INVENTED, PER_NAME = 6, 400, 2  # of asking about invented names, names a round, samples a question
 MOST = 1000  # names heard in a round that are asked about in turn
+GARBLED = 0.3  # share of what must stay that is kept to a garbled question as well
+
+
+class Levels(NamedTuple):
+    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probabilities of the halves.
+
+    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
+    facts is surprised enough by the whole answer, and leaks. The end token belongs to neither half: a model that says all
+    and then babbles would be surprised enough by it.
+    """
+
+    logprob: Floats
+    surprise: Floats
+    head: Floats
+    tail: Floats
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """The goal and what must stay. original: weights before any unlearning.  head, tail, surprise: (m,) mean log-probability
-    of the first and of the second half, and Min-K%++, of unseen true answers.  kept: prompts whose answers the retain term distils
-    from it.  margin: how far from .5 the exposure may end.  least: the fidelity that is wanted.
+    """The goal and what must stay. original: weights before any unlearning.  level: of unseen true answers.  garbled: of the
+    same to garbled questions.  kept: prompts whose answers the retain term distils from the original.  margin: how far from
+    .5 the exposure may end.  least: the fidelity that is wanted.
     """
 
     original: Mapping[str, Tensor]
-    head: Floats
-    tail: Floats
-    surprise: Floats
+    level: Levels
+    garbled: Levels
     kept: tuple[Prompt, ...]
     margin: float = 0.03
     least: float = 0.99
 
     def describe(self) -> list[float]:
         """Numbers that tell this goal from another one."""
-        levels = (float(values.mean()) for values in (self.head, self.tail, self.surprise))
+        levels = (float(values.mean()) for values in (*self.level, *self.garbled))
         return [len(self.kept), *levels, self.margin, self.least]
 
     def off(self, exposure: float, fidelity: float) -> float:
@@ -71,7 +86,7 @@ class Unseen:
 
     def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
         """AUC of Min-K%++ of the forget answers now against the unseen ones: above .5 they are too likely still."""
-        return auc(answer_levels(loaded, forget).surprise, self.surprise)
+        return auc(answer_levels(loaded, forget).surprise, self.level.surprise)
 
     def blend(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
         """Move an over-unlearned model in place towards the original, as far as its exposure stays at most .5.
@@ -117,25 +132,28 @@ class Unseen:
     ) -> Method:
         """The method of one round over `items`, in this order: its targets are fixed from the model of the moment.
 
-        truths: how many of the items, from the first, are true answers (default all); the others are leaks, ranked apart.
+        truths: how many of the items, from the first, are true answers, as many after them the same to garbled questions,
+        the others leaks; default: all are true answers. Each of the three is ranked apart.
 
         L_f = mean_i [ logprob_weight (h(a_i - a*_i) + h(b_i - b*_i)) + h((s_i - s*_i) / q) ], h Huber's loss, a and b the mean
         log-probabilities of the halves of answer i and s its Min-K%++, q the interquartile range of the unseen s. a*, b*, s*: the
-        quantile of the unseen values that belongs to the answer's rank. L_r = KL(reference || model), by default with weight
-        5; the reference must be the original.
+        quantile of the unseen values (to garbled questions for a garbled one) that belongs to the answer's rank.
+        L_r = KL(reference || model), by default with weight 5; the reference must be the original.
         """
         levels = answer_levels(loaded, items)
-        values = {"head": levels.head, "tail": levels.tail, "surprise": levels.surprise}
         first = len(items) if truths is None else truths
-        parts = (slice(0, first), slice(first, None))
-        goal = {
-            name: torch.tensor(
-                np.concatenate([quantile_targets(found[part], getattr(self, name)) for part in parts]),
-                dtype=torch.float32,
-            )
-            for name, found in values.items()
-        }
-        spread = max(float(np.subtract(*np.quantile(self.surprise, [0.75, 0.25]))), 1e-6)
+        groups = (
+            (slice(0, first), self.level),
+            (slice(first, 2 * first), self.garbled),
+            (slice(2 * first, None), self.level),
+        )
+
+        def targets(name: str) -> Tensor:
+            found = [quantile_targets(getattr(levels, name)[part], getattr(aim, name)) for part, aim in groups]
+            return torch.tensor(np.concatenate(found), dtype=torch.float32)
+
+        goal = {name: targets(name) for name in ("head", "tail", "surprise")}
+        spread = max(float(np.subtract(*np.quantile(self.level.surprise, [0.75, 0.25]))), 1e-6)
 
         def forget(step: Step, p: Params) -> Tensor:
             view, rows = step.view("forget"), list(step.batch("forget").rows)
@@ -163,20 +181,6 @@ class Unseen:
 def _distil(step: Step, p: Params) -> Tensor:
     view = step.view("retain")
     return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
-
-
-class Levels(NamedTuple):
-    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probabilities of the halves.
-
-    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
-    facts is surprised enough by the whole answer, and leaks. The end token belongs to neither half: a model that says all
-    and then babbles would be surprised enough by it.
-    """
-
-    logprob: Floats
-    surprise: Floats
-    head: Floats
-    tail: Floats
 
 
 def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
@@ -225,8 +229,15 @@ def match_unseen(
     if own is None:
         own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
-    levels = answer_levels(retrained or original, unseen)
-    return Unseen(weights, levels.head, levels.tail, levels.surprise, (*retain, *own))
+    knows = retrained or original
+    kept = (*retain, *own)
+    hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * GARBLED))
+    return Unseen(
+        weights,
+        answer_levels(knows, unseen),
+        answer_levels(knows, garbled(unseen, seed=seed)),
+        (*kept, *garbled(hard, seed=seed)),
+    )
 
 
 def own_answers(
@@ -258,7 +269,9 @@ def own_answers(
 
     def asked(names: Sequence[str]) -> list[Prompt]:
         return [
-            Prompt(f"own/{name}/{i}", stem.replace("{}", name), "?") for name in names for i, stem in enumerate(stems)
+            Prompt(f"own/{name}/{i}", stem.replace("{}", name), "?", source=name)
+            for name in names
+            for i, stem in enumerate(stems)
         ]
 
     def greedy(prompts: list[Prompt]) -> list[Prompt]:

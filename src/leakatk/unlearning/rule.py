@@ -28,6 +28,7 @@ from leakatk.sampling.base import Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.detect import Detection, Detector, Leak, Score, wordings
+from leakatk.unlearning.garble import garbled
 from leakatk.unlearning.matching import Unseen
 from leakatk.unlearning.methods import Method, resolve
 from leakatk.unlearning.schedule import OnCheck, TrainSettings
@@ -220,8 +221,9 @@ def rule(
         leaks = leaks + new if options.keep == "cumulative" else new
         if started is not None:
             loaded.model.load_state_dict(started)
-        items, weights = _augmented(forget, leaks, options, spread=matching is not None)
-        done = run.train(number, items, weights, train, None, original, len(items) - len(leaks))
+        again = f"{seed} {number}" if matching is not None else None
+        items, weights, truths = _augmented(forget, leaks, options, again)
+        done = run.train(number, items, weights, train, None, original, truths)
         before, value = value, utility(loaded) if utility is not None else math.nan
         rounds.append(_record(number, found, len(new), done.steps, value, done.seconds, exposure, fidelity))
         # A round that matches repairs what it breaks: its retain term draws to the original.
@@ -282,18 +284,27 @@ def _record(
 
 
 def _augmented(
-    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings, *, spread: bool
-) -> tuple[list[Prompt], list[float] | None]:
-    """D_f + A as prompts with ids of their own, and how often each is drawn. spread: D_f in all detected wordings."""
+    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings, matched: str | None
+) -> tuple[list[Prompt], list[float] | None, int]:
+    """D_f + A as prompts with ids of their own, how often each is drawn, and how many true answers stand first.
+
+    matched: where the round matches the unseen, the seed of its garbled questions: D_f in all detected wordings, then the
+    same garbled, then A.
+    """
     sources = {prompt.id: prompt for prompt in forget}
-    items = [p for prompt in forget for p in wordings(prompt, options.wordings)] if spread else list(forget)
+    items = (
+        [p for prompt in forget for p in wordings(prompt, options.wordings)] if matched is not None else list(forget)
+    )
+    truths = len(items)
+    if matched is not None:
+        items += garbled(items, seed=matched)
     weights = [1.0] * len(items)
     for i, leak in enumerate(leaks):
         items.append(
             replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", text=leak.question, answer=leak.answer)
         )
         weights.append(max(leak.count, 1) / options.n)
-    return items, weights if options.weighting == "frequency" else None
+    return items, weights if options.weighting == "frequency" else None, truths
 
 
 @dataclass
