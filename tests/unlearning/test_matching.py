@@ -142,12 +142,12 @@ def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, kn
     if known:
         loaded.model.load_state_dict(goal.original)
         unlearn(loaded, retain, forget, "retrain", settings=replace(settings, retain_batch=5), quiet=True)
-    before = goal.exposure(loaded, forget)
+    before = goal.exposures(loaded, forget)[0]
     assert before > 0.95 if known else before < 0.05
     method = goal.method(loaded, forget)
     settings = replace(SETTINGS, steps=100, schedule="linear")
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
-    assert goal.exposure(loaded, forget) == pytest.approx(0.5, abs=0.1)
+    assert goal.exposures(loaded, forget)[0] == pytest.approx(0.5, abs=0.1)
     levels = answer_levels(loaded, forget)
     assert levels.tail.mean() == pytest.approx(goal.level.tail.mean(), abs=0.3)
     assert levels.head.mean() == pytest.approx(goal.level.head.mean(), abs=0.3)
@@ -165,7 +165,7 @@ def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, 
     assert goal.exposure(loaded, forget) < 0.1
     share = goal.blend(loaded, forget)
     assert 0 < share < 1
-    assert 0.3 <= goal.exposure(loaded, forget) <= 0.5
+    assert 0.3 <= goal.exposures(loaded, forget)[0] <= 0.5
     for name, value in weights(loaded.model).items():
         assert torch.allclose(value, torch.lerp(goal.original[name], far[name], share))
 
@@ -269,6 +269,17 @@ def test_the_level_is_the_retrained_models_where_it_is_at_hand(loaded, tokenizer
     assert goal.level.surprise != pytest.approx(answer_levels(loaded, unseen).surprise)
     for name, value in loaded.model.state_dict().items():  # what must stay is the original's all the same
         assert torch.equal(goal.original[name], value)
+
+
+def test_the_exposure_is_the_worse_of_asked_and_garbled(loaded, forget, retain, unseen):
+    goal = match_unseen(loaded, forget, retain, unseen, own=[])
+    asked, hard = goal.exposures(loaded, forget)
+    far = goal.garbled._replace(surprise=goal.garbled.surprise + 9.0)
+    assert replace(goal, garbled=far).exposures(loaded, forget) == (asked, 1.0)
+    assert replace(goal, garbled=far).exposure(loaded, forget) == 1.0
+    far = goal.level._replace(surprise=goal.level.surprise - 9.0)
+    assert replace(goal, level=far).exposures(loaded, forget) == (0.0, hard)
+    assert replace(goal, level=far).exposure(loaded, forget) == 0.0
 
 
 def test_something_unseen_is_needed(loaded, forget, retain):

@@ -26,7 +26,7 @@ def garbled(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
     prompt's id and text.
 
     >>> garbled([Prompt("q", "Where was Ada Lovelace born?", "In London.")], seed=0)[0].text
-    'Were was Ada Lovelace brn?'
+    'was born Where Ada Lovelace?'
     """
     return [replace(p, id=f"garbled/{p.id}", text=_garble(p, random.Random(f"garbled {seed} {p.id}"))) for p in prompts]
 

@@ -84,16 +84,26 @@ class Unseen:
         """How far a model is from the goal: the exposure beyond its margin, and what is missing of the fidelity."""
         return max(abs(exposure - 0.5) - self.margin, 0.0) + max(self.least - fidelity, 0.0)
 
+    def exposures(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> tuple[float, float]:
+        """AUC of Min-K%++ of the forget answers now against the unseen ones, to the questions asked and to garbled ones: above
+        .5 they are too likely still.
+        """
+        hard = garbled(forget, seed="exposure")
+        return (
+            auc(answer_levels(loaded, forget).surprise, self.level.surprise),
+            auc(answer_levels(loaded, hard).surprise, self.garbled.surprise),
+        )
+
     def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
-        """AUC of Min-K%++ of the forget answers now against the unseen ones: above .5 they are too likely still."""
-        return auc(answer_levels(loaded, forget).surprise, self.level.surprise)
+        """The one of `exposures` that is farther from .5."""
+        return max(self.exposures(loaded, forget), key=lambda value: abs(value - 0.5))
 
     def blend(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
-        """Move an over-unlearned model in place towards the original, as far as its exposure stays at most .5.
+        """Move an over-unlearned model in place towards the original, as far as its exposure to the questions asked stays at most .5.
 
         The share of the unlearned weights that is left; 1 where it was not over-unlearned (then nothing moves).
         """
-        if self.exposure(loaded, forget) >= 0.5:
+        if self.exposures(loaded, forget)[0] >= 0.5:
             return 1.0
         own = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
 
@@ -105,7 +115,7 @@ class Unseen:
         for _ in range(7):
             middle = (low + high) / 2
             move(middle)
-            low, high = (middle, high) if self.exposure(loaded, forget) > 0.5 else (low, middle)
+            low, high = (middle, high) if self.exposures(loaded, forget)[0] > 0.5 else (low, middle)
         move(high)
         return high
 
