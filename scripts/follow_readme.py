@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HUB = re.compile(r"<\w+>|\b[\w-]+/Llama|tofu/|models/npo|models/rule|runs/npo|gpt-")
+HUB = re.compile(r"\b[\w-]+/tofu_Llama|tofu/|models/npo|models/rule|runs/npo|gpt-")
 
 
 def blocks(text: str, *languages: str) -> list[str]:
