@@ -3,8 +3,8 @@
 Every `leakatk` command on a page or in the README is parsed by the program's own parser: it names commands, options and
 values that exist. And every one in a block is run, in the order of its page: those of the pages in RUN on a tiny model in
 place of the reader's; those of STAGED with a small world and a local server besides, but for what ELSEWHERE names, which
-has a test each: published data, a judge, Ray, a loop of the shell. Tiny models lie where the hub's names lead to. Python
-blocks of the pages in PYTHON are run. The site builds without a warning.
+has a test each: published data, a judge, Ray, a loop of the shell. Tiny models lie where the hub's names lead to. Those in
+the text of our results are run too. Python blocks of the pages in PYTHON are run. The site builds without a warning.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ def page_named(name):
 
 def inline(page):
     """What stands in backticks with options: often without all the command needs."""
-    return re.findall(r"`(leakatk \w[^`]* --[^`]*)`", page.read_text())
+    return [" ".join(line.split()) for line in re.findall(r"`(leakatk \w[^`]* --[^`]*)`", page.read_text())]
 
 
 SHOWN = [(page.name, line) for page in PAGES for line in commands(page)]
@@ -171,14 +171,16 @@ def stage(desk, monkeypatch):
 
     Tiny models lie where the names of the hub lead to.
     """
-    from leakatk.benchmarks import generators, smallmodel
+    from leakatk.benchmarks import generators, smallmodel, tofusmall
     from leakatk.benchmarks.world import make_world
 
     sizes = {"forget": 1, "retain": 2, "retain_held": 1, "holdout": 1, "world_facts": 2, "pretraining": 40}
     monkeypatch.setattr(generators, "make_world", lambda seed: make_world(seed, **sizes))
     phase = smallmodel.Phase(steps=3, learning_rate=1e-3, batch_size=4)
     shape = smallmodel.SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300, max_length=4096)
-    monkeypatch.setattr(smallmodel, "WORLD_RECIPE", smallmodel.Recipe(shape, phase, phase))
+    for place, name in ((smallmodel, "WORLD_RECIPE"), (smallmodel, "TEXT_RECIPE"), (tofusmall, "TOFU_RECIPE")):
+        monkeypatch.setattr(place, name, smallmodel.Recipe(shape, phase, phase))
+    monkeypatch.setattr(tofusmall, "STEPS_AN_AUTHOR", 0)
     hub = [Path(f"open-unlearning/tofu_Llama-3.2-1B-Instruct_{kind}") for kind in ("full", "retain90")]
     for name in (*(Path("models") / name for name in ("forgot", "npo", "full")), *hub):
         end_soon(save_tiny_model(desk / name, seed=len(name.name)))
@@ -265,6 +267,24 @@ def test_commands_with_published_data_run(leakatk, published, page):
             assert len(rows) == 2 * 10  # two models, ten decodings
             assert {row["scorer"].partition(":")[0] for row in rows} == {"entailment"}
             assert all(0 <= row["leak@128"] <= 1 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(900)
+def test_the_commands_of_our_results_run(leakatk, published, data_dir, monkeypatch):
+    """Those of the text, with what they need: small models, few rows."""
+    lines = [line for line in inline(page_named("results.md")) if not DEMO.search(line)]
+    assert len(lines) >= 7
+    for name in ("muse/news", "wmdp/cyber"):
+        take_few(monkeypatch, name)
+    for line in lines:
+        folder = re.search(r"(tofu|muse|wmdp)", line)
+        line = line.replace(" DIR", f" {data_dir / folder[1]}") if folder else line
+        for name, small in SMALLER.items():
+            line = line.replace(name, small)
+        code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0, (line, err)
 
 
 @pytest.mark.slow
