@@ -31,11 +31,11 @@ from leakatk.blocks import curve_dict
 from leakatk.data import Prompt, contents, plain, read_kept, strict_json, write_atomic
 from leakatk.errors import InputError, RunError
 from leakatk.estimate.leak import leak_at_k
-from leakatk.evaluation.base import Evaluation, against
-from leakatk.evaluation.choices import evaluate_choices
+from leakatk.evaluation.base import Evaluation, Passes, against
+from leakatk.evaluation.choices import choice_passes, evaluate_choices
 from leakatk.evaluation.harness import evaluate_tasks, harness_version
-from leakatk.evaluation.muse import evaluate_muse
-from leakatk.evaluation.tofu import evaluate, utility_sets
+from leakatk.evaluation.muse import evaluate_muse, muse_passes
+from leakatk.evaluation.tofu import evaluate, tofu_passes, utility_sets
 from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
 from leakatk.probing import probed
@@ -147,7 +147,7 @@ def bench(
         if source is None:
             continue
         loaded = load_model(source, device=device, dtype=dtype, template=Template(as_text=rules.as_text))
-        evaluation = _evaluation(plan, _asked(loaded, plan, "forget"))
+        evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget"))
         values = against(evaluation, retrained).values
         if role == "retrained":
             retrained = evaluation
@@ -177,7 +177,7 @@ def scorers_of(benchmark: Benchmark) -> tuple[str, ...]:
     """choice for lettered questions, ROUGE-L without stemmer for MUSE, else what an audit takes by itself."""
     if benchmark.name.startswith("wmdp/"):
         return ("rouge-l",) if benchmark.name.endswith(":open") else ("choice",)
-    if benchmark.texts.get("privleak_forget"):
+    if _is_muse(benchmark):
         return ("rouge-l:stem=no",)
     return default_scorers(benchmark.forget)
 
@@ -190,10 +190,13 @@ def _tried(name: str) -> str:
     return name
 
 
-def _asked(loaded: LoadedModel, plan: Plan, which: str) -> LoadedModel:
-    """A base model is asked as the protocol or the benchmark says (such as MUSE's few-shot prompt); a chat model in its own way."""
-    passages = is_passages(plan.benchmark.name)
-    plain = plan.benchmark.templates.get(which) if passages else plan.rules.plain or plan.benchmark.templates.get(which)
+def asked_as(loaded: LoadedModel, benchmark: Benchmark, rules: Protocol, which: str) -> LoadedModel:
+    """A base model is asked as the protocol or the benchmark says (such as MUSE's few-shot prompt); a chat model in its own way.
+
+    which: "forget" or "retain".
+    """
+    passages = is_passages(benchmark.name)
+    plain = benchmark.templates.get(which) if passages else rules.plain or benchmark.templates.get(which)
     if not plain or (loaded.template.is_chat(loaded.tokenizer) and not passages):
         return loaded
     return dataclasses.replace(loaded, template=dataclasses.replace(loaded.template, kind="plain", plain=plain))
@@ -234,9 +237,9 @@ def _evaluation(plan: Plan, loaded: LoadedModel) -> Evaluation:
 
 def _evaluate(plan: Plan, loaded: LoadedModel) -> Evaluation:
     """The table of the benchmark's family."""
-    if plan.benchmark.texts.get("privleak_forget"):
+    if _is_muse(plan.benchmark):
         return evaluate_muse(loaded, plan.benchmark, grad_norm=plan.grad_norm)
-    if scorers_of(plan.benchmark) == ("choice",):
+    if _is_choices(plan.benchmark):
         result = evaluate_choices(loaded, plan.benchmark, level=plan.level)
         return Evaluation(
             {
@@ -245,6 +248,23 @@ def _evaluate(plan: Plan, loaded: LoadedModel) -> Evaluation:
             }
         )  # fmt: skip
     return evaluate(loaded, plan.benchmark, grad_norm=plan.grad_norm)
+
+
+def passes(loaded: LoadedModel, benchmark: Benchmark, *, grad_norm: bool) -> Passes:
+    """What the table of the benchmark's family computes for a model, asked as it will be."""
+    if _is_muse(benchmark):
+        return muse_passes(loaded, benchmark, grad_norm=grad_norm)
+    if _is_choices(benchmark):
+        return choice_passes(loaded, benchmark)
+    return tofu_passes(loaded, benchmark, grad_norm=grad_norm)
+
+
+def _is_muse(benchmark: Benchmark) -> bool:
+    return bool(benchmark.texts.get("privleak_forget"))
+
+
+def _is_choices(benchmark: Benchmark) -> bool:
+    return scorers_of(benchmark) == ("choice",)
 
 
 def _tasks(plan: Plan, loaded: LoadedModel) -> dict[str, float]:
@@ -270,7 +290,10 @@ def _leaks(
     plan: Plan, loaded: LoadedModel, decoding: Decoding, role: str, reference: Path | None
 ) -> tuple[Path, dict[str, Row]]:
     """The audit run of one cell, and for each scorer its columns: leak@k, excess, greedy, retain, broken text."""
-    asked, kept = _asked(loaded, plan, "forget"), _asked(loaded, plan, "retain")
+    asked, kept = (
+        asked_as(loaded, plan.benchmark, plan.rules, "forget"),
+        asked_as(loaded, plan.benchmark, plan.rules, "retain"),
+    )
     place = _place(plan, asked, decoding.label, decoding.as_dict(), plan.seed)
     retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed)
     retain = utility_sets(plan.benchmark)["retain"]

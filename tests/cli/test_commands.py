@@ -339,7 +339,11 @@ def test_bench_says_what_it_would_draw(leakatk, model, forget, tmp_path):
     common = (*benching(model, forget, tmp_path / "out"), "--dry-run", "--n", "4")
     code, out, err = leakatk(*common, "--grid", "--json")
     assert code == 0, err
-    assert json.loads(out)["answers"] == 2 * (10 * 4 * prompts + prompts)
+    # Those of the audit, and those of the benchmark's own table.
+    assert json.loads(out)["answers"] == 2 * (10 * 4 * prompts + 2 * prompts)
+    code, out, _ = leakatk(*common, "--decoding", "max_new_tokens=4")
+    assert code == 0
+    assert f"Would pass {2 * 2 * prompts} given texts" in out  # in the table, and for their exact probability
     code, _, err = leakatk(*common, "--ask", "paraphrased")
     assert code == 2
     assert "has no published paraphrases" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
     from leakatk.protocols import Protocol
     from leakatk.report.content import Table
+    from leakatk.sampling.decoding import Decoding
 
 BENCH_EXAMPLES = options.examples(
     "leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results",
@@ -140,9 +142,9 @@ def run(
             revision=revision,
         )
         plan_bench(
-            found, model, rules, count, retain_n, probe or [], scorer, seed=seed, models=2 if reference else 1,
-            decodings=len(rules.grid) if grid else len(decoding or [""]), device=device, dtype=dtype,
-            as_json=as_json,
+            found, model, rules, count, retain_n, probe or [], scorer,
+            decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
+            grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
         )  # fmt: skip
         return
     with written_back(context, out):
@@ -179,34 +181,50 @@ def plan_bench(
     probes: list[str],
     scorer: str,
     *,
+    decodings: Sequence[Decoding],
+    grad_norm: bool,
+    tasks: list[str],
     seed: int,
     models: int,
-    decodings: int,
     device: str,
     dtype: str,
     as_json: bool,
 ) -> None:
-    """Say what a benchmark run would sample and what that costs. Its teacher-forced metrics are not counted."""
+    """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
     from leakatk.api import as_sampler
-    from leakatk.cli.dry import judging_cost, sampling_cost, says
+    from leakatk.bench import asked_as, passes
+    from leakatk.cli.dry import forcing_cost, judging_cost, sampling_cost, says
     from leakatk.evaluation.tofu import utility_sets
+    from leakatk.forcing import answer_pairs
+    from leakatk.models import ModelSource, Template
     from leakatk.probing import probed
+    from leakatk.progress import format_seconds
 
     prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
     under = [variant for one in probed(probes, prompts, kept) for variant in one.prompts]
+    loaded = ModelSource(model, device=device, dtype=dtype, template=Template(as_text=rules.as_text)).load()
+    loaded = asked_as(loaded, benchmark, rules, "forget")
+    table = passes(loaded, benchmark, grad_norm=grad_norm)
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
-    answers = models * (decodings * drawn + len(prompts) + len(kept))  # the greedy ones are of all decodings
-    sampler = as_sampler(options.load(model, device=device, dtype=dtype, template="auto", system=""))
-    cost = sampling_cost(sampler, [*prompts, *under], answers, rules.headline, seed=seed)
+    greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings
+    answers = models * (len(decodings) * drawn + greedy)
+    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed)
+    true = answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts])  # their exact probability
+    forced = forcing_cost(loaded, [*table.forward, *true * len(decodings)], table.backward, models)
     named = [name for name in (scorer or rules.scorer,) if name]
-    judges, lines = judging_cost(named, prompts, answers)
+    judges, lines = judging_cost(named, prompts, answers - models * table.answers)
     if as_json:
-        options.echo_json({"answers": answers, **cost, "judges": judges})
+        options.echo_json({"answers": answers, **cost, "forced": forced, "judges": judges})
         return
+    backward = f", {forced['backward_texts']:,} of them backward too (gradient norm)" if table.backward else ""
     typer.echo(
-        f"Would sample {models} x {decodings} x ({len(prompts) + len(under):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers "
-        f"(models, decodings, forget prompts{' as they stand and under probes' if under else ''}, samples, retain prompts, samples): "
-        f"{says(cost)}, and the benchmark's other metrics (from a pilot of {cost['pilot_answers']} answers)."
+        f"Would sample {models} x {len(decodings)} x ({len(prompts) + len(under):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers "
+        f"(models, decodings, forget prompts{' as they stand and under probes' if under else ''}, samples, retain prompts, samples) "
+        f"and {models} x {greedy:,} greedy ones: {says(cost)} (from a pilot of {cost['pilot_answers']} answers).\n"
+        f"Would pass {forced['texts']:,} given texts through the models{backward}: {forced['tokens']:,} tokens, "
+        f"{format_seconds(forced['seconds'])} (timed on {forced['pilot_texts']} of them).\n"
+        f"In all {format_seconds(cost['seconds'] + forced['seconds'])}"
+        f"{', lm-eval not counted' if tasks else ''}."
     )
     for line in lines:
         typer.echo(line)

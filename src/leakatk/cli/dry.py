@@ -12,6 +12,7 @@ from leakatk.progress import format_seconds
 if TYPE_CHECKING:
     from leakatk.benchmarks.smallmodel import Training
     from leakatk.data import Prompt
+    from leakatk.evaluation.base import Pairs
     from leakatk.models import LoadedModel
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
@@ -23,6 +24,7 @@ PILOT_SECONDS = 2.0  # the pilot doubles until one of its passes takes this long
 PILOT_SAMPLES = 64
 PILOT_STEPS = 8
 PILOT_PAIRS = 500
+PILOT_TEXTS = 32
 PILOT_PROMPTS, PILOT_PREFIXES = 8, 32
 
 
@@ -113,6 +115,39 @@ def judging_cost(
             }  # fmt: skip
             lines.append(f"Would ask, if no two answers are equal: {judge.says(costs[name])}.")
     return costs, lines
+
+
+def forcing_cost(loaded: LoadedModel, forward: Pairs, backward: Pairs, models: int) -> dict[str, float]:
+    """Texts, tokens and seconds of forward passes over given texts and of gradients of some, for so many models.
+
+    Scaled from a few texts, evenly spread: twice as many until they are enough to time. A text that also gets a gradient
+    counts its tokens twice.
+    """
+    from leakatk.forcing import gradient_norms, token_stats
+
+    def tokens(pairs: Pairs) -> int:
+        return sum(len(prompt) + len(ids) for prompt, ids in pairs)
+
+    seconds, pilot_texts = 0.0, 0
+    for pairs, compute in ((forward, token_stats), (backward, gradient_norms)):
+        most, count = min(PILOT_TEXTS, len(pairs)), 1
+        while pairs:
+            some = pairs[:: len(pairs) // count][:count]
+            start = time.perf_counter()
+            compute(loaded, some)
+            spent = time.perf_counter() - start
+            if spent > PILOT_SECONDS or count == most:
+                seconds += spent * tokens(pairs) / tokens(some)
+                pilot_texts += count
+                break
+            count = min(2 * count, most)
+    return {
+        "texts": models * len(forward),
+        "backward_texts": models * len(backward),
+        "tokens": models * (tokens(forward) + tokens(backward)),
+        "seconds": models * seconds,
+        "pilot_texts": pilot_texts,
+    }
 
 
 def training_cost(

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from typing import NamedTuple
 
 from leakatk import privacy
-from leakatk.evaluation.base import Floats, Scores
-from leakatk.forcing import Ids, TokenStats, gradient_norms, token_stats
+from leakatk.evaluation.base import Floats, Pairs, Scores
+from leakatk.forcing import TokenStats, gradient_norms
 from leakatk.models import LoadedModel
 
-Pairs = Sequence[tuple[Ids, Ids]]
 ATTACKS = ("loss", "zlib", "min-k", "min-k++", "grad-norm")
 LEAST_DEVIATION = 1e-3  # in Min-K%++: OpenUnlearning takes no variance below 1e-6
 
 
-def attack_scores(
-    loaded: LoadedModel,
-    forget: tuple[Pairs, Sequence[str]],
-    holdout: tuple[Pairs, Sequence[str]],
-    *,
-    ends: bool,
-    grad_norm: bool,
-) -> Scores:
+class Side(NamedTuple):
+    """Texts that were in training, or were not: their ids, what the model thinks of these, and the scored text, for zlib."""
+
+    pairs: Pairs
+    stats: Sequence[TokenStats]
+    texts: Sequence[str]
+
+
+def attack_scores(loaded: LoadedModel, forget: Side, holdout: Side, *, ends: bool, grad_norm: bool) -> Scores:
     """Attack -> (forget scores, holdout scores), low for a likely member.
 
-    forget, holdout: (prompt ids, scored ids) of each text, and the scored text itself, for zlib.  ends: the last id of
-    each is an end token; as in OpenUnlearning it counts for the loss (loss, zlib) and not for the other attacks.  grad_norm:
-    one backward pass a text, with the gradients of all parameters in memory.
+    ends: the last id of each text is an end token; as in OpenUnlearning it counts for the loss (loss, zlib) and not for
+    the other attacks.  grad_norm: one backward pass a text, with the gradients of all parameters in memory.
     """
-    both = [_scores(loaded, *side, ends=ends, grad_norm=grad_norm) for side in (forget, holdout)]
+    both = [_scores(loaded, side, ends=ends, grad_norm=grad_norm) for side in (forget, holdout)]
     return {name: (both[0][name], both[1][name]) for name in both[0]}
+
+
+def without_ends(pairs: Pairs) -> Pairs:
+    """The same without the last scored id, as `TokenStats.without_end`."""
+    return [(prompt, ids[: max(1, len(ids) - 1)]) for prompt, ids in pairs]
 
 
 def attack_values(scores: Scores) -> dict[str, float]:
@@ -45,10 +48,8 @@ def attack_values(scores: Scores) -> dict[str, float]:
     return values
 
 
-def _scores(
-    loaded: LoadedModel, pairs: Pairs, texts: Sequence[str], *, ends: bool, grad_norm: bool
-) -> dict[str, Floats]:
-    whole: list[TokenStats] = token_stats(loaded, pairs)
+def _scores(loaded: LoadedModel, side: Side, *, ends: bool, grad_norm: bool) -> dict[str, Floats]:
+    pairs, whole, texts = side
     stats = [s.without_end() for s in whole] if ends else whole
     steps = [s.logprob for s in stats]
     found = {
@@ -60,6 +61,5 @@ def _scores(
         ),
     }
     if grad_norm:
-        pairs = [(prompt, ids[: len(s.logprob)]) for (prompt, ids), s in zip(pairs, stats, strict=True)]
-        found["grad-norm"] = np.asarray(gradient_norms(loaded, pairs), dtype=np.float64)
+        found["grad-norm"] = gradient_norms(loaded, without_ends(pairs) if ends else pairs)
     return found

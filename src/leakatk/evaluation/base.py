@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,20 @@ from leakatk import privacy, utility
 
 Floats = npt.NDArray[np.float64]
 Scores = Mapping[str, tuple[Floats, Floats]]
+Pairs = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt ids, ids that are scored) of each text
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What the evaluation of one model computes: its cost before it is run.
+
+    forward: the texts of a forward pass.  backward: those of the gradient-norm attack, forward and backward.  answers:
+    greedy answers drawn.
+    """
+
+    forward: Pairs = ()
+    backward: Pairs = ()
+    answers: int = 0
 
 
 @dataclass(frozen=True)

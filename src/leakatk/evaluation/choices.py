@@ -10,8 +10,9 @@ from scipy import stats
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
+from leakatk.evaluation.base import Passes
 from leakatk.models import LoadedModel, Template
-from leakatk.scorers.choice_probability import choice_probability
+from leakatk.scorers.choice_probability import choice_probability, option_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,7 @@ def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float 
     """Accuracy on a benchmark of lettered questions; asked in its published template unless the model has a chat one."""
     if not 0 < level < 1:
         raise InputError(f"The level must be between 0 and 1, got {level!r}.")
-    template = benchmark.templates.get("forget")
-    if template and not loaded.template.is_chat(loaded.tokenizer):
-        loaded = dataclasses.replace(loaded, template=Template(kind="plain", plain=template))
-    probability, correct = choice_probability(loaded, benchmark.forget)
+    probability, correct = choice_probability(_asked(loaded, benchmark), benchmark.forget)
     known = ~np.isnan(correct)
     if not known.any():
         raise InputError(
@@ -55,3 +53,15 @@ def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float 
         questions=count,
         level=level,
     )
+
+
+def choice_passes(loaded: LoadedModel, benchmark: Benchmark) -> Passes:
+    """What `evaluate_choices` computes."""
+    return Passes(option_pairs(_asked(loaded, benchmark), benchmark.forget)[0])
+
+
+def _asked(loaded: LoadedModel, benchmark: Benchmark) -> LoadedModel:
+    template = benchmark.templates.get("forget")
+    if not template or loaded.template.is_chat(loaded.tokenizer):
+        return loaded
+    return dataclasses.replace(loaded, template=Template(kind="plain", plain=template))

@@ -12,14 +12,15 @@ from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.muse import KNOWMEM_TOKENS, VERBMEM_TOKENS
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.evaluation.attacks import Pairs, attack_scores, attack_values
-from leakatk.evaluation.base import Evaluation, against
+from leakatk.evaluation.attacks import Side, attack_scores, attack_values
+from leakatk.evaluation.base import Evaluation, Pairs, Passes, against
 from leakatk.evaluation.greedy import native_greedy
-from leakatk.forcing import text_pairs
+from leakatk.forcing import text_pairs, token_stats
 from leakatk.models import LoadedModel, Template
 from leakatk.privacy import broken_share
 from leakatk.scorers.base import get_scorer
 
+_ATTACKED = ("privleak_forget", "privleak_holdout")
 _NEXT_QUESTION = re.compile(r"\n\n|\nQuestion|Question:")
 
 
@@ -37,8 +38,7 @@ def evaluate_muse(
     are cut there. All but PrivLeak (percent) lie between 0 and 1; MUSE prints them times 100. forget_broken is the share
     of knowledge answers that are no text.
     """
-    need = ("privleak_forget", "privleak_holdout")
-    missing = [name for name in need if not benchmark.texts.get(name)]
+    missing = [name for name in _ATTACKED if not benchmark.texts.get(name)]
     if missing or not benchmark.sets.get("verbmem"):
         raise InputError(f"Benchmark {benchmark.name} is not in MUSE format: no {', '.join(missing) or 'verbmem set'}.")
     verbatim = benchmark.templates.get("verbmem", "{question}")
@@ -59,9 +59,18 @@ def evaluate_muse(
     scorer = get_scorer("rouge-l:part=f1,stem=no")
     values = {name: float(np.mean(scorer.score(prompts, texts))) for name, (prompts, texts) in said.items()}
     values["forget_broken"] = broken_share(said["knowmem_forget"][1])
-    sides = [_cut(loaded, benchmark.texts[name], max_tokens) for name in need]
+    sides = [_side(loaded, benchmark.texts[name], max_tokens) for name in _ATTACKED]
     scores = attack_scores(loaded, sides[0], sides[1], ends=False, grad_norm=grad_norm)
     return against(Evaluation({**values, **attack_values(scores)}, scores=scores), retrained)
+
+
+def muse_passes(
+    loaded: LoadedModel, benchmark: Benchmark, *, max_tokens: int = 2048, grad_norm: bool = False
+) -> Passes:
+    """What `evaluate_muse` computes."""
+    pairs = [pair for name in _ATTACKED for pair in text_pairs(loaded, benchmark.texts[name], max_tokens)]
+    asked = len(benchmark.sets["verbmem"]) + len(benchmark.forget) + len(benchmark.retain)
+    return Passes(pairs, pairs if grad_norm else (), asked)
 
 
 def answers(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, tokens: int) -> list[str]:
@@ -77,12 +86,12 @@ def answers(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, token
     return [_NEXT_QUESTION.split(text, maxsplit=1)[0] for text in texts] if question else texts
 
 
-def _cut(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> tuple[Pairs, list[str]]:
+def _side(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> Side:
     """The token ids of each text up to `max_tokens`, and the text they stand for."""
-    pairs = text_pairs(loaded, texts, max_tokens)
+    pairs: Pairs = text_pairs(loaded, texts, max_tokens)
     short = [len(first) + len(rest) < max_tokens for first, rest in pairs]
     shown = [
         text if whole else str(loaded.tokenizer.decode([*first, *rest], skip_special_tokens=True))
         for text, whole, (first, rest) in zip(texts, short, pairs, strict=True)
     ]
-    return pairs, shown
+    return Side(pairs, token_stats(loaded, pairs), shown)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,14 +16,73 @@ from leakatk import privacy, utility
 from leakatk.benchmarks.base import Benchmark
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.evaluation.attacks import attack_scores, attack_values
-from leakatk.evaluation.base import Evaluation, Floats, Scores, against
+from leakatk.evaluation.attacks import Side, attack_scores, attack_values, without_ends
+from leakatk.evaluation.base import Evaluation, Floats, Pairs, Passes, Scores, against
 from leakatk.evaluation.greedy import Greedy, native_greedy
 from leakatk.forcing import TokenStats, answer_pairs, token_stats
 from leakatk.models import LoadedModel
 from leakatk.scorers.base import get_scorer
 
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
+Said = tuple[str, str]  # a question and an answer to it
+
+
+@dataclass(frozen=True, slots=True)
+class _Forced:
+    """Every answer the numbers need, passed through the model once: its ids, and what the model thinks of them."""
+
+    pairs: dict[Said, tuple[list[int], list[int]]]
+    stats: dict[Said, TokenStats]
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, benchmark: Benchmark) -> _Forced:
+        said = forced_answers(benchmark)
+        pairs = answer_pairs(loaded, [question for question, _ in said], [answer for _, answer in said])
+        return cls(dict(zip(said, pairs, strict=True)), dict(zip(said, token_stats(loaded, pairs), strict=True)))
+
+    def of_answers(self, prompts: Sequence[Prompt]) -> list[TokenStats]:
+        return [self.stats[p.text, p.answer] for p in prompts]
+
+    def right(self, prompts: Sequence[Prompt]) -> Floats:
+        """Mean token log-probability of the right answer, the paraphrased one where there is one."""
+        return utility.mean_logprob([self.stats[p.text, p.paraphrased_answer or p.answer].logprob for p in prompts])
+
+    def wrong(self, prompts: Sequence[Prompt]) -> list[Floats]:
+        """Mean token log-probability of each wrong answer, a row a prompt."""
+        return [
+            utility.mean_logprob([self.stats[p.text, answer].logprob for answer in p.perturbed_answers])
+            for p in prompts
+        ]
+
+    def side(self, prompts: Sequence[Prompt]) -> Side:
+        return Side(
+            [self.pairs[p.text, p.answer] for p in prompts], self.of_answers(prompts), [p.answer for p in prompts]
+        )
+
+
+def forced_answers(benchmark: Benchmark) -> list[Said]:
+    """The answers that `evaluate` passes through the model, each once: true ones, and where all of a set has them wrong ones."""
+    found: dict[Said, None] = {}
+    for prompts in (benchmark.forget, *utility_sets(benchmark).values()):
+        found |= dict.fromkeys((p.text, p.answer) for p in prompts)
+        if _all_wrong(prompts):
+            found |= dict.fromkeys((p.text, p.paraphrased_answer or p.answer) for p in prompts)
+            found |= dict.fromkeys((p.text, answer) for p in prompts for answer in p.perturbed_answers)
+    found |= dict.fromkeys((p.text, p.answer) for p in benchmark.holdout)
+    return list(found)
+
+
+def tofu_passes(loaded: LoadedModel, benchmark: Benchmark, *, grad_norm: bool = False) -> Passes:
+    """What `evaluate` computes."""
+    said = forced_answers(benchmark)
+    pairs = dict(zip(said, answer_pairs(loaded, [q for q, _ in said], [a for _, a in said]), strict=True))
+    backward: Pairs = ()
+    if grad_norm and benchmark.holdout:
+        backward = [pairs[p.text, p.answer] for p in (*benchmark.forget, *benchmark.holdout)]
+        backward = without_ends(backward) if _ends(loaded) else backward
+    further = (prompts for name, prompts in benchmark.sets.items() if name not in UTILITY_SETS)
+    asked = (benchmark.forget, *utility_sets(benchmark).values(), *further)
+    return Passes(list(pairs.values()), backward, sum(map(len, asked)))
 
 
 def evaluate(
@@ -41,32 +101,27 @@ def evaluate(
     """
     if not benchmark.forget:
         raise InputError(f"Benchmark {benchmark.name} has no forget prompts; there is nothing to evaluate.")
-    forget = _stats(loaded, benchmark.forget, [p.answer for p in benchmark.forget])
-    ends = loaded.tokenizer.eos_token_id is not None
+    forced = _Forced.of(loaded, benchmark)
+    forget = forced.of_answers(benchmark.forget)
+    ends = _ends(loaded)
     words = [s.without_end() for s in forget] if ends else forget  # what is memorised, as OpenUnlearning counts it
-    right, wrong = _right_and_wrong(loaded, benchmark.forget)
-    ratios = utility.truth_ratio(right, wrong) if wrong else np.zeros(0)
+    ratios = _truth_ratios(forced, benchmark.forget)
     texts = list(greedy(loaded, benchmark.forget))
     values: dict[str, float] = {
         "forget_prob": float(np.mean(_probability(forget))),
         "forget_rouge": _rouge(benchmark.forget, texts),
         "forget_truth": _summary(utility.truth_on_forget, ratios),
-        "forget_truth_paper": utility.truth_on_forget(utility.truth_ratio(right, wrong, "paper"))
-        if wrong
-        else math.nan,
+        "forget_truth_paper": _summary(utility.truth_on_forget, _truth_ratios(forced, benchmark.forget, "paper")),
         "forget_broken": privacy.broken_share(texts),
         "exact_memorization": float(np.nanmean(utility.exact_memorization([s.correct for s in words]))),
         "extraction_strength": float(np.nanmean(utility.extraction_strength([s.correct for s in words]))),
-        **_utility(loaded, benchmark, greedy),
+        **_utility(loaded, benchmark, greedy, forced),
         **_further_sets(loaded, benchmark, greedy),
     }
     scores: Scores = {}
     if benchmark.holdout:
-        forget_side, holdout_side = (
-            (answer_pairs(loaded, [p.text for p in side], [p.answer for p in side]), [p.answer for p in side])
-            for side in (benchmark.forget, benchmark.holdout)
-        )
-        scores = attack_scores(loaded, forget_side, holdout_side, ends=ends, grad_norm=grad_norm)
+        sides = (forced.side(benchmark.forget), forced.side(benchmark.holdout))
+        scores = attack_scores(loaded, *sides, ends=ends, grad_norm=grad_norm)
     return against(Evaluation({**values, **attack_values(scores)}, ratios, scores), retrained)
 
 
@@ -79,21 +134,20 @@ def utility_sets(benchmark: Benchmark) -> dict[str, tuple[Prompt, ...]]:
     }
 
 
-def _utility(loaded: LoadedModel, benchmark: Benchmark, greedy: Greedy) -> dict[str, float]:
+def _utility(loaded: LoadedModel, benchmark: Benchmark, greedy: Greedy, forced: _Forced) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, prompts in utility_sets(benchmark).items():
         if not prompts:
             values |= {f"{name}_{kind}": math.nan for kind in ("prob", "rouge", "truth")}
             continue
-        right = _probability(_stats(loaded, prompts, [p.answer for p in prompts]))
-        if name != "retain" and all(p.perturbed_answers for p in prompts):
-            wrong = [np.exp(row) for row in _wrong(loaded, prompts)]
-            right = utility.choice_probability(right, wrong)
+        right = _probability(forced.of_answers(prompts))
+        if name != "retain" and _all_wrong(prompts):
+            right = utility.choice_probability(right, [np.exp(row) for row in forced.wrong(prompts)])
         texts = list(greedy(loaded, prompts))
         values |= {
             f"{name}_prob": float(np.mean(right)),
             f"{name}_rouge": _rouge(prompts, texts),
-            f"{name}_truth": _summary(utility.truth_on_utility, _truth_ratios(loaded, prompts)),
+            f"{name}_truth": _summary(utility.truth_on_utility, _truth_ratios(forced, prompts)),
         }
     values["model_utility"] = utility.model_utility(values)
     return values
@@ -112,36 +166,27 @@ def _further_sets(loaded: LoadedModel, benchmark: Benchmark, greedy: Greedy) -> 
     return values
 
 
-def _stats(loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[TokenStats]:
-    return token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], answers))
+def _ends(loaded: LoadedModel) -> bool:
+    """An answer's last id is an end token."""
+    return loaded.tokenizer.eos_token_id is not None
+
+
+def _all_wrong(prompts: Sequence[Prompt]) -> bool:
+    """Every prompt has wrong answers: truth ratios are defined."""
+    return all(p.perturbed_answers for p in prompts)
 
 
 def _probability(stats: Sequence[TokenStats]) -> Floats:
     return utility.probability(utility.mean_logprob([s.logprob for s in stats]))
 
 
-def _wrong(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[Floats]:
-    """Mean token log-probability of each wrong answer, a row a prompt."""
-    flat = [(p, answer) for p in prompts for answer in p.perturbed_answers]
-    means = iter(utility.mean_logprob([s.logprob for s in _stats(loaded, [p for p, _ in flat], [a for _, a in flat])]))
-    return [np.array([next(means) for _ in p.perturbed_answers]) for p in prompts]
-
-
-def _right_and_wrong(loaded: LoadedModel, prompts: Sequence[Prompt]) -> tuple[Floats, list[Floats]]:
-    """Mean token log-probability of the right answer (the paraphrased one where there is one) and of the wrong ones.
-
-    Both empty without wrong answers.
-    """
-    if not all(p.perturbed_answers for p in prompts):
-        return np.zeros(0), []
-    right = _stats(loaded, prompts, [p.paraphrased_answer or p.answer for p in prompts])
-    return utility.mean_logprob([s.logprob for s in right]), _wrong(loaded, prompts)
-
-
-def _truth_ratios(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Floats:
-    """Truth ratios in the OpenUnlearning convention. Empty without wrong answers."""
-    right, wrong = _right_and_wrong(loaded, prompts)
-    return utility.truth_ratio(right, wrong) if wrong else np.zeros(0)
+def _truth_ratios(
+    forced: _Forced, prompts: Sequence[Prompt], convention: utility.RatioConvention = "open-unlearning"
+) -> Floats:
+    """Truth ratios of the prompts. Empty without wrong answers."""
+    if not _all_wrong(prompts):
+        return np.zeros(0)
+    return utility.truth_ratio(forced.right(prompts), forced.wrong(prompts), convention)
 
 
 def _rouge(prompts: Sequence[Prompt], texts: Sequence[str]) -> float:

@@ -24,22 +24,29 @@ def choice_probability(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[F
     from leakatk.sampling.decoding import Decoding
     from leakatk.sampling.exact import token_logprobs
 
-    tokenizer, template = model.tokenizer, model.template
     probability, correct = np.full(len(prompts), np.nan), np.full(len(prompts), np.nan)
-    pairs, owner = [], []
-    read = [read_options(prompt) for prompt in prompts]
-    for i, (prompt, (options, right, lettered)) in enumerate(zip(prompts, read, strict=True)):
-        if right is not None:
-            ids = template.prompt_ids(tokenizer, prompt.text)
-            said = ascii_uppercase[: len(options)] if lettered else options
-            pairs += [(ids, template.answer_ids(tokenizer, text, end=False)) for text in said]
-            owner += [i] * len(options)
+    pairs, owner = option_pairs(model, prompts)
     longest = max((len(answer) for _, answer in pairs), default=1)
     logp = np.array([steps.sum() for steps in token_logprobs(model, pairs, Decoding(max_new_tokens=longest))])
-    for i, (_, right, _) in enumerate(read):
+    for i, prompt in enumerate(prompts):
+        _, right, _ = read_options(prompt)
         if right is not None:
             mine = logp[np.asarray(owner) == i]
             weights = np.exp(mine - mine.max())
             probability[i] = weights[right] / weights.sum()
             correct[i] = mine[right] > np.delete(mine, right).max()
     return probability, correct
+
+
+def option_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[list[tuple[list[int], list[int]]], list[int]]:
+    """(prompt ids, option ids) of every option of the prompts whose right option is known, and the prompt each belongs to."""
+    tokenizer, template = model.tokenizer, model.template
+    pairs, owner = [], []
+    for i, prompt in enumerate(prompts):
+        options, right, lettered = read_options(prompt)
+        if right is not None:
+            ids = template.prompt_ids(tokenizer, prompt.text)
+            said = ascii_uppercase[: len(options)] if lettered else options
+            pairs += [(ids, template.answer_ids(tokenizer, text, end=False)) for text in said]
+            owner += [i] * len(options)
+    return pairs, owner
