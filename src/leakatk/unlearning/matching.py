@@ -119,7 +119,7 @@ class Unseen:
         move(high)
         return high
 
-    def fidelity(self, loaded: LoadedModel, most: int = 128) -> float:
+    def fidelity(self, loaded: LoadedModel, most: int = 1024) -> float:
         """Share of (at most so many of) the answers the original was sure of that greedy decoding still says verbatim."""
         known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
         known = known[:: max(1, len(known) // most)][:most]
@@ -148,7 +148,7 @@ class Unseen:
         L_f = mean_i [ logprob_weight (h(a_i - a*_i) + h(b_i - b*_i)) + h((s_i - s*_i) / q) ], h Huber's loss, a and b the mean
         log-probabilities of the halves of answer i and s its Min-K%++, q the interquartile range of the unseen s. a*, b*, s*: the
         quantile of the unseen values (to garbled questions for a garbled one) that belongs to the answer's rank.
-        L_r = KL(reference || model), by default with weight 5; the reference must be the original.
+        L_r = KL(reference || model), by default with weight 10; the reference must be the original.
         """
         levels = answer_levels(loaded, items)
         first = len(items) if truths is None else truths
@@ -183,8 +183,8 @@ class Unseen:
             forget=forget,
             retain=_distil,
             # What the original says is lost faster than it is regained: with weight 1 the first round around IdkNLL left a
-            # quarter of it, with weight 5 nearly all.
-            params={"logprob_weight": 1.0, "retain_weight": 5.0, **(params or {})},
+            # quarter of it, with weight 5 nearly all; with garbled questions to unlearn as well it takes 10.
+            params={"logprob_weight": 1.0, "retain_weight": 10.0, **(params or {})},
         )
 
 
