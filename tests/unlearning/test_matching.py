@@ -293,7 +293,10 @@ def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(load
 
     goal = match_unseen(replace(loaded, model=copy.deepcopy(base_model)), forget, retain, unseen, own=[])
     unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
-    goal = replace(goal, level=goal.level._replace(surprise=goal.level.surprise + 3.0), margin=0.2)
+    far = {
+        part: getattr(goal, part)._replace(surprise=getattr(goal, part).surprise + 3.0) for part in ("level", "garbled")
+    }
+    goal = replace(goal, **far, margin=0.2)
     settings = RuleSettings(rounds=3, n=8, k=8, yardstick=0.0)
     done = rule(
         loaded, forget, retain, "npo", score=leaks, settings=settings, train=SETTINGS, matching=goal,
