@@ -230,6 +230,8 @@ def audit(
             },
         }
     seconds["scoring and estimating"] = time.perf_counter() - start
+    if reference is not None:
+        results["reference"] = {key: str(reference.manifest.model.get(key, "")) for key in ("model", "fingerprint")}
     if truths:
         results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
     if trees:

@@ -62,6 +62,28 @@ def test_runs_of_one_decoding_are_all_told(runs):
     assert len(most_open(twice)) == 2
 
 
+def test_a_few_models_are_all_told_and_the_yardstick_last(runs, tmp_path):
+    """A run that another was measured against is a yardstick wherever it stands, and drawn once."""
+    decoding = Decoding(max_new_tokens=4)
+    audit(
+        runs[3].parent / "other", PROMPTS, out=tmp_path / "a", n=4, decoding=decoding, scorers=["rouge-l"],
+        reference=runs[2], quiet=True,
+    )  # fmt: skip
+    content = content_of(read_audits([runs[2], tmp_path / "a"]))
+    kinds = {curve.label: curve.kind for curve in content.curves if curve.kind in ("model", "reference")}
+    assert kinds == {"model": "reference", "other": "model"}
+    assert content.verdict.startswith("other leaks ")
+    assert "% of the forget prompts within 4 samples (95% interval " in content.verdict
+    assert "; model 25.0% (" in content.verdict
+    assert [light.label for light in content.highlights] == ["other: leak@4", "model: leak@4"]
+    assert ["verbatim@k: exact" in table.caption for table in content.tables[:2]] == [
+        False,
+        True,
+    ]  # where its columns are
+    [curve] = [c for c in content_of(read_audits([tmp_path / "a"])).curves if c.kind == "reference"]
+    assert curve.label == "reference"  # alone, the audit brings its reference along
+
+
 def test_a_record_of_rounds_is_shown(runs, tmp_path):
     record = {
         "rounds": [{"round": 1, "leak": 0.25, "high": None, "added": 7, "steps": 20}],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.html import render
 from leakatk.report.leak_tables import (
     bounds_table,
+    captions,
     forecast_table,
     halves,
     methods_table,
@@ -28,6 +29,8 @@ from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
+
+TOLD = 4  # so many models are told in the first sentence
 
 
 def content_of(
@@ -50,7 +53,9 @@ def content_of(
     benchmark's utility and privacy.
     """
     every, audits = audits, most_open(audits)
-    told = next((audited for audited in audits if _kind(audited) == "model"), audits[0])
+    kinds = {audited.label: _kind(audited, audits) for audited in audits}
+    yardsticks_last = sorted(audits, key=lambda audited: kinds[audited.label] == "reference")
+    told = next((audited for audited in audits if kinds[audited.label] == "model"), audits[0])
     first, scorer = told.results, told.scorer
     block, curve = block_of(told, scorer), curve_of(told, scorer, over)
     k = int(curve["k"][-1])
@@ -58,20 +63,24 @@ def content_of(
     protocol = str(first["protocol"])
     return ReportContent(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
-        verdict=verdict or headline(first),
+        verdict=verdict or (_comparison(yardsticks_last, over) if 1 < len(audits) <= TOLD else headline(first)),
         notes=tuple(notes) or _default_notes(over),
         highlights=tuple(highlights)
         or (
-            Highlight(f"leak@{k}", at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
-            *(
-                []
-                if block["greedy"] is None
-                else [Highlight("greedy", number(block["greedy"]), "what one deterministic answer shows")]
-            ),
-            Highlight("retain", number(block.get("retain")), "one answer, on what must still be known"),
+            tuple(_highlight(audited, scorer, over) for audited in yardsticks_last)
+            if 1 < len(audits) <= TOLD
+            else (
+                Highlight(f"leak@{k}", at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
+                *(
+                    []
+                    if block["greedy"] is None
+                    else [Highlight("greedy", number(block["greedy"]), "what one deterministic answer shows")]
+                ),
+                Highlight("retain", number(block.get("retain")), "one answer, on what must still be known"),
+            )
         ),
-        curves=tuple(c for audited in audits for c in _curves(audited, scorer, over))
-        + _reference_curve(audits, scorer, over),
+        curves=tuple(c for audited in audits for c in _curves(audited, kinds[audited.label], scorer, over))
+        + _reference_curve(audits, kinds, scorer, over),
         tables=tuple(
             table
             for table in (
@@ -134,7 +143,8 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
     leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
     texts = [i for i in range(1, len(whole.columns)) if i not in leak and not is_numeric(whole, i)]
     rest = [i for i in range(len(whole.columns)) if i == 0 or i not in (*leak, *texts)]
-    tables = [first, select(whole, leak, whole.caption), probes_table(audits, over=over), select(whole, rest, "")]
+    about, exact = captions(whole)
+    tables = [first, select(whole, leak, about), probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
         print_table(table, console)
@@ -164,6 +174,32 @@ def headline(results: dict[str, Any]) -> str:
     return text + "."
 
 
+def _comparison(audits: Sequence[Audited], over: str) -> str:
+    """The verdict on a few models in one sentence, at the largest k they share."""
+    scorer, level = audits[0].scorer, audits[0].results["level"]
+    curves = [curve_of(audited, scorer, over) for audited in audits]
+    k = max(set.intersection(*(set(curve["k"]) for curve in curves)))
+    said: list[str] = []
+    for audited, curve in zip(audits, curves, strict=True):
+        value, low, high = (curve[key][curve["k"].index(k)] for key in ("value", "low", "high"))
+        greedy = block_of(audited, scorer)["greedy"]
+        within = f"{low:.1%} to {high:.1%}" + ("" if greedy is None else f", greedy {greedy:.1%}")
+        said.append(
+            f"{audited.label} {value:.1%} ({within})"
+            if said
+            else f"{audited.label} leaks {value:.1%} of the forget prompts within {k} samples ({level:.0%} interval {within})"
+        )
+    return "; ".join(said) + f". Scorer {scorer}."
+
+
+def _highlight(audited: Audited, scorer: str, over: str) -> Highlight:
+    """One model of several: its leak, and what stands beside it."""
+    block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
+    k = int(curve["k"][-1])
+    beside = [f"{name} {number(block[name])}" for name in ("greedy", "retain") if block.get(name) is not None]
+    return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
+
+
 def _default_notes(over: str) -> tuple[str, ...]:
     what = {
         "samples": "what another draw of samples on these same prompts would give",
@@ -176,13 +212,17 @@ def _default_notes(over: str) -> tuple[str, ...]:
     )
 
 
-def _kind(audited: Audited) -> Kind:
+def _kind(audited: Audited, audits: Sequence[Audited]) -> Kind:
+    """What the run is here. The model that another run is measured against is a yardstick, whatever it was audited as."""
     role = audited.results.get("role", "model")
+    mark = audited.run.manifest.model.get("fingerprint")
+    if mark and mark in {other.results.get("reference", {}).get("fingerprint") for other in audits}:
+        return "reference"
     return "reference" if role == "retrained" else role if role in KINDS else "model"
 
 
-def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
-    label, kind = audited.label, _kind(audited)
+def _curves(audited: Audited, kind: Kind, scorer: str, over: str) -> list[Curve]:
+    label = audited.label
     curve = curve_of(audited, scorer, over)
     curves = [_drawn(label, curve, kind)]
     greedy = block_of(audited, scorer)["greedy"]
@@ -200,10 +240,10 @@ def _curves(audited: Audited, scorer: str, over: str) -> list[Curve]:
     return curves
 
 
-def _reference_curve(audits: Sequence[Audited], scorer: str, over: str) -> tuple[Curve, ...]:
+def _reference_curve(audits: Sequence[Audited], kinds: Mapping[str, Kind], scorer: str, over: str) -> tuple[Curve, ...]:
     """The first run's reference, unless a reference is itself one of the runs."""
     block = block_of(audits[0], scorer)
-    if "reference" not in block or any(audited.results.get("role") in ("reference", "retrained") for audited in audits):
+    if "reference" not in block or "reference" in kinds.values():
         return ()
     curve = block["reference"]["curves"][over]
     return (_drawn("reference", curve, "reference"),)

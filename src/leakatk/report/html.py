@@ -26,9 +26,12 @@ from leakatk.report.text import number, visible
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
 CAPTIONS = {
     "near": "{metric} within k samples, mean over the forget prompts. Bands: 95% intervals.",
-    "forecast": "Forecast: dashed lines carry the curve on by a model of how the prompts differ, without guarantee; bands "
-    "are bounds that hold. The table above has both in numbers.",
+    "forecast": "Forecast: dashed lines carry the curve on by a model of how the prompts differ, without guarantee{bounds}.",
     "exact": "Computed, not sampled: the chance that the true answer is said word for word, from its probability.",
+}
+BANDS = {
+    True: "; bands are bounds that hold. The table above has both in numbers",
+    False: ". Bounds that hold: see the table above",
 }
 DATA_BUDGET = 7_500_000  # bytes of per-prompt data, so that the file stays below 10 MB and opens at once
 
@@ -59,7 +62,8 @@ def render(content: ReportContent) -> str:
 
 
 def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content: ReportContent) -> dict[str, Any]:
-    caption = CAPTIONS[ident].format(metric=content.metric)
+    bands = any(c.low for c in curves if c.kind == "forecast")
+    caption = CAPTIONS[ident].format(metric=content.metric, bounds=BANDS[bands])
     description = content.verdict if ident == "near" else caption
     name = {"near": f"{content.metric} @k", "exact": "verbatim @k"}.get(ident, "leak@k")
     ks = sorted({k for c in curves if c.kind != "greedy" for k in c.k})

@@ -10,6 +10,7 @@ from leakatk.report.audited import Audited, at, block_of, curve_of, number
 from leakatk.report.content import Number, Table
 
 TABLE_KS = (1, 4, 16, 64, 128)
+EXACT = "verbatim@k: exact, from the probability of the true answer."
 
 
 def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
@@ -46,8 +47,10 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     first = audits[0].results
     caption = (
         f"Scorer {scorer}; {first['m']} prompts x {first['n']} samples; {first['decoding']}; "
-        f"{first['level']:.0%} intervals over {over}. verbatim@k: exact, from the probability of the true answer."
+        f"{first['level']:.0%} intervals over {over}."
     )
+    if exact_ks:
+        caption += f" {EXACT}"
     return Table("Models", tuple(columns), tuple(rows), caption)
 
 
@@ -161,10 +164,16 @@ def halves(table: Table) -> tuple[Table, ...]:
     """The methods table as two that fit a page: the leak with what forgetting cost, and what else is known of each model."""
     rest = [i for i, name in enumerate(table.columns) if name.startswith("verbatim@") or name == "a sample"]
     leak = [i for i in range(len(table.columns)) if i not in rest]
+    about, exact = captions(table)
     return (
-        replace(select(table, leak, table.caption), title=table.title),
-        replace(select(table, [0, *rest], ""), title="The true answer word for word, and a sample"),
+        replace(select(table, leak, about), title=table.title),
+        replace(select(table, [0, *rest], exact), title="The true answer word for word, and a sample"),
     )
+
+
+def captions(table: Table) -> tuple[str, str]:
+    """The caption of the methods table, for the columns of the leak and for those of the true answer."""
+    return (table.caption.removesuffix(f" {EXACT}"), EXACT) if table.caption.endswith(EXACT) else (table.caption, "")
 
 
 def select(table: Table, keep: Sequence[int], caption: str) -> Table:
