@@ -1,6 +1,7 @@
 """The commands, as a user gives them, on a tiny model."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -261,7 +262,9 @@ def test_train_small(leakatk, forget, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["graddiff", "npo", "simnpo", "idknll", "rmu"])
-def test_unlearn(leakatk, model, forget, tmp_path, method):
+def test_unlearn(leakatk, model, forget, tmp_path, method, monkeypatch):
+    """And what it says comes next can be typed as it stands."""
+    monkeypatch.chdir(tmp_path)
     extra = ("--param", "layer=0") if method == "rmu" else ()
     code, out, err = leakatk(
         "unlearn", model, "--forget", forget, "--retain", forget, "--method", method, "--steps", "2",
@@ -269,8 +272,10 @@ def test_unlearn(leakatk, model, forget, tmp_path, method):
     )  # fmt: skip
     assert code == 0, err
     assert "2 steps" in out
-    code, _, err = leakatk("audit", tmp_path / "out", "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    _, _, following = err.partition("Next: leakatk ")
+    code, _, err = leakatk(*shlex.split(following), *SHORT)
     assert code == 0, err
+    assert (tmp_path / "runs" / "out" / "report.html").exists()
 
 
 def test_rule_and_its_control(leakatk, model, forget, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -199,7 +200,11 @@ def run(
             typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
     if as_json:
         options.echo_json(record)
-    typer.echo(f"Next: leakatk audit {out} --out runs/{out.name} ...", err=True)
+    given = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
+    given |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
+    given |= {"--seed": seed + 1} if method == "rule" else {}  # other samples than RULE has seen
+    words = [str(word) for name, value in given.items() if value for word in (name, value)]
+    typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
 
 
 @dataclass(frozen=True)
