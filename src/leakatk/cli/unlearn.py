@@ -202,7 +202,7 @@ def run(
         options.echo_json(record)
     given = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
     given |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
-    given |= {"--seed": seed + 1} if method == "rule" else {}  # other samples than RULE has seen
+    given |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
     words = [str(word) for name, value in given.items() if value for word in (name, value)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
 
