@@ -33,7 +33,8 @@ def garbled(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
 
 def _garble(prompt: Prompt, rng: random.Random) -> str:
     text = prompt.text.replace(HOLE, "")
-    names = [prompt.source] if prompt.source and prompt.source in text else NAME.findall(text)
+    names = [prompt.source] * text.count(prompt.source) if prompt.source else []
+    names = names or NAME.findall(text)
     for name in names:
         text = text.replace(name, HOLE, 1)
     pieces = re.findall(f"{HOLE}|{PIECE.pattern}", text)
