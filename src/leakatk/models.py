@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk.data import Asked
 from leakatk.errors import InputError, ModelError, first_line
 from leakatk.fingerprint import model_identity
+from leakatk.hub import cache_alone
 
 PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
 
@@ -142,15 +144,26 @@ class ModelSource:
             raise ModelError(
                 f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
             )
+        elif cache_alone() and not self._cached():
+            raise ModelError(
+                f"{self.path}: no such directory, and the Hugging Face hub cannot be reached; check the path, or give a directory "
+                "saved with save_pretrained."
+            )
         with _readable(self.path):
             return AutoTokenizer.from_pretrained(self.path, **self.kwargs)
+
+    def _cached(self) -> bool:
+        """The hub's cache on this machine has it."""
+        names = ("config.json", "adapter_config.json")
+        return any(isinstance(try_to_load_from_cache(self.path, name, revision=self.revision), str) for name in names)
 
     @property
     def kwargs(self) -> dict[str, Any]:
         """What from_pretrained is told of the place."""
-        return {"trust_remote_code": self.trust_remote_code} | (
-            {} if Path(self.path).exists() else {"revision": self.revision}
-        )
+        here: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+        if Path(self.path).exists():
+            return here
+        return {**here, "revision": self.revision, "local_files_only": cache_alone()}
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,23 @@ def test_files_come_from_the_hub_and_the_commit_is_kept(tmp_path):
     [[offline, _], [absent, _]] = load("http://127.0.0.1:9", tmp_path, ("pistol/1", {}), ("pistol/2", {}), offline=True)
     assert offline == found
     assert "Cannot reach the Hugging Face hub for xinchiqiu/PISTOL/sample_data_2.json" in absent
+    # So it is where no hub answers.
+    [[unanswered, _], [absent, _]] = load("http://127.0.0.1:9", tmp_path, ("pistol/1", {}), ("pistol/2", {}))
+    assert unanswered == found
+    assert "Cannot reach the Hugging Face hub for xinchiqiu/PISTOL/sample_data_2.json" in absent
+
+
+def test_a_mistyped_model_where_no_hub_answers_is_told_without_trying_again_and_again(tmp_path):
+    save_prompts(PROMPTS, tmp_path / "forget.jsonl")
+    command = ["audit", "models/nope", "--forget", "forget.jsonl", "--n", "4", "--out", "runs/nope"]
+    done = subprocess.run(
+        [sys.executable, "-m", "leakatk", *command], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "models/nope: no such directory, and the Hugging Face hub cannot be reached" in done.stderr
+    assert "Retrying" not in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_all_files_of_one_load_are_of_one_commit(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from leakatk.benchmarks.base import Options
 from leakatk.data import parse_json, read_records, read_text
 from leakatk.errors import InputError
+from leakatk.hub import cache_alone
 
 SUFFIXES = (".jsonl", ".json", ".parquet", "-00000-of-00001.parquet")
 
@@ -82,7 +83,9 @@ def _download(repository: str, name: str, revision: str) -> Path:
         f"`hf download {repository} --repo-type dataset --local-dir DIR` there and give --data DIR."
     )
     try:
-        return Path(hf_hub_download(repository, name, repo_type="dataset", revision=revision))
+        return Path(
+            hf_hub_download(repository, name, repo_type="dataset", revision=revision, local_files_only=cache_alone())
+        )
     except GatedRepoError:
         raise FetchError(
             f"{repository} is gated: accept its terms on https://huggingface.co/datasets/{repository}, "

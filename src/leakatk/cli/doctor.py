@@ -6,16 +6,13 @@ import os
 import platform
 import re
 import shutil
-import socket
 from pathlib import Path
-from urllib.parse import urlparse
 
 import typer
 
 from leakatk.cli import options
 
 EXAMPLES = options.examples("leakatk doctor", "leakatk doctor --json")
-HUB_SECONDS = 3.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -102,13 +99,11 @@ def hub() -> str:
         return "offline, because HF_HUB_OFFLINE is set: give local directories"
     from huggingface_hub import get_token
 
-    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    who = "with a token" if get_token() else "without a token (`hf auth login` for gated models)"
-    try:
-        with socket.create_connection((address.hostname or "", address.port or 443), timeout=HUB_SECONDS):
-            return f"{address.hostname} answers, {who}"
-    except OSError as error:
-        return f"{address.hostname} cannot be reached ({error.strerror or error}): give local directories, --data DIR"
+    from leakatk.hub import host, unreachable
+
+    if why := unreachable():
+        return f"{host()[0]} cannot be reached ({why}): give local directories, --data DIR"
+    return f"{host()[0]} answers, {'with a token' if get_token() else 'without a token (`hf auth login` for gated models)'}"
 
 
 def data() -> str:
