@@ -176,7 +176,7 @@ def test_the_report_shows_every_way_and_the_worst(run):
     assert table.columns[-1] == "excess@4"
     assert "does not compare" in table.caption
     assert "* gives the answer away" in table.caption
-    assert table in content_of(audits).tables
+    assert str(table) in map(str, content_of(audits).tables)  # as text: in Python 3.13 a table with NaN equals no other
     assert "asked in 3 ways, 4 samples each" in headline(audits[0].results)
     [alone] = read_audits([run / "probes" / "prefix"])
     assert alone.label.endswith(", prefix")
