@@ -55,6 +55,17 @@ def test_every_chart_is_valid_xml(width: int) -> None:
         ElementTree.fromstring(curve_chart(curves, width=width, ident="x"))
 
 
+def test_an_axis_far_from_one_begins_at_the_power_of_ten_before_its_curves() -> None:
+    svg = curve_chart([Curve("a", (400, 1000, 100_000), (0.1, 0.2, 0.4)), Curve("b", (500, 10_000), (0.1, 0.3))])
+    assert ">100<" in svg
+    assert ">10<" not in svg
+    at = [x for x, _ in points(svg, "a")]
+    ratio = (at[1] - at[0]) / (at[2] - at[1])
+    assert ratio == pytest.approx(math.log(1000 / 400) / math.log(100), abs=0.02)
+    near = curve_chart([Curve("a", (400, 100_000), (0.1, 0.2)), Curve("b", (1, 10), (0.1, 0.3))])
+    assert ">10<" in near
+
+
 def test_no_curves_no_chart() -> None:
     assert curve_chart([]) == ""
 

@@ -114,12 +114,19 @@ def ceiling(curves: Sequence[Curve]) -> float:
     return next((t for t in _TOPS if t >= top), max(1.0, top))
 
 
-def _ticks(k_max: int, room: float) -> list[int]:
+def _first(curves: Sequence[Curve]) -> int:
+    """Where the k axis begins: at 1, or where all curves begin far from it at the power of ten before the first."""
+    least = min((c.k[0] for c in curves), default=1)
+    return 10 ** (len(str(least)) - 1) if least >= 100 else 1
+
+
+def _ticks(k_min: int, k_max: int, room: float) -> list[int]:
     """Labelled k: powers of two up to 1024, powers of ten beyond; thinned to fit `room` labels."""
     if k_max > 4096:
         ticks = [10**e for e in range(math.floor(math.log10(k_max)) + 1)]
     else:
         ticks = [2**e for e in range(math.floor(math.log2(k_max)) + 1)]
+    ticks = [tick for tick in ticks if tick >= k_min]
     step = max(1, math.ceil(len(ticks) / max(room, 1)))
     return ticks[::step]
 
@@ -174,10 +181,11 @@ def curve_chart(
     right = 24 + round(7.9 * longest) if labels and lines else 16
     x0 = left + lane + (12 if greedy else 0)
     x1, y0, y1 = width - right, height - foot, head
-    span = math.log2(k_max) or 1.0
+    k_min = _first(lines)
+    span = math.log2(k_max / k_min) or 1.0
 
     def x(k: float) -> float:
-        return x0 + 8 + (x1 - x0 - 8) * math.log2(k) / span
+        return x0 + 8 + (x1 - x0 - 8) * math.log2(k / k_min) / span
 
     def y(value: float) -> float:
         return y0 - (y0 - y1) * min(max(value, 0.0), top) / top
@@ -200,7 +208,7 @@ def curve_chart(
         out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
     out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}</text>')
     if lines:
-        for tick in _ticks(k_max, (x1 - x0) / 44):
+        for tick in _ticks(k_min, k_max, (x1 - x0) / 44):
             out.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{y0}" y2="{y0 + 4}"/>')
             out.append(
                 f'<text class="dim" x="{x(tick):.1f}" y="{y0 + 19}" text-anchor="middle">{_k_label(tick)}</text>'
