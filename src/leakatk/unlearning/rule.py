@@ -166,8 +166,8 @@ def rule(
 
     score: the detector.  train: the optimisation of one round.  first: that of the initial unlearning; None when the
     model given is already unlearned.  first_check: its stop rule.  utility: measured at the start and after every round.
-    matching: rounds match the unseen instead of repeating `base`, on every wording of the detection, from the blend of the
-    model given with the original; the run goes on until exposure and fidelity are right as well.
+    matching: rounds match the unseen instead of repeating `base`, on every wording of the detection and the same garbled, from
+    the blend of the model given with the original; the run goes on until exposure and fidelity are right as well.
     out: a directory with one folder a round; a killed run continues within the round it was in.
 
     Raises what `unlearn` raises.
