@@ -214,11 +214,10 @@ def rule_table(study: Study, bases: Sequence[str]) -> Table:
     return Table("", columns, tuple(rows))
 
 
-def aim_table(study: Study, bases: Sequence[str]) -> tuple[Table, list[str], list[str]]:
-    """The aim, goal by goal, for calibrated RULE; the bases that meet all of it; those that do if utility on the people
-    shown is all that counts."""
+def aim_table(study: Study, bases: Sequence[str]) -> Table:
+    """The aim, goal by goal, for calibrated RULE: a row a base."""
     last, margin = study.options["decodings"][-1], study.options["utility_loss"]
-    rows, met_all, met_shown = [], [], []
+    rows = []
     for base in bases:
         seeds, name = seeds_of(study, base), f"calibrated-{base}"
         gap = study.excess(seeds, name, "retrained", study.top, "held-out", last)
@@ -238,15 +237,11 @@ def aim_table(study: Study, bases: Sequence[str]) -> tuple[Table, list[str], lis
                 Number(max(losses.values())), _yes(checks[2]), area, _yes(checks[3]),
             )
         )  # fmt: skip
-        if all(checks):
-            met_all.append(NAMES[base])
-        if checks[0] and checks[1] and checks[3]:
-            met_shown.append(NAMES[base])
     columns = (
         "", f"excess leak@{study.top}, held-out, {last}", f"excess leak@{study.top}, asked", "leak met", "retain lost", "met",
         "worst utility lost", "met", "AUC, held-out", "met",
     )  # fmt: skip
-    return Table("", columns, tuple(rows)), met_all, met_shown
+    return Table("", columns, tuple(rows))
 
 
 def _yes(met: bool) -> str:
@@ -363,20 +358,21 @@ def _joined(parts: Sequence[str]) -> list[str]:
 
 
 def aim_text(study: Study, bases: Sequence[str]) -> list[str]:
-    table, met, shown = aim_table(study, bases)
-    count = len(met)
+    table = aim_table(study, bases)
+
+    def meet(*goals: int) -> list[str]:
+        return [NAMES[b] for b, row in zip(bases, table.rows, strict=True) if all(row[goal] == "yes" for goal in goals)]
+
+    met, shown = meet(3, 5, 7, 9), meet(3, 5, 9)
     what = f"met by {', '.join(met)}" if met else "met by none of them"
-    leak = sum(row[3] == "yes" for row in table.rows)
-    kept = sum(row[5] == "yes" for row in table.rows)
-    all_kept = sum(row[7] == "yes" for row in table.rows)
-    area = sum(row[9] == "yes" for row in table.rows)
+    leak, kept, all_kept, area = (len(meet(goal)) for goal in (3, 5, 7, 9))
     return [
-        f"**{'Yes' if count >= 3 else 'No'}.** The aim: for at least three base methods, calibrated RULE within .01 of the "
+        f"**{'Yes' if len(met) >= 3 else 'No'}.** The aim: for at least three base methods, calibrated RULE within .01 of the "
         "retrained model's leak@128 (interval with 0), utility within .02 of the original's, AUC of Min-K%++ against the "
         f"retrained model within .05 of .5, in the held-out wording at a decoding and with a scorer that detection did not "
         f"use. Of {len(bases)} bases the whole aim is {what}. By part: leak {leak} of {len(bases)}; utility on the people the "
-        f"unlearner was shown {kept}, on people and countries it was not shown as well {all_kept}; AUC {area}. Were utility on the people shown all "
-        f"that counts, the aim would be met by {', '.join(shown) or 'none of them'}.",
+        f"unlearner was shown {kept}, on people and countries it was not shown as well {all_kept}; AUC {area}. Were "
+        f"utility on the people shown all that counts, the aim would be met by {', '.join(shown) or 'none of them'}.",
         to_markdown(table),
         "An AUC near 0 is over-unlearning: the true answers are less likely than to a model that never saw them. Near 1: "
         "they are still likelier, though no sample says them.",

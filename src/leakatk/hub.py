@@ -11,6 +11,11 @@ from urllib.request import getproxies
 SECONDS = 3.0
 
 
+def offline() -> bool:
+    """HF_HUB_OFFLINE is set: the hub is not to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
 def host() -> tuple[str, int]:
     """Where the hub is: huggingface.co, or what HF_ENDPOINT says."""
     address = urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
@@ -31,6 +36,4 @@ def cache_alone() -> bool:
     """Only what was downloaded before can be had: HF_HUB_OFFLINE is set, or the hub does not answer. Behind a proxy the hub's own
     client has to find out.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return True
-    return not getproxies().get("https") and bool(unreachable())
+    return offline() or (not getproxies().get("https") and bool(unreachable()))

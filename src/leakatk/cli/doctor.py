@@ -95,11 +95,11 @@ def memory() -> str:
 
 def hub() -> str:
     """Whether models and data can be downloaded, and as whom."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+    from leakatk.hub import host, offline, unreachable
+
+    if offline():
         return "offline, because HF_HUB_OFFLINE is set: give local directories"
     from huggingface_hub import get_token
-
-    from leakatk.hub import host, unreachable
 
     if why := unreachable():
         return f"{host()[0]} cannot be reached ({why}): give local directories, --data DIR"

@@ -25,20 +25,20 @@ from leakatk.scorers.base import get_scorer
 
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 Said = tuple[str, str]  # a question and an answer to it
+Pair = tuple[list[int], list[int]]  # the same as ids
 
 
 @dataclass(frozen=True, slots=True)
 class _Forced:
     """Every answer the numbers need, passed through the model once: its ids, and what the model thinks of them."""
 
-    pairs: dict[Said, tuple[list[int], list[int]]]
+    pairs: dict[Said, Pair]
     stats: dict[Said, TokenStats]
 
     @classmethod
     def of(cls, loaded: LoadedModel, benchmark: Benchmark) -> _Forced:
-        said = forced_answers(benchmark)
-        pairs = answer_pairs(loaded, [question for question, _ in said], [answer for _, answer in said])
-        return cls(dict(zip(said, pairs, strict=True)), dict(zip(said, token_stats(loaded, pairs), strict=True)))
+        pairs = forced_pairs(loaded, benchmark)
+        return cls(pairs, dict(zip(pairs, token_stats(loaded, list(pairs.values())), strict=True)))
 
     def of_answers(self, prompts: Sequence[Prompt]) -> list[TokenStats]:
         return [self.stats[p.text, p.answer] for p in prompts]
@@ -60,7 +60,7 @@ class _Forced:
         )
 
 
-def forced_answers(benchmark: Benchmark) -> list[Said]:
+def forced_pairs(loaded: LoadedModel, benchmark: Benchmark) -> dict[Said, Pair]:
     """The answers that `evaluate` passes through the model, each once: true ones, and where all of a set has them wrong ones."""
     found: dict[Said, None] = {}
     for prompts in (benchmark.forget, *utility_sets(benchmark).values()):
@@ -69,13 +69,13 @@ def forced_answers(benchmark: Benchmark) -> list[Said]:
             found |= dict.fromkeys((p.text, p.paraphrased_answer or p.answer) for p in prompts)
             found |= dict.fromkeys((p.text, answer) for p in prompts for answer in p.perturbed_answers)
     found |= dict.fromkeys((p.text, p.answer) for p in benchmark.holdout)
-    return list(found)
+    pairs = answer_pairs(loaded, [question for question, _ in found], [answer for _, answer in found])
+    return dict(zip(found, pairs, strict=True))
 
 
 def tofu_passes(loaded: LoadedModel, benchmark: Benchmark, *, grad_norm: bool = False) -> Passes:
     """What `evaluate` computes."""
-    said = forced_answers(benchmark)
-    pairs = dict(zip(said, answer_pairs(loaded, [q for q, _ in said], [a for _, a in said]), strict=True))
+    pairs = forced_pairs(loaded, benchmark)
     backward: Pairs = ()
     if grad_norm and benchmark.holdout:
         backward = [pairs[p.text, p.answer] for p in (*benchmark.forget, *benchmark.holdout)]

@@ -55,6 +55,7 @@ def content_of(
     every, audits = audits, most_open(audits)
     kinds = {audited.label: _kind(audited, audits) for audited in audits}
     yardsticks_last = sorted(audits, key=lambda audited: kinds[audited.label] == "reference")
+    few = 1 < len(audits) <= TOLD
     told = next((audited for audited in audits if kinds[audited.label] == "model"), audits[0])
     first, scorer = told.results, told.scorer
     block, curve = block_of(told, scorer), curve_of(told, scorer, over)
@@ -63,12 +64,12 @@ def content_of(
     protocol = str(first["protocol"])
     return ReportContent(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
-        verdict=verdict or (_comparison(yardsticks_last, over) if 1 < len(audits) <= TOLD else headline(first)),
+        verdict=verdict or (_comparison(yardsticks_last, over) if few else headline(first)),
         notes=tuple(notes) or _default_notes(over),
         highlights=tuple(highlights)
         or (
             tuple(_highlight(audited, scorer, over) for audited in yardsticks_last)
-            if 1 < len(audits) <= TOLD
+            if few
             else (
                 Highlight(f"leak@{k}", at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
                 *(

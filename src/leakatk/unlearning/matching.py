@@ -89,10 +89,10 @@ class Unseen:
         .5 they are too likely still.
         """
         hard = garbled(forget, seed="exposure")
-        return (
-            auc(answer_levels(loaded, forget).surprise, self.level.surprise),
-            auc(answer_levels(loaded, hard).surprise, self.garbled.surprise),
-        )
+        return self._asked(loaded, forget), auc(answer_levels(loaded, hard).surprise, self.garbled.surprise)
+
+    def _asked(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
+        return auc(answer_levels(loaded, forget).surprise, self.level.surprise)
 
     def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
         """The one of `exposures` that is farther from .5."""
@@ -103,7 +103,7 @@ class Unseen:
 
         The share of the unlearned weights that is left; 1 where it was not over-unlearned (then nothing moves).
         """
-        if self.exposures(loaded, forget)[0] >= 0.5:
+        if self._asked(loaded, forget) >= 0.5:
             return 1.0
         own = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
 
@@ -115,7 +115,7 @@ class Unseen:
         for _ in range(7):
             middle = (low + high) / 2
             move(middle)
-            low, high = (middle, high) if self.exposures(loaded, forget)[0] > 0.5 else (low, middle)
+            low, high = (middle, high) if self._asked(loaded, forget) > 0.5 else (low, middle)
         move(high)
         return high
 

@@ -292,19 +292,19 @@ def _augmented(
     same garbled, then A.
     """
     sources = {prompt.id: prompt for prompt in forget}
-    items = (
-        [p for prompt in forget for p in wordings(prompt, options.wordings)] if matched is not None else list(forget)
-    )
-    truths = len(items)
-    if matched is not None:
-        items += garbled(items, seed=matched)
+    if matched is None:
+        truths, hard = list(forget), []
+    else:
+        truths = [p for prompt in forget for p in wordings(prompt, options.wordings)]
+        hard = garbled(truths, seed=matched)
+    items = [*truths, *hard]
     weights = [1.0] * len(items)
     for i, leak in enumerate(leaks):
         items.append(
             replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", text=leak.question, answer=leak.answer)
         )
         weights.append(max(leak.count, 1) / options.n)
-    return items, weights if options.weighting == "frequency" else None, truths
+    return items, weights if options.weighting == "frequency" else None, len(truths)
 
 
 @dataclass
