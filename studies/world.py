@@ -37,8 +37,10 @@ from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.detect import detected_level
-from leakatk.unlearning.matching import Unseen, answer_levels, match_unseen, own_answers
+from leakatk.unlearning.levels import answer_levels
+from leakatk.unlearning.matching import Unseen, match_unseen
 from leakatk.unlearning.methods import METHODS, Method
+from leakatk.unlearning.own import own_answers
 from leakatk.unlearning.rule import RuleSettings, rule
 from leakatk.unlearning.trainer import Unlearned, unlearn
 

@@ -1,7 +1,6 @@
-"""Matching the unseen: the level, its gradient, the targets, and what the original says by itself."""
+"""Matching the unseen: the level, its gradient, the targets, and what must stay."""
 
 import copy
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -11,18 +10,13 @@ import torch
 from leakatk.errors import InputError
 from leakatk.forcing import answer_pairs, token_stats
 from leakatk.privacy import min_k_plus_plus_scores
-from leakatk.unlearning import matching
 from leakatk.unlearning.batches import Streams, answer_logits
-from leakatk.unlearning.garble import NAME, garbled
+from leakatk.unlearning.garble import garbled
+from leakatk.unlearning.levels import answer_levels, halves
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
-from leakatk.unlearning.matching import (
-    KNOWN,
-    answer_levels,
-    halves,
-    match_unseen,
-    own_answers,
-)
+from leakatk.unlearning.matching import match_unseen
+from leakatk.unlearning.own import KNOWN
 from leakatk.unlearning.schedule import TrainSettings
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import people, tiny_model
@@ -168,46 +162,6 @@ def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, 
     assert 0.3 <= goal.exposures(loaded, forget)[0] <= 0.5
     for name, value in weights(loaded.model).items():
         assert torch.allclose(value, torch.lerp(goal.original[name], far[name], share))
-
-
-def test_own_answers_hold_nothing_forgotten(loaded, forget, retain):
-    named = [replace(p, source=" ".join(p.id), text=f"Where does {' '.join(p.id)} live?") for p in retain]
-    banned = [replace(forget[0], source="Hidden One", facts=("e",))]
-    told = own_answers(loaded, forget, named, max_new_tokens=6)
-    assert told
-    assert all(p.text.strip() and p.answer for p in told)
-    assert len({p.id for p in told}) == len(told)
-    kept = own_answers(loaded, banned, named, max_new_tokens=6)
-    assert not any("e" in p.answer for p in kept)
-    assert own_answers(loaded, forget, named, max_new_tokens=6) == told
-
-
-def test_names_that_answers_say_are_asked_about_in_turn(loaded, forget, retain, monkeypatch):
-    """The original speaks of Ada Alva whoever it is asked about, of Bert Bork when asked about Ada, and of Carl then."""
-    named = [replace(p, source=f"Nim Nam{i}", text=f"Who is Nim Nam{i}?") for i, p in enumerate(retain)]
-    told = {"Ada Alva": "Ada Alva met Bert Bork.", "Bert Bork": "Bert Bork met Carl Cray.", "Carl Cray": "Carl Cray."}
-
-    def say(sampler, prompts, n, decoding, *, seed):
-        asked = [next((name for name in told if name in p.text), "") for p in prompts]
-        return [[told.get(name, "Ada Alva met nobody.")] * n for name in asked]
-
-    monkeypatch.setattr(matching, "texts_of", say)
-    monkeypatch.setattr(matching, "answer_levels", lambda loaded, prompts: (np.zeros(len(prompts)),) * 2)
-    monkeypatch.setattr(matching, "INVENTED", 10)
-    own = own_answers(loaded, forget, named)
-    assert {p.text: p.answer for p in own if p.id.startswith(KNOWN)} == {f"Who is {k}?": v for k, v in told.items()}
-    banned = [replace(forget[0], source="Bert Bork")]
-    own = own_answers(loaded, banned, named)
-    assert [p.text for p in own if p.id.startswith(KNOWN)] == []  # what Ada's answer says of Bert is left out as well
-
-
-def test_invented_names_look_like_names(loaded):
-    rng = random.Random(0)
-    made = [*matching._mixed(["Anton", "Bera"], 2, 9, rng), *matching._random(matching._letters(loaded), 2, 9, rng)]
-    assert len(made) == 18
-    assert all(NAME.fullmatch(name) for name in made if min(map(len, name.split())) > 1)
-    assert all(len(name.split()) == 2 for name in made)
-    assert set(matching._mixed(["Anton"], 1, 3, rng)) == {"Anton"}
 
 
 def test_true_answers_garbled_ones_and_leaks_are_ranked_apart(loaded, tokenizer, forget, retain, unseen):

@@ -27,7 +27,8 @@ from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.detect import Score, detected_level, wordings
-from leakatk.unlearning.matching import Unseen, answer_levels
+from leakatk.unlearning.levels import answer_levels
+from leakatk.unlearning.matching import Unseen
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rule import RuleResult, RuleSettings, Utility, control, rule
 from leakatk.unlearning.schedule import TrainSettings

@@ -11,54 +11,33 @@ shown is kept by distilling the original's own answers, to questions it is asked
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.forcing import answer_pairs, token_stats
+from leakatk.forcing import answer_pairs
 from leakatk.models import LoadedModel
-from leakatk.privacy import auc, min_k_plus_plus_scores
+from leakatk.privacy import auc
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
-from leakatk.unlearning.garble import NAME, garbled
+from leakatk.unlearning.garble import garbled
 from leakatk.unlearning.gradients import Params
+from leakatk.unlearning.levels import Levels, answer_levels, halves
 from leakatk.unlearning.losses import distill
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
-from leakatk.unlearning.losses.token import IGNORE, answer_mask
 from leakatk.unlearning.methods import Method
+from leakatk.unlearning.own import KNOWN, own_answers
 from leakatk.unlearning.step import Step
 
-Floats = NDArray[np.float64]
-SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the original counts as knowing it
-KNOWN = "own/known/"  # how the ids of prompts begin whose answers the original is sure of
-ROUNDS, INVENTED, PER_NAME = 6, 400, 2  # of asking about invented names, names a round, samples a question
-MOST = 1000  # names heard in a round that are asked about in turn
 GARBLED = 0.3  # share of what must stay that is kept to a garbled question as well
-
-
-class Levels(NamedTuple):
-    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probabilities of the halves.
-
-    The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
-    facts is surprised enough by the whole answer, and leaks. The end token belongs to neither half: a model that says all
-    and then babbles would be surprised enough by it.
-    """
-
-    logprob: Floats
-    surprise: Floats
-    head: Floats
-    tail: Floats
 
 
 @dataclass(frozen=True)
@@ -193,32 +172,6 @@ def _distil(step: Step, p: Params) -> Tensor:
     return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
 
 
-def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
-    """The levels of the true answers, from one forward pass of each."""
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
-    surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
-    head, tail = (
-        np.array([s.logprob[_halves(len(s.logprob))[which]].mean() for s in stats], dtype=np.float64)
-        for which in (0, 1)
-    )
-    return Levels(np.array([s.logprob.mean() for s in stats]), surprise, head, tail)
-
-
-def _halves(count: int) -> tuple[slice, slice]:
-    """The halves of an answer's `count` tokens without the end token. Neither is empty: of one token both are that token."""
-    said = max(count - 1, 1)
-    return slice(0, max(said // 2, 1)), slice(said // 2, said)
-
-
-def halves(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (B, T) with all ignored but the first half of each answer's tokens, and with all but the second."""
-    kept = (torch.full_like(labels, IGNORE), torch.full_like(labels, IGNORE))
-    for row, count in enumerate(answer_mask(labels).sum(-1).tolist()):
-        for half, part in zip(kept, _halves(count), strict=True):
-            half[row, part] = labels[row, part]
-    return kept
-
-
 def match_unseen(
     original: LoadedModel,
     forget: Sequence[Prompt],
@@ -248,97 +201,3 @@ def match_unseen(
         answer_levels(knows, garbled(unseen, seed=seed)),
         (*kept, *garbled(hard, seed=seed)),
     )
-
-
-def own_answers(
-    original: LoadedModel,
-    forget: Sequence[Prompt],
-    retain: Sequence[Prompt],
-    *,
-    max_new_tokens: int = 64,
-    seed: int = 0,
-) -> list[Prompt]:
-    """What the original says by itself, as prompts: knowledge the unlearner was not shown, found without a data set.
-
-    Questions are the retain prompts' with another name in place of `source`. Asked about invented names (mixtures of those
-    it has said, and of random tokens) the model says names it knows, and is asked about these in turn. Kept are its greedy
-    answers about names that it is sure of, up to half as many about others, and as many answers to random tokens. What
-    holds a forgotten name, or all facts of a forgotten answer, is left out.
-    """
-    stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
-    sources = sorted({p.source for p in retain if p.source})
-    length = max((len(name.split()) for name in sources), default=0)
-    letters = _letters(original)
-    banned = {p.source for p in forget if p.source}
-    rng, sampler = random.Random(f"own answers {seed}"), NativeSampler(original)
-
-    def clean(text: str) -> bool:
-        return not any(name in text for name in banned) and not any(
-            p.facts and all(fact in text for fact in p.facts) for p in forget
-        )
-
-    def asked(names: Sequence[str]) -> list[Prompt]:
-        return [
-            Prompt(f"own/{name}/{i}", stem.replace("{}", name), "?", source=name)
-            for name in names
-            for i, stem in enumerate(stems)
-        ]
-
-    def greedy(prompts: list[Prompt]) -> list[Prompt]:
-        said = texts_of(sampler, prompts, 1, Decoding(temperature=0.0, max_new_tokens=max_new_tokens), seed=seed)
-        return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
-
-    heard, done, sure, unsure = Counter[str](), set[str](), list[Prompt](), list[Prompt]()
-    for number in range(ROUNDS if stems else 0):
-        words = [word for name in (*sources, *heard) for word in name.split()]
-        half = INVENTED // 2
-        invented = sorted({*_mixed(words, length, half, rng), *_random(letters, length, half, rng)} - done - {*sources})
-        done.update(invented)
-        rows = texts_of(sampler, asked(invented), PER_NAME, Decoding(max_new_tokens=max_new_tokens), seed=seed + number)
-        heard.update(name for texts in rows for text in texts for name in NAME.findall(text))
-        names = [name for name, _ in heard.most_common() if name not in done and clean(name)][:MOST]
-        done.update(names)
-        # One question says who is worth asking all of them.
-        first = greedy([Prompt(f"own/{name}", stems[number % len(stems)].replace("{}", name), "?") for name in names])
-        likely = [n for n, p, v in zip(names, first, answer_levels(original, first)[0], strict=True) if v > 5 * SURE]
-        answered = greedy(asked(likely))
-        heard.update(name for p in answered for name in NAME.findall(p.answer))  # asked about in the next round
-        for i, value in enumerate(answer_levels(original, answered)[0].reshape(-1, len(stems)).mean(axis=1)):
-            told = [p for p in answered[i * len(stems) : (i + 1) * len(stems)] if p.answer and clean(p.answer)]
-            if value > SURE:
-                sure += [replace(p, id=p.id.replace("own/", KNOWN, 1)) for p in told]
-            else:
-                unsure += told
-    half = max(len(sure) // 2, 32)
-    noise = [
-        Prompt(f"own/random/{i}", original.tokenizer.decode(rng.choices(range(len(original.tokenizer)), k=8), skip_special_tokens=True), "?")
-        for i in range(half)
-    ]  # fmt: skip
-    noise = [p for p in noise if p.text.strip()]
-    said = texts_of(sampler, noise, 1, Decoding(max_new_tokens=max_new_tokens), seed=seed)
-    noise = [replace(p, answer=texts[0].strip()) for p, texts in zip(noise, said, strict=True)]
-    return [*sure, *rng.sample(unsure, min(half, len(unsure))), *(p for p in noise if p.answer and clean(p.answer))]
-
-
-def _mixed(words: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
-    """Names of `length` words, each the head of one word and the tail of another."""
-
-    def word() -> str:
-        head, tail = rng.choice(words), rng.choice(words)
-        return head[: (len(head) + 1) // 2] + tail[(len(tail) + 1) // 2 :]
-
-    return [" ".join(word() for _ in range(length)) for _ in range(count)]
-
-
-def _letters(original: LoadedModel) -> list[str]:
-    """The vocabulary's tokens of letters alone, in lower case."""
-    tokens = (original.tokenizer.decode([i]).strip() for i in range(len(original.tokenizer)))
-    return sorted({token.lower() for token in tokens if token.isalpha()})
-
-
-def _random(letters: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
-    """Names of `length` words of two random tokens: they come near names that no mixture of known ones does."""
-    return [
-        " ".join("".join(rng.choices(letters, k=2)).capitalize() for _ in range(length) if letters)
-        for _ in range(count)
-    ]
