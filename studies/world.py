@@ -279,7 +279,9 @@ def unseen_of(seed: Seed) -> Unseen:
     """What calibrated RULE matches: the retrained model's level of people invented for it, the full model's own answers."""
     place, full = seed.place / "own.json", seed.load("full")
     if not place.exists():
-        own = own_answers(full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed)
+        own = own_answers(
+            full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed, quiet=True
+        )
         write_json(place, [asdict(prompt) for prompt in own])
     own = [Prompt(p["id"], p["text"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}

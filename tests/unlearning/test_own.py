@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from leakatk.progress import Progress
 from leakatk.unlearning import own
 from leakatk.unlearning.garble import NAME
 from leakatk.unlearning.levels import Levels
@@ -66,6 +67,7 @@ class Atlas:
 
     def __init__(self, loaded, forbidden="nothing"):
         self.model, self.forbidden, self.sure = loaded, forbidden, {}
+        self.progress = Progress("asking", 12, quiet=True)
 
     def clean(self, text):
         return self.forbidden not in text

@@ -182,6 +182,7 @@ def match_unseen(
     own: Sequence[Prompt] | None = None,
     max_new_tokens: int = 64,
     seed: int = 0,
+    quiet: bool = False,
 ) -> Unseen:
     """Measure the level and gather what must stay. unseen: true answers of the forget set's kind that no model was
     trained on, a hundred or more.  retrained: where it is at hand the level is its own, of the unseen answers alone: it is
@@ -190,7 +191,7 @@ def match_unseen(
     if not unseen:
         raise InputError("Matching the unseen needs answers that no model was trained on; got none.")
     if own is None:
-        own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed)
+        own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
     knows = retrained or original
     kept = (*retain, *own)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from leakatk.data import Prompt
 from leakatk.models import LoadedModel
+from leakatk.progress import Progress
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
@@ -42,6 +43,7 @@ class _Talk:
     clean: Callable[[str], bool]
     max_new_tokens: int
     seed: int
+    progress: Progress
 
     def greedy(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         said = self.sampled(prompts, 1, temperature=0.0, seed=self.seed)
@@ -62,6 +64,7 @@ def own_answers(
     *,
     max_new_tokens: int = 64,
     seed: int = 0,
+    quiet: bool = False,
 ) -> list[Prompt]:
     """What the original says by itself, as prompts, those that it is sure of first.
 
@@ -78,9 +81,12 @@ def own_answers(
         )
 
     rng = random.Random(f"own answers {seed}")
-    talk = _Talk(original, NativeSampler(original), clean, max_new_tokens, seed)
-    echoes = _echoes(talk, retain, random.Random(f"echoes {seed}"))
-    sure, unsure = _about_names(talk, retain, [name for p in echoes for name in NAME.findall(p.answer)], rng)
+    with Progress(
+        "asking the original what it knows", 2 + ECHO_ROUNDS + ROUNDS, unit="rounds", quiet=quiet
+    ) as progress:
+        talk = _Talk(original, NativeSampler(original), clean, max_new_tokens, seed, progress)
+        echoes = _echoes(talk, retain, random.Random(f"echoes {seed}"))
+        sure, unsure = _about_names(talk, retain, [name for p in echoes for name in NAME.findall(p.answer)], rng)
     half = max(len(sure) // 2, 32)
     size = range(len(original.tokenizer))
     texts = [original.tokenizer.decode(rng.choices(size, k=8), skip_special_tokens=True) for _ in range(half)]
@@ -132,6 +138,7 @@ def _about_names(
                 sure += [replace(p, id=p.id.replace("own/", KNOWN, 1)) for p in told]
             else:
                 unsure += told
+        talk.progress.advance(note=f"{len(sure)} answers about names")
     return sure, unsure
 
 
@@ -159,6 +166,7 @@ def _echoes(talk: _Talk, retain: Sequence[Prompt], rng: random.Random) -> list[P
             best[prompt.answer] = max(value, best.get(prompt.answer, value))
             if value > NEARLY:
                 kept[prompt.answer].append((value, prompt))
+        talk.progress.advance(note=f"{len(kept)} answers")
 
     def random_question() -> str:
         tokens = talk.model.tokenizer.decode(rng.choices(size, k=rng.randint(2, 8)), skip_special_tokens=True)
