@@ -16,8 +16,8 @@ from leakatk.unlearning.levels import answer_levels, halves
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
 from leakatk.unlearning.matching import match_unseen
-from leakatk.unlearning.own import KNOWN
 from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.talk import KNOWN
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import people, tiny_model
 

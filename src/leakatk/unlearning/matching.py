@@ -5,7 +5,7 @@ pushes likelihood down without a bound can be told from never having learned, an
 level: how likely, and how surprising by Min-K%++, the original model (or the retrained one, where it is at hand: training
 again shifts the level) finds true answers about unseen people, to the question as it is asked and to the same question
 garbled: an answer that is hidden behind the known wordings alone comes back in the next one. What the unlearner was not
-shown is kept by distilling the original's own answers, to questions it is asked about the names it says.
+shown is kept by distilling what the original says by itself (`leakatk.unlearning.own`).
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from leakatk.unlearning.losses import distill
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
 from leakatk.unlearning.methods import Method
-from leakatk.unlearning.own import KNOWN, own_answers
+from leakatk.unlearning.own import own_answers
 from leakatk.unlearning.step import Step
+from leakatk.unlearning.talk import KNOWN
 
 GARBLED = 0.3  # share of what must stay that is kept to a garbled question as well
 

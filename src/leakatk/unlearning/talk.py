@@ -1,0 +1,71 @@
+"""Asking a model what it knows: greedy answers, how sure it is of them, and names that it may know."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from leakatk.data import Prompt
+from leakatk.models import LoadedModel
+from leakatk.progress import Progress
+from leakatk.sampling.base import texts_of
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.levels import Floats, answer_levels
+
+SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the model counts as knowing it
+NEARLY = 5 * SURE  # the same for being worth another question
+KNOWN = "own/known/"  # how the ids of prompts begin whose answers the model is sure of
+
+
+def known(prompt: Prompt) -> Prompt:
+    """The prompt with an id that says so."""
+    return replace(prompt, id=prompt.id.replace("own/", KNOWN, 1))
+
+
+@dataclass(frozen=True)
+class Talk:
+    """The model asked, and what its answers may not hold."""
+
+    model: LoadedModel
+    sampler: NativeSampler
+    clean: Callable[[str], bool]
+    max_new_tokens: int
+    seed: int
+    progress: Progress
+
+    def greedy(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        said = self.sampled(prompts, 1, temperature=0.0, seed=self.seed)
+        return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
+
+    def sampled(self, prompts: Sequence[Prompt], n: int, *, temperature: float, seed: int) -> list[list[str]]:
+        decoding = Decoding(temperature=temperature, max_new_tokens=self.max_new_tokens)
+        return texts_of(self.sampler, prompts, n, decoding, seed=seed)
+
+    def sureness(self, prompts: Sequence[Prompt]) -> Floats:
+        return answer_levels(self.model, prompts).logprob
+
+
+def mixed_names(words: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
+    """Names of `length` words, each the head of one word and the tail of another."""
+
+    def word() -> str:
+        head, tail = rng.choice(words), rng.choice(words)
+        return head[: (len(head) + 1) // 2] + tail[(len(tail) + 1) // 2 :]
+
+    return [" ".join(word() for _ in range(length)) for _ in range(count)]
+
+
+def letters_of(original: LoadedModel) -> list[str]:
+    """The vocabulary's tokens of letters alone, in lower case."""
+    tokens = (original.tokenizer.decode([i]).strip() for i in range(len(original.tokenizer)))
+    return sorted({token.lower() for token in tokens if token.isalpha()})
+
+
+def random_names(letters: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
+    """Names of `length` words of two random tokens: they come near names that no mixture of known ones does."""
+    return [
+        " ".join("".join(rng.choices(letters, k=2)).capitalize() for _ in range(length) if letters)
+        for _ in range(count)
+    ]
