@@ -47,7 +47,7 @@ def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path)
         (b'{"id": 1, "question": "q", "answer": "a"}\n{"id": "1", "question": "r", "answer": "a"}\n', "already stands"),
         (b"\xff", "not UTF-8 .byte 0.; save the file as UTF-8, such as with `iconv"),
         ('{"question": "q", "answer": "a"}'.encode("utf-16"), "UTF-16, not UTF-8; .*`iconv -f UTF-16 -t UTF-8"),
-        (gzip.compress(b"{}"), "compressed with gzip; .*`gunzip -c"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip; .*`gunzip -c"),
         (b"[]", "no prompts"),
         (b"question,answer\nWho?,Bo\n", "line 1: not valid JSON, found 'question,answer'; write one object a line"),
     ],
