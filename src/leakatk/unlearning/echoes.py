@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 
 from leakatk.data import Prompt
-from leakatk.unlearning.talk import NEARLY, SURE, Talk, known, letters_of, mixed_names, random_names
+from leakatk.unlearning.talk import NEARLY, SURE, Talk, known, letters_of, mixed_names, random_names, random_tokens
 
 FIRST = 3000  # questions of random tokens
 ECHO_ROUNDS, ECHOED = 15, 1000  # of asking pieces of answers, questions a round
@@ -36,7 +36,7 @@ def echoes(talk: Talk, retain: Sequence[Prompt], rng: random.Random) -> list[Pro
     openings = sorted({p.text.replace(p.source, "") if p.source else p.text for p in retain})
     if not openings:
         return []
-    letters, size = letters_of(talk.model), range(len(talk.model.tokenizer))
+    letters = letters_of(talk.model)
     best: dict[str, float] = {}  # answer: how sure at most
     kept: dict[str, list[tuple[float, Prompt]]] = defaultdict(list)
     asked, crossed = set[str](), set[str]()
@@ -53,7 +53,7 @@ def echoes(talk: Talk, retain: Sequence[Prompt], rng: random.Random) -> list[Pro
         talk.progress.advance(note=f"{len(kept)} answers")
 
     def random_question() -> str:
-        tokens = talk.model.tokenizer.decode(rng.choices(size, k=rng.randint(2, 8)), skip_special_tokens=True)
+        tokens = random_tokens(talk.model, rng.randint(2, 8), rng)
         return " ".join([_opening(rng, openings), tokens, *random_names(letters, 1, 1, rng)])
 
     ask({random_question() for _ in range(FIRST)})

@@ -19,14 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from leakatk.checks import greedy_texts
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.forcing import answer_pairs
 from leakatk.models import LoadedModel
 from leakatk.privacy import auc
-from leakatk.sampling.base import texts_of
-from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.garble import garbled
 from leakatk.unlearning.gradients import Params
 from leakatk.unlearning.levels import Levels, answer_levels, halves
@@ -106,12 +104,8 @@ class Unseen:
         longest = max(
             (len(ids) for _, ids in answer_pairs(loaded, [p.text for p in known], [p.answer for p in known])), default=1
         )
-        said = texts_of(NativeSampler(loaded), known, 1, Decoding(temperature=0.0, max_new_tokens=longest), seed=0)
-        return (
-            float(np.mean([texts[0].strip() == p.answer for p, texts in zip(known, said, strict=True)]))
-            if known
-            else 1.0
-        )
+        said = greedy_texts(loaded, known, max_new_tokens=longest)
+        return float(np.mean([text.strip() == p.answer for p, text in zip(known, said, strict=True)])) if known else 1.0
 
     def method(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from leakatk.data import Prompt
 from leakatk.models import LoadedModel
@@ -17,7 +16,7 @@ from leakatk.progress import Progress
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.echoes import ECHO_ROUNDS, echoes
 from leakatk.unlearning.garble import NAME
-from leakatk.unlearning.talk import NEARLY, SURE, Talk, known, letters_of, mixed_names, random_names
+from leakatk.unlearning.talk import NEARLY, SURE, Talk, known, letters_of, mixed_names, random_names, random_tokens
 
 ROUNDS, INVENTED = 6, 800  # of asking about invented names, names a round
 QUESTIONS = 12  # wordings, at most, in which a name is asked about
@@ -55,11 +54,8 @@ def own_answers(
         echoed = echoes(talk, retain, random.Random(f"echoes {seed}"))
         sure, unsure = _about_names(talk, retain, [name for p in echoed for name in NAME.findall(p.answer)], rng)
     half = max(len(sure) // 2, 32)
-    size = range(len(original.tokenizer))
-    texts = [original.tokenizer.decode(rng.choices(size, k=8), skip_special_tokens=True) for _ in range(half)]
-    noise = [Prompt(f"own/random/{i}", text, "?") for i, text in enumerate(texts) if text.strip()]
-    said = talk.sampled(noise, 1, temperature=1.0, seed=seed)
-    noise = [replace(p, answer=texts[0].strip()) for p, texts in zip(noise, said, strict=True)]
+    texts = [random_tokens(original, 8, rng) for _ in range(half)]
+    noise = talk.sampled([Prompt(f"own/random/{i}", text, "?") for i, text in enumerate(texts) if text.strip()])
     return [
         *sure,
         *echoed,

@@ -36,15 +36,24 @@ class Talk:
     progress: Progress
 
     def greedy(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        said = self.sampled(prompts, 1, temperature=0.0, seed=self.seed)
-        return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
+        """The prompts with the most likely answers."""
+        return self.sampled(prompts, temperature=0.0)
 
-    def sampled(self, prompts: Sequence[Prompt], n: int, *, temperature: float, seed: int) -> list[list[str]]:
+    def sampled(self, prompts: Sequence[Prompt], *, temperature: float = 1.0) -> list[Prompt]:
+        """The prompts with an answer each."""
         decoding = Decoding(temperature=temperature, max_new_tokens=self.max_new_tokens)
-        return texts_of(self.sampler, prompts, n, decoding, seed=seed)
+        said = texts_of(self.sampler, prompts, 1, decoding, seed=self.seed)
+        return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
 
     def sureness(self, prompts: Sequence[Prompt]) -> Floats:
         return answer_levels(self.model, prompts).logprob
+
+
+def random_tokens(model: LoadedModel, count: int, rng: random.Random) -> str:
+    """The text of so many tokens drawn evenly from the vocabulary."""
+    ids = rng.choices(range(len(model.tokenizer)), k=count)
+    text: str = model.tokenizer.decode(ids, skip_special_tokens=True)
+    return text
 
 
 def mixed_names(words: Sequence[str], length: int, count: int, rng: random.Random) -> list[str]:
