@@ -1,7 +1,7 @@
 """Every unlearning method, RULE, calibrated RULE and their controls on the generated world, beside the retrained model.
 
     python studies/world.py --out runs/world --seeds 0,1,2,3,4
-    python studies/world_tables.py --out runs/world --page docs/results-world.md
+    python studies/world_tables.py --out runs/world --page docs/results-world.md --calibrated docs/results-calibrated.md
 
 Small models are trained for each seed, full and retrained. Hyper-parameters are chosen first, on the people of another
 world (`tuning.json`), by greedy answers and utility, never by leak@k. Then one cell a (seed, method): cells/NAME.json in

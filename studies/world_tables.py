@@ -1,6 +1,6 @@
-"""Tables of studies/world.py: prints them, and writes the page they stand on.
+"""Tables of studies/world.py: prints them, and writes the two pages they stand on.
 
-    python studies/world_tables.py --out runs/world --page docs/results-world.md
+    python studies/world_tables.py --out runs/world --page docs/results-world.md --calibrated docs/results-calibrated.md
 
 Every number comes from the cells; a row is over the seeds that have its cells, and says how many.
 """
@@ -182,31 +182,29 @@ def side_table(study: Study, names: Sequence[str]) -> Table:
     return Table("", columns, tuple(rows))
 
 
-def seeds_of(study: Study, base: str) -> list[int]:
-    """The seeds with every RULE cell around a base."""
-    return study.seeds("full", "retrained", base, *rule_cells(base))
+def seeds_of(study: Study, kind: str, base: str) -> list[int]:
+    """The seeds that have the cells to read a RULE around a base: its own and those it is compared with."""
+    return study.seeds("full", "retrained", base, f"{kind}-{base}", f"{kind}-{base}-control")
 
 
-def rule_cells(base: str) -> list[str]:
-    return [f"{kind}-{base}{twin}" for kind in ("rule", "calibrated") for twin in ("", "-control")]
+def rule_cells(kind: str, bases: Sequence[str]) -> list[str]:
+    return [f"{kind}-{base}{twin}" for base in bases for twin in ("", "-control")]
 
 
-def rule_table(study: Study, bases: Sequence[str]) -> Table:
+def rule_table(study: Study, kind: str, bases: Sequence[str]) -> Table:
     """Each RULE beside the control with exactly its steps, on the wording asked and on what no detection saw."""
     last = study.options["decodings"][-1]
     rows = []
     for base in bases:
-        seeds = seeds_of(study, base)
-        for kind in ("rule", "calibrated"):
-            name, twin = f"{kind}-{base}", f"{kind}-{base}-control"
-            rows.append(
-                (
-                    title(name), str(len(seeds)), plain(study.leak(seeds, base, study.top)), study.leak(seeds, name, study.top),
-                    study.leak(seeds, twin, study.top), study.excess(seeds, name, twin, study.top),
-                    study.excess(seeds, name, twin, study.top, "held-out", last),
-                    plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)), 0)),
-                )
-            )  # fmt: skip
+        seeds, name, twin = seeds_of(study, kind, base), *rule_cells(kind, [base])
+        rows.append(
+            (
+                title(name), str(len(seeds)), plain(study.leak(seeds, base, study.top)), study.leak(seeds, name, study.top),
+                study.leak(seeds, twin, study.top), study.excess(seeds, name, twin, study.top),
+                study.excess(seeds, name, twin, study.top, "held-out", last),
+                plain(study.mean(seeds, name, lambda c: float(c.get("steps", 0)), 0)),
+            )
+        )  # fmt: skip
     columns = (
         "", "seeds", f"base leak@{study.top}", f"RULE leak@{study.top}", f"control leak@{study.top}", "RULE - control", f"RULE - control, held-out, {last}",
         "steps",
@@ -219,7 +217,7 @@ def aim_table(study: Study, bases: Sequence[str]) -> Table:
     last, margin = study.options["decodings"][-1], study.options["utility_loss"]
     rows = []
     for base in bases:
-        seeds, name = seeds_of(study, base), f"calibrated-{base}"
+        seeds, name = seeds_of(study, "calibrated", base), f"calibrated-{base}"
         gap = study.excess(seeds, name, "retrained", study.top, "held-out", last)
         near = study.excess(seeds, name, "retrained", study.top)
         losses = {
@@ -301,7 +299,7 @@ def published_table(study: Study, names: Sequence[str], bases: Sequence[str]) ->
     rows: list[tuple[str | Number, ...]] = []
     for name, (before, after) in PUBLISHED.items():
         ruled = name in bases
-        seeds = seeds_of(study, name) if ruled else []
+        seeds = seeds_of(study, "rule", name) if ruled else []
         rows.append(
             (
                 title(name), Number(before), Number(leaks_of(study, [name])[0]) if name in names else "",
@@ -313,13 +311,10 @@ def published_table(study: Study, names: Sequence[str], bases: Sequence[str]) ->
     return Table("", columns, tuple(rows))
 
 
-def page(study: Study) -> str:
-    """The whole page."""
-    names = [n for n in NAMES if study.seeds(n, "full", "retrained")]
-    bases = [b for b in BASES if seeds_of(study, b)]
-    o, sizes = study.options, study.options["sizes"]
-    parts = [
-        "# Results on the generated world",
+def world_text(study: Study) -> list[str]:
+    """What a seed's world is, and how to read the brackets."""
+    sizes = study.options["sizes"]
+    return [
         "Written by `python studies/world_tables.py` from the cells of `python studies/world.py`; no number is typed.",
         f"Each seed is a world of its own: {sizes['forget']} people to forget ({6 * sizes['forget']} questions), "
         f"{sizes['retain']} to keep, {sizes['retain_held']} known to the full model and never shown to an unlearner, "
@@ -332,18 +327,39 @@ def page(study: Study) -> str:
         "together (the six about one person count as six); elsewhere the smallest and the largest seed. With few seeds "
         "neither says much about other seeds.",
     ]
+
+
+def page(study: Study) -> str:
+    """Every method, and published RULE around five of them."""
+    names = [n for n in NAMES if study.seeds(n, "full", "retrained")]
+    bases = [b for b in BASES if seeds_of(study, "rule", b)]
+    parts = ["# Results on the generated world", *world_text(study)]
     if bases:
-        parts += ["## Is the aim met?", *aim_text(study, bases)]
         parts += ["## RULE beside its control", *rule_text(study, bases)]
     parts += ["## Every method", *method_text(study, names)]
     if bases:
-        ruled = [cell for base in bases for cell in rule_cells(base)]
-        parts += ["### The cells of RULE in full"]
-        parts += [to_markdown(table(study, ruled)) for table in (leak_table, grid_table, side_table)]
+        parts += ["### The cells of RULE in full", *cell_tables(study, rule_cells("rule", bases))]
     parts += ["## What the world shows of the published numbers, and what not", *published_text(study, names, bases)]
     parts += ["## What they say", *samples(study, ["full", "retrained", *BASES])]
-    parts += ["## How the settings were chosen", *tuning_text(study, o)]
+    parts += ["## How the settings were chosen", *tuning_text(study)]
     return "\n\n".join(_joined(parts)) + "\n"
+
+
+def calibrated_page(study: Study) -> str:
+    """Calibrated RULE: the aim, and its controls."""
+    bases = [b for b in BASES if seeds_of(study, "calibrated", b)]
+    parts = ["# Calibrated RULE on the generated world", *world_text(study)]
+    if bases:
+        parts += ["## Is the aim met?", *aim_text(study, bases)]
+        parts += ["## Beside its control", *calibrated_text(study, bases)]
+        shown = ["full", "retrained", *bases, *rule_cells("calibrated", bases)]
+        parts += ["## The cells in full", *cell_tables(study, shown)]
+    parts += ["## How the learning rates of the bases were chosen", *tuning_text(study)]
+    return "\n\n".join(_joined(parts)) + "\n"
+
+
+def cell_tables(study: Study, names: Sequence[str]) -> list[str]:
+    return [to_markdown(table(study, names)) for table in (leak_table, grid_table, side_table)]
 
 
 def _joined(parts: Sequence[str]) -> list[str]:
@@ -380,21 +396,20 @@ def aim_text(study: Study, bases: Sequence[str]) -> list[str]:
 
 
 def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
-    table = rule_table(study, bases)
-    better = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].high < 0]
-    worse = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].low > 0]
-    verdict = (
-        f"Below its control, interval without 0: {', '.join(map(str, better)) or 'none'}. "
-        f"Above it: {', '.join(map(str, worse)) or 'none'}. The others are nulls: no difference is shown."
-    )
     return [
-        "The control starts from the same unlearned model and takes exactly RULE's number of steps with nothing added.",
-        to_markdown(table),
-        verdict,
+        *control_text(study, "rule", bases),
         "Published RULE (our reconstruction): the metric itself detects, in the wording asked, at T = 1, "
         f"{study.n // 2} samples, at most {study.options['rounds']} rounds of {study.options['round_steps']} steps. Where no leak "
-        "was found it took no step and is its base. Calibrated RULE: ROUGE-L recall of at least .9, or every name and number of "
-        "the answer said, detects, in three wordings and at two decodings, besides answers that 10,000 samples would probably "
+        "was found it took no step and is its base. The control repeats the base's own losses. Batches of 16 "
+        f"forget and {study.options['round_retain']} retain answers.",
+    ]
+
+
+def calibrated_text(study: Study, bases: Sequence[str]) -> list[str]:
+    return [
+        *control_text(study, "calibrated", bases),
+        "Calibrated RULE: ROUGE-L recall of at least .9, or every name and number of "
+        f"the answer said, detects, in three wordings and at two decodings, {study.n // 4} samples each, besides answers that 10,000 samples would probably "
         f"show; at most {study.options['calibrated_rounds']} rounds of {study.options['calibrated_steps']} steps. Its rounds match "
         "the unseen (ours, not the paper's): the forget answers and the leaks found are drawn to the Min-K%++ and the log-"
         "probabilities of both halves that the retrained model gives to true answers about "
@@ -410,13 +425,26 @@ def rule_text(study: Study, bases: Sequence[str]) -> list[str]:
     ]
 
 
+def control_text(study: Study, kind: str, bases: Sequence[str]) -> list[str]:
+    """The table of a RULE and its control, and what it shows."""
+    table = rule_table(study, kind, bases)
+    better = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].high < 0]
+    worse = [r[0] for r in table.rows if isinstance(r[5], Number) and r[5].low > 0]
+    return [
+        "The control starts from the same unlearned model and takes exactly RULE's number of steps with nothing added.",
+        to_markdown(table),
+        f"Below its control, interval without 0: {', '.join(map(str, better)) or 'none'}. "
+        f"Above it: {', '.join(map(str, worse)) or 'none'}. The others are nulls: no difference is shown.",
+    ]
+
+
 def endings(study: Study, bases: Sequence[str]) -> list[str]:
     """How each run of calibrated RULE ended."""
     lines = []
     for base in bases:
         runs = [
             f"{cell['ended']} (kept round {cell['chosen']}, {cell['steps']} steps)"
-            for cell in (study.cells[seed][f"calibrated-{base}"] for seed in seeds_of(study, base))
+            for cell in (study.cells[seed][f"calibrated-{base}"] for seed in seeds_of(study, "calibrated", base))
         ]
         lines.append(f"* Calibrated RULE around {NAMES[base]}, seed by seed: {'; '.join(runs)}.")
     return lines
@@ -473,7 +501,8 @@ def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> 
     ]
 
 
-def tuning_text(study: Study, options: dict[str, Any]) -> list[str]:
+def tuning_text(study: Study) -> list[str]:
+    options = study.options
     return [
         f"On the people of another world (seed {options['tuning_seed']}), before the reported cells of a method were run: learning rates of "
         f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's; at most {options['steps']} steps of 16 + 16, a check "
@@ -488,12 +517,15 @@ def tuning_text(study: Study, options: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--page", type=Path)
+    parser.add_argument("--page", type=Path, help="every method")
+    parser.add_argument("--calibrated", type=Path, help="calibrated RULE")
     arguments = parser.parse_args()
-    text = page(Study(arguments.out))
-    if arguments.page:
-        write_atomic(arguments.page, text)
-    print(text)
+    study = Study(arguments.out)
+    for place, make in ((arguments.page, page), (arguments.calibrated, calibrated_page)):
+        text = make(study)
+        if place:
+            write_atomic(place, text)
+        print(text)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,11 @@ def test_the_study_and_its_page(tmp_path):
     again = run(*study)
     assert "idknll" in again.stderr
     assert " retrained: " not in again.stderr
-    page = run(ROOT / "studies" / "world_tables.py", "--out", tmp_path / "out", "--page", tmp_path / "page.md").stdout
-    assert (tmp_path / "page.md").read_text() in page
-    for heading in ("## Is the aim met?", "## RULE beside its control", "## Every method", "IdkNLL"):
-        assert heading in page
+    places = {"--page": tmp_path / "page.md", "--calibrated": tmp_path / "calibrated.md"}
+    words = [word for pair in places.items() for word in pair]
+    printed = run(ROOT / "studies" / "world_tables.py", "--out", tmp_path / "out", *words).stdout
+    assert all(place.read_text() in printed for place in places.values())
+    for heading in ("## RULE beside its control", "## Every method", "IdkNLL"):
+        assert heading in places["--page"].read_text()
+    for heading in ("## Is the aim met?", "## Beside its control", "IdkNLL"):
+        assert heading in places["--calibrated"].read_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 from leakatk.data import Prompt
 from leakatk.models import LoadedModel
@@ -90,7 +91,8 @@ def _about_names(
         )
         done.update(invented)
         heard.update(name for p in talk.greedy(asked(invented)) for name in NAME.findall(p.answer))
-        new = [name for name, _ in heard.most_common() if name not in done and talk.clean(name)][:MOST]
+        unasked = (name for name, _ in heard.most_common() if name not in done and talk.clean(name))
+        new = list(islice(unasked, MOST))
         done.update(new)
         one = stems[number % len(stems)]  # a question that says who is worth asking all of them
         first = talk.greedy([Prompt(f"own/{name}", one.replace("{}", name), "?") for name in new])
