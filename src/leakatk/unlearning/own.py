@@ -19,7 +19,7 @@ from leakatk.unlearning.echoes import ECHO_ROUNDS, echoes
 from leakatk.unlearning.garble import NAME
 from leakatk.unlearning.talk import NEARLY, SURE, Talk, known, letters_of, mixed_names, random_names, random_tokens
 
-ROUNDS, INVENTED = 6, 800  # of asking about invented names, names a round
+ROUNDS, INVENTED = 12, 800  # of asking about invented names, names a round
 QUESTIONS = 12  # wordings, at most, in which a name is asked about
 MOST = 1000  # names heard in a round that are asked about in turn
 
