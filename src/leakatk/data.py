@@ -85,7 +85,8 @@ class Generation:
 
     token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
     effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
-    finish: "stop" (end token or stop string) or "length".
+    finish: "stop" (end token or stop string) or "length".  reasoning: what the model thought before `text`, between its
+    own think marks or in a server's reasoning field; "" where it does not think. `text` never holds it.
 
     >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish="stop").sample
     3
@@ -97,6 +98,7 @@ class Generation:
     token_ids: tuple[int, ...]
     logprob: float
     finish: str
+    reasoning: str = ""
 
 
 # Accepted column names, in order of preference; the first is the one we write.

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         ("text", pa.large_string()),
         ("logprob", pa.float64()),
         ("finish", pa.large_string()),
+        ("reasoning", pa.large_string()),
         ("token_ids", pa.large_list(pa.int32())),
     ]
 )
@@ -52,6 +53,7 @@ def encode_line(generation: Generation) -> bytes:
             "text": clean_text(generation.text),
             "logprob": None if math.isnan(generation.logprob) else float(generation.logprob),
             "finish": clean_text(generation.finish),
+            **({"reasoning": clean_text(generation.reasoning)} if generation.reasoning else {}),
             "token_ids": generation.token_ids,
         },
         separators=(",", ":"),
@@ -116,6 +118,7 @@ def read_shard(path: Path, *, tokens: bool) -> tuple[list[pa.Table], int]:
             continue
         if not tokens:
             del row["token_ids"]
+        row.setdefault("reasoning", "")
         row["logprob"] = math.nan if row["logprob"] is None else row["logprob"]
         rows.append(row)
         if len(rows) == _CHUNK:

@@ -279,12 +279,17 @@ class Run:
         n, flat = self.n, self._grid("finish").to_pylist()
         return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
 
+    def reasonings(self) -> list[list[str]]:
+        """m rows of n texts that the model thought before its answers; "" where it did not."""
+        n, flat = self.n, self._grid("reasoning").to_pylist()
+        return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
+
     @cached_property
     def generations_hash(self) -> str:
-        """SHA-256 over the (m, n) texts with their prompt ids: what a score file belongs to."""
+        """SHA-256 over the (m, n) texts and thoughts with their prompt ids: what a score file belongs to."""
         digest = hashlib.sha256()
-        for id, row in zip(self.prompt_ids, self.texts(), strict=True):
-            digest.update(canonical_json([id, row]))
+        for id, row, thought in zip(self.prompt_ids, self.texts(), self.reasonings(), strict=True):
+            digest.update(canonical_json([id, row, thought] if any(thought) else [id, row]))
         return digest.hexdigest()
 
     def _grid(self, column: str) -> pa.ChunkedArray:
@@ -329,7 +334,12 @@ class Run:
             ) from None
 
     def _read_parquet(self, *, tokens: bool) -> pa.Table:
-        return files.read_table(self._parquet, [name for name in shards.SCHEMA.names if tokens or name != "token_ids"])
+        table = files.read_table(self._parquet, [name for name in shards.SCHEMA.names if tokens or name != "token_ids"])
+        if "reasoning" not in table.column_names:  # written before it was kept
+            where = table.column_names.index("finish") + 1
+            none = pa.array([""] * table.num_rows, pa.large_string())
+            table = table.add_column(where, "reasoning", none)
+        return table
 
     @property
     def _parquet(self) -> Path:
