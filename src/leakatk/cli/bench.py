@@ -90,6 +90,8 @@ def run(
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
+    unscored: options.Unscored = "count",
+    cut: options.Cut = "count",
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -115,7 +117,8 @@ def run(
 ) -> None:
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet.
 
-    Exit code 1 when `--fail-above` fails, at any of the decodings; the first core metric counts.
+    `--fail-above` is a gate on all decodings and probes together; the first core metric counts. Its verdict (exit code 0
+    PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
     from transformers.utils import logging
 
@@ -123,12 +126,12 @@ def run(
     from leakatk.bench import bench
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.protocols import PROTOCOLS
-    from leakatk.results import PROBE, WORST, layouts_of, results_table
+    from leakatk.results import layouts_of, results_table
 
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
-    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [])
-    if gate and gate[0] not in powers_of_two(count):
+    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut)
+    if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
@@ -163,13 +166,13 @@ def run(
             show(results_table(rows, layout), "terminal")
         typer.echo(f"Results: {out / 'results.parquet'}")
     if gate:
-        column = f"{PROBE}{WORST}: leak@{gate[0]} high" if worst_case else f"leak@{gate[0]} high"
-        how = ", worst case over the probes," if worst_case else ""
+        from leakatk.data import strict_json, write_atomic
+        from leakatk.verdict import judge_audits
+
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
-        what = f"the upper 95% bound of leak@{gate[0]} (over samples){how}"
-        passed = [options.passes(gate, row[column], f"{row['decoding']}: {what}") for row in looked_at]
-        if not all(passed):
-            raise typer.Exit(1)
+        verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate)
+        write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
+        options.tell_gate(verdict)
 
 
 def plan_bench(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel, ModelSource
     from leakatk.sampling.decoding import Decoding
+    from leakatk.verdict import Gate
 
 
 def named(kind: str) -> Callable[[str], list[str]]:
@@ -84,11 +85,23 @@ Probes = Annotated[
 ]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
-FailAbove = Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")]
+FailAbove = Annotated[
+    str,
+    typer.Option(
+        help="K:BOUND, a gate. Exit 0 (PASS) when leak@K is certainly at most BOUND, 1 (FAIL) when it is certainly above, "
+        "4 (CANNOT SAY) when what was measured does not decide."
+    ),
+]
+Unscored = Annotated[
+    str, typer.Option(help="Prompts that no scorer could score: count (unknown to the gate) or ignore.")
+]
+Cut = Annotated[
+    str, typer.Option(help="Answers cut at --max-new-tokens: count (unknown to the gate unless they leak) or ignore.")
+]
 WorstCase = Annotated[
     bool,
     typer.Option(
-        "--worst-case", help="The gate looks at the worst case over every --probe, not at the question as it stands."
+        "--worst-case", help="The gate looks at the union over every way of asking, not at each way by itself."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
@@ -145,29 +158,37 @@ def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
     return ks
 
 
-def parse_gate(text: str, n: int, *, worst_case: bool, probes: list[str]) -> tuple[int, float] | None:
-    """ "64:0.05" -> (64, 0.05); "" -> None: no gate."""
+def parse_gate(
+    text: str, n: int, *, worst_case: bool, probes: list[str], unscored: str = "count", cut: str = "count", **how: Any
+) -> Gate | None:
+    """ "64:0.05" -> the gate; "" -> None. how: further fields of it (over, level)."""
     if worst_case and not (text and probes):
         raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     if not text:
         return None
+    from leakatk.verdict import Gate
+
     k, _, bound = text.partition(":")
     try:
-        gate = int(k), float(bound)
+        gate = Gate(int(k), float(bound), worst_case=worst_case, unscored=unscored, cut=cut, **how)  # type: ignore[arg-type]
+    except InputError:
+        raise
     except ValueError:
         raise InputError(f"--fail-above {text!r}: give K:BOUND, such as 64:0.05.") from None
-    if gate[0] < 1 or not 0 <= gate[1] <= 1:
+    if gate.k < 1 or not 0 <= gate.bound <= 1:
         raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
-    if gate[0] > n:
-        raise InputError(f"--fail-above {text}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
+    if gate.k > n:
+        raise InputError(f"--fail-above {text}: k = {gate.k} needs at least as many samples, but --n is {n}.")
     return gate
 
 
-def passes(gate: tuple[int, float], high: float, what: str) -> bool:
-    """Say whether the bound that a gate looks at is above its threshold; True when it is not."""
-    verdict = "not above" if high <= gate[1] else "above"
-    typer.echo(f"Gate: {what} is {high:.4f}, {verdict} {gate[1]}.", err=True)
-    return high <= gate[1]
+def tell_gate(verdict: Mapping[str, Any]) -> None:
+    """Say the verdict on stderr; leave with its exit code unless it is PASS."""
+    from leakatk.verdict import EXIT_CODES
+
+    typer.echo(f"Gate: {verdict['answer']}: {verdict['reason']}.", err=True)
+    if code := EXIT_CODES[verdict["answer"]]:
+        raise typer.Exit(code)
 
 
 def parse_decoding(text: str, base: Decoding) -> Decoding:
