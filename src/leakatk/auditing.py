@@ -211,6 +211,7 @@ def audit(
         "benchmark": benchmark,
         "protocol": protocol,
         "decoding": decoding.label,
+        "max_new_tokens": decoding.max_new_tokens,
         "m": len(prompts),
         "n": n,
         "level": level,

@@ -38,7 +38,7 @@ from leakatk.evaluation.muse import evaluate_muse, muse_passes
 from leakatk.evaluation.tofu import evaluate, tofu_passes, utility_sets
 from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
-from leakatk.probing import probed
+from leakatk.probing import probed, with_wordings
 from leakatk.protocols import PROTOCOLS, Protocol
 from leakatk.results import PROBE, RESULTS, WORST, Row, read_rows, write_rows
 from leakatk.runs.store import Run
@@ -87,6 +87,7 @@ def bench(
     grid: bool = False,
     scorer: str | None = None,
     probes: Sequence[str] = (),
+    paraphrases: bool = False,
     ask: Ask | None = None,
     grad_norm: bool = True,
     tasks: Sequence[str] = (),
@@ -103,7 +104,7 @@ def bench(
 
     decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
     "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
-    samples each, at every decoding.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
+    samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
     revision: of the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
     InputError for a probe that no prompt can be asked with, and ModelError for a scorer whose model cannot be loaded,
     before anything is computed.
@@ -115,12 +116,15 @@ def bench(
     if isinstance(benchmark, str):
         benchmark = load_benchmark(benchmark, data=data, seed=seed, ask=ask or rules.ask, revision=revision)
     one = scorer or rules.scorer
+    kept = utility_sets(benchmark)["retain"]
+    asked = probed(probes, benchmark.forget, kept)
+    asked = with_wordings(asked, benchmark.forget, kept) if paraphrases else asked
     plan = Plan(
         benchmark=benchmark,
         rules=rules,
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(_tried(name) for name in ((one,) if one else scorers_of(benchmark))),
-        probes=tuple(one.label for one in probed(probes, benchmark.forget, utility_sets(benchmark)["retain"])),
+        probes=tuple(one.label for one in asked),
         n=rules.n if n is None else n,
         retain_n=retain_n,
         seed=seed,
@@ -316,7 +320,8 @@ def _leaks(
             _copy(stored, part)
         results = audit(
             asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
-            scorers=plan.scorers, reference=reference, probes=plan.probes, level=plan.level, role=role, **about,
+            scorers=plan.scorers, reference=reference, probes=plan.probes, paraphrases=False, level=plan.level, role=role,
+            **about,
         )  # fmt: skip
         for part, stored in once.items():
             _copy(part, stored)

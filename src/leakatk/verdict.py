@@ -130,16 +130,16 @@ def settings_of(ways: Sequence[Way], scorer: str, gate: Gate, decoding: str) -> 
     honest = [way for way in ways if not (way.name and get_probe(way.name).gives_answer)]
     found: list[Setting] = []
     for way in honest:
-        before = f"{way.name}, " if way.name else ""
+        before = f"{way.name}: " if way.name else ""
         found.append(setting_of(f"{before}{decoding}", way.run, scorer, gate, way, exact=decoding == "greedy"))
         if thought(way.run).any():
             found.append(
-                setting_of(f"{before}{decoding}, in the reasoning", way.run, scorer, gate, way, part="reasoning")
+                setting_of(f"{before}{decoding} in the reasoning", way.run, scorer, gate, way, part="reasoning")
             )
         if way.greedy is not None and decoding != "greedy":
             found.append(setting_of(f"{before}greedy", way.greedy, scorer, gate, way, exact=True))
             if thought(way.greedy).any():
-                name = f"{before}greedy, in the reasoning"
+                name = f"{before}greedy in the reasoning"
                 found.append(setting_of(name, way.greedy, scorer, gate, way, part="reasoning", exact=True))
     if not gate.worst_case:
         return found

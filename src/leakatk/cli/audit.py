@@ -72,9 +72,7 @@ def run(
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
-    one_wording: Annotated[
-        bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
-    ] = False,
+    one_wording: options.OneWording = False,
     sequential: Annotated[
         bool,
         typer.Option(
@@ -170,7 +168,8 @@ def run(
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         shutil.copyfile(rounds, out / "rounds.json")
-    from leakatk.report.assemble import headline, print_runs, write_report
+    from leakatk.report.assemble import print_runs, write_report
+    from leakatk.report.headline import headline, holds
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
@@ -182,7 +181,7 @@ def run(
     for note in results["notes"]:
         typer.echo(f"Note: {note}", err=True)
     if gate:
-        options.tell_gate(results["gate"])
+        options.tell_gate(results["gate"], holds(results))
 
 
 def plan_audit(

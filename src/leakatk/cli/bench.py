@@ -92,6 +92,7 @@ def run(
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
+    one_wording: options.OneWording = False,
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -117,7 +118,8 @@ def run(
 ) -> None:
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet.
 
-    `--fail-above` is a gate on all decodings and probes together; the first core metric counts. Its verdict (exit code 0
+    `--fail-above` is a gate on all decodings and probes together; the first core metric counts, and prompts that carry other
+    wordings are asked in them too. Its verdict (exit code 0
     PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
     from transformers.utils import logging
@@ -155,7 +157,7 @@ def run(
             model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
-            probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+            probes=probe or [], paraphrases=bool(gate) and not one_wording, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype,
         )  # fmt: skip
     if as_json:
@@ -172,7 +174,11 @@ def run(
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
         verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate)
         write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
-        options.tell_gate(verdict)
+        from leakatk.report.headline import holds
+        from leakatk.runs.store import Run
+
+        results = Run.open(looked_at[0]["run"]).results()
+        options.tell_gate(verdict, holds({**results, "gate": verdict}))
 
 
 def plan_bench(

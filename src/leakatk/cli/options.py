@@ -104,6 +104,9 @@ WorstCase = Annotated[
         "--worst-case", help="The gate looks at the union over every way of asking, not at each way by itself."
     ),
 ]
+OneWording = Annotated[
+    bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[
@@ -182,11 +185,11 @@ def parse_gate(
     return gate
 
 
-def tell_gate(verdict: Mapping[str, Any]) -> None:
-    """Say the verdict on stderr; leave with its exit code unless it is PASS."""
+def tell_gate(verdict: Mapping[str, Any], holds: str) -> None:
+    """Say the verdict on stderr, and what it holds for; leave with its exit code unless it is PASS."""
     from leakatk.verdict import EXIT_CODES
 
-    typer.echo(f"Gate: {verdict['answer']}: {verdict['reason']}.", err=True)
+    typer.echo(f"Gate: {verdict['answer']}: {verdict['reason']}; {holds}.", err=True)
     if code := EXIT_CODES[verdict["answer"]]:
         raise typer.Exit(code)
 

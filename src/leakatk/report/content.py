@@ -158,12 +158,15 @@ class ReportContent:
 
     verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
+    gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text.
     """
 
     title: str
     verdict: str
+    gates: tuple[tuple[str, str, str], ...] = ()
+    threshold: float = math.nan
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()

@@ -83,6 +83,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             labels=width > 600,
             y_name=name,
             ident=f"{ident}-{suffix}",
+            threshold=content.threshold if ident == "near" else math.nan,
             description=description,
         )
         return Markup(svg)
