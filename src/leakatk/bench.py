@@ -325,7 +325,12 @@ def _leaks(
         )  # fmt: skip
         for part, stored in once.items():
             _copy(part, stored)
-        shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
+        counts = results["answers"]
+        shared: Row = {
+            "sampled_broken": _broken(Run.open(place), plan.n),
+            "sampled_cut": counts["cut"] / counts["answers"],
+            "sampled_empty": counts["empty"] / counts["answers"],
+        }
         blocks = {name: {**shared, **_columns(results, get_scorer(name).label)} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
@@ -365,6 +370,7 @@ def _columns(results: Mapping[str, Any], scorer: str) -> Row:
     probes = {name: found["scorers"][scorer] for name, found in results.get("probes", {}).items()}
     missing = sum(one["missing"] for one in (block, *probes.values()))
     row: Row = {"missing": missing, "retain": block.get("retain"), **_asked_columns(block)}
+    row |= {"prompts": results["m"], "unscored": len(block["undefined"])}
     for name, found in probes.items():
         row |= {f"{PROBE}{name}: {key}": value for key, value in _asked_columns(found).items()}
     if "worst" in results:

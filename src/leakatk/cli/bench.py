@@ -148,6 +148,7 @@ def run(
         )
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
+            paraphrases=bool(gate) and not one_wording,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
         )  # fmt: skip
@@ -190,6 +191,7 @@ def plan_bench(
     probes: list[str],
     scorer: str,
     *,
+    paraphrases: bool = False,
     decodings: Sequence[Decoding],
     grad_norm: bool,
     tasks: list[str],
@@ -206,11 +208,13 @@ def plan_bench(
     from leakatk.evaluation.tofu import utility_sets
     from leakatk.forcing import answer_pairs
     from leakatk.models import ModelSource, Template
-    from leakatk.probing import probed
+    from leakatk.probing import probed, with_wordings
     from leakatk.progress import format_seconds
 
     prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
-    under = [variant for one in probed(probes, prompts, kept) for variant in one.prompts]
+    asked = probed(probes, prompts, kept)
+    asked = with_wordings(asked, prompts, kept) if paraphrases else asked
+    under = [variant for one in asked for variant in one.prompts]
     loaded = ModelSource(model, device=device, dtype=dtype, template=Template(as_text=rules.as_text)).load()
     loaded = asked_as(loaded, benchmark, rules, "forget")
     table = passes(loaded, benchmark, grad_norm=grad_norm)
