@@ -125,7 +125,9 @@ def make(place: Path) -> None:
     shards_only("unfinished")
     server = Server()
     try:
-        command("audit", "toy", "--url", server.url, "--forget", "forget.jsonl", "--out", "endpoint", "--n", 8, "--quiet")
+        command(
+            "audit", "toy", "--url", server.url, "--forget", "forget.jsonl", "--out", "endpoint", "--n", 8, "--quiet"
+        )
     finally:
         server.close()
     command("bench", "forget.jsonl", "--model", "model", "--out", "bench", "--n", 8, "--retain-n", 2, "--device", "cpu", "--quiet")  # fmt: skip
