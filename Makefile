@@ -51,7 +51,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(DOCS_STAMP)
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -67,7 +67,7 @@ def command(*words: object) -> None:
             raise
 
 
-def unlearning(out: str, *, stop_at: int = 0) -> None:
+def unlearning(out: str, *, stop_at: int = 0) -> Any:
     """Six steps of NPO with a checkpoint every second; `stop_at`: interrupted after that step."""
     from leakatk.models import load_model
     from leakatk.unlearning import trainer
@@ -81,12 +81,13 @@ def unlearning(out: str, *, stop_at: int = 0) -> None:
 
     settings = TrainSettings(lr=1e-3, steps=6, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1)
     try:
-        trainer.unlearn(
+        return trainer.unlearn(
             load_model("model", device="cpu"), PROMPTS, OTHERS, METHODS["npo"],
             settings=settings, out=out, seed=3, quiet=True, on_check=check,
         )  # fmt: skip
     except KeyboardInterrupt:
         assert stop_at
+        return None
 
 
 def shards_only(out: str) -> None:
