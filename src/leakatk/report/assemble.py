@@ -13,7 +13,7 @@ from leakatk.protocols import PROTOCOLS
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open
-from leakatk.report.headline import TOLD, comparison, gate_line, headline, headline_k
+from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
 from leakatk.report.html import render
 from leakatk.report.leak_tables import (
     bounds_table,
@@ -77,7 +77,7 @@ def content_of(
                 Highlight(
                     f"leak@{k}",
                     at(curve, k),
-                    f"expected worst of {k} samples, mean over {block.get('m', first['m'])} prompts",
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {block.get('m', first['m'])} prompts",
                 ),
                 *(
                     []
@@ -106,6 +106,7 @@ def content_of(
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,
         metric=scorer,
+        conditions=conditions(audits, scorer, over),
         protocol=(protocol, PROTOCOLS[protocol].summary if protocol in PROTOCOLS else ""),
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
         command=command or str(first["command"]),

@@ -152,9 +152,9 @@ def _range(values: Sequence[int]) -> str:
 
 
 def gate_line(results: Mapping[str, Any]) -> str:
-    """The verdict with its reason, "" without a gate."""
+    """Why a gate answers as it does, and what that holds for; "" without a gate."""
     gate = results.get("gate")
-    return f"{gate['answer']}: {gate['reason']}; {holds(results)}." if gate else ""
+    return f"{gate['reason']}; {holds(results)}." if gate else ""
 
 
 def holds(results: Mapping[str, Any]) -> str:
