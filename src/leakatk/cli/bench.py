@@ -117,8 +117,6 @@ def run(
 
     Exit code 1 when `--fail-above` fails, at any of the decodings; the first core metric counts.
     """
-    from transformers.utils import logging
-
     from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
     from leakatk.benchmarks.catalog import load_benchmark
@@ -132,7 +130,6 @@ def run(
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
         found = load_benchmark(
             benchmark,
