@@ -206,10 +206,11 @@ def _one_thread() -> None:
     """Two processes of one thread each beat one of two: the models are tiny."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
-    from transformers.utils import logging
 
+    from leakatk.hush import silence
+
+    silence()
     torch.set_num_threads(1)
-    logging.disable_progress_bar()
 
 
 def _timed(job: Job) -> float:

@@ -122,8 +122,6 @@ def run(
     wordings are asked in them too. Its verdict (exit code 0
     PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
-    from transformers.utils import logging
-
     from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
     from leakatk.benchmarks.catalog import load_benchmark
@@ -137,7 +135,6 @@ def run(
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    logging.disable_progress_bar()  # ours says what is going on
     if dry_run:
         found = load_benchmark(
             benchmark,

@@ -18,6 +18,7 @@ import typer
 from leakatk import __version__
 from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
 from leakatk.errors import LeakAtKError, first_line
+from leakatk.hush import hushed
 
 app = typer.Typer(
     name="leakatk",
@@ -66,6 +67,7 @@ for module in (demo, audit, unlearn, score, report, bench, plan, train_small, do
 names.add_to(app)
 
 
+@hushed()
 def main() -> None:
     """Run the command line. Every expected failure ends as one sentence on stderr and exit code 2."""
     if "_LEAKATK_COMPLETE" in os.environ:  # asked by the shell

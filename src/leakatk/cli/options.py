@@ -214,11 +214,8 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
 
 def source(path: str, *, device: str, dtype: str, template: str, system: str) -> ModelSource:
     """A model as the command line names it, not loaded yet."""
-    from transformers.utils import logging
-
     from leakatk.models import ModelSource, Template
 
-    logging.disable_progress_bar()  # ours says what is going on
     if template not in TEMPLATES:
         raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
     chosen = Template("plain", plain="{question}") if template == "text" else Template(template, system)  # type: ignore[arg-type]
