@@ -19,6 +19,7 @@ from zlib import crc32
 from leakatk.errors import RunError
 
 INDEX = "run.checksums"
+WEIGHTS = ".safetensors"
 _HEADER = b"# SHA-256, size and name of the files beside this one as leakatk wrote them; config.toml may be edited."
 _EDITED = {"config.toml"}  # a person may edit it: its checksum is never asked for
 
@@ -36,6 +37,11 @@ def add_file(path: Path, written: Path) -> None:
     _append(path, *_digest(written))
 
 
+def begin(directory: Path) -> None:
+    """Write the index of a directory that was filled under another name; OSError if it cannot be."""
+    _create(directory / INDEX)
+
+
 def indexed(directory: Path) -> bool:
     return (directory / INDEX).exists()
 
@@ -50,6 +56,18 @@ def note(directory: Path) -> str:
 def names(directory: Path) -> set[str]:
     """The files that the index knows; empty without one."""
     return set(_read(directory)[0])
+
+
+def lost(directory: Path) -> list[str]:
+    """Weights that the index knows and that are not there any more, such as damaged ones that were deleted."""
+    return sorted(name for name in names(directory) if name.endswith(WEIGHTS) and not (directory / name).exists())
+
+
+def verify_all(directory: Path, remedy: str, *, only: str = "") -> None:
+    """`verify` every file that the index knows, or those with one ending."""
+    for name in sorted(names(directory)):
+        if name.endswith(only) and name not in _EDITED:
+            verify(directory / name, remedy)
 
 
 def verify(path: Path, remedy: str = "delete it and run the same command again") -> None:

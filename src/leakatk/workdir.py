@@ -92,6 +92,18 @@ def claim(directory: Path, *, wait: float = 0.0) -> Claim:
     return Claim(lock)
 
 
+def abandon(directory: Path, *, made: bool) -> None:
+    """Take back a claim under which nothing was begun; a directory that was made for it goes too.
+
+    Where another writer has come meanwhile, all stays.
+    """
+    with suppress(RunError, OSError), claim(directory):
+        for name in OWN:
+            (directory / name).unlink(missing_ok=True)
+        if made:
+            directory.rmdir()
+
+
 def _holder(directory: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
         return (directory / HOLDER).read_text(encoding="utf-8").strip() or "another process"
@@ -101,16 +113,17 @@ def _holder(directory: Path) -> str:
 def clear(directory: Path) -> None:
     """Remove what writers that are no more left half-made; only for who holds the directory.
 
-    Whole directories (`.saving`, `.NAME.part`, `.NAME.tmp`) are written by holders alone. A temporary file `.NAME.PID.tmp`
-    may be of a process that adds scores without the lock: it goes when no other process of that number runs.
+    Models half-saved (`.saving`, `.NAME.part`) are of holders alone. A `.NAME.PID.tmp` may be of a process that works
+    without the lock, such as one that adds scores: it goes when no other process of that number runs.
     """
-    for path in directory.iterdir():
-        if not path.name.startswith("."):
+    for path in directory.glob(".*"):
+        numbered = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        whole = path.name == ".saving" or path.name.endswith(".part")
+        if not (whole or (numbered and not _alive(int(numbered[1])))):
             continue
         if path.is_dir() and not path.is_symlink():
-            if path.name == ".saving" or path.name.endswith((".part", ".tmp")):
-                shutil.rmtree(path, ignore_errors=True)
-        elif (found := re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) and not _alive(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+        elif numbered:
             path.unlink(missing_ok=True)
 
 

@@ -46,7 +46,11 @@ def complete(path: Path, n: int = 3) -> Run:
 
 
 def snapshot(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file() and f.name not in (LOCK, HOLDER)}
+    return {
+        str(f.relative_to(path)): f.read_bytes()
+        for f in path.rglob("*")
+        if f.is_file() and f.name not in (LOCK, HOLDER)
+    }
 
 
 @pytest.mark.parametrize("finish", [False, True])

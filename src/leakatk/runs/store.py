@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from leakatk import checksums, workdir
 from leakatk.data import (
     Asked,
     Generation,
@@ -46,7 +47,6 @@ from leakatk.data import (
     write_kept,
 )
 from leakatk.errors import InputError, RunError, UnknownNameError
-from leakatk import checksums, workdir
 from leakatk.runs import files, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
 
