@@ -14,6 +14,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from leakatk.errors import RunError
@@ -25,6 +26,24 @@ _EDITED = {"config.toml"}  # a person may edit it: its checksum is never asked f
 
 # Files found right by this process, as they were then: a run is read several times.
 _right: dict[str, tuple[int, ...]] = {}
+
+
+_MARK = b',"crc32":"'
+
+
+def sealed(body: bytes) -> bytes:
+    """A JSON object of one line with the CRC-32 of all before it as its last field, for files that grow by lines."""
+    body = body[:-1]
+    return b'%b%b%08x"}' % (body, _MARK, crc32(body))
+
+
+def unsealed(line: bytes) -> dict[str, Any] | None:
+    """The object of a sealed line, without the seal; None when it is damaged, cut short or was never sealed."""
+    body, mark, tail = line.rpartition(_MARK)
+    if not mark or tail != b'%08x"}' % crc32(body):
+        return None
+    row: dict[str, Any] = json.loads(body + b"}")
+    return row
 
 
 def add(path: Path, content: bytes) -> None:
