@@ -203,6 +203,6 @@ def _read(directory: Path) -> tuple[dict[str, set[tuple[str, int]]], int]:
         if check == b"%08x" % crc32(body):
             digest, size, name = body.decode().split(" ", 2)
             known.setdefault(json.loads(name), set()).add((digest, int(size)))
-        elif line.strip() and not line.startswith(b"#"):
+        elif line not in (b"", _HEADER):
             damaged += 1
     return known, damaged
