@@ -20,7 +20,7 @@ from zlib import crc32
 from leakatk.errors import RunError
 
 INDEX = "run.checksums"
-WEIGHTS = ".safetensors"
+_MODEL = (".safetensors", ".json", ".jinja", ".model", ".txt")  # what save_pretrained writes
 _HEADER = b"# SHA-256, size and name of the files beside this one as leakatk wrote them; config.toml may be edited."
 _EDITED = {"config.toml"}  # a person may edit it: its checksum is never asked for
 
@@ -77,16 +77,19 @@ def names(directory: Path) -> set[str]:
     return set(_read(directory)[0])
 
 
-def lost(directory: Path) -> list[str]:
-    """Weights that the index knows and that are not there any more, such as damaged ones that were deleted."""
-    return sorted(name for name in names(directory) if name.endswith(WEIGHTS) and not (directory / name).exists())
+def lost(model: Path) -> list[str]:
+    """A model's files that the index knows and that are not there any more, such as damaged ones that were deleted."""
+    return [name for name in _of_a_model(model) if not (model / name).exists()]
 
 
-def verify_all(directory: Path, remedy: str, *, only: str = "") -> None:
-    """`verify` every file that the index knows, or those with one ending."""
-    for name in sorted(names(directory)):
-        if name.endswith(only) and name not in _EDITED:
-            verify(directory / name, remedy)
+def verify_model(model: Path, remedy: str) -> None:
+    """`verify` every file of a model directory that the index knows: weights, configs, tokenizer."""
+    for name in _of_a_model(model):
+        verify(model / name, remedy)
+
+
+def _of_a_model(directory: Path) -> list[str]:
+    return sorted(name for name in names(directory) if name.endswith(_MODEL))
 
 
 def verify(path: Path, remedy: str = "delete it and run the same command again") -> None:
@@ -117,7 +120,7 @@ def verify(path: Path, remedy: str = "delete it and run the same command again")
     if damaged:
         raise RunError(
             f"{path.parent / INDEX} is damaged ({damaged} line(s)), so {path.name} cannot be checked: restore the index from a "
-            f"copy{otherwise}; without an index the files are taken as they are."
+            "copy, or delete it to have the files taken as they are."
         )
     if path.name not in known:
         raise RunError(

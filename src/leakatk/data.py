@@ -153,15 +153,13 @@ def parse_json(text: str, where: object) -> Any:
         raise InputError(f"{where}: not usable JSON ({first_line(error)}).") from None
 
 
-def read_kept(path: Path) -> Any:
-    """A JSON file that this library keeps for itself. RunError when it is damaged."""
-    checksums.verify(path)
+def read_kept(path: Path, remedy: str = "delete it and run the same command again") -> Any:
+    """A JSON file that this library keeps for itself. RunError when it is damaged; remedy: what helps besides a copy."""
+    checksums.verify(path, remedy)
     try:
         return parse_json(read_text(path), path)
     except InputError as error:
-        raise RunError(
-            f"{error} It is a file that leakatk keeps: restore it from a copy, or delete it and run the same command again."
-        ) from None
+        raise RunError(f"{error} It is a file that leakatk keeps: restore it from a copy, or {remedy}.") from None
 
 
 def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:

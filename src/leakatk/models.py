@@ -311,8 +311,7 @@ def _check_directory(path: Path) -> None:
             )
         raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
     # What leakatk saved is what it loads; a model from elsewhere has no checksums.
-    mine = f"make the model again, or delete {checksums.INDEX} if you changed the weights yourself"
-    checksums.verify_all(path, mine, only=checksums.WEIGHTS)
+    checksums.verify_model(path, f"make the model again, or delete {checksums.INDEX} if you changed the file yourself")
 
 
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:

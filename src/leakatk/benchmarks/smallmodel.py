@@ -384,7 +384,7 @@ def _finished(training: Training, seed: int, out: Path) -> set[str]:
     """The stages that `out` already holds; it is marked as this training's."""
     marker, identity = out / "training.json", {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
     if marker.exists():
-        if read_kept(marker) != identity:
+        if read_kept(marker, "choose another directory") != identity:
             raise RunError(
                 f"{out} holds models trained otherwise (other prompts, sizes or seed); choose another directory."
             )

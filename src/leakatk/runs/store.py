@@ -51,6 +51,7 @@ from leakatk.runs import files, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
 
 FloatArray = npt.NDArray[np.float64]
+OTHERWISE = "choose another directory"
 
 
 class Run:
@@ -472,7 +473,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    return Manifest.from_json(files.read_text(path / "manifest.json"), where=str(path / "manifest.json"))
+    return Manifest.from_json(files.read_text(path / "manifest.json", OTHERWISE), where=str(path / "manifest.json"))
 
 
 def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
@@ -480,7 +481,7 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
         raise RunError(f"{path} is no run directory: it has no manifest.json; give one made by a leakatk run.")
     manifest = _read_manifest(path)
     try:
-        lines = files.read_text(path / "prompts.jsonl").split("\n")
+        lines = files.read_text(path / "prompts.jsonl", OTHERWISE).split("\n")
         prompts = [_prompt(json.loads(line)) for line in lines if line]
     except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError):
         prompts = []

@@ -73,7 +73,7 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     marker = out / "run.json"
     _refuse_foreign(out, resume)
     if marker.exists():
-        found = read_kept(marker)
+        found = read_kept(marker, "choose another directory")
         differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
         if differing:
             raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
@@ -184,7 +184,7 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
 
 def load_final(loaded: LoadedModel, out: Path) -> None:
     """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
-    checksums.verify_all(out, "delete it and run the same command again, which then trains anew")
+    checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
     if missing:
