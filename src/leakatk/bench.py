@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +29,8 @@ from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
 from leakatk.blocks import curve_dict
-from leakatk.data import Prompt, contents, plain, read_kept, strict_json, write_atomic
-from leakatk.errors import InputError, RunError
+from leakatk.data import Prompt, contents, plain, read_kept, strict_json, write_kept
+from leakatk.errors import InputError, RunError, first_line
 from leakatk.estimate.leak import leak_at_k
 from leakatk.evaluation.base import Evaluation, Passes, against
 from leakatk.evaluation.choices import choice_passes, evaluate_choices
@@ -40,11 +41,12 @@ from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
 from leakatk.probing import probed, with_wordings
 from leakatk.protocols import PROTOCOLS, Protocol
-from leakatk.results import PROBE, RESULTS, WORST, Row, read_rows, write_rows
+from leakatk.results import PROBE, RESULTS, WAIT, WORST, Row, read_rows, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.judge import Judge
+from leakatk.workdir import HOLDER, LOCK, claim, clear
 
 RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event
 
@@ -144,6 +146,10 @@ def bench(
     if (plan.out / RESULTS).exists():
         read_rows(plan.out)  # one that cannot be added to is refused before anything is computed
     check_defined(plan.scorers, benchmark.forget)
+    with claim(plan.out, wait=WAIT):  # for a moment: several models may be measured into one directory at a time
+        cells = plan.out / "cells"
+        for folder in (cells, *cells.glob("*/")):
+            clear(folder)
     rows: list[Row] = []
     retrained: Evaluation | None = None
     runs: dict[Decoding, Path] = {}
@@ -227,7 +233,7 @@ def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable
         return read_kept(path)
     found = plain(compute())
     if keep(found):
-        write_atomic(path, strict_json(found) + "\n")
+        write_kept(path, strict_json(found) + "\n")
     return found
 
 
@@ -358,10 +364,18 @@ def _copy(source: Path, target: Path) -> None:
     """The run in `source` also at `target`, whole or not at all; where there is one already, that one stays."""
     if not source.is_dir() or target.exists():
         return
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary)
-    temporary.rename(target)
+    try:
+        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", LOCK, HOLDER))
+        temporary.rename(target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not target.exists():  # else another process was first
+            raise RunError(
+                f"Cannot copy {source} to {target}: {error.strerror or first_line(error)}; free some space or choose another "
+                "place, then run the same command again. What was finished is kept."
+            ) from error
 
 
 def _columns(results: Mapping[str, Any], scorer: str) -> Row:

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from leakatk import checksums
 from leakatk.errors import InputError, RunError, first_line
+from leakatk.workdir import OWN, make
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,13 @@ def parse_json(text: str, where: object) -> Any:
         raise InputError(f"{where}: not usable JSON ({first_line(error)}).") from None
 
 
-def read_kept(path: Path) -> Any:
-    """A JSON file that this library keeps for itself. RunError when it is damaged."""
+def read_kept(path: Path, remedy: str = "delete it and run the same command again") -> Any:
+    """A JSON file that this library keeps for itself. RunError when it is damaged; remedy: what helps besides a copy."""
+    checksums.verify(path, remedy)
     try:
         return parse_json(read_text(path), path)
     except InputError as error:
-        raise RunError(
-            f"{error} It is a file that leakatk keeps: restore it from a copy, or delete it and run the same command again."
-        ) from None
+        raise RunError(f"{error} It is a file that leakatk keeps: restore it from a copy, or {remedy}.") from None
 
 
 def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -316,24 +317,43 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it.
 
     A link stays a link; into what is no file, such as a pipe, it is written as it comes. InputError names the file when the
-    disk is full or the place cannot be written; what was there before stays.
+    disk is full or the place cannot be written; what was there before stays. Where the directory keeps checksums
+    (`leakatk.checksums`), that of the file joins them.
     """
-    path = Path(path)
+    _write(Path(path), content, kept=False)
+
+
+def write_kept(path: str | Path, content: str | bytes) -> None:
+    """`write_atomic` for a file that is read back (`read_kept`): its directory keeps checksums from now on.
+
+    A directory that is made for it is readable by its owner alone.
+    """
+    _write(Path(path), content, kept=True)
+
+
+def _write(path: Path, content: str | bytes, *, kept: bool) -> None:
+    data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file() and not path.is_dir():
         try:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            path.write_bytes(data)
         except OSError as error:
             raise InputError(f"Cannot write to {path}: {error.strerror or error}; choose another place.") from error
         return
     path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        if kept:
+            make(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _flushed(temporary, data)
+        if kept or checksums.indexed(path.parent):
+            checksums.add(path, data)  # known before it is there: a kill in between leaves the version before
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:  # another machine's writer, which cannot see this process, took it for a leftover
+            _flushed(temporary, data)
+            temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -347,6 +367,13 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
         ) from error
 
 
+def _flushed(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def leftover(name: str) -> bool:
     """Whether a file of this name is what a `write_atomic` killed half-way leaves: part of no result."""
     return name.startswith(".") and name.endswith(".tmp")
@@ -357,9 +384,12 @@ CONFIG_MARK = "# leakatk "  # how the file of the resolved options begins
 
 
 def contents(directory: str | Path) -> set[str]:
-    """What a directory holds, but for leftovers and the resolved options that a command wrote before it began."""
+    """What a directory holds, but for leftovers, lock and checksums, and the resolved options that a command wrote before
+    it began.
+    """
     directory = Path(directory)
-    names = {path.name for path in directory.iterdir() if not leftover(path.name)} if directory.is_dir() else set()
+    there = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    names = {name for name in there if not leftover(name)} - OWN
     if CONFIG in names and (directory / CONFIG).read_bytes().startswith(CONFIG_MARK.encode()):
         names.remove(CONFIG)
     return names

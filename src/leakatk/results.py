@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from leakatk.api import score
 from leakatk.auditing import powers_of_two
+from leakatk.checksums import verify
 from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.probes import PROBES
@@ -23,11 +24,13 @@ from leakatk.report.text import percent
 from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
 from leakatk.utility import NINE
+from leakatk.workdir import claim
 
 Row = dict[str, Any]
 RESULTS = "results.parquet"
 PROBE, WORST = "probe ", "worst case"  # columns of a way of asking: "probe prefix: leak@4"
 KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
+WAIT = 60.0  # seconds until another process has added its rows, which takes it far less than one
 NEEDED = (*KEY, "model", "role", "benchmark")
 
 
@@ -36,6 +39,7 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path) / RESULTS if Path(path).is_dir() else Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; `leakatk bench ... --out DIR` writes it.")
+    verify(path, "move it away and run the same benches again: what their cells hold is not computed again")
     try:
         rows = [dict(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
     except (pyarrow.ArrowException, OSError) as error:
@@ -50,7 +54,15 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows to a results file; a row with the same key replaces the old one. Written whole or not at all."""
+    """Add rows to a results file; a row with the same key replaces the old one. Written whole or not at all.
+
+    Several processes may add to one file: each waits for its turn.
+    """
+    with claim(path.parent, wait=WAIT):
+        _add_rows(path, rows)
+
+
+def _add_rows(path: Path, rows: Sequence[Row]) -> None:
     kept = {tuple(row[k] for k in KEY): row for row in (read_rows(path) if path.exists() else [])}
     kept |= {tuple(row[k] for k in KEY): dict(row) for row in rows}
     columns = list(dict.fromkeys(column for row in kept.values() for column in row))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -165,9 +164,11 @@ def run(
             expand=expand, greedy=greedy, probes=probe or (), paraphrases=not one_wording, gate=gate, label=label or None, engine=engine, engine_options=engine_options,
             command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
         )  # fmt: skip
+    from leakatk.data import write_kept
+
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
-        shutil.copyfile(rounds, out / "rounds.json")
+        write_kept(out / "rounds.json", rounds.read_bytes())
     from leakatk.report.assemble import print_runs, write_report
     from leakatk.report.headline import headline, holds
 

@@ -77,6 +77,7 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
     nothing behind; one that goes on in a directory replaces the file when it is done.
     """
     from leakatk.data import CONFIG, occupied
+    from leakatk.workdir import abandon
 
     made, new = not directory.exists(), not occupied(directory)
     if new:
@@ -86,8 +87,7 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
     except Exception:
         if new and not occupied(directory):
             (directory / CONFIG).unlink(missing_ok=True)
-            if made:
-                directory.rmdir()
+            abandon(directory, made=made)
         raise
     if not new:
         _write(context, directory)
@@ -95,7 +95,9 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
 
 def _write(context: typer.Context, directory: Path) -> None:
     from leakatk.data import CONFIG, CONFIG_MARK, write_atomic
+    from leakatk.workdir import make
 
+    make(directory)
     path = directory / CONFIG
     if path.exists() and not path.read_bytes().startswith(CONFIG_MARK.encode()):
         typer.echo(f"{path} is a file of your own and stays as it is; the resolved options were not written.", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from leakatk.cli import options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.workdir import claim
 
 if TYPE_CHECKING:
     from leakatk.data import Prompt
@@ -181,7 +183,8 @@ def run(
         loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target,
         seed=seed, to_stderr=as_json,
     )  # fmt: skip
-    with written_back(context, out):
+    # RULE holds OUT as a whole; without it training does.
+    with written_back(context, out), claim(out) if method == "rule" else nullcontext():
         if reference:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
