@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from leakatk import errors
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def examples(*commands: str) -> str:
     return "\b\n" + "\n".join(lines) + f"\n\n{EXIT_CODES}"
 
 
-EXIT_CODES = "Exit codes: 0 done, 1 a gate failed, 2 bad input, 130 interrupted."
+EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
 
 
 def check_n(n: int) -> None:
