@@ -73,7 +73,7 @@ def printed() -> Iterator[None]:
     """Everything that is written to sys.stdout and sys.stderr meanwhile goes through `Printed`."""
     before = sys.stdout, sys.stderr
     # A closed stream (`>&-`) is None.
-    sys.stdout, sys.stderr = (Printed(stream) if stream is not None else stream for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (Printed(stream) if stream is not None else stream for stream in before)
     try:
         yield
     finally:
