@@ -44,8 +44,13 @@ def run(
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Run directory to write; the same command resumes it.")],
     benchmark: options.BenchmarkName = "",
-    forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
+    forget: Annotated[
+        Path | None, typer.Option(help="Your own forget prompts (question, answer): JSONL, CSV, Parquet.")
+    ] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts: what must still be known.")] = None,
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     reference: Annotated[str, typer.Option(help="A run over the same prompts, or the retrained model.")] = "",
     n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
@@ -131,7 +136,9 @@ def run(
     scorer = [options.with_caps(name, max_cost, max_requests) for name in scorer or []]
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before anything is loaded
-    name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
+    name, prompts, kept = options.prompts_of(
+        benchmark, forget, retain, data, held=True, column=column, limit=limit, retain_limit=retain_limit
+    )
     from leakatk.api import as_sampler
     from leakatk.auditing import audit, check_defined
     from leakatk.probing import probed, with_wordings
@@ -217,7 +224,7 @@ def plan_audit(
         cost |= expected
         lines.append(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {sampler.says(expected)}")
     else:
-        cost |= sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed)
+        cost |= sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed, each=n)
         lines.append(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {decoding.max_new_tokens} tokens "
             f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +106,9 @@ def run(
         typer.Option(help="Also a task of lm-eval (extra eval), such as mmlu or mmlu@5; may be repeated."),
     ] = None,
     task_dir: Annotated[Path | None, typer.Option(help="Directory with lm-eval task files of your own.")] = None,
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     revision: Annotated[str, typer.Option(help="Commit or branch of the benchmark on the hub.")] = "main",
     seed: options.Seed = 0,
@@ -125,6 +128,7 @@ def run(
     from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
     from leakatk.benchmarks.catalog import load_benchmark
+    from leakatk.data import columns_from
     from leakatk.protocols import PROTOCOLS
     from leakatk.results import layouts_of, results_table
 
@@ -135,14 +139,19 @@ def run(
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    if dry_run:
-        found = load_benchmark(
+    found: str | Benchmark = benchmark
+    if dry_run or column or limit or retain_limit:
+        loaded = load_benchmark(
             benchmark,
             data=options.data_of(benchmark, data),
             seed=seed,
             ask=ask or rules.ask,  # type: ignore[arg-type]
             revision=revision,
+            columns=columns_from(column or ()),
         )
+        found = limited(loaded, limit, retain_limit)
+    if dry_run:
+        assert not isinstance(found, str)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
             paraphrases=bool(gate) and not one_wording,
@@ -152,7 +161,7 @@ def run(
         return
     with written_back(context, out):
         rows = bench(
-            model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
+            model, found, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
@@ -177,6 +186,16 @@ def run(
 
         results = Run.open(looked_at[0]["run"]).results()
         options.tell_gate(verdict, holds({**results, "gate": verdict}))
+
+
+def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -> Benchmark:
+    """The benchmark with so many prompts at most, which its origin says in every row of the results."""
+    forget, retain, said = options.limited(benchmark.forget, benchmark.retain, limit, retain_limit)
+    held = benchmark.retain_held
+    if retain_limit is not None and held:
+        held = tuple(options.drawn(held, retain_limit))
+    origin = "; ".join(filter(None, (benchmark.origin, said)))
+    return replace(benchmark, forget=tuple(forget), retain=tuple(retain), retain_held=held, origin=origin)
 
 
 def plan_bench(
@@ -218,7 +237,7 @@ def plan_bench(
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
     greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings
     answers = models * (len(decodings) * drawn + greedy)
-    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed)
+    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed, each=count)
     true = answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts])  # their exact probability
     forced = forcing_cost(loaded, [*table.forward, *true * len(decodings)], table.backward, models)
     named = [name for name in (scorer or rules.scorer,) if name]
@@ -301,13 +320,15 @@ def recompute(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="JSONL: question, answer, and what else you have.")],
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet: question, answer, and what else you have.")],
+    column: options.Columns = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what can be done with your own prompts and what is missing."""
     from leakatk.benchmarks.files import check_file
+    from leakatk.data import columns_from
 
-    report = check_file(file)
+    report = check_file(file, columns_from(column or ()))
     if as_json:
         options.echo_json(asdict(report))
         return
