@@ -80,7 +80,8 @@ class Store:
             row = unsealed(line)
             older = older and row is None and b'"crc32"' not in line
             try:
-                found.update((json.loads(line) if older else row)["scores"])
+                kept: Any = json.loads(line) if older else row
+                found.update(kept["scores"])
             except (ValueError, KeyError, TypeError):
                 self.damaged += 1
         return found
