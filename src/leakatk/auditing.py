@@ -25,7 +25,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.keys import keys_of
+from leakatk.scorers.knows import default_scorers
 from leakatk.verdict import Gate, Way, judge, settings_of
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ class _Asked(NamedTuple):
 
     run: Run
     greedy: Run | None
-
-
-def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """fact where the prompts name their key values, keys for free text, ROUGE-L recall beside either.
-
-    Answers without any name or number have no keys: ROUGE-L, with verbatim beside it.
-    """
-    if all(prompt.facts for prompt in prompts):
-        return "fact", "rouge-l"
-    return ("keys", "rouge-l") if any(keys_of(prompt) for prompt in prompts) else ("rouge-l", "verbatim")
 
 
 def check_defined(scorers: Sequence[str], prompts: Sequence[Prompt]) -> None:
