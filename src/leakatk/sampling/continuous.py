@@ -45,6 +45,11 @@ class ContinuousSampler:
             raise InputError(f"max_rows must be at least 1, got {max_rows}.")
         self.loaded, self.max_rows = loaded, max_rows
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person must know of the model as it is asked."""
+        return self.loaded.notes
+
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
 

@@ -95,6 +95,11 @@ class NativeSampler:
         self.rows_computed = 0  # row-steps of the last call: the model's work
         self.tokens_drawn = 0  # tokens of the last call: what the work without any sharing would be
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person must know of the model as it is asked."""
+        return self.loaded.notes
+
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps. Fields that cannot change a sample (rows, tree) are left out."""
         return {"engine": self.name, **self.loaded.describe()}
