@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from leakatk import checksums
 from leakatk.errors import ModelError, first_line
 
 READ = {".json", ".safetensors", ".jinja", ".model", ".txt"}  # what transformers reads of a directory
@@ -82,6 +83,8 @@ def check_directory(path: Path) -> None:
         check_sizes(path / "config.json", configs["config.json"], [h for n, h in headers.items() if "adapter" not in n])
     if "adapter_config.json" in configs:
         _check_adapter(path / "adapter_config.json", configs["adapter_config.json"], headers)
+    # What leakatk saved is what it loads; a model from elsewhere has no checksums.
+    checksums.verify_model(path, f"make the model again, or delete {checksums.INDEX} if you changed the file yourself")
 
 
 def read_config(file: Path) -> dict[str, Any]:

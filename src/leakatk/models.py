@@ -16,11 +16,12 @@ import transformers
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as their_logging
 
+from leakatk import checksums
 from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
 from leakatk.fingerprint import model_identity
 from leakatk.hub import cache_alone
+from leakatk.hush import hushed
 from leakatk.model_checks import check_keys, check_loaded
 from leakatk.model_files import base_of, check_directory, check_sizes, has_tokenizer, read_header
 from leakatk.templates import PINNED_DATE as PINNED_DATE
@@ -243,7 +244,7 @@ def load_model(
 def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
     """A model with all of its weights, and no others."""
     local = Path(source.path)
-    with _readable(source.path), _quiet():
+    with _readable(source.path), hushed():  # `check_keys` says what transformers would report
         if local.exists():
             config = AutoConfig.from_pretrained(source.path, **source.kwargs)
             # Once more, with the defaults of what the file leaves out.
@@ -282,17 +283,6 @@ def _is_embedding(key: str, adapted: Any) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' report of keys that are missing or unexpected: `check_keys` says it in a sentence."""
-    before = their_logging.get_verbosity()
-    their_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        their_logging.set_verbosity(before)
-
-
-@contextmanager
 def _readable(name: str) -> Iterator[None]:
     """What another library says of a model that cannot be read, as one sentence: whatever it raises."""
     try:
@@ -317,6 +307,7 @@ def save_model(loaded: LoadedModel, out: str | Path) -> Path:
         sync(part)
         # config.json last: a directory that has one is a whole model.
         for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
+            checksums.add_file(out / file.name, file)
             file.replace(out / file.name)
         part.rmdir()
     return out
@@ -343,8 +334,5 @@ def building(part: Path, target: Path) -> Iterator[Path]:
 def sync(folder: Path) -> None:
     """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
     for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with file.open("rb+") as handle:  # not every system flushes what is open for reading alone
+            os.fsync(handle.fileno())

@@ -15,6 +15,9 @@ from leakatk.model_checks import position_limit
 from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.reasoning import mark_ids, marked_text, marks_of, opened_by, split
+
+_TAIL = 32  # tokens at the end of a prompt in which a thought may be opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,41 @@ def answer_texts(
     for end in stop:
         texts = [text.split(end, 1)[0] for text in texts]
     return texts
+
+
+class Reader:
+    """What a model's answers to these prompts say: the thought, and the answer after it.
+
+    ids: of each request's prompt.  A model that knows no think marks is read as `answer_texts` reads it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        requests: Sequence[Request],
+        ids: Sequence[Sequence[int]],
+        stop: Sequence[str],
+    ) -> None:
+        self.tokenizer, self.stop, self.marks = tokenizer, stop, marks_of(tokenizer)
+        self.names = mark_ids(tokenizer, self.marks)
+        self.opened: set[str] = set()  # prompts that end inside a thought
+        for request, prompt in zip(requests, ids, strict=True) if self.marks else ():
+            begin = request.prompt.question.begin.strip()
+            end = tokenizer.decode(list(prompt)[-(_TAIL + len(begin)) :], clean_up_tokenization_spaces=False)
+            if opened_by(end.rstrip().removesuffix(begin), self.marks):
+                self.opened.add(request.prompt.id)
+
+    def read(self, prompt_ids: Sequence[str], answers: Sequence[Sequence[int]]) -> list[tuple[str, str]]:
+        """(thought, answer) of each answer, given as token ids without the end token, to the prompt of that id."""
+        if not self.marks:
+            return [("", text) for text in answer_texts(self.tokenizer, answers, self.stop)]
+        texts = [marked_text(self.tokenizer, ids, self.names) for ids in answers]
+        for end in self.stop:
+            texts = [text.split(end, 1)[0] for text in texts]
+        return [
+            split(text, self.marks, opened=prompt in self.opened)
+            for prompt, text in zip(prompt_ids, texts, strict=True)
+        ]
 
 
 def holds_stop(
