@@ -36,7 +36,8 @@ class Sampler(Protocol):
 
     The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
     An engine may also have `loaded` (the model, when it is in this process) or, when it is elsewhere and can be asked,
-    `true_answers` and `expand` (as in exact.py and expand.py); `check` (see `check_prompts`) and `close` (see `release`).
+    `true_answers` and `expand` (as in exact.py and expand.py); `check` (see `check_prompts`) and `close` (see `release`);
+    `notes`, sentences that a person must see.
     """
 
     name: str
