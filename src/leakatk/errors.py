@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 DONE = 0  # done; a gate, if there was one, passed
 FAILED = 1  # a gate failed
 BAD_INPUT = 2  # what was given cannot be used

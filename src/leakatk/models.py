@@ -34,6 +34,7 @@ class Template:
     date fills a template's `date_string`, so that the same checkpoint scores the same next week.
     as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
     That is what the published Leak@k code did; only the `paper` protocol asks for it.
+    args: further (name, value) arguments of the chat template, such as ("enable_thinking", False).
 
     >>> Template(kind="plain").kind
     'plain'
@@ -44,6 +45,12 @@ class Template:
     plain: str = "Question: {question}\nAnswer:"
     date: str = PINNED_DATE
     as_text: bool = False
+    args: tuple[tuple[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        # Without arguments as before there were any: places of cells are hashes of it.
+        fields = {name: value for name, value in asdict(self).items() if name != "args" or value}
+        return f"Template({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", "chat", "plain"):
@@ -75,8 +82,9 @@ class Template:
         if not self.is_chat(tokenizer):
             ids = list(tokenizer(self.plain_text(question))["input_ids"])
         else:
+            given = {"date_string": self.date, **dict(self.args)}
             text = tokenizer.apply_chat_template(
-                self.messages(question), add_generation_prompt=True, tokenize=False, date_string=self.date
+                self.messages(question), add_generation_prompt=True, tokenize=False, **given
             )
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
             if self.as_text:
@@ -108,7 +116,14 @@ class Template:
     def describe(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """For the manifest: the fields, and the exact text a sample question becomes."""
         example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
-        return {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+        fields = {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+        fields["args"] = dict(self.args)
+        text = str(getattr(tokenizer, "chat_template", None) or "") if fields["kind"] == "chat" else ""
+        if strange := [name for name, _ in self.args if name not in text]:
+            raise InputError(
+                f"The template knows no argument {', '.join(strange)}; --template-arg sets what the model's chat template reads."
+            )
+        return fields if self.args else {name: value for name, value in fields.items() if name != "args"}
 
 
 @dataclass(frozen=True, slots=True)

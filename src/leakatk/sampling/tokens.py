@@ -16,7 +16,6 @@ from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.reasoning import mark_ids, marked_text, marks_of, opened_by, split
 
-
 _TAIL = 32  # tokens at the end of a prompt in which a thought may be opened
 
 
