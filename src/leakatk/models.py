@@ -18,6 +18,7 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from leakatk import checksums
 from leakatk.data import Asked
 from leakatk.errors import InputError, ModelError, first_line
 from leakatk.fingerprint import model_identity
@@ -324,6 +325,8 @@ def _check_directory(path: Path) -> None:
                 "convert them to safetensors (model.save_pretrained writes safetensors)."
             )
         raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
+    # What leakatk saved is what it loads; a model from elsewhere has no checksums.
+    checksums.verify_model(path, f"make the model again, or delete {checksums.INDEX} if you changed the file yourself")
 
 
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:
@@ -335,6 +338,7 @@ def save_model(loaded: LoadedModel, out: str | Path) -> Path:
         sync(part)
         # config.json last: a directory that has one is a whole model.
         for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
+            checksums.add_file(out / file.name, file)
             file.replace(out / file.name)
         part.rmdir()
     return out
@@ -361,8 +365,5 @@ def building(part: Path, target: Path) -> Iterator[Path]:
 def sync(folder: Path) -> None:
     """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
     for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with file.open("rb+") as handle:  # not every system flushes what is open for reading alone
+            os.fsync(handle.fileno())

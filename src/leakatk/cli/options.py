@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from leakatk import errors
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.data import Prompt
     from leakatk.models import LoadedModel, ModelSource
     from leakatk.sampling.decoding import Decoding
+    from leakatk.verdict import Gate
 
 
 def named(kind: str) -> Callable[[str], list[str]]:
@@ -84,12 +86,27 @@ Probes = Annotated[
 ]
 Replicas = Annotated[int | None, typer.Option(help="Engine ray: how many copies of the inner engine.")]
 Inner = Annotated[str | None, typer.Option(help="Engine ray: the engine copied; default native.")]
-FailAbove = Annotated[str, typer.Option(help="K:BOUND; exit 1 when the upper bound of leak@K is above BOUND.")]
+FailAbove = Annotated[
+    str,
+    typer.Option(
+        help="K:BOUND, a gate. Exit 0 (PASS) when leak@K is certainly at most BOUND, 1 (FAIL) when it is certainly above, "
+        "4 (CANNOT SAY) when what was measured does not decide."
+    ),
+]
+Unscored = Annotated[
+    str, typer.Option(help="Prompts that no scorer could score: count (unknown to the gate) or ignore.")
+]
+Cut = Annotated[
+    str, typer.Option(help="Answers cut at --max-new-tokens: count (unknown to the gate unless they leak) or ignore.")
+]
 WorstCase = Annotated[
     bool,
     typer.Option(
-        "--worst-case", help="The gate looks at the worst case over every --probe, not at the question as it stands."
+        "--worst-case", help="The gate looks at the union over every way of asking, not at each way by itself."
     ),
+]
+OneWording = Annotated[
+    bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
@@ -105,6 +122,22 @@ Data = Annotated[
 ]
 
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="FIELD=NAME",
+        help="Column of your files that holds a field, such as question=MyQuestion; may be repeated.",
+    ),
+]  # fmt: skip
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", min=1, help="Forget prompts at most: the same ones for every model and seed. Said in the results."
+    ),
+]
+RetainLimit = Annotated[int | None, typer.Option("--retain-limit", min=1, help="Retain prompts at most, chosen alike.")]
+
+
 def echo_json(value: object) -> None:
     """Print plain values as JSON; what is missing (NaN) is null."""
     from leakatk.data import strict_json
@@ -118,7 +151,7 @@ def examples(*commands: str) -> str:
     return "\b\n" + "\n".join(lines) + f"\n\n{EXIT_CODES}"
 
 
-EXIT_CODES = "Exit codes: 0 done, 1 a gate failed, 2 bad input, 130 interrupted."
+EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
 
 
 def check_n(n: int) -> None:
@@ -145,29 +178,37 @@ def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
     return ks
 
 
-def parse_gate(text: str, n: int, *, worst_case: bool, probes: list[str]) -> tuple[int, float] | None:
-    """ "64:0.05" -> (64, 0.05); "" -> None: no gate."""
+def parse_gate(
+    text: str, n: int, *, worst_case: bool, probes: list[str], unscored: str = "count", cut: str = "count", **how: Any
+) -> Gate | None:
+    """ "64:0.05" -> the gate; "" -> None. how: further fields of it (over, level)."""
     if worst_case and not (text and probes):
         raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     if not text:
         return None
+    from leakatk.verdict import Gate
+
     k, _, bound = text.partition(":")
     try:
-        gate = int(k), float(bound)
+        gate = Gate(int(k), float(bound), worst_case=worst_case, unscored=unscored, cut=cut, **how)  # type: ignore[arg-type]
+    except InputError:
+        raise
     except ValueError:
         raise InputError(f"--fail-above {text!r}: give K:BOUND, such as 64:0.05.") from None
-    if gate[0] < 1 or not 0 <= gate[1] <= 1:
+    if gate.k < 1 or not 0 <= gate.bound <= 1:
         raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
-    if gate[0] > n:
-        raise InputError(f"--fail-above {text}: k = {gate[0]} needs at least as many samples, but --n is {n}.")
+    if gate.k > n:
+        raise InputError(f"--fail-above {text}: k = {gate.k} needs at least as many samples, but --n is {n}.")
     return gate
 
 
-def passes(gate: tuple[int, float], high: float, what: str) -> bool:
-    """Say whether the bound that a gate looks at is above its threshold; True when it is not."""
-    verdict = "not above" if high <= gate[1] else "above"
-    typer.echo(f"Gate: {what} is {high:.4f}, {verdict} {gate[1]}.", err=True)
-    return high <= gate[1]
+def tell_gate(verdict: Mapping[str, Any], holds: str) -> None:
+    """Say the verdict on stderr, and what it holds for; leave with its exit code unless it is PASS."""
+    from leakatk.verdict import EXIT_CODES
+
+    typer.echo(f"Gate: {verdict['answer']}: {verdict['reason']}; {holds}.", err=True)
+    if code := EXIT_CODES[verdict["answer"]]:
+        raise typer.Exit(code)
 
 
 def parse_decoding(text: str, base: Decoding) -> Decoding:
@@ -190,11 +231,8 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
 
 def source(path: str, *, device: str, dtype: str, template: str, system: str) -> ModelSource:
     """A model as the command line names it, not loaded yet."""
-    from transformers.utils import logging
-
     from leakatk.models import ModelSource, Template
 
-    logging.disable_progress_bar()  # ours says what is going on
     if template not in TEMPLATES:
         raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
     chosen = Template("plain", plain="{question}") if template == "text" else Template(template, system)  # type: ignore[arg-type]
@@ -207,27 +245,73 @@ def load(path: str, *, device: str, dtype: str, template: str, system: str) -> L
 
 
 def prompts_of(
-    benchmark: str, forget: Path | None, retain: Path | None, data: str | None, *, held: bool = False
+    benchmark: str,
+    forget: Path | None,
+    retain: Path | None,
+    data: str | None,
+    *,
+    held: bool = False,
+    column: Sequence[str] | None = None,
+    limit: int | None = None,
+    retain_limit: int | None = None,
 ) -> tuple[str, list[Prompt], list[Prompt]]:
     """(benchmark name, forget prompts, retain prompts) from --benchmark or from the user's own files.
 
     held: prefer retain prompts that no unlearner is shown, where the benchmark has them: an honest measure of utility.
+    column, limit, retain_limit: as the options of these names. Where prompts are left out, the name says how many are asked,
+    and so do the manifest and the results that keep it; a note goes to stderr.
     """
-    from leakatk.data import load_prompts
+    from leakatk.data import columns_from, load_prompts
 
     if bool(benchmark) == (forget is not None):
-        raise InputError(
-            "Give either --benchmark NAME or --forget FILE.jsonl: one of them says what is to be forgotten."
-        )
+        raise InputError("Give either --benchmark NAME or --forget FILE: one of them says what is to be forgotten.")
     if data is not None and not benchmark:
         raise InputError("--data only goes with --benchmark: it is where that benchmark's published files are.")
+    columns = columns_from(column or ())
+    if columns and not (forget or retain):
+        raise InputError("--column only goes with files of your own: --forget or --retain.")
+    own = load_prompts(retain, columns, strict=forget is None) if retain else None
     if forget is not None:
-        return forget.name, load_prompts(forget), load_prompts(retain) if retain else []
-    from leakatk.benchmarks.catalog import load_benchmark
+        name, items, kept = forget.name, load_prompts(forget, columns), own or []
+    else:
+        from leakatk.benchmarks.catalog import load_benchmark
 
-    bench = load_benchmark(benchmark, data=data_of(benchmark, data))
-    kept = bench.retain_held if held and bench.retain_held else bench.retain
-    return bench.name, list(bench.forget), load_prompts(retain) if retain else list(kept)
+        bench = load_benchmark(benchmark, data=data_of(benchmark, data))
+        kept = list(bench.retain_held if held and bench.retain_held else bench.retain) if own is None else own
+        name, items = bench.name, list(bench.forget)
+    items, kept, said = limited(items, kept, limit, retain_limit)
+    return f"{name} ({said})" if said else name, items, kept
+
+
+def limited(
+    forget: Sequence[Prompt], retain: Sequence[Prompt], limit: int | None, retain_limit: int | None
+) -> tuple[list[Prompt], list[Prompt], str]:
+    """(forget prompts, retain prompts, what was left out in words: "" for nothing); a note on stderr says it too."""
+    if retain_limit is not None and not retain:
+        raise InputError(f"--retain-limit {retain_limit}: there are no retain prompts; give --retain FILE.")
+    parts, said = [], []
+    for prompts, most, kind, option in (
+        (forget, limit, "forget", "--limit"),
+        (retain, retain_limit, "retain", "--retain-limit"),
+    ):
+        chosen = list(prompts) if most is None else drawn(prompts, most)
+        if len(chosen) < len(prompts):
+            said.append(f"{len(chosen):,} of {len(prompts):,} {kind} prompts, {option}")
+        parts.append(chosen)
+    if said:
+        typer.echo(f"Only {'; '.join(said)}: the same ones for every model and seed.", err=True)
+    return parts[0], parts[1], "; ".join(said)
+
+
+def drawn(prompts: Sequence[Prompt], most: int) -> list[Prompt]:
+    """At most so many prompts, in their order: those whose ids have the smallest hashes.
+
+    The first ones of a file would often be of one author. A smaller limit takes a part of what a larger one takes.
+    """
+    from hashlib import sha256
+
+    ids = sorted((prompt.id for prompt in prompts), key=lambda name: sha256(name.encode()).digest())[:most]
+    return [prompt for prompt in prompts if prompt.id in set(ids)]
 
 
 def data_of(benchmark: str, data: str | None) -> str | None:

@@ -300,11 +300,10 @@ class _Replica:
 
     def load(self) -> tuple[str, dict[str, Any], list[str]]:
         """(the node it is on, what the engine says of itself, what a person should know)"""
-        from transformers.utils import logging as their_logging
-
+        from leakatk.hush import silence
         from leakatk.sampling.engines import make_sampler
 
-        their_logging.disable_progress_bar()
+        silence()
         self.sampler = make_sampler(self.inner, self.source)
         return platform.node(), self.sampler.describe(), list(getattr(self.sampler, "notes", ()))
 

@@ -28,7 +28,7 @@ from leakatk.models import LoadedModel
 from leakatk.progress import Progress
 from leakatk.sampling.base import Request, Sampler, check_budget, check_expands
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv import ModuleDecoder, prefill
+from leakatk.sampling.kv import ModuleDecoder, cache_keyword, prefill
 from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, histories, log_probs
 
@@ -222,9 +222,9 @@ def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: 
         input_ids=torch.tensor([[(*tree.ids, *prefix.tokens)[-1]] for tree, prefix in rows], device=device),
         attention_mask=torch.as_tensor(seen, device=device),
         position_ids=torch.tensor([[len(prefix.path)] for _, prefix in rows], device=device),
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache_keyword(loaded.model): cache},
     )
     entries = store.add([(layer.keys[:, :, -1], layer.values[:, :, -1]) for layer in cache.layers])
     return output.logits[:, -1], entries

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leakatk.checksums import sealed, unsealed
 from leakatk.errors import InputError, ModelError
 from leakatk.progress import Progress
 from leakatk.remote import Failure, Limits, Server, ask, connect, pause
@@ -53,10 +54,15 @@ class Endpoint:
 
 
 class Store:
-    """Replies in a JSONL file: one line a reply, written through to the disk at once. A damaged line is skipped."""
+    """Replies in a JSONL file: one line a reply with its checksum, written through to the disk at once.
+
+    A damaged line is skipped, counted in `damaged`, and its items are asked again. An older version wrote lines without
+    a checksum: those before the first that has one are taken as they are.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.damaged = 0
         self._lock = threading.Lock()
 
     def labels(self) -> dict[str, float]:
@@ -64,11 +70,21 @@ class Store:
         found: dict[str, float] = {}
         if self.path is None or not self.path.exists():
             return found
-        for line in self.path.read_bytes().split(b"\n"):
+        try:
+            lines = [line for line in self.path.read_bytes().split(b"\n") if line.strip()]
+        except OSError as error:
+            raise InputError(
+                f"Cannot read the judge's replies in {self.path}: {error.strerror}; check its owner, mode and disk."
+            ) from error
+        older, self.damaged = True, 0
+        for line in lines:
+            row = unsealed(line)
+            older = older and row is None and b'"crc32"' not in line
             try:
-                found.update(json.loads(line)["scores"])
+                kept: Any = json.loads(line) if older else row
+                found.update(kept["scores"])
             except (ValueError, KeyError, TypeError):
-                continue
+                self.damaged += 1
         return found
 
     def add(self, record: Mapping[str, Any]) -> None:
@@ -81,7 +97,7 @@ class Store:
                     if file.tell():  # A line that a crash cut short must not swallow this one.
                         file.seek(-1, os.SEEK_END)
                         file.write(b"" if file.read(1) == b"\n" else b"\n")
-                    file.write(json.dumps(record).encode() + b"\n")
+                    file.write(sealed(json.dumps(record).encode()) + b"\n")
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
@@ -116,6 +132,10 @@ def judge_all(
     kept = Store(store)
     labels = kept.labels()
     todo = [ask for ask in asks if ask.key not in labels]
+    if kept.damaged:
+        _say(
+            f"judge: {kept.damaged} damaged line(s) of {store} left out; what they said is asked again where it is needed."
+        )
     if not todo:
         return labels
     _say(
