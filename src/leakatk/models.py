@@ -119,10 +119,10 @@ class Template:
         example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
         fields = {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
         fields["args"] = dict(self.args)
-        text = str(getattr(tokenizer, "chat_template", None) or "") if fields["kind"] == "chat" else ""
+        text = str(getattr(tokenizer, "chat_template", None) or "")
         if strange := [name for name, _ in self.args if name not in text]:
             raise InputError(
-                f"The template knows no argument {', '.join(strange)}; --template-arg sets what the model's chat template reads."
+                f"The chat template knows no argument {', '.join(strange)}; --template-arg sets what the model's own template reads."
             )
         return fields if self.args else {name: value for name, value in fields.items() if name != "args"}
 

@@ -148,7 +148,7 @@ class EndpointSampler:
         if not todo:
             return
         self.check([item.prompt for item in todo])
-        expected = self.estimate([item.prompt for item in todo], len(todo), decoding)
+        expected = self.estimate([item.prompt for item in todo], len(todo), decoding, trial=False)
         sys.stderr.write(f"endpoint: {self.source.path}, {len(todo):,} requests. {self.says(expected)}\n")
         call = _Call(self._connect())
         waiting, running = iter(todo), set[Future[list[Generation]]]()
@@ -186,13 +186,13 @@ class EndpointSampler:
             raise trouble
         several = [answers for answers in said.values() if answers.total() >= _SEVERAL]
         if several and not decoding.greedy and all(len(answers) == 1 for answers in several):
-            self._say(
-                f"Each of {len(several)} prompts got one and the same answer in all its samples. Unless the model is that "
+            self._tell(
+                f"each of {len(several)} prompts got one and the same answer in all its samples. Unless the model is that "
                 "sure, the server does not sample (it ignores the temperature, or repeats stored replies), and what it would "
                 "leak to its users is not measured."
             )
         if len(self.served) > 1:
-            self._say(f"Answers came from {', '.join(sorted(self.served))}: the model changed meanwhile.")
+            self._tell(f"answers came from {', '.join(sorted(self.served))}: the model changed meanwhile.")
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         begun = next((prompt.id for prompt in prompts if prompt.question.begin), None)
@@ -202,14 +202,17 @@ class EndpointSampler:
                 "from them; leave that probe out, or use --template plain where the server completes text."
             )
 
-    def estimate(self, prompts: Sequence[Prompt], answers: int, decoding: Decoding) -> dict[str, float]:
+    def estimate(
+        self, prompts: Sequence[Prompt], answers: int, decoding: Decoding, *, trial: bool = True
+    ) -> dict[str, float]:
         """Before anything is sent: tokens and US dollars (NaN: no price known) of `answers` answers to these prompts.
 
-        Four characters a token, which suits English; every answer as long as the decoding allows.
+        Four characters a token, which suits English; every answer as long as the decoding allows. trial: with the requests
+        that try the server.
         """
         fixed = self.source.template.system if self.chat else self.source.template.plain
         characters = sum(prompt.question.characters + len(fixed) for prompt in prompts) / max(1, len(prompts))
-        trials = served.most_requests(decoding) if self.trial else 0
+        trials = served.most_requests(decoding) if trial and self.trial else 0
         tokens_in = answers * characters / 4 + trials * (characters + len(fixed)) / 4
         tokens_out = float(answers * decoding.max_new_tokens + trials * served.TOKENS)
         dollars = self.limits.cost(tokens_in, tokens_out)
@@ -237,6 +240,11 @@ class EndpointSampler:
 
     def _say(self, note: str) -> None:
         self._notes[note] = None
+
+    def _tell(self, note: str) -> None:
+        """Say it at once, and keep it."""
+        sys.stderr.write(f"endpoint: {note}\n")
+        self._say(note[0].upper() + note[1:])
 
     def prepare(self, run: Run, decoding: Decoding, *, n: int) -> None:
         """Before samples are drawn into a run: does the server obey, and is it the one that those there come from?
@@ -316,7 +324,7 @@ class EndpointSampler:
         def body() -> dict[str, Any]:
             return self._body(Asked(question), {**plain, served.SPELLINGS[0]: 1.0, **values}, served.TOKENS)
 
-        found = self._reach(call, body, served.TOKENS, "of a trial", tried=values.keys() - {"seed"})
+        found = self._reach(call, body, served.TOKENS, "a trial question", tried=values.keys() - {"seed"})
         if found is not None:
             record.meet(found, call.server)
         return found
@@ -365,7 +373,7 @@ class EndpointSampler:
         try:
             said = self._reach(
                 call, lambda: self._body(item.prompt.question, values, decoding.max_new_tokens), decoding.max_new_tokens,
-                f"for prompt {item.prompt.id!r}",
+                f"prompt {item.prompt.id!r}",
             )  # fmt: skip
         except Exception:
             call.stopping.set()  # before another thread sends its next request
@@ -406,7 +414,7 @@ class EndpointSampler:
             if answer.status in (400, 413, 422):
                 if tried:
                     return None
-                raise ModelError(f"The endpoint does not take the request {what}: {answer.what}")
+                raise ModelError(f"The endpoint does not take {what}: {answer.what}")
             if call.server.hopeless(answer):
                 raise ModelError(
                     f"No usable answer from {call.server.url}: {answer.what}. Is the server up, and is that its address?"
@@ -422,7 +430,7 @@ class EndpointSampler:
                 tries += 1
             if tries >= self.tries:
                 raise ModelError(
-                    f"The endpoint at {call.server.url} failed {self.tries} times {what}; the last problem: "
+                    f"The endpoint at {call.server.url} failed {self.tries} times for {what}; the last problem: "
                     f"{answer.what}. What was answered is kept: run the same command again to go on."
                 )
 

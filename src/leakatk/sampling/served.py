@@ -10,18 +10,16 @@ All of it is kept beside the samples (`FILE`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import read_kept, strict_json, write_atomic
+from leakatk.data import read_kept, strict_json, write_kept
 from leakatk.errors import RunError
 from leakatk.remote import Server
 from leakatk.replies import Said, shortened
-from leakatk.runs.manifest import canonical_json
 from leakatk.sampling.decoding import Decoding
 
 FILE = "server.json"
@@ -101,8 +99,7 @@ class Record:
         return "; ".join(parts)
 
     def write(self, directory: Path) -> None:
-        body = asdict(self)
-        write_atomic(directory / FILE, strict_json({**body, "sha256": _hash(body)}, indent=1) + "\n")
+        write_kept(directory / FILE, strict_json(asdict(self), indent=1) + "\n")
 
 
 @dataclass
@@ -151,24 +148,14 @@ def _age(span: timedelta) -> str:
 def read(directory: Path) -> Record | None:
     """What is kept of the server in a run's directory; None where nothing is (an older run). RunError when it is damaged."""
     path = directory / FILE
+    remedy = "delete it: the samples beside it are whole, and the server is then tried again"
     if not path.exists():
         return None
-    found = read_kept(path)
-    body = {name: value for name, value in found.items() if name != "sha256"} if isinstance(found, dict) else {}
+    found = read_kept(path, remedy)
     try:
-        record = Record(**body)
+        return Record(**found)
     except TypeError:
-        record = None
-    if record is None or found.get("sha256") != _hash(body):
-        raise RunError(
-            f"{path} is damaged: restore it from a copy, or delete it; the samples beside it are whole, and the server is then "
-            "tried again."
-        )
-    return record
-
-
-def _hash(body: object) -> str:
-    return hashlib.sha256(canonical_json(body)).hexdigest()
+        raise RunError(f"{path} is no record of a server: restore it from a copy, or {remedy}.") from None
 
 
 def most_requests(decoding: Decoding) -> int:
