@@ -260,7 +260,13 @@ def audit(
     if reference is not None:
         results["reference"] = {key: str(reference.manifest.model.get(key, "")) for key in ("model", "fingerprint")}
     if truths:
+        from leakatk.sampling.exact import self_check
+
         results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
+        checked = self_check(sampler, prompts, plain.run.generations(), truths, decoding)
+        if checked is not None:
+            results["self_check"] = checked.block()
+            notes += [checked.sentence] if checked.sentence else []
     if trees:
         results["expansion"] = {"budget": expand, "prefixes": sum(tree.prefixes for tree in trees.values())}
     if gate is not None:
