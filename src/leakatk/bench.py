@@ -57,7 +57,7 @@ class Plan:
     """What is measured on every model, all of it checked.
 
     n, retain_n: samples of a forget and of a retain prompt (0: retain prompts are not sampled).  scorers: core metrics.
-    probes: further ways of asking.  tasks: of lm-eval, their own files in `task_dir`.  grad_norm: also the gradient-norm
+    probes: further ways of asking.  template: see `asked_as`.  text_tokens: where texts of a membership attack are cut (0: nowhere).  tasks: of lm-eval, their own files in `task_dir`.  grad_norm: also the gradient-norm
     attack.
     """
 
@@ -66,6 +66,8 @@ class Plan:
     decodings: tuple[Decoding, ...]
     scorers: tuple[str, ...]
     probes: tuple[str, ...]
+    template: str
+    text_tokens: int
     n: int
     retain_n: int
     seed: int
@@ -91,6 +93,8 @@ def bench(
     scorer: str | None = None,
     probes: Sequence[str] = (),
     paraphrases: bool = False,
+    template: str = "auto",
+    text_tokens: int = 0,
     ask: Ask | None = None,
     grad_norm: bool = True,
     tasks: Sequence[str] = (),
@@ -108,7 +112,8 @@ def bench(
 
     decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
     "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
-    samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
+    samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  template: "auto", "chat" or
+    "plain" (`asked_as`).  text_tokens: where the texts of MUSE's membership attack are cut; 0, as published, is nowhere.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
     revision: of the benchmark on the hub.  template_args: (name, value) arguments of the chat template. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
     InputError for a probe that no prompt can be asked with, and ModelError for a scorer whose model cannot be loaded,
     before anything is computed.
@@ -129,6 +134,8 @@ def bench(
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(_tried(name) for name in ((one,) if one else scorers_of(benchmark))),
         probes=tuple(one.label for one in asked),
+        template=template,
+        text_tokens=text_tokens,
         n=rules.n if n is None else n,
         retain_n=retain_n,
         seed=seed,
@@ -161,7 +168,7 @@ def bench(
         loaded = load_model(
             source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args))
         )
-        evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget"))
+        evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template))
         values = against(evaluation, retrained).values
         if role == "retrained":
             retrained = evaluation
@@ -204,14 +211,23 @@ def _tried(name: str) -> str:
     return name
 
 
-def asked_as(loaded: LoadedModel, benchmark: Benchmark, rules: Protocol, which: str) -> LoadedModel:
-    """A base model is asked as the protocol or the benchmark says (such as MUSE's few-shot prompt); a chat model in its own way.
+def asked_as(
+    loaded: LoadedModel, benchmark: Benchmark, rules: Protocol, which: str, template: str = "auto"
+) -> LoadedModel:
+    """The model, asked as the protocol or the benchmark says where it is to be asked so.
 
-    which: "forget" or "retain".
+    which: "forget" or "retain".  template: "auto" asks a base model in the benchmark's plain template (such as MUSE's
+    few-shot prompt) and a chat model in its own, but multiple choice in the harness's plain prompt whatever the model;
+    "chat" and "plain" decide for all. Passages to continue are always plain.
     """
     passages = is_passages(benchmark.name)
     plain = benchmark.templates.get(which) if passages else rules.plain or benchmark.templates.get(which)
-    if not plain or (loaded.template.is_chat(loaded.tokenizer) and not passages):
+    chat = loaded.template.is_chat(loaded.tokenizer)
+    if template == "chat" and not passages:
+        loaded.template.__class__(kind="chat").is_chat(loaded.tokenizer)  # an error where there is none
+        return loaded
+    own = chat and template == "auto" and not passages and not any(prompt.choices for prompt in benchmark.forget)
+    if not plain or own:
         return loaded
     return dataclasses.replace(loaded, template=dataclasses.replace(loaded.template, kind="plain", plain=plain))
 
@@ -243,7 +259,11 @@ def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable
 
 def _evaluation(plan: Plan, loaded: LoadedModel) -> Evaluation:
     """The evaluation of one model, from its cell when it is there."""
-    path = _file(_place(plan, loaded, "evaluation", __version__, plan.grad_norm))
+    path = _file(
+        _place(
+            plan, loaded, "evaluation", __version__, plan.grad_norm, *([plan.text_tokens] if plan.text_tokens else [])
+        )
+    )
     stored = _stored(path, lambda: dataclasses.asdict(_evaluate(plan, loaded)), keep=lambda _: True)
     scores = {name: (np.array(pair[0]), np.array(pair[1])) for name, pair in stored["scores"].items()}
     return Evaluation(_numbers(stored["values"]), np.array(stored["ratios"], dtype=np.float64), scores)
@@ -252,7 +272,7 @@ def _evaluation(plan: Plan, loaded: LoadedModel) -> Evaluation:
 def _evaluate(plan: Plan, loaded: LoadedModel) -> Evaluation:
     """The table of the benchmark's family."""
     if _is_muse(plan.benchmark):
-        return evaluate_muse(loaded, plan.benchmark, grad_norm=plan.grad_norm)
+        return evaluate_muse(loaded, plan.benchmark, max_tokens=plan.text_tokens, grad_norm=plan.grad_norm)
     if _is_choices(plan.benchmark):
         result = evaluate_choices(loaded, plan.benchmark, level=plan.level)
         return Evaluation(
@@ -305,8 +325,8 @@ def _leaks(
 ) -> tuple[Path, dict[str, Row]]:
     """The audit run of one cell, and for each scorer its columns: leak@k, excess, greedy, retain, broken text."""
     asked, kept = (
-        asked_as(loaded, plan.benchmark, plan.rules, "forget"),
-        asked_as(loaded, plan.benchmark, plan.rules, "retain"),
+        asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template),
+        asked_as(loaded, plan.benchmark, plan.rules, "retain", plan.template),
     )
     place = _place(plan, asked, decoding.label, decoding.as_dict(), plan.seed)
     retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed)

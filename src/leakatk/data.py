@@ -63,7 +63,8 @@ class Prompt:
     paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
     facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
     belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of `text`;
-    scorers read `text`.
+    scorers read `text`.  choices: the options of a multiple-choice question as they stand lettered in `text`, and right
+    the index of the right one.
 
     >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
     'Ada was born in Zorvik.'
@@ -78,6 +79,8 @@ class Prompt:
     facts: tuple[str, ...] = ()
     source: str = ""
     asked: Asked | None = None
+    choices: tuple[str, ...] = ()
+    right: int = -1
 
     @property
     def question(self) -> Asked:
@@ -117,6 +120,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "facts": ("facts",),
     "id": ("id",),
     "source": ("source", "author"),
+    "choices": ("choices",),
+    "right": ("right_choice",),
 }
 
 
@@ -201,6 +206,15 @@ def prompt_from_record(
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise InputError(f"{where}: {field} must be a string or a list of strings, found {value!r:.60}.")
         values[field] = tuple(items)
+    if (right := pick("right")) is not None:  # options without it are read from the question, as they always were
+        options = pick("choices")
+        if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+            raise InputError(f"{where}: choices must be a list of strings, found {options!r:.60}.")
+        if type(right) is not int or not 0 <= right < len(options) or options[right] != values["answer"]:
+            raise InputError(
+                f"{where}: right_choice must be the index of the answer among the choices, found {right!r:.20}."
+            )
+        values |= {"choices": tuple(options), "right": right}
     prompt = Prompt(
         id=default_id if identity is None else str(identity),
         paraphrased_answer=str(pick("paraphrased_answer") or ""),
@@ -256,10 +270,12 @@ def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, 
 
 
 def record(prompt: Prompt) -> dict[str, Any]:
-    """The prompt as plain values; `asked` only where a probe has set it, so that other prompts keep their hashes."""
+    """The prompt as plain values; `asked` and `choices` only where they are set, so that other prompts keep their hashes."""
     row = dataclasses.asdict(prompt)
     if row["asked"] is None:
         del row["asked"]
+    if not row["choices"]:
+        del row["choices"], row["right"]
     return row
 
 

@@ -52,11 +52,11 @@ def answer_pairs(
     return [(seam.prompt, seam.answer) for seam in seams]
 
 
-def text_pairs(loaded: LoadedModel, texts: Sequence[str], max_tokens: int = 2048) -> list[tuple[list[int], list[int]]]:
-    """Plain passages: (first token, the others), cut at `max_tokens`. Without a start token the first is not scored."""
+def text_pairs(loaded: LoadedModel, texts: Sequence[str], max_tokens: int = 0) -> list[tuple[list[int], list[int]]]:
+    """Plain passages: (first token, the others), cut at `max_tokens` (0: whole). Without a start token the first is not scored."""
     pairs = []
     for text in texts:
-        ids = [int(i) for i in loaded.tokenizer(text)["input_ids"]][:max_tokens]
+        ids = [int(i) for i in loaded.tokenizer(text)["input_ids"]][: max_tokens or None]
         if len(ids) < 2:
             raise InputError(f"A text has fewer than two tokens and cannot be scored: {text!r:.60}.")
         pairs.append((ids[:1], ids[1:]))

@@ -22,7 +22,7 @@ def test_published_files(news):
     assert bench.sets["verbmem"][0].answer
     template = bench.templates["forget"]
     assert template.count("Question: ") == 11
-    assert template.endswith("Question: {question}\nAnswer:")
+    assert template.endswith("Question: {question}\nAnswer: ")
     assert template != bench.templates["retain"]
     assert load_benchmark("muse/news", data=news.parent).fingerprint == bench.fingerprint
 

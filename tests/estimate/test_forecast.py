@@ -84,3 +84,14 @@ def test_bad_input():
         forecast([[0, 1], [1, 0]], 4, exact=[ProbabilityBounds(0, 1, 0)])
     with pytest.raises(InputError, match="level"):
         forecast([[0, 1]], 4, level=95)
+
+
+def test_the_line_stays_inside_its_own_bounds() -> None:
+    """Exact bounds from probabilities may refute the model of the counts: the line gives way."""
+
+    scores = np.zeros((6, 50))
+    sure = [ProbabilityBounds(0.2, 0.3, 5)] * 6
+    found = forecast(scores, [100, 1000, 10**6], exact=sure)
+    assert model_line(np.zeros(6), 50, [100])[0] < found.low[0]
+    assert (found.line >= found.low).all()
+    assert (found.line <= np.maximum(found.high, found.low)).all()

@@ -1,18 +1,24 @@
 """The full path with models that know nothing: they must land at chance."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
+from leakatk.bench import asked_as
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import few_shot_template
 from leakatk.benchmarks.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
 from leakatk.benchmarks.world import make_world
-from leakatk.errors import InputError
+from leakatk.errors import InputError, ModelError
 from leakatk.evaluation.choices import evaluate_choices
 from leakatk.evaluation.muse import evaluate_muse
+from leakatk.forcing import text_pairs
 from leakatk.models import LoadedModel, Template
+from leakatk.protocols import PROTOCOLS
+from leakatk.scorers.base import get_scorer
+from leakatk.scorers.choice import choice_prompt
 
 WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
 
@@ -95,3 +101,49 @@ def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
 def test_not_in_muse_format(tokenizer):
     with pytest.raises(InputError, match="privleak_forget, privleak_holdout"):
         evaluate_muse(random_model(tokenizer), Benchmark(name="w", forget=WORLD.forget))
+
+
+def test_the_true_continuation_is_cut_to_the_tokens_that_are_generated(tokenizer):
+    """A model that says the first 128 tokens of a longer passage has said all that it could."""
+    from leakatk.data import Prompt
+    from leakatk.evaluation.muse import _cut
+
+    loaded = random_model(tokenizer)
+    text = " ".join(answer for _, answer in WORLD.pretraining)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 200
+    cut = _cut(loaded, Prompt("p", "Go on:", text), 128)
+    assert cut.answer == tokenizer.decode(ids[:128], skip_special_tokens=True)
+    assert get_scorer("rouge-l:part=f1,stem=no").score([cut], [tokenizer.decode(ids[:128])]) == 1.0
+
+
+def test_texts_of_the_membership_attack_are_whole_unless_told(tokenizer):
+    loaded = random_model(tokenizer)
+    text = " ".join(answer for _, answer in WORLD.pretraining) * 3
+    [(first, rest)] = text_pairs(loaded, [text])
+    assert len(first) + len(rest) == len(tokenizer(text)["input_ids"])
+    [(first, rest)] = text_pairs(loaded, [text], 50)
+    assert len(first) + len(rest) == 50
+
+
+def test_how_a_benchmark_is_asked():
+    """A chat model is asked multiple choice in the harness's plain prompt, questions in its own template; one can choose."""
+    chat = LoadedModel(None, SimpleNamespace(chat_template="{{ messages }}"), Template(), "chat", "")
+    base = LoadedModel(None, SimpleNamespace(chat_template=None), Template(), "base", "")
+    choices = Benchmark("c", (choice_prompt("q", "Which?", ["x", "y"], 1),), templates={"forget": "Head: {question}"})
+    questions = Benchmark("q", WORLD.forget, templates={"forget": "Head: {question}"})
+    rules = PROTOCOLS["clean"]
+    kinds = {
+        (name, bench.name, template): asked_as(loaded, bench, rules, "forget", template).template.kind
+        for name, loaded in (("chat", chat), ("base", base))
+        for bench in (choices, questions)
+        for template in ("auto", "plain")
+    }
+    assert kinds == {
+        ("chat", "c", "auto"): "plain", ("chat", "c", "plain"): "plain", ("chat", "q", "auto"): "auto",
+        ("chat", "q", "plain"): "plain", ("base", "c", "auto"): "plain", ("base", "c", "plain"): "plain",
+        ("base", "q", "auto"): "plain", ("base", "q", "plain"): "plain",
+    }  # fmt: skip
+    assert asked_as(chat, choices, rules, "forget", "chat").template.kind == "auto"
+    with pytest.raises(ModelError, match="no chat template"):
+        asked_as(base, choices, rules, "forget", "chat")

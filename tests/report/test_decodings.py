@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from leakatk.auditing import audit
+from leakatk.data import write_kept
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.decodings import decoding_grids, most_open
@@ -30,7 +31,7 @@ def runs(tmp_path_factory):
         results = json.loads((out / "results.json").read_text())
         curve = results["scorers"]["rouge-l"]["curves"]["samples"]
         curve["value"] = [temperature * top_p / k for k in curve["k"]]  # numbers that tell the cells apart
-        (out / "results.json").write_text(json.dumps(results))
+        write_kept(out / "results.json", json.dumps(results))
         found.append(out)
     return found
 
@@ -91,7 +92,7 @@ def test_a_record_of_rounds_is_shown(runs, tmp_path):
     }  # fmt: skip
     assert rounds_table(tmp_path / "rounds.json", "m") is None
     path = runs[3] / "rounds.json"
-    path.write_text(json.dumps(record))
+    write_kept(path, json.dumps(record))
     [table] = content_of(read_audits(runs[3:])).rounds
     path.unlink()
     assert [str(cell) for cell in table.rows[0]] == ["1", "0.250", "–", "7", "20"]

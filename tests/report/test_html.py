@@ -63,7 +63,7 @@ def test_everything_in_the_content_is_on_the_page() -> None:
         "decoding.temperature",
         "41.0 s",
         "0.401",
-        "[0.340, 0.467]",
+        "[0.34, 0.47]",
     ]:
         assert re.sub(r"\s+", " ", expected) in page.words, expected
     shown = {a.get("data-series") for t, a in page.tags if t == "input"}

@@ -34,7 +34,7 @@ def printed(table: Table, *, width: int = 100) -> str:
 
 def test_print_table() -> None:
     text = printed(TABLE)
-    for part in ("Leak", "SimNPO", "0.014", "0.114", "[0.041, 0.203]", "–", "48 prompts"):
+    for part in ("Leak", "SimNPO", "0.014", "0.114", "[0.041, 0.20]", "–", "48 prompts"):
         assert part in text
 
 
@@ -59,7 +59,7 @@ def test_markdown() -> None:
     text = to_markdown(TABLE)
     assert "| model | leak@1 | leak@128 | text |" in text
     assert "| --- | ---: | ---: | --- |" in text
-    assert "| SimNPO | 0.014 | 0.114 \\[0.041, 0.203\\] | a\\_b |" in text
+    assert "| SimNPO | 0.014 | 0.114 \\[0.041, 0.20\\] | a\\_b |" in text
 
 
 def test_markdown_cells_cannot_break_out() -> None:
@@ -84,7 +84,7 @@ def test_csv_text_is_no_formula() -> None:
 def test_latex() -> None:
     text = to_latex(TABLE)
     assert r"\begin{tabular}{lrrl}" in text
-    assert r"SimNPO & 0.014 & 0.114 {\footnotesize [0.041, 0.203]} & a\_b \\" in text
+    assert r"SimNPO & 0.014 & 0.114 {\footnotesize [0.041, 0.20]} & a\_b \\" in text
     assert r"50\% \& more" in text
     assert "& -- &" in text
 
@@ -146,4 +146,4 @@ def test_every_terminal_shows_all_numbers_and_breaks_no_word(width: int, models:
     for word in ("worst", "0.250", *(f"leak@{4**i}" for i in range(6)), "end."):
         assert word in words
     assert words.count("0.500") == 6 * 2 * models
-    assert ("[0.400," in words) == ("Intervals are left out" not in text)
+    assert ("[0.40," in words) == ("Intervals are left out" not in text)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakatk.report.text import number, shorten, visible
+from leakatk.report.text import bound, number, percent, shorten, visible
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,22 @@ def test_number() -> None:
 def test_shorten() -> None:
     assert shorten("abc", 3) == "abc"
     assert shorten("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0412, "0.041"), (0.203, "0.20"), (0.9951, "0.9951"), (0.00012, "0.00012"), (0, "0"), (1, "1"), (-0.031, "-0.031"),
+        (0.5, "0.50"), (1e-9, "1.0e-09"), (-0.0, "0"), (-57.25, "-57.250"), (float("nan"), "–"),
+    ],
+)  # fmt: skip
+def test_an_end_of_an_interval_has_two_digits(value, shown):
+    assert bound(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0, "0%"), (1, "100%"), (0.0814, "8.1%"), (0.5, "50%"), (0.157, "16%"), (0.9933, "99.33%"), (0.00012, "0.012%")],
+)
+def test_a_share_has_two_digits_from_the_nearer_end(share, shown):
+    assert percent(share) == shown

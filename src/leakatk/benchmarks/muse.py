@@ -31,9 +31,9 @@ FOLD_NAMES = tuple(f"{kind}-{i}" for kind in ("scal", "sust") for i in range(1, 
 
 
 def few_shot_template(examples: Sequence[Prompt]) -> str:
-    """The published KnowMem prompt: solved questions, then the one asked."""
+    """The published KnowMem prompt: solved questions, then the one asked; the space after "Answer:" is part of it."""
     shots = "".join(f"Question: {e.text}\nAnswer: {e.answer}\n\n" for e in examples)
-    return shots + "Question: {question}\nAnswer:"
+    return shots + "Question: {question}\nAnswer: "
 
 
 def load_muse(options: Options, *, corpus: str) -> Benchmark:

@@ -93,6 +93,15 @@ def run(
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
     one_wording: options.OneWording = False,
+    template: Annotated[
+        str,
+        typer.Option(
+            help="auto (a chat model in its own template, multiple choice and base models in the benchmark's), chat or plain."
+        ),
+    ] = "auto",
+    text_tokens: Annotated[
+        int, typer.Option(min=0, help="MUSE: cut the texts of the membership attack at so many tokens; 0 is nowhere.")
+    ] = 0,
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -133,6 +142,8 @@ def run(
     from leakatk.protocols import PROTOCOLS
     from leakatk.results import layouts_of, results_table
 
+    if template not in ("auto", "chat", "plain"):
+        raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
     gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut)
@@ -155,7 +166,7 @@ def run(
         assert not isinstance(found, str)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
-            paraphrases=bool(gate) and not one_wording,
+            paraphrases=bool(gate) and not one_wording, template=template,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
             template_args=options.template_args(template_arg or []),
@@ -166,7 +177,7 @@ def run(
             model, found, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
-            probes=probe or [], paraphrases=bool(gate) and not one_wording, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+            probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, template_args=options.template_args(template_arg or []),
         )  # fmt: skip
     if as_json:
@@ -210,6 +221,7 @@ def plan_bench(
     scorer: str,
     *,
     paraphrases: bool = False,
+    template: str = "auto",
     decodings: Sequence[Decoding],
     grad_norm: bool,
     tasks: list[str],
@@ -234,9 +246,9 @@ def plan_bench(
     asked = probed(probes, prompts, kept)
     asked = with_wordings(asked, prompts, kept) if paraphrases else asked
     under = [variant for one in asked for variant in one.prompts]
-    template = Template(as_text=rules.as_text, args=template_args)
-    loaded = ModelSource(model, device=device, dtype=dtype, template=template).load()
-    loaded = asked_as(loaded, benchmark, rules, "forget")
+    own = Template(as_text=rules.as_text, args=template_args)
+    loaded = ModelSource(model, device=device, dtype=dtype, template=own).load()
+    loaded = asked_as(loaded, benchmark, rules, "forget", template)
     table = passes(loaded, benchmark, grad_norm=grad_norm)
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
     greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings

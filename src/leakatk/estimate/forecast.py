@@ -36,7 +36,8 @@ class Forecast:
     """Mean leak@k over these prompts, for k below or above the n samples drawn.
 
     low, high: (K,), hold together for each k with probability at least `level`.  low_by, high_by: "counts" or "exact",
-    the instrument that gave each side.  line: (K,), the model-based line; not a bound and not a 95% anything.
+    the instrument that gave each side.  line: (K,), the model-based line; not a bound and not a 95% anything. Where the
+    model leaves the bounds it is wrong, and the line runs along them.
     """
 
     k: NDArray[np.int64]
@@ -86,7 +87,8 @@ def forecast(
         low_by = ["exact" if better else "counts" for better in sure_low > low]
         high_by = ["exact" if better else "counts" for better in sure_high < high]
         low, high = np.maximum(low, sure_low), np.minimum(high, sure_high)
-    return Forecast(k, low, high, tuple(low_by), tuple(high_by), model_line(counts, n, k), level, len(rows), n)
+    line = np.clip(model_line(counts, n, k), low, np.maximum(low, high))
+    return Forecast(k, low, high, tuple(low_by), tuple(high_by), line, level, len(rows), n)
 
 
 def model_line(counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.int64]) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy import stats
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
 from leakatk.evaluation.base import Passes
-from leakatk.models import LoadedModel, Template
+from leakatk.models import LoadedModel
 from leakatk.scorers.choice_probability import choice_probability, option_pairs
 
 
@@ -32,10 +31,10 @@ class ChoiceResult:
 
 
 def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float = 0.95) -> ChoiceResult:
-    """Accuracy on a benchmark of lettered questions; asked in its published template unless the model has a chat one."""
+    """Accuracy on a benchmark of lettered questions, asked in the model's template (`bench.asked_as` gives it the harness's)."""
     if not 0 < level < 1:
         raise InputError(f"The level must be between 0 and 1, got {level!r}.")
-    probability, correct = choice_probability(_asked(loaded, benchmark), benchmark.forget)
+    probability, correct = choice_probability(loaded, benchmark.forget)
     known = ~np.isnan(correct)
     if not known.any():
         raise InputError(
@@ -57,11 +56,4 @@ def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float 
 
 def choice_passes(loaded: LoadedModel, benchmark: Benchmark) -> Passes:
     """What `evaluate_choices` computes."""
-    return Passes(option_pairs(_asked(loaded, benchmark), benchmark.forget)[0])
-
-
-def _asked(loaded: LoadedModel, benchmark: Benchmark) -> LoadedModel:
-    template = benchmark.templates.get("forget")
-    if not template or loaded.template.is_chat(loaded.tokenizer):
-        return loaded
-    return dataclasses.replace(loaded, template=Template(kind="plain", plain=template))
+    return Passes(option_pairs(loaded, benchmark.forget)[0])

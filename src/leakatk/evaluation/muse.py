@@ -16,6 +16,7 @@ from leakatk.evaluation.attacks import Side, attack_scores, attack_values
 from leakatk.evaluation.base import Evaluation, Pairs, Passes, against
 from leakatk.evaluation.greedy import native_greedy
 from leakatk.forcing import text_pairs, token_stats
+from leakatk.model_checks import position_limit
 from leakatk.models import LoadedModel, Template
 from leakatk.privacy import broken_share
 from leakatk.scorers.base import get_scorer
@@ -29,13 +30,13 @@ def evaluate_muse(
     benchmark: Benchmark,
     *,
     retrained: Evaluation | None = None,
-    max_tokens: int = 2048,
+    max_tokens: int = 0,
     grad_norm: bool = False,
 ) -> Evaluation:
     """verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 without stemmer, greedy), the attacks and PrivLeak (Min-40%).
 
     retrained: the evaluation of the model trained without the forget texts.  max_tokens: texts of the membership attack
-    are cut there. All but PrivLeak (percent) lie between 0 and 1; MUSE prints them times 100. forget_broken is the share
+    are cut there; 0, as published, is nowhere. The true continuation of verbmem is cut to as many tokens as are generated. All but PrivLeak (percent) lie between 0 and 1; MUSE prints them times 100. forget_broken is the share
     of knowledge answers that are no text.
     """
     missing = [name for name in _ATTACKED if not benchmark.texts.get(name)]
@@ -44,7 +45,7 @@ def evaluate_muse(
     verbatim = benchmark.templates.get("verbmem", "{question}")
     said = {
         "verbmem": (
-            benchmark.sets["verbmem"],
+            [_cut(loaded, prompt, VERBMEM_TOKENS) for prompt in benchmark.sets["verbmem"]],
             answers(loaded, benchmark.sets["verbmem"], verbatim, VERBMEM_TOKENS),
         ),
         "knowmem_forget": (
@@ -64,9 +65,7 @@ def evaluate_muse(
     return against(Evaluation({**values, **attack_values(scores)}, scores=scores), retrained)
 
 
-def muse_passes(
-    loaded: LoadedModel, benchmark: Benchmark, *, max_tokens: int = 2048, grad_norm: bool = False
-) -> Passes:
+def muse_passes(loaded: LoadedModel, benchmark: Benchmark, *, max_tokens: int = 0, grad_norm: bool = False) -> Passes:
     """What `evaluate_muse` computes."""
     pairs = [pair for name in _ATTACKED for pair in text_pairs(loaded, benchmark.texts[name], max_tokens)]
     asked = len(benchmark.sets["verbmem"]) + len(benchmark.forget) + len(benchmark.retain)
@@ -86,10 +85,22 @@ def answers(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, token
     return [_NEXT_QUESTION.split(text, maxsplit=1)[0] for text in texts] if question else texts
 
 
+def _cut(loaded: LoadedModel, prompt: Prompt, tokens: int) -> Prompt:
+    """The prompt with its answer's first tokens alone, as the published code compares with."""
+    ids = loaded.tokenizer(prompt.answer, add_special_tokens=False)["input_ids"][:tokens]
+    return dataclasses.replace(prompt, answer=str(loaded.tokenizer.decode(ids, skip_special_tokens=True)))
+
+
 def _side(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> Side:
-    """The token ids of each text up to `max_tokens`, and the text they stand for."""
+    """The token ids of each text up to `max_tokens` (0: all), and the text they stand for."""
     pairs: Pairs = text_pairs(loaded, texts, max_tokens)
-    short = [len(first) + len(rest) < max_tokens for first, rest in pairs]
+    longest, limit = max(len(first) + len(rest) for first, rest in pairs), position_limit(loaded.model)
+    if limit is not None and longest > limit:
+        raise InputError(
+            f"A text of the membership attack has {longest} tokens and the model has {limit} positions; cut the texts with "
+            f"--text-tokens {limit}."
+        )
+    short = [not max_tokens or len(first) + len(rest) < max_tokens for first, rest in pairs]
     shown = [
         text if whole else str(loaded.tokenizer.decode([*first, *rest], skip_special_tokens=True))
         for text, whole, (first, rest) in zip(texts, short, pairs, strict=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from leakatk.errors import InputError
-from leakatk.report.text import number
+from leakatk.report.text import bound, number
 
 Kind = Literal["model", "original", "reference", "control", "greedy", "forecast", "exact"]
 KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy", "forecast", "exact")
@@ -32,8 +32,8 @@ class Number:
 
     @property
     def interval(self) -> str:
-        """ "[0.041, 0.203]", or "" without an interval."""
-        return f"[{number(self.low, self.digits)}, {number(self.high, self.digits)}]" if self.has_interval else ""
+        """ "[0.041, 0.20]", or "" without an interval."""
+        return f"[{bound(self.low, self.digits)}, {bound(self.high, self.digits)}]" if self.has_interval else ""
 
     def __str__(self) -> str:
         return f"{number(self.value, self.digits)} {self.interval}".rstrip()

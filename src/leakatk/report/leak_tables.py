@@ -9,6 +9,7 @@ from dataclasses import replace
 from leakatk.report.audited import Audited, at, block_of, curve_of, number
 from leakatk.report.content import Number, Table
 from leakatk.report.headline import conditions, headline_k
+from leakatk.report.text import bound
 
 TABLE_KS = (1, 4, 16, 64, 128)
 EXACT = "verbatim@k: exact, from the probability of the true answer."
@@ -132,7 +133,7 @@ def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
                 continue
             i = block["k"].index(k)
             cells.append(
-                f"{block['low'][i]:.3f} to {block['high'][i]:.3f} ({block['low_by'][i]}, {block['high_by'][i]}); "
+                f"{bound(block['low'][i])} to {bound(block['high'][i])} ({block['low_by'][i]}, {block['high_by'][i]}); "
                 f"line {block['line'][i]:.3f}"
             )
         rows.append(tuple(cells))
@@ -154,7 +155,7 @@ def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     rows: list[tuple[str | Number, ...]] = [
         (
             audited.label,
-            *(f"{low:.4f} to {high:.4f}" for low, high in zip(block["low"], block["high"], strict=True)),
+            *(f"{bound(low)} to {bound(high)}" for low, high in zip(block["low"], block["high"], strict=True)),
             Number(block["unknown"]),
             f"{audited.results['expansion']['prefixes']:,}",
         )

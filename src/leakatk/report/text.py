@@ -62,6 +62,20 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def bound(value: float, digits: int = 3) -> str:
+    """The end of an interval in two significant digits, counted from whichever of 0 and 1 is nearer: 0.041, 0.20, 0.9951.
+
+    An end has few digits that mean anything. Beyond 1, such as percentages: `digits` decimals.
+    """
+    size = abs(value)
+    near = min(size, 1 - size)
+    if not math.isfinite(value) or size > 1:
+        return number(value, digits)
+    if near < 1e-12:
+        return f"{value:.0f}".replace("-0", "0")
+    return f"{value:.{1 - math.floor(math.log10(near))}f}" if near >= 1e-6 else f"{value:.1e}" if size < 0.5 else "1"
+
+
 def percent(share: float) -> str:
     """A share as a percentage in two significant digits, counted from whichever of 0% and 100% is nearer."""
     if math.isnan(share):

@@ -23,8 +23,8 @@ from leakatk.scorers.options import picked, read_options
 class Choice(Scorer):
     """1 when the generation picks the right option, 0 when it picks another or none.
 
-    The options are the lines "A. ...", "B. ..." of the question (`choice_prompt` writes them), or the answer and
-    `Prompt.perturbed_answers`. A generation picks by letter, or by saying one option's text and no other's. A prompt
+    The options are `Prompt.choices` (`choice_prompt` sets them), else the lines "A. ...", "B. ..." of the question, else the
+    answer and `Prompt.perturbed_answers`. A generation picks by letter, or by saying one option's text and no other's. A prompt
     without options, or whose answer is none of them, is undefined (NaN).
     """
 
@@ -49,4 +49,6 @@ def choice_prompt(id: str, question: str, choices: Sequence[str], answer: int, *
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)]
     wrong = tuple(text for i, text in enumerate(choices) if i != answer)
     text = "\n".join([question.strip(), *lines, "Answer:"])
-    return Prompt(id=id, text=text, answer=choices[answer], perturbed_answers=wrong, source=source)
+    return Prompt(
+        id=id, text=text, answer=choices[answer], perturbed_answers=wrong, source=source, choices=tuple(choices), right=int(answer)
+    )  # fmt: skip

@@ -16,7 +16,13 @@ NAMED_LETTER = re.compile(r"\b(?i:answer|option|choice)(?:\s+is)?\s*:?\s*[(\[*\"
 
 
 def read_options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
-    """(option texts, index of the right one or None, whether the question letters them)."""
+    """(option texts, index of the right one or None, whether the question letters them).
+
+    Prompts that carry their options (`Prompt.choices`) are taken at their word: lines of code, letters and equal texts
+    among the options would be misread. Others are read from the lettered lines of the question.
+    """
+    if prompt.choices:
+        return list(prompt.choices), prompt.right, True
     found = OPTION_LINE.findall(prompt.text)
     letters = [letter for letter, _ in found]
     lettered = len(found) >= 2 and letters == list(ascii_uppercase[: len(found)])
@@ -44,5 +50,5 @@ def picked(text: str, options: Sequence[str], *, lettered: bool) -> int | None:
     phrases = [phrase(option) for option in options]
     named = [i for i, option in enumerate(phrases) if option.strip() and option in said]
     # "Paris, Texas" also says "Paris": the longer option is meant.
-    named = [i for i in named if not any(phrases[i] in phrases[j] and i != j for j in named)]
+    named = [i for i in named if not any(phrases[i] in phrases[j] and phrases[i] != phrases[j] for j in named)]
     return named[0] if len(named) == 1 else None
