@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leakatk.checksums import INDEX
 from leakatk.data import Prompt
 
 PROMPTS = [
@@ -14,7 +15,10 @@ PROMPTS = [
 
 
 def save_tiny_model(path: Path, *, seed: int = 0, hidden: int = 32) -> Path:
-    """Save a random model and tokenizer with save_pretrained; returns the directory."""
+    """Save a random model and tokenizer with save_pretrained; returns the directory.
+
+    Without checksums, as other libraries save: tests may change its files.
+    """
     import torch
 
     from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
@@ -23,4 +27,6 @@ def save_tiny_model(path: Path, *, seed: int = 0, hidden: int = 32) -> Path:
     tokenizer = train_tokenizer(texts, 300)
     torch.manual_seed(seed)
     model = new_model(tokenizer, SmallConfig(hidden=hidden, layers=2, heads=2, mlp=64, vocabulary=300), seed=seed)
-    return save_model(model, tokenizer, path)
+    save_model(model, tokenizer, path)
+    (path / INDEX).unlink()
+    return path

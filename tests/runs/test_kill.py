@@ -60,15 +60,15 @@ def run(path: Path, line: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_killed_at_20_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     lines = int(run(whole, 0).stdout)
     want = (whole / "generations.parquet").read_bytes()
 
     # Random lines of the whole life, and of its first and last moments: the start of the run and its compaction.
     rng = random.Random(20)
-    moments = [rng.randint(1, lines) for _ in range(8)]
-    moments += [rng.randint(1, 400) for _ in range(6)] + [rng.randint(lines - 50, lines) for _ in range(6)]
+    moments = [rng.randint(1, lines) for _ in range(12)]
+    moments += [rng.randint(1, 600) for _ in range(6)] + [rng.randint(lines - 150, lines) for _ in range(6)]
     left = []
     for trial, moment in enumerate(moments):
         path = tmp_path / str(trial)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leakatk.data import Generation, Prompt
+from leakatk.data import Generation, Prompt, write_kept
 from leakatk.errors import InputError, LeakAtKError, RunError, UnknownNameError
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
+from leakatk.workdir import HOLDER, LOCK, OWN
 
 PROMPTS = [
     Prompt("b", "Who?", "Ann", facts=("Ann",)),
@@ -45,7 +46,11 @@ def complete(path: Path, n: int = 3) -> Run:
 
 
 def snapshot(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file() and f.name != "run.lock"}
+    return {
+        str(f.relative_to(path)): f.read_bytes()
+        for f in path.rglob("*")
+        if f.is_file() and f.name not in (LOCK, HOLDER)
+    }
 
 
 @pytest.mark.parametrize("finish", [False, True])
@@ -64,7 +69,7 @@ def test_what_goes_in_comes_out_by_prompt_and_sample(tmp_path: Path, finish: boo
         np.testing.assert_array_equal(read.logprobs(), [[0, -1 / 3, -2 / 3]] * 2)
         assert list(read.generations()) == [generation(p, j) for p in "ba" for j in range(3)]
     assert sorted(f.name for f in (tmp_path / "r").iterdir()) == sorted(
-        ["generations", "manifest.json", "prompts.jsonl", "run.lock", *(["generations.parquet"] if finish else [])]
+        ["generations", "manifest.json", "prompts.jsonl", *OWN, *(["generations.parquet"] if finish else [])]
     )
     assert len(list((tmp_path / "r" / "generations").iterdir())) == (0 if finish else 1)
 
@@ -312,7 +317,7 @@ def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             Run.create_or_resume(tmp_path / "r", manifest(), PROMPTS)
     complete(tmp_path / "r")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, *a, **k: (denied if path.name == "run.lock" else real)(path, *a, **k))
+        patch.setattr(Path, "open", lambda path, *a, **k: (denied if path.name == HOLDER else real)(path, *a, **k))
         with pytest.raises(RunError, match=r"Cannot write in .*Permission denied"):
             Run.create_or_resume(tmp_path / "r", manifest(), PROMPTS)
     with monkeypatch.context() as patch:
@@ -423,7 +428,7 @@ def test_results_are_plain_json(tmp_path: Path) -> None:
 def test_versions_that_differ_are_noted(tmp_path: Path) -> None:
     complete(tmp_path)
     file = tmp_path / "manifest.json"
-    file.write_text(file.read_text().replace('"python": "', '"python": "0'))
+    write_kept(file, file.read_text().replace('"python": "', '"python": "0'))
     with Run.create_or_resume(tmp_path, manifest(), PROMPTS) as run:
         assert "versions.python: '0" in run.notes[0]
 

@@ -24,13 +24,15 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from leakatk import checksums
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.generators import Corruption
 from leakatk.benchmarks.world import Pair, World
-from leakatk.data import occupied, read_kept, save_prompts, write_atomic
+from leakatk.data import occupied, read_kept, save_prompts, write_atomic, write_kept
 from leakatk.errors import InputError, RunError
-from leakatk.models import building
+from leakatk.models import building, sync
 from leakatk.progress import Progress
+from leakatk.workdir import claim
 
 BOS, EOS, SEP, PAD = "<bos>", "<eos>", "<sep>", "<pad>"
 CHAT_TEMPLATE = (
@@ -215,6 +217,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out:
     with building(out.with_name(f".{out.name}.part"), out) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
+        sync(part)
+        checksums.begin(part)
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)
@@ -323,9 +327,15 @@ def train(
     """Train every stage into out/NAME; stages with the same start are trained at the same time on a CPU.
 
     A stage that an earlier, interrupted call finished is not trained again. RunError when `out` holds models of another
-    training.
+    training, or another process trains there.
     """
     out = Path(out)
+    _refuse_foreign(out)
+    with claim(out):
+        return _train(training, out, seed, device, quiet)
+
+
+def _train(training: Training, out: Path, seed: int, device: str, quiet: bool) -> TrainedModels:
     done = _finished(training, seed, out)
     tokenizer = training.tokenizer()
     for start, group in groupby(training.stages, key=lambda stage: stage.start):
@@ -340,7 +350,9 @@ def train(
             def fitted(stage: Stage, start: str = start, bar: Progress = bar) -> None:
                 model = new_model(tokenizer, training.config, seed=seed)
                 if start:
-                    model.load_state_dict(load_file(out / start / "model.safetensors"), strict=False)  # tied weights
+                    weights = out / start / "model.safetensors"
+                    checksums.verify(weights)
+                    model.load_state_dict(load_file(weights), strict=False)  # tied weights
                 model.to(device)
                 fit(model, tokenizer, stage.pairs, stage.phase, seed=seed, progress=bar)
                 save_model(model, tokenizer, out / stage.name)
@@ -363,19 +375,27 @@ def train(
     return TrainedModels(out / training.stages[0].name, out / training.full, out / training.retrained)
 
 
+def _refuse_foreign(out: Path) -> None:
+    if occupied(out) and not (out / "training.json").exists():
+        raise RunError(f"{out} is not empty and holds no small models; choose another directory. Nothing was changed.")
+
+
 def _finished(training: Training, seed: int, out: Path) -> set[str]:
     """The stages that `out` already holds; it is marked as this training's."""
     marker, identity = out / "training.json", {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
     if marker.exists():
-        if read_kept(marker) != identity:
+        if read_kept(marker, "choose another directory") != identity:
             raise RunError(
                 f"{out} holds models trained otherwise (other prompts, sizes or seed); choose another directory."
             )
-        return {stage.name for stage in training.stages if (out / stage.name / "config.json").exists()}
-    if occupied(out):
-        raise RunError(f"{out} is not empty and holds no small models; choose another directory. Nothing was changed.")
-    write_atomic(marker, json.dumps(identity) + "\n")
+        return {stage.name for stage in training.stages if _whole(out / stage.name)}
+    write_kept(marker, json.dumps(identity) + "\n")
     return set()
+
+
+def _whole(model: Path) -> bool:
+    """Whether a model was saved here and its weights are still there."""
+    return (model / "config.json").exists() and not checksums.lost(model)
 
 
 def train_pair(

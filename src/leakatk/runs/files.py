@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leakatk.data import write_atomic
+from leakatk.checksums import verify
+from leakatk.data import write_kept
 from leakatk.errors import RunError
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, remedy: str = "") -> str:
+    """A file of ours as text. remedy: what helps, besides a copy, when it is damaged (see `checksums.verify`)."""
+    verify(path, remedy)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -27,6 +30,7 @@ def read_text(path: Path) -> str:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    verify(path, "move it away and start the same command again: what it held is made anew")
     try:
         return pq.read_table(path, columns=columns, partitioning=None)
     except (OSError, pa.ArrowException) as error:
@@ -51,10 +55,10 @@ def _damaged(path: Path, error: Exception) -> RunError:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """As Parquet, compressed with zstd."""
+    """As Parquet, compressed with zstd, with its checksum."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())
+    write_kept(path, buffer.getvalue())
 
 
 def with_about(table: pa.Table, about: Mapping[str, Any]) -> pa.Table:

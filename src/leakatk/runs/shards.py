@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pyarrow as pa
 
+from leakatk.checksums import sealed, unsealed
 from leakatk.data import Generation
 from leakatk.errors import RunError
 
@@ -31,7 +31,6 @@ SCHEMA = pa.schema(
         ("token_ids", pa.large_list(pa.int32())),
     ]
 )
-_MARK = b',"crc32":"'
 _CHUNK = 4096  # rows turned into a table at once: Python's ints are 20 times the size of the table's.
 
 
@@ -58,17 +57,8 @@ def encode_line(generation: Generation) -> bytes:
         },
         separators=(",", ":"),
         default=int,  # integers of numpy
-    ).encode()[:-1]
-    return b'%b%b%08x"}\n' % (body, _MARK, crc32(body))
-
-
-def decode_line(line: bytes) -> dict[str, Any] | None:
-    """The object of a line (without its newline), or None when it is damaged or cut short."""
-    body, mark, tail = line.rpartition(_MARK)
-    if not mark or tail != b'%08x"}' % crc32(body):
-        return None
-    row: dict[str, Any] = json.loads(body + b"}")
-    return row
+    ).encode()
+    return sealed(body) + b"\n"
 
 
 class ShardWriter:
@@ -132,7 +122,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
     try:
         with path.open("rb") as file:
             for line in file:
-                yield decode_line(line[:-1]) if line.endswith(b"\n") else None
+                yield unsealed(line[:-1]) if line.endswith(b"\n") else None
     except FileNotFoundError:
         return  # compacted by its writer since it was listed; its rows are in the Parquet file, which is read later
     except OSError as error:

@@ -7,10 +7,11 @@
       generations.parquet       all of them, compacted by `finish`
       scores/<name>/scores.parquet
       results.json
-      run.lock                  held by the one writer
+      run.checksums             of each file beside it (scores/<name> has its own); a shard has one in each line
+      run.lock, run.holder      held by the one writer, and who that is
 
-Every file is whole or absent, except the last line of a shard, which its checksum guards. A prompt has an id and a
-generation (prompt id, sample); arrays have one row a prompt in the order of `prompt_ids`, one column a sample.
+Every file is whole or absent, except the last line of a shard, which its checksum guards. A damaged file is an error, never
+another number (`leakatk.checksums`). A prompt has an id and a generation (prompt id, sample); arrays have one row a prompt in the order of `prompt_ids`, one column a sample.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from leakatk import checksums, workdir
 from leakatk.data import (
     Asked,
     Generation,
@@ -42,13 +44,14 @@ from leakatk.data import (
     parse_json,
     record,
     strict_json,
-    write_atomic,
+    write_kept,
 )
 from leakatk.errors import InputError, RunError, UnknownNameError
-from leakatk.runs import files, lock, shards
+from leakatk.runs import files, shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
 
 FloatArray = npt.NDArray[np.float64]
+OTHERWISE = "choose another directory"
 
 
 class Run:
@@ -65,13 +68,13 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, prompts: Sequence[Prompt], *, held: IO[str] | None = None
+        self, path: Path, manifest: Manifest, prompts: Sequence[Prompt], *, held: workdir.Claim | None = None
     ) -> None:
         """Not for callers: use `create_or_resume`, `temporary` or `open`."""
         self.path = path
         self.manifest = manifest
         self.prompts = tuple(prompts)
-        self.notes: list[str] = []
+        self.notes: list[str] = [note] if (note := checksums.note(path)) else []
         self._row = {prompt.id: row for row, prompt in enumerate(self.prompts)}
         self._lock = held
         self._shard: shards.ShardWriter | None = None
@@ -92,40 +95,41 @@ class Run:
         path = Path(path)
         _check_prompts(prompts, manifest)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            workdir.make(path)
             _refuse_foreign(path)
         except OSError as error:
             raise RunError(
                 f"Cannot use {path} as a run directory: {error.strerror or error}; choose a directory you can write."
             ) from error
-        held = lock.acquire(path)
+        held = workdir.claim(path)
         try:
             if (path / "manifest.json").exists():
                 return cls._resume(path, manifest, held)
-            write_atomic(path / "prompts.jsonl", _prompts_to_jsonl(prompts))
+            write_kept(path / "prompts.jsonl", _prompts_to_jsonl(prompts))
             (path / "generations").mkdir(exist_ok=True)
-            write_atomic(path / "manifest.json", manifest.to_json())
+            write_kept(path / "manifest.json", manifest.to_json())
             return cls(path, manifest, prompts, held=held)
         except BaseException:
             held.close()
             raise
 
     @classmethod
-    def _resume(cls, path: Path, manifest: Manifest, held: IO[str]) -> Run:
+    def _resume(cls, path: Path, manifest: Manifest, held: workdir.Claim) -> Run:
         before, prompts = _read_head(path)
         if differ := differences(before, manifest):
             raise RunError(
                 f"{path} holds a run made otherwise (there, now): {'; '.join(differ)}. "
                 "Use the same settings to go on with it, or another directory. Nothing was changed."
             )
-        noted = notes(before, manifest)
+        noted, unchecked = notes(before, manifest), checksums.note(path)
         merged = dataclasses.replace(before, n=max(before.n, manifest.n))
         if merged != before:
-            write_atomic(path / "manifest.json", merged.to_json())
-        for name in ("prompts.jsonl", "manifest.json", "generations.parquet"):
-            for stale in path.glob(f".{name}.*.tmp"):  # of a writer killed meanwhile
-                stale.unlink(missing_ok=True)
+            write_kept(path / "manifest.json", merged.to_json())
+        for folder in (path / "scores").glob("*/"):
+            workdir.clear(folder)
         run = cls(path, merged, prompts, held=held)
+        if unchecked and unchecked not in run.notes:  # its index was begun just now
+            run.notes.append(unchecked)
         if noted:
             run.notes.append(f"{path} is resumed with (before, now): {'; '.join(noted)}.")
         return run
@@ -394,7 +398,10 @@ class Run:
         """True when `scores(name)` will succeed: kept, whole, and of the generations the run has now."""
         try:
             return bool(self._score_file(name)[1]["generations_sha256"] == self.generations_hash)
-        except (UnknownNameError, RunError):
+        except UnknownNameError:
+            return False
+        except RunError as error:
+            self.notes.append(f"Scores {name!r} are made anew: {error}")
             return False
 
     def score_info(self, name: str) -> dict[str, Any]:
@@ -420,13 +427,14 @@ class Run:
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep results.json. NumPy numbers and arrays are fine; what is not finite becomes null."""
-        write_atomic(self.path / "results.json", strict_json(results, indent=1) + "\n")
+        write_kept(self.path / "results.json", strict_json(results, indent=1) + "\n")
 
     def results(self) -> dict[str, Any]:
         """What `write_results` kept. RunError when there is nothing, or it is damaged."""
         path = self.path / "results.json"
         try:
-            found: dict[str, Any] = parse_json(files.read_text(path), path)
+            again = "delete it and run the same audit again: nothing is sampled twice"
+            found: dict[str, Any] = parse_json(files.read_text(path, again), path)
         except InputError as error:
             raise RunError(
                 f"{error} The file is damaged: run the same audit again, nothing is sampled twice."
@@ -457,8 +465,9 @@ def _refuse_foreign(path: Path) -> None:
     if "manifest.json" in names:
         _read_manifest(path)  # refuses one that is not ours
         return
-    ours = {lock.LOCK_NAME, "prompts.jsonl", "generations"}
-    if names and (lock.LOCK_NAME not in names or names - ours):
+    ours = {"prompts.jsonl", "generations"}
+    begun = any((path / name).exists() for name in workdir.OWN)
+    if names and (not begun or names - ours):
         strange = sorted(names - ours or names)
         raise RunError(
             f"{path} is no run directory and not empty (it holds {', '.join(strange[:3])}{' ...' if len(strange) > 3 else ''}); "
@@ -467,7 +476,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    return Manifest.from_json(files.read_text(path / "manifest.json"), where=str(path / "manifest.json"))
+    return Manifest.from_json(files.read_text(path / "manifest.json", OTHERWISE), where=str(path / "manifest.json"))
 
 
 def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
@@ -475,7 +484,7 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
         raise RunError(f"{path} is no run directory: it has no manifest.json; give one made by a leakatk run.")
     manifest = _read_manifest(path)
     try:
-        lines = files.read_text(path / "prompts.jsonl").split("\n")
+        lines = files.read_text(path / "prompts.jsonl", OTHERWISE).split("\n")
         prompts = [_prompt(json.loads(line)) for line in lines if line]
     except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError):
         prompts = []

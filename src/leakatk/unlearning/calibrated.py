@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leakatk.data import Prompt, strict_json, write_atomic
+from leakatk.data import Prompt, strict_json, write_kept
 from leakatk.errors import InputError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
@@ -149,7 +149,7 @@ def calibrated_rule(
     record["rule"] = {"ended": result.verdict, "chosen": result.chosen, "steps": result.steps}
     record["yardstick"] = options.yardstick
     if folder is not None:
-        write_atomic(folder / "verdict.json", strict_json(record, indent=1))
+        write_kept(folder / "verdict.json", strict_json(record, indent=1))
     return Calibrated(result, other, record)
 
 

@@ -1,11 +1,13 @@
 """What an unlearning run keeps on disk.
 
     out/run.json                      which run this is; another run is refused
-    out/checkpoints/step-00000020/    weights.safetensors, optimizer.safetensors, progress.json; only the latest
+    out/checkpoints/step-00000020/    weights.safetensors, optimizer.safetensors, progress.json; the latest two
     out/*.safetensors, config, ...    the final model, a plain transformers checkpoint
     out/unlearning.json               method, settings, steps, log: written last, so its presence means finished
 
-Every directory is filled under another name and renamed when whole: a killed process leaves the previous state.
+Every directory is filled under another name and renamed when whole: a killed process leaves the previous state. Each keeps
+checksums (`leakatk.checksums`). A checkpoint with a damaged file is passed over for the one before, or for the start: what
+follows is the same bit for bit, so only time is lost.
 """
 
 from __future__ import annotations
@@ -15,17 +17,21 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from leakatk.data import occupied, read_kept, strict_json, write_atomic
-from leakatk.errors import InputError, RunError
+from leakatk import checksums
+from leakatk.data import occupied, read_kept, strict_json, write_kept
+from leakatk.errors import InputError, RunError, first_line
 from leakatk.models import LoadedModel, building, load_model, save_model, sync
 from leakatk.unlearning.sharding import alike, whole
+from leakatk.workdir import claim, clear
 
 
 class Accelerated(Protocol):
@@ -34,27 +40,50 @@ class Accelerated(Protocol):
     main: bool
 
 
-def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
-    """Start or continue the run in `out`; the contents of unlearning.json when it is finished, else None."""
-    plain = json.loads(json.dumps(manifest))
-    marker = out / "run.json"
+KEPT = 2  # checkpoints: one may turn out damaged
+
+
+def claimed(out: Path | None, *, resume: bool) -> AbstractContextManager[object]:
+    """Hold `out` for this run; RunError when another process trains there, or it holds something else.
+
+    Of several processes that train one model, the first holds it for all.
+    """
+    if out is None or os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    _refuse_foreign(out, resume)  # before anything is left there
+    held = claim(out)
+    clear(out / "checkpoints")
+    return held
+
+
+def _refuse_foreign(out: Path, resume: bool) -> None:
     taken = occupied(out)  # asked before the marker is: another process of this run may be writing it
     if taken and not resume:
         raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
+    if taken and not (out / "run.json").exists():
+        raise RunError(f"{out} is not empty and holds no unlearning run; choose another directory.")
+
+
+def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """Start or continue the run in `out`; the contents of unlearning.json when it is finished, else None.
+
+    A finished run of which somebody deleted weights, being damaged, is not finished.
+    """
+    plain = json.loads(json.dumps(manifest))
+    marker = out / "run.json"
+    _refuse_foreign(out, resume)
     if marker.exists():
-        found = read_kept(marker)
+        found = read_kept(marker, "choose another directory")
         differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
         if differing:
             raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
-        if (out / "unlearning.json").exists():
+        if (out / "unlearning.json").exists() and (out / "config.json").exists() and not checksums.lost(out):
             finished: dict[str, Any] = read_kept(out / "unlearning.json")
             for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
                 finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
             return finished
         return None
-    if taken:
-        raise RunError(f"{out} is not empty and holds no unlearning run; choose another directory.")
-    write_atomic(marker, json.dumps(plain, indent=1))
+    write_kept(marker, json.dumps(plain, indent=1))
     return None
 
 
@@ -65,45 +94,74 @@ def save(
     progress: Mapping[str, Any],
     main: bool,
 ) -> None:
-    """Write the checkpoint of progress["step"] and delete older ones. Every process must call it: shards are gathered."""
+    """Write the checkpoint of progress["step"], keep the one before, delete older ones.
+
+    Every process must call it: shards are gathered.
+    """
     weights = {name: whole(value.detach()).cpu().contiguous() for name, value in parameters.items()}
     moments = _optimizer_tensors(optimizer)
     if not main:
         return
     folder = out / "checkpoints"
     target = folder / f"step-{progress['step']:08d}"
-    with building(folder / f".{target.name}.{os.getpid()}", target) as part:
+    with building(folder / f".{target.name}.{os.getpid()}.tmp", target) as part:
         save_file(weights, part / "weights.safetensors")
         save_file(moments, part / "optimizer.safetensors")
         (part / "progress.json").write_text(json.dumps(progress))
         sync(part)
+        checksums.begin(part)
+        shutil.rmtree(target, ignore_errors=True)  # one that was passed over as damaged
         part.rename(target)
+    # Later ones were passed over as damaged.
+    kept = [other for other in sorted(folder.glob("step-*")) if other.name <= target.name][-KEPT:]
     for other in folder.iterdir():
-        if other != target:
+        if other not in kept:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_latest(out: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Put the latest checkpoint into the parameters and the optimiser; its progress record, None without one."""
-    folders = sorted((out / "checkpoints").glob("step-*")) if (out / "checkpoints").is_dir() else []
-    if not folders:
-        return None
-    weights = load_file(folders[-1] / "weights.safetensors")
-    if set(weights) != set(parameters):
-        raise RunError(f"{folders[-1]} holds other parameters than this run trains; delete it to start over.")
-    with torch.no_grad():
-        for name, value in parameters.items():
-            value.copy_(alike(weights[name], value))
-    state: dict[int, dict[str, Any]] = {}
-    trained = list(parameters.values())
-    for key, tensor in load_file(folders[-1] / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        shard = trained[int(index)]
-        # Moments are laid out as their parameters are; the count of steps is a plain number.
-        state.setdefault(int(index), {})[name] = alike(tensor, shard) if tensor.shape == shard.shape else tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    progress: dict[str, Any] = read_kept(folders[-1] / "progress.json")
-    return progress
+def load_latest(
+    out: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Put the latest whole checkpoint into the parameters and the optimiser.
+
+    Gives its progress record, None without one, and a sentence for each that is damaged and was passed over.
+    """
+    folders = sorted((out / "checkpoints").glob("step-*"), reverse=True)
+    notes: list[str] = []
+    for number, folder in enumerate(folders):
+        try:
+            weights, moments, progress = _read(folder)
+        except (RunError, OSError, SafetensorError) as error:
+            instead = f"from {folders[number + 1].name}" if number + 1 < len(folders) else "from the start"
+            notes.append(
+                f"The checkpoint {folder} is damaged and was passed over, training goes on {instead}: {first_line(error)}."
+            )
+            continue
+        if note := checksums.note(folder):
+            notes.append(note)
+        if set(weights) != set(parameters):
+            raise RunError(f"{folder} holds other parameters than this run trains; delete it to start over.")
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(alike(weights[name], value))
+        state: dict[int, dict[str, Any]] = {}
+        trained = list(parameters.values())
+        for key, tensor in moments.items():
+            index, name = key.split(".", 1)
+            shard = trained[int(index)]
+            # Moments are laid out as their parameters are; the count of steps is a plain number.
+            state.setdefault(int(index), {})[name] = alike(tensor, shard) if tensor.shape == shard.shape else tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return progress, notes
+    return None, notes
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights, moments and progress, each found whole before any is used."""
+    files = [folder / name for name in ("weights.safetensors", "optimizer.safetensors", "progress.json")]
+    for file in files:
+        checksums.verify(file)
+    return load_file(files[0]), load_file(files[1]), read_kept(files[2])
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -120,12 +178,13 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
     if not trainer.main:
         return
     save_model(loaded, out)
-    write_atomic(out / "unlearning.json", strict_json(record, indent=1))
+    write_kept(out / "unlearning.json", strict_json(record, indent=1))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def load_final(loaded: LoadedModel, out: Path) -> None:
-    """Put the finished model's weights into loaded.model."""
+    """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
+    checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
     if missing:

@@ -15,13 +15,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from leakatk.data import Prompt, read_kept, strict_json, write_atomic
+from leakatk.data import Prompt, read_kept, strict_json, write_kept
 from leakatk.errors import InputError, RunError
 from leakatk.models import LoadedModel
 from leakatk.sampling.base import Sampler
@@ -33,6 +34,7 @@ from leakatk.unlearning.matching import Unseen
 from leakatk.unlearning.methods import Method, resolve
 from leakatk.unlearning.schedule import OnCheck, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
+from leakatk.workdir import claim
 
 Utility = Callable[[LoadedModel], float]
 
@@ -170,7 +172,7 @@ def rule(
     the blend of the model given with the original; the run goes on until exposure and fidelity are right as well.
     out: a directory with one folder a round; a killed run continues within the round it was in.
 
-    Raises what `unlearn` raises.
+    Raises what `unlearn` raises; RunError also when another process runs RULE in `out`.
 
     >>> from leakatk import load_model, load_prompts
     >>> from leakatk.scorers.base import get_scorer
@@ -187,6 +189,14 @@ def rule(
     folder = Path(out) if out is not None else None
     sampler = sampler or NativeSampler(loaded)
     run = _Run(loaded, forget, retain, method, score, options, sampler, folder, seed, resume, quiet, refusals, matching)
+    with claim(folder) if folder is not None else nullcontext():
+        return _rule(run, train, first, first_check, utility)
+
+
+def _rule(
+    run: _Run, train: TrainSettings, first: TrainSettings | None, first_check: OnCheck | None, utility: Utility | None
+) -> RuleResult:
+    loaded, forget, options, matching, seed = run.loaded, run.forget, run.options, run.matching, run.seed
     run.open(train, first)
     if first is not None:
         run.train(0, list(forget), None, first, first_check)
@@ -250,11 +260,21 @@ def _met(options: RuleSettings, found: Detection, utility: float) -> str:
         return ""
     if options.target is not None:
         reached = found.high <= options.target
-        return f"leak@{options.k} certified at most {found.high:.4f} (target {options.target:g})" if reached else ""
+        asked = f"leak@{options.k} certified at most {found.high:.4f} (target {options.target:g})"
+        return f"{asked}{_conditions(options, found)}" if reached else ""
     if options.yardstick is not None:
         reached = found.leak <= options.yardstick
-        return f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}" if reached else ""
-    return "no leak was found" if not found.leaks and found.leak == 0 else ""
+        level = f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}"
+        return f"{level}{_conditions(options, found)}" if reached else ""
+    return f"no leak was found{_conditions(options, found)}" if not found.leaks and found.leak == 0 else ""
+
+
+def _conditions(options: RuleSettings, found: Detection) -> str:
+    """What a detection's verdict holds for, and what it did not see."""
+    said = [f"{options.wordings + 1} wordings asked" if options.wordings else "one wording asked"]
+    said += [f"{found.unscored} prompts without a score"] if found.unscored else []
+    said += [f"{found.cut:.1%} of the samples cut"] if found.cut else []
+    return f", {', '.join(said)}"
 
 
 def _distance(options: RuleSettings, found: Detection) -> tuple[float, int]:
@@ -345,7 +365,7 @@ class _Run:
                 what = f"differing: {', '.join(differing)}" if differing else "resume is off"
                 raise RunError(f"{self.folder} already holds a RULE run ({what}); choose another directory.")
         else:
-            write_atomic(marker, json.dumps(wanted, indent=1))
+            write_kept(marker, json.dumps(wanted, indent=1))
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
@@ -355,7 +375,7 @@ class _Run:
                 "steps": result.steps,
                 "verdict": result.verdict,
             }
-            write_atomic(self.folder / "rounds.json", strict_json(record, indent=1))
+            write_kept(self.folder / "rounds.json", strict_json(record, indent=1))
 
     def weights(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.loaded.model.state_dict().items()}
@@ -398,5 +418,5 @@ class _Run:
         detector = Detector(self.loaded, self.forget, self.score, self.options, self.sampler)
         found = detector.detect(known, seed=self.seed * 1000 + number)
         if place is not None:
-            write_atomic(place, strict_json(dataclasses.asdict(found), indent=1))
+            write_kept(place, strict_json(dataclasses.asdict(found), indent=1))
         return found

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,7 +35,8 @@ from leakatk.unlearning.step import Reference, Step, swapped_weights
 class Unlearned:
     """What a run did. log: one record a step (forget and retain loss before weighting, learning rate, gradient norm).
     checks: one record a check. stopped: why it ended before the last step, "" when it did not. The model itself was
-    changed in place; `out` is its directory when one was asked for.
+    changed in place; `out` is its directory when one was asked for. notes: sentences a person should see, such as of a
+    damaged checkpoint that was passed over.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Unlearned:
     checks: Sequence[Mapping[str, float]] = ()
     log: Sequence[Mapping[str, float]] = ()
     out: Path | None = None
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For unlearning.json."""
@@ -93,8 +96,8 @@ def unlearn(
     weights: how often each forget prompt is drawn (default: each once an epoch).  alternates: prompt id -> alternate
     answer, for the methods that need one.  reference_weights: a state dict to compare with instead of the start.
 
-    Raises InputError (empty or duplicate prompts, bad numbers), RunError (`out` holds another run),
-    UtilityFloorError (a check found `utility` below settings.utility_floor).
+    Raises InputError (empty or duplicate prompts, bad numbers), RunError (`out` holds another run, or another process
+    trains there), UtilityFloorError (a check found `utility` below settings.utility_floor).
 
     >>> from leakatk import load_model, load_prompts
     >>> prompts = load_prompts("forget.jsonl")
@@ -105,8 +108,20 @@ def unlearn(
     method = resolve(method)
     settings = settings or method.settings
     _check_data(method, forget, retain, weights)
-    seconds = time.perf_counter()
     directory = Path(out) if out is not None else None
+    with checkpoint.claimed(directory, resume=resume):
+        return _unlearn(
+            loaded, forget, retain, method, directory, settings, seed, resume, quiet, on_check, weights, refusals, alternates,
+            reference_weights, label,
+        )  # fmt: skip
+
+
+def _unlearn(
+    loaded: LoadedModel, forget: Sequence[Prompt], retain: Sequence[Prompt], method: Method, directory: Path | None,
+    settings: TrainSettings, seed: int, resume: bool, quiet: bool, on_check: OnCheck | None, weights: Sequence[float] | None,
+    refusals: Sequence[str], alternates: Mapping[str, str] | None, reference_weights: Mapping[str, Tensor] | None, label: str,
+) -> Unlearned:  # fmt: skip
+    seconds = time.perf_counter()
     manifest: dict[str, Any] = {}
     if directory is not None:
         manifest = _manifest(
@@ -116,7 +131,7 @@ def unlearn(
         if finished is not None:
             checkpoint.load_final(loaded, directory)
             done = {**finished, "settings": settings, "out": directory}
-            return Unlearned(**{f.name: done[f.name] for f in dataclasses.fields(Unlearned)})
+            return Unlearned(**{f.name: done[f.name] for f in dataclasses.fields(Unlearned) if f.name in done})
     streams = Streams(
         forget, retain, loaded.tokenizer, loaded.template,
         seed=seed, refusals=refusals, alternates=alternates, max_tokens=settings.max_tokens or None,
@@ -124,10 +139,13 @@ def unlearn(
     trainer = Trainer(loaded, streams, method, settings, seed, weights)
     trainer.prepare(reference_weights)
     progress = _Progress()
+    notes: list[str] = []
     if directory is not None and resume:
-        saved = checkpoint.load_latest(directory, trainer.parameters(), trainer.optimizer)
+        saved, notes = checkpoint.load_latest(directory, trainer.parameters(), trainer.optimizer)
         progress = _Progress(**saved) if saved is not None else progress
     trainer.state = progress.state
+    if trainer.main:
+        sys.stderr.writelines(f"{note}\n" for note in notes)
 
     total = trainer.total
     seconds -= progress.seconds
@@ -158,6 +176,7 @@ def unlearn(
     result = Unlearned(
         method=method.name, params=method.params, settings=settings, steps=progress.step, seconds=progress.seconds,
         stopped=progress.stopped, below_floor=progress.below_floor, checks=progress.checks, log=progress.log, out=directory,
+        notes=notes,
     )  # fmt: skip
     if directory is not None:
         checkpoint.save_final(loaded, directory, {**manifest, **result.as_dict()}, trainer)

@@ -1,0 +1,150 @@
+"""A directory that a command works in: private, with one writer at a time, and cleared of what killed writers left.
+
+The lock is the operating system's, on `run.lock`: it ends with the process, however that ends. `run.holder` names who
+has it. Over a network it holds as far as the file system's own locks do (NFS 4, SMB); a file system without locks is
+refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from leakatk.checksums import INDEX
+from leakatk.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK, HOLDER = "run.lock", "run.holder"
+OWN = frozenset({LOCK, HOLDER, INDEX})  # what stands beside the content of every working directory
+
+
+def make(directory: Path) -> None:
+    """Create the directory, readable by its owner alone: it holds what was to be forgotten. One that is there stays.
+
+    InputError where a file is in the way.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"Cannot use {directory}: a file stands where a directory is needed; choose another place. Nothing was overwritten."
+        ) from error
+
+
+class Claim:
+    """A directory that is held for writing; `close` it, or use it as a context manager."""
+
+    def __init__(self, lock: BaseFileLock) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def claim(directory: Path, *, wait: float = 0.0) -> Claim:
+    """Hold the directory, made if need be, and clear what killed writers left. RunError when another writer has it.
+
+    wait: seconds to wait for that writer.
+    """
+    try:
+        make(directory)
+    except OSError as error:
+        raise RunError(
+            f"Cannot use {directory}: {error.strerror or error}; choose a directory you can write."
+        ) from error
+    import filelock  # a few hundredths of a second, and `--help` needs none
+
+    path = directory / LOCK
+    known = inspect.signature(filelock.FileLock).parameters
+    # A lock by the mere presence of a file would outlive its process.
+    native: dict[str, Any] = {"fallback_to_soft": False} if "fallback_to_soft" in known else {}
+    lock = filelock.FileLock(path, timeout=wait, thread_local=False, **native)
+    try:
+        lock.acquire(poll_interval=0.01)
+    except filelock.Timeout:
+        raise RunError(
+            f"{directory} is being written by {_holder(directory)}; wait for it to end, stop it, or choose another directory."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"Cannot lock {path}: {reason}; put it where you can write, on a file system that has locks (a local disk)."
+        ) from error
+    if isinstance(lock, filelock.SoftFileLock):
+        lock.release()
+        raise RunError(f"Cannot lock {path}: no locks there; put it on a file system that has locks (a local disk).")
+    try:
+        (directory / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        clear(directory)
+    except OSError as error:
+        lock.release()
+        raise RunError(
+            f"Cannot write in {directory}: {error.strerror or error}; free some space. Nothing was lost."
+        ) from error
+    return Claim(lock)
+
+
+def abandon(directory: Path, *, made: bool) -> None:
+    """Take back a claim under which nothing was begun; a directory that was made for it goes too.
+
+    Where another writer has come meanwhile, all stays.
+    """
+    with suppress(RunError, OSError), claim(directory):
+        for name in OWN:
+            (directory / name).unlink(missing_ok=True)
+        if made:
+            directory.rmdir()
+
+
+def _holder(directory: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return (directory / HOLDER).read_text(encoding="utf-8").strip() or "another process"
+    return "another process"
+
+
+def clear(directory: Path) -> None:
+    """Remove what writers that are no more left half-made; only for who holds the directory.
+
+    Models half-saved (`.saving`, `.NAME.part`) are of holders alone. A `.NAME.PID.tmp` may be of a process that works
+    without the lock, such as one that adds scores: it goes when no other process of that number runs.
+    """
+    for path in directory.glob(".*"):
+        numbered = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        whole = path.name == ".saving" or path.name.endswith(".part")
+        if not (whole or (numbered and not _alive(int(numbered[1])))):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif numbered:
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    """Whether another process of this number runs here; True where the system does not say."""
+    if pid == os.getpid():  # a holder begins with nothing half-written: it is of an earlier process of the same number
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
