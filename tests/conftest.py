@@ -21,6 +21,19 @@ def pytest_configure(config):
             config.addinivalue_line("filterwarnings", line)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Files above a minute, the longest first: none of `make test` should take two."""
+    seconds = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration") and hasattr(report, "nodeid"):
+                name = report.nodeid.partition("::")[0]
+                seconds[name] = seconds.get(name, 0.0) + report.duration
+    for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        if spent > 60:
+            terminalreporter.write_line(f"{spent:5.0f} s  {name}")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The published data files, where they are at hand: LEAKATK_DATA, or shared/data beside the checkout."""

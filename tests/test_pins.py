@@ -133,6 +133,7 @@ def test_continuous_integration_runs_what_the_readme_says():
     assert f"{command} VERSIONS=newest" in steps["newest"]
     assert jobs["newest"]["continue-on-error"] is True
     assert "make docs" in steps["docs"]
+    assert "make demo" in steps["test"]  # its test is a slow one
 
 
 WARNS = """

@@ -11,7 +11,8 @@ from leakatk.errors import InputError
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow  # two minutes of a core; continuous integration runs `make demo` itself
+@pytest.mark.timeout(1800)
 def test_demo(tmp_path):
     page = demo(tmp_path / "demo", quiet=True)
     blocks = {

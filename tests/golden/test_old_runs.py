@@ -19,7 +19,6 @@ from leakatk.estimate.leak import leak_at_k
 from leakatk.results import read_rows
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
-from leakatk.unlearning import checkpoint
 from leakatk.unlearning.trainer import Trainer
 from tests.golden import make_runs
 from tests.tiny import PROMPTS
@@ -270,27 +269,26 @@ def test_a_checkpoint_is_read_bit_for_bit_and_ends_where_the_whole_run_ended(pla
     weights, moments = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
     progress = json.loads((folder / "progress.json").read_text())
     stored = load_file("unlearned/model.safetensors")
-    read, steps, given, held = [], [], {}, {}
-    load, step = checkpoint.load_latest, Trainer.step
+    steps, given, held = [], {}, {}
+    step = Trainer.step
 
-    def seen(out, parameters, optimizer):
-        found, notes = load(out, parameters, optimizer)
-        read.append((found["step"], list(found["log"])))
-        given.update({name: value.detach().clone() for name, value in parameters.items()})
-        for index, values in optimizer.state_dict()["state"].items():
-            held.update({f"{index}.{name}": value.clone() for name, value in values.items()})
-        return found, notes
+    def seen(self, number):
+        if not steps:
+            given.update({name: value.detach().clone() for name, value in self.parameters().items()})
+            for index, values in self.optimizer.state_dict()["state"].items():
+                held.update({f"{index}.{name}": value.clone() for name, value in values.items()})
+        steps.append(number)
+        return step(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "load_latest", seen)
-        patch.setattr(Trainer, "step", lambda self, number: steps.append(number) or step(self, number))
+        patch.setattr(Trainer, "step", seen)
         done = make_runs.unlearning("interrupted")
     resumed = load_file("interrupted/model.safetensors")
     assert same_bits(given, weights)
     assert same_bits(held, moments)
-    assert read == [(4, progress["log"])]
     assert steps == [4, 5]
     assert done.steps == 6
+    assert list(done.log)[:4] == progress["log"]
     for name, value in stored.items():
         torch.testing.assert_close(resumed[name], value, atol=1e-5, rtol=1e-4)
     make_runs.unlearning(str(tmp_path / "whole"))

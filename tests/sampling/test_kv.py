@@ -104,6 +104,13 @@ def test_both_releases(kind: type[nn.Module], name: str) -> None:
     assert cache_keyword(torch.compile(kind())) == name  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("kind", "name"), [(Old, "past_key_values"), (New, "cache")])
+def test_a_forward_put_in_place_of_its_own(kind: type[nn.Module], name: str) -> None:
+    model = kind()
+    model.forward = lambda input_ids, **options: None  # type: ignore[method-assign]
+    assert cache_keyword(model) == name  # type: ignore[arg-type]
+
+
 def test_a_model_without_a_cache_is_refused_by_name() -> None:
     config = OpenAIGPTConfig(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4)
     with pytest.raises(

@@ -161,15 +161,16 @@ class ModuleDecoder(Slots):
 def cache_keyword(model: PreTrainedModel) -> str:
     """The name under which the model's `forward` takes keys and values: `cache`, or `past_key_values` in older releases.
 
-    Read from the model under an adapter or torch.compile, whose own `forward` hands all keywords on. ModelError when it
-    takes neither.
+    Read from the model under an adapter or torch.compile, and from its class where somebody put another `forward` in
+    place: those hand all keywords on. ModelError when it takes neither.
     """
     base = getattr(model, "_orig_mod", model)
     base = base.get_base_model() if hasattr(base, "get_base_model") else base
-    taken = inspect.signature(base.forward).parameters
-    for name in ("cache", "past_key_values"):
-        if name in taken:
-            return name
+    for forward in (base.forward, type(base).forward):
+        taken = inspect.signature(forward).parameters
+        for name in ("cache", "past_key_values"):
+            if name in taken:
+                return name
     raise _not_known(model, "its forward takes neither cache nor past_key_values")
 
 
