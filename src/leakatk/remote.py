@@ -148,12 +148,14 @@ def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str
         import openai
     except ImportError:
         raise ModelError(f"{who} needs the openai client: pip install 'leak-at-k[{extra}]'.") from None
-    key, base_url = os.environ.get(key_env), base_url or os.environ.get("OPENAI_BASE_URL", "")
+    key, base_url = os.environ.get(key_env, "").strip(), base_url or os.environ.get("OPENAI_BASE_URL", "")
+    if any(not "!" <= character <= "~" for character in key):  # no header can hold it; its error would quote the key
+        raise InputError(f"{key_env} holds a space, a line break or another character that no key has; set it again.")
     if not key and not base_url:
         raise ModelError(f"{who} needs {key_env}, or {option} for your own server.")
     try:
         parts = urlsplit(base_url or OPENAI)
-        hidden = [key or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        hidden = [key, parts.password or "", *(value for _, value in parse_qsl(parts.query))]
         url = shown(base_url)
     except ValueError as error:
         raise InputError(f"{option}: not an address that can be asked ({first_line(error)}).") from None
