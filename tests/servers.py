@@ -80,7 +80,7 @@ class FaultyServer:
             http.connection.close()
             return
         if fault == "time-out":
-            time.sleep(1.0)
+            time.sleep(3.0)
         if fault.isdigit() or fault.startswith("refuses"):
             error = {"message": f"it\x1b[31m {fault}", "param": fault.removeprefix("refuses ")}
             status, content = int(fault) if fault.isdigit() else 400, {"error": error}

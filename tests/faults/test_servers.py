@@ -84,12 +84,12 @@ def attack(count: int, seed: int) -> list[str]:
             start = time.monotonic()
             try:
                 if number % 4 == 3:
-                    judge = get_scorer("judge", model="toy", base_url=server.url, tries=2, backoff=0.0, timeout=2.0)
+                    judge = get_scorer("judge", model="toy", base_url=server.url, tries=2, backoff=0.0, timeout=30.0)
                     score = judge.score([prompt], ["In Zorvik."])
                     said = str(score)
                 else:
                     sampler = EndpointSampler(
-                        ModelSource("toy"), url=server.url, tries=2, backoff=0.0, timeout=2.0, concurrency=1
+                        ModelSource("toy"), url=server.url, tries=2, backoff=0.0, timeout=30.0, concurrency=1
                     )
                     drawn = list(sampler.sample([Request(prompt, [0])], Decoding(max_new_tokens=8), seed=0))
                     [[one]] = drawn
@@ -106,7 +106,7 @@ def attack(count: int, seed: int) -> list[str]:
                 continue
             if KEY in said:
                 failures.append(f"{number}: the key in {said!r:.200}")
-            if time.monotonic() - start > 10:
+            if time.monotonic() - start > 60:
                 failures.append(f"{number}: took {time.monotonic() - start:.0f} s")
     return failures
 

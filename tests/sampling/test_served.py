@@ -43,7 +43,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def engine(server: WordServer, kind: str = "auto", **options: Any) -> EndpointSampler:
     source = ModelSource("words", template=Template(kind=kind))  # type: ignore[arg-type]
-    return EndpointSampler(source, url=server.url, **{"backoff": 0.001, "timeout": 5.0, **options})
+    return EndpointSampler(source, url=server.url, **{"backoff": 0.001, "timeout": 60.0, **options})
 
 
 def run(sampler: EndpointSampler, out: Path | None, decoding: Decoding = PLAIN, n: int = 4) -> Any:
