@@ -24,7 +24,7 @@ import numpy as np
 
 from leakatk import __version__
 from leakatk.api import sample, score
-from leakatk.auditing import audit, check_defined, default_scorers, powers_of_two
+from leakatk.auditing import audit, check_defined, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
@@ -46,6 +46,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.judge import Judge
+from leakatk.scorers.knows import default_scorers
 from leakatk.workdir import HOLDER, LOCK, claim, clear
 
 RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event

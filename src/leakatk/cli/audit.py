@@ -275,7 +275,7 @@ def sequential_gate(
     from dataclasses import replace
 
     from leakatk.api import sample
-    from leakatk.auditing import default_scorers
+    from leakatk.scorers.knows import default_scorers
     from leakatk.verdict import Way, judge, settings_of
 
     scorer = (scorers or default_scorers(prompts))[0]

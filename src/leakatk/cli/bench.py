@@ -278,8 +278,10 @@ def table(
     """Print benchmark results in a paper's layout."""
     from leakatk.results import default_layout, read_rows, results_table
 
-    rows = read_rows(results)
-    show(results_table(rows, layout or default_layout(rows)), "json" if as_json else style)
+    with options.reading(results):
+        rows = read_rows(results)
+        made = results_table(rows, layout or default_layout(rows))
+    show(made, "json" if as_json else style)
 
 
 def compare(
@@ -293,7 +295,9 @@ def compare(
     """leak@k of two runs and their difference, paired by prompt."""
     from leakatk.results import compare as compared
 
-    show(compared(a, b, scorer=scorer, level=level), "json" if as_json else style)
+    with options.reading(a, b):
+        made = compared(a, b, scorer=scorer, level=level)
+    show(made, "json" if as_json else style)
 
 
 def recompute(

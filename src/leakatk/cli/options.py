@@ -6,7 +6,8 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -157,6 +158,26 @@ Limit = Annotated[
     ),
 ]
 RetainLimit = Annotated[int | None, typer.Option("--retain-limit", min=1, help="Retain prompts at most, chosen alike.")]
+
+
+INDEX = "run.checksums"  # where it stands, what is read has been found as it was written
+
+
+@contextmanager
+def reading(*places: Path) -> Iterator[None]:
+    """RunError for files of these directories that make no sense, unless checksums vouch for them: then it is a crash."""
+    try:
+        yield
+    except errors.LeakAtKError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        odd = [place for place in places if place.exists() and not (place / INDEX).exists()]
+        if not odd:
+            raise
+        raise errors.RunError(
+            f"{odd[0]} holds a file that makes no sense ({type(error).__name__}: {errors.first_line(error)}): it was damaged or "
+            "edited, or another version wrote it. Restore it from a copy, or run the command that made it again."
+        ) from error
 
 
 def echo_json(value: object) -> None:

@@ -151,9 +151,9 @@ def run(
     )
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
-    from leakatk.auditing import default_scorers
     from leakatk.benchmarks.muse import is_passages
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
 
     detector = get_scorer(scorer or default_scorers(items)[0])
     if template == "auto" and is_passages(benchmark):
@@ -295,12 +295,12 @@ def run_calibrated(
     """
     import numpy as np
 
-    from leakatk.auditing import default_scorers
     from leakatk.checks import greedy_scores
     from leakatk.data import load_prompts
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
     from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
     from leakatk.unlearning.matching import match_unseen
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.model_checks import position_limit
 from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
@@ -54,14 +55,18 @@ def prompt_ids(template: Template, tokenizer: PreTrainedTokenizerBase, prompt: P
 def _check_length(
     loaded: LoadedModel, requests: Sequence[Request], ids: Sequence[Sequence[int]], decoding: Decoding
 ) -> None:
-    """Learned position embeddings have a hard end; rotary ones only a trained length."""
-    config = loaded.model.config
-    limit = getattr(config, "max_position_embeddings", None)
-    rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
-    if not ids or not limit or rotary:
+    """Learned position embeddings have a hard end; rotary ones only a trained length, beyond which a note says so."""
+    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    if not ids or not limit:
         return
     longest = max(range(len(ids)), key=lambda i: len(ids[i]))
     if len(ids[longest]) + decoding.max_new_tokens > limit:
+        if position_limit(loaded.model) is None:
+            loaded.note(
+                f"The longest prompt has {len(ids[longest])} tokens; with max_new_tokens {decoding.max_new_tokens} it goes "
+                f"beyond the {limit} positions that the model was trained on."
+            )
+            return
         raise InputError(
             f"Prompt {requests[longest].prompt.id!r} has {len(ids[longest])} tokens; with max_new_tokens "
             f"{decoding.max_new_tokens} it exceeds the model's {limit} positions; lower max_new_tokens."

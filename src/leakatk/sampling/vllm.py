@@ -77,7 +77,9 @@ class VllmSampler:
                 f"Cannot load {source.path}: {first_line(error)}. Give a directory saved with save_pretrained, "
                 "or a hub id you have access to."
             ) from error
-        self.end_ids = _end_ids(self.base, config, self.tokenizer)
+        end = source.template.end_id(self.tokenizer)
+        self.end_ids = _end_ids(self.base, config, self.tokenizer) | frozenset(() if end is None else (end,))
+        self.notes = list(source.template.shape(self.tokenizer).notes)
         self.fingerprint = model_identity(str(source.path))
 
     def describe(self) -> dict[str, Any]:
