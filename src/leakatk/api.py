@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leakatk.data import Prompt, check_unique
-from leakatk.errors import InputError, RunError
+from leakatk.errors import InputError, LeakAtKError, RunError
 from leakatk.progress import Progress
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
@@ -71,7 +71,15 @@ def sample(
         engine=sampler.name,
         probe=probe,
     )
+    begun = out is not None and (Path(out) / "manifest.json").exists()
+    made = out is not None and not Path(out).exists()
     with Run.temporary(manifest, prompts) if out is None else Run.create_or_resume(out, manifest, prompts) as run:
+        try:
+            prepare(sampler, run, decoding, n=n)
+        except LeakAtKError:
+            if out is not None and not begun:
+                run.take_back(made=made)  # the same directory is free for other settings
+            raise
         fill(run, sampler, decoding, n=n, seed=seed, label=label, quiet=quiet)
         run.finish()
     if sampler is not model:
@@ -84,7 +92,6 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
     by_id = {prompt.id: prompt for prompt in run.prompts}
     requests = [Request(by_id[i], samples) for i, samples in run.missing(n)]
     total, missing = n * len(by_id), sum(len(request.samples) for request in requests)
-    prepare(sampler, run, decoding, n=n)
     if not missing:
         return
     with Progress(label, total, unit="samples", quiet=quiet, done=total - missing) as progress:

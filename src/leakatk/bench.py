@@ -168,6 +168,8 @@ def bench(
         loaded = load_model(
             source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args))
         )
+        if template_args:
+            loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
         evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template))
         values = against(evaluation, retrained).values
         if role == "retrained":

@@ -25,7 +25,7 @@ LONGEST_WAIT = 60.0
 OPENAI = "https://api.openai.com/v1"
 MASK = "[key]"
 _SHORTEST_SECRET = 6  # a word like "none" or "test" stands in for a key of servers that take any
-_PATIENCE = 2  # requests that a server may fail in a way that only a wrong address or a dead server does, before its first answer
+PATIENCE = 2  # times that a request may fail as at a wrong address or a dead server, before there was any answer
 
 
 @dataclass
@@ -115,7 +115,6 @@ class Server:
     check: str
     headers: dict[str, str] = field(default_factory=dict)
     answered: bool = False  # at least once, as it should
-    foreign: int = 0  # failures until then that a dead or another server would give
 
     def mask(self, value: Any) -> Any:
         """A value as the server gave it, the secrets hidden."""
@@ -127,10 +126,10 @@ class Server:
             return {self.mask(name): self.mask(item) for name, item in value.items()}
         return [self.mask(item) for item in value] if isinstance(value, list) else value
 
-    def hopeless(self, failure: Failure) -> bool:
-        """Whether to give up although tries are left: it never answered, and fails as something else would."""
-        self.foreign += failure.foreign
-        return not self.answered and self.foreign >= _PATIENCE and failure.foreign
+    def hopeless(self, failure: Failure, tries: int) -> bool:
+        """Whether to give up on a request that has failed `tries` times: nothing was ever answered, and this is how a dead
+        server, or one of another kind, fails."""
+        return not self.answered and failure.foreign and tries >= PATIENCE
 
     def close(self) -> None:
         self.client.close()
@@ -149,12 +148,14 @@ def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str
         import openai
     except ImportError:
         raise ModelError(f"{who} needs the openai client: pip install 'leak-at-k[{extra}]'.") from None
-    key, base_url = os.environ.get(key_env), base_url or os.environ.get("OPENAI_BASE_URL", "")
+    key, base_url = os.environ.get(key_env, "").strip(), base_url or os.environ.get("OPENAI_BASE_URL", "")
+    if any(not "!" <= character <= "~" for character in key):  # no header can hold it; its error would quote the key
+        raise InputError(f"{key_env} holds a space, a line break or another character that no key has; set it again.")
     if not key and not base_url:
         raise ModelError(f"{who} needs {key_env}, or {option} for your own server.")
     try:
         parts = urlsplit(base_url or OPENAI)
-        hidden = [key or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        hidden = [key, parts.password or "", *(value for _, value in parse_qsl(parts.query))]
         url = shown(base_url)
     except ValueError as error:
         raise InputError(f"{option}: not an address that can be asked ({first_line(error)}).") from None

@@ -23,6 +23,7 @@ from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
 from leakatk.sampling.engines import make_sampler
+from leakatk.sampling.served import TOKENS
 from leakatk.sampling.streams import sample_seed
 from tests.servers import FaultyServer
 from tests.tiny import PROMPTS
@@ -71,7 +72,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyModel]:
 
 
 def engine(server: ToyModel, kind: str = "auto", **options: Any) -> EndpointSampler:
-    options = {"backoff": 0.001, "timeout": 0.5, **options}
+    options = {"backoff": 0.001, "timeout": 60.0, "trial": False, **options}
     return EndpointSampler(ModelSource("toy", template=Template(kind=kind)), url=server.url, **options)  # type: ignore[arg-type]
 
 
@@ -110,7 +111,7 @@ def test_samples_follow_the_servers_distribution_and_its_seeds(server: ToyModel)
 @pytest.mark.parametrize("fault", ["429", "500", "503", "408", "drop", "time-out", "truncated JSON", "no choices"])
 def test_recovers_from(fault: str, server: ToyModel) -> None:
     server.faults = [fault, "", fault]
-    assert draw(engine(server)).keys() == everything()
+    assert draw(engine(server, timeout=1.5 if fault == "time-out" else 60.0)).keys() == everything()
     assert server.requests == 3 * SAMPLES + 2
 
 
@@ -148,7 +149,7 @@ def test_a_run_goes_on_without_asking_again(server: ToyModel, tmp_path: Any) -> 
 def test_what_is_in_flight_when_another_fails_is_kept(server: ToyModel, tmp_path: Any) -> None:
     server.faults = ["time-out", "401"]
     with pytest.raises(ModelError, match=r"refused \(401\): check OPENAI_API_KEY, the model name 'toy' and --url"):
-        sample(engine(server, timeout=5, concurrency=2), PROMPTS, n=4, out=tmp_path / "run", quiet=True)
+        sample(engine(server, timeout=30, concurrency=2), PROMPTS, n=4, out=tmp_path / "run", quiet=True)
     sample(engine(server), PROMPTS, n=4, out=tmp_path / "run", quiet=True)
     assert set(server.answered.values()) == {1}
     assert sum(server.answered.values()) == 12
@@ -283,13 +284,19 @@ def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any
     code, out, _ = leakatk(*command, "--out", tmp_path / "dry", "--dry-run", "--max-requests", 50)
     assert code == 0
     assert "123 answers" in out
+    assert "at most 17 short requests before" in out
     assert "stops at 50 requests" in out
     assert server.requests == 0
     code, _, err = leakatk(*command, "--out", tmp_path / "run", "--max-requests", 100)
     assert code == 2
     assert "limit of 100 requests" in err
+    assert server.requests == 100
+    trials = sum(asked["max_tokens"] == TOKENS for asked in server.asked)
+    assert 10 <= trials <= 17
     code, out, err = leakatk(*command, "--out", tmp_path / "run")
-    assert (code, server.requests) == (0, 123)
+    assert (code, server.requests) == (0, 123 + trials + 1), "the canary is asked when a run goes on"
+    assert f"Note: {100 - trials} of 123 samples are from disk, asked for " in err
+    assert f"{23 + trials} were asked for now" in err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "exact" not in results
     block = results["scorers"]["fact"]
@@ -298,8 +305,11 @@ def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any
     assert 0 < block["mean"] < 0.4
     assert {*block["forecast"]["low_by"], *block["forecast"]["high_by"]} == {"counts"}
     assert (tmp_path / "run" / "report.html").exists()
-    code, out, _ = leakatk(*command, "--out", tmp_path / "run", "--fail-above", "32:0.1")
-    assert (code, server.requests) == (1, 123)
+    before = server.requests
+    code, out, err = leakatk(*command, "--out", tmp_path / "run", "--fail-above", "32:0.1")
+    assert (code, server.requests) == (1, before + 1)
+    assert "Note: All 123 samples are from disk" in err
+    assert "0 were asked for now" in err
 
 
 def test_audit_of_a_server_that_takes_no_temperature(leakatk: Any, server: ToyModel, tmp_path: Path) -> None:

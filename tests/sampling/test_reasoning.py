@@ -254,3 +254,24 @@ def test_copies_under_ray_keep_the_thought(tmp_path: Any) -> None:
     alone = drawn("native", source.load(), decoding, 4)
     assert {k: (g.reasoning, g.text) for k, g in found.items()} == {k: (g.reasoning, g.text) for k, g in alone.items()}
     assert any(one.reasoning for one in found.values())
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_vllm_reads_the_same_tokens_in_the_same_way(opened: bool) -> None:
+    """Without vLLM itself: what it hands over at the end of a request."""
+    from types import SimpleNamespace
+
+    from leakatk.sampling.tokens import Row
+    from leakatk.sampling.vllm import VllmSampler
+
+    loaded = thinking("<|START_THINKING|>", "<|END_THINKING|>", special=True, opened=opened)
+    decoding = Decoding(max_new_tokens=10)
+    sampler = VllmSampler.__new__(VllmSampler)
+    sampler.tokenizer, sampler.end_ids = loaded.tokenizer, loaded.end_ids
+    requests = [Request(prompt, range(12)) for prompt in PROMPTS]
+    ids = [loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in PROMPTS]
+    reader = Reader(loaded.tokenizer, requests, ids, ())
+    for one in drawn("native", loaded, decoding).values():
+        row = Row(one.prompt_id, [1], (one.sample,))
+        output = SimpleNamespace(token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish)
+        assert sampler._generations(row, output, decoding, reader) == [one]

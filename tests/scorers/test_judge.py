@@ -36,7 +36,7 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge(server: JudgeServer, **options: Any) -> Judge:
-    options = {"items": 3, "backoff": 0.001, "timeout": 0.5, "price_in": 1.0, "price_out": 1.0, **options}
+    options = {"items": 3, "backoff": 0.001, "timeout": 60.0, "price_in": 1.0, "price_out": 1.0, **options}
     scorer = get_scorer("judge", model="m", base_url=server.url, **options)
     assert isinstance(scorer, Judge)
     return scorer
@@ -46,7 +46,8 @@ def judge(server: JudgeServer, **options: Any) -> Judge:
 def test_recovers_from(fault: str, judge_server: JudgeServer, tmp_path: Path) -> None:
     """Whatever goes wrong with the first two requests, every label ends on its own sample."""
     judge_server.faults = [fault, fault]
-    scores = judge(judge_server, store=str(tmp_path / "replies.jsonl")).score(PROMPTS, TEXTS)
+    patience = 1.5 if fault == "time-out" else 60.0
+    scores = judge(judge_server, store=str(tmp_path / "replies.jsonl"), timeout=patience).score(PROMPTS, TEXTS)
     np.testing.assert_array_equal(scores, TRUTH)
     assert judge_server.requests == (2 if fault in ("wrong order", "fenced") else {"short list": 3}.get(fault, 4))
 

@@ -25,6 +25,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -170,6 +171,16 @@ class Run:
         finally:
             if held:
                 held.close()
+
+    def take_back(self, *, made: bool) -> None:
+        """Remove a run that was begun just now and in which nothing is to be drawn; made: its directory too."""
+        self._need_lock()
+        self.close()
+        with suppress(OSError):
+            (self.path / "generations").rmdir()
+            for name in ("prompts.jsonl", "manifest.json"):
+                (self.path / name).unlink()
+        workdir.abandon(self.path, made=made)
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -14,41 +14,30 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from leakatk.data import Asked, Generation, Prompt
 from leakatk.errors import InputError, LeakAtKError, ModelError, RunError
 from leakatk.models import ModelSource
-from leakatk.remote import OPENAI, Failure, Limits, Server, ask, connect, pause, shown
+from leakatk.remote import OPENAI, Limits, shown
 from leakatk.replies import Said
 from leakatk.sampling import served
+from leakatk.sampling.asking import Asker, Call
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.history import History
 from leakatk.sampling.streams import sample_seed
-from leakatk.scorers.text import well_formed
 
 if TYPE_CHECKING:
     from leakatk.runs.store import Run
-
-# The value of each field that changes nothing: a server that refuses the field may do without it.
-OFF: dict[str, Any] = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    **dict.fromkeys(served.SPELLINGS, 1.0),
-    "stop": [],
-}
 
 _SEVERAL = 4  # samples of a prompt that should not all be the same answer
 
@@ -59,21 +48,6 @@ class _Ask:
 
     prompt: Prompt
     samples: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Call:
-    """What the threads of one `sample` call share."""
-
-    server: Server
-    stopping: threading.Event = field(default_factory=threading.Event)
-    resume_at: float = 0.0  # a rate limit holds every thread back until then
-    held: int = 0  # rate limits met since the last answer
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def hold(self) -> None:
-        while (left := self.resume_at - time.monotonic()) > 0 and not self.stopping.is_set():
-            self.stopping.wait(left * (1 + random.random() / 4))
 
 
 class EndpointSampler:
@@ -111,17 +85,19 @@ class EndpointSampler:
         for option, value in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
             if not value > 0:
                 raise InputError(f"Engine option endpoint:{option} must be above 0, got {value}.")
-        self.source, self.url, self.key_env = source, url or os.environ.get("OPENAI_BASE_URL", ""), key_env
-        self.chat = source.template.kind != "plain"
-        self.concurrency, self.tries, self.timeout, self.backoff = concurrency, tries, timeout, backoff
-        self.limits = Limits(max_requests, max_cost, price_in, price_out).priced_for(source.path)
-        self.refused: set[str] = set()  # fields the server does not take; filled as it says so
+        limits = Limits(max_requests, max_cost, price_in, price_out).priced_for(source.path)
+        url = url or os.environ.get("OPENAI_BASE_URL", "")
+        self.asker = Asker(source, url, key_env, concurrency, tries, timeout, backoff, limits)
+        self.source, self.url, self.concurrency, self.chat = source, url, concurrency, self.asker.chat
+        self.limits, self.refused = limits, self.asker.refused
         self.served: set[str] = set()  # what the server called the model that answered
         self.trial, self.accept_ignored, self.accept_changed = trial, accept_ignored_fields, accept_changed_server
         self.record: served.Record | None = None  # the server as it is in this session, once it was asked
-        self._counts = served.Counts()
+        self._history = History()
         self._notes: dict[str, None] = {}
-        self._keep: Callable[[], None] = lambda: None  # the record of the run that is being sampled
+        self._kept: tuple[served.Record, Path] | None = (
+            None  # the record of the run that is being sampled, and its place
+        )
 
     def describe(self) -> dict[str, Any]:
         place = urlsplit(self.url or OPENAI)
@@ -150,7 +126,7 @@ class EndpointSampler:
         self.check([item.prompt for item in todo])
         expected = self.estimate([item.prompt for item in todo], len(todo), decoding, trial=False)
         sys.stderr.write(f"endpoint: {self.source.path}, {len(todo):,} requests. {self.says(expected)}\n")
-        call = _Call(self._connect())
+        call = Call(self.asker.connect())
         waiting, running = iter(todo), set[Future[list[Generation]]]()
         said: dict[str, Counter[str]] = {}  # prompt id -> its answers
         trouble: Exception | None = None
@@ -181,7 +157,8 @@ class EndpointSampler:
             call.stopping.set()
             call.server.close()
             pool.shutdown(wait=True, cancel_futures=True)
-            self._keep()
+            if self._kept:
+                self._kept[0].write(self._kept[1])
         if trouble is not None:
             raise trouble
         several = [answers for answers in said.values() if answers.total() >= _SEVERAL]
@@ -236,7 +213,7 @@ class EndpointSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know: samples that were there before, what the server does not obey, how it changed."""
-        return [*self._counts.says(), *self._notes]
+        return [*self._history.says(), *self._notes]
 
     def _say(self, note: str) -> None:
         self._notes[note] = None
@@ -255,7 +232,7 @@ class EndpointSampler:
         self.check(run.prompts)
         lacking = sum(len(samples) for _, samples in run.missing(n))
         here = n * len(run.prompts) - lacking
-        self._counts.add(run.path, here, lacking, run.manifest.created)
+        self._history.add(run, n, lacking)
         before = served.read(run.path)
         if self.trial and (lacking or before):
             try:
@@ -268,22 +245,25 @@ class EndpointSampler:
             self._say(
                 f"The samples in {run.path} were drawn when nothing was kept of the server; it may have changed since."
             )
-        if before and self.record and (changed := before.changes(self.record)):
-            told = f"The server at {shown(self.url)} is not as it was when the samples in {run.path} were drawn: {'; '.join(changed)}."
-            if not self.accept_changed:
-                raise RunError(
-                    f"{told} --fresh asks anew and keeps the old samples beside; --accept-changed-server takes both as one."
-                )
-            self._say(told)
+        if before and self.record and not (self.record.models or self.record.greedy or self.record.seeded):
+            self._say(
+                "Whether the server is still the one that the samples come from cannot be said: it takes no such request."
+            )
+        changed = before.changes(self.record) if before and self.record else []
+        if changed and not self.accept_changed:
+            raise RunError(
+                f"The server at {shown(self.url)} is not as it was when the samples in {run.path} were drawn: "
+                f"{'; '.join(changed)}. --fresh asks anew and keeps the old samples beside; --accept-changed-server takes "
+                "both as one."
+            )
+        if before and (all_changes := [*before.changed, *changed]):
+            self._say(f"The server at {shown(self.url)} changed while {run.path} was drawn: {'; '.join(all_changes)}.")
+        self._kept = None
         if lacking and self.record:
             self._obeys(self.record, decoding)
-            if before:
-                self.record.merge(before)
-            self.record.write(run.path)
-            kept, path = self.record, run.path
-            self._keep = lambda: kept.write(path)
-        else:
-            self._keep = lambda: None
+            record = self.record.beside(before or served.Record(), changed)
+            record.write(run.path)
+            self._kept = record, run.path
 
     def _look(self, run: Run, before: served.Record | None, decoding: Decoding) -> None:
         """Ask the server, once in a session, what `record` holds."""
@@ -302,29 +282,33 @@ class EndpointSampler:
             elif not self.record:
                 record.question = run.prompts[0].text
                 served.ask_canary(attempt, record)
-            self.record = record
             if "seed" not in record.fields:
                 served.try_fields(attempt, record, decoding)
             elif filters and "top_p" not in record.fields:
                 served.try_top_p(attempt, record)
+            # Only now: the canary must be asked in the same way each time.
+            self.record, self.asker.spelling = record, record.spelling
             self._say(f"The server at {shown(self.url)} {record.says()} (tried by extremes before sampling).")
 
     @contextmanager
-    def _trying(self) -> Iterator[tuple[_Call, served.Record]]:
-        call = _Call(self._connect())
+    def _trying(self) -> Iterator[tuple[Call, served.Record]]:
+        call = Call(self.asker.connect())
         try:
             yield call, self.record or served.Record()
         finally:
             call.server.close()
 
-    def _try(self, call: _Call, record: served.Record, question: str, values: Mapping[str, Any]) -> Said | None:
+    def _try(self, call: Call, record: served.Record, question: str, values: Mapping[str, Any]) -> Said | None:
         """The answer to one short request; None where the server refuses what is tried."""
-        plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "stop": [], "seed": served.SEEDS[0]}
+        plain = {
+            "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, served.SPELLINGS[0]: 1.0, "stop": [],
+            "seed": served.SEEDS[0],
+        }  # fmt: skip
 
         def body() -> dict[str, Any]:
-            return self._body(Asked(question), {**plain, served.SPELLINGS[0]: 1.0, **values}, served.TOKENS)
+            return self.asker.body(Asked(question), {**plain, **values}, served.TOKENS)
 
-        found = self._reach(call, body, served.TOKENS, "a trial question", tried=values.keys() - {"seed"})
+        found = self.asker.reach(call, body, served.TOKENS, "a trial question", tried=values.keys() - {"seed"})
         if found is not None:
             record.meet(found, call.server)
         return found
@@ -356,110 +340,25 @@ class EndpointSampler:
         elif record.fields.get("seed") == served.IGNORED:
             self._say("The server does not keep to a seed: the same command would draw other samples.")
 
-    # -- asking ----------------------------------------------------------------------------------------------------
-
-    def _connect(self) -> Server:
-        return connect(
-            self.url, key_env=self.key_env, timeout=self.timeout,
-            who="The endpoint engine", extra="endpoint", option="--url URL", model=self.source.path,
-        )  # fmt: skip
-
-    def _answer_or_stop(self, call: _Call, item: _Ask, decoding: Decoding, seed: int) -> list[Generation]:
+    def _answer_or_stop(self, call: Call, item: _Ask, decoding: Decoding, seed: int) -> list[Generation]:
         """The generations of one request."""
         values = {
             **decoding.filters(), served.SPELLINGS[0]: decoding.repetition_penalty, "stop": list(decoding.stop),
             "seed": sample_seed(seed, item.prompt.id, item.samples[0]),
         }  # fmt: skip
+        most, what = decoding.max_new_tokens, f"prompt {item.prompt.id!r}"
         try:
-            said = self._reach(
-                call, lambda: self._body(item.prompt.question, values, decoding.max_new_tokens), decoding.max_new_tokens,
-                f"prompt {item.prompt.id!r}",
-            )  # fmt: skip
+            said = self.asker.reach(call, lambda: self.asker.body(item.prompt.question, values, most), most, what)
         except Exception:
             call.stopping.set()  # before another thread sends its next request
             raise
-        return [] if said is None else self._generations(item, said, decoding.stop)
-
-    def _reach(
-        self, call: _Call, body_of: Callable[[], dict[str, Any]], most_out: int, what: str, tried: Collection[str] = ()
-    ) -> Said | None:
-        """What the server says to one request, asked until it is answered or has failed `tries` times.
-
-        None when another thread has failed for good, or the server refuses one of the fields that are tried.
-        """
-        tries = 0
-        while True:
-            body = body_of()
-            # A token is at least one byte, so this reservation cannot be exceeded.
-            most = self.limits.cost(len(str(body).encode("utf-8", "replace")) + 100, most_out)
-            call.hold()
-            if call.stopping.is_set():
-                return None
-            if not self.limits.take(most):
-                raise RunError(
-                    f"Stopped at {self.limits.reached}. What was answered is kept: run the same command again, with a "
-                    "higher limit or none, to go on."
-                )
-            answer = ask(call.server, body, self.limits, most, chat=self.chat)
-            if not isinstance(answer, Failure):
-                call.held = 0
-                if answer.model:
-                    self.served.add(answer.model)
-                return answer
-            if answer.code == "content_filter":
-                # The deployment answers this question with nothing: what a user would see.
-                return Said("", "", "stop")
-            if self._leave_out(answer, body, call, tried):
-                continue
-            if answer.status in (400, 413, 422):
-                if tried:
-                    return None
-                raise ModelError(f"The endpoint does not take {what}: {answer.what}")
-            if call.server.hopeless(answer):
-                raise ModelError(
-                    f"No usable answer from {call.server.url}: {answer.what}. Is the server up, and is that its address?"
-                )
-            if answer.status == 429:
-                # Others may have been let through: a sample gives up only when none is for long.
-                with call.lock:
-                    call.held += 1
-                    tries = call.held // self.concurrency
-                    call.resume_at = max(call.resume_at, time.monotonic() + pause(tries, answer, self.backoff))
-            else:
-                call.stopping.wait(pause(tries, answer, self.backoff))
-                tries += 1
-            if tries >= self.tries:
-                raise ModelError(
-                    f"The endpoint at {call.server.url} failed {self.tries} times for {what}; the last problem: "
-                    f"{answer.what}. What was answered is kept: run the same command again to go on."
-                )
-
-    def _body(self, question: Asked, values: Mapping[str, Any], most_out: int) -> dict[str, Any]:
-        """The request as the openai client takes it; what is no field of OpenAI's goes into extra_body."""
-        template = self.source.template
-        own = {name: values[name] for name in ("temperature", "top_p", "stop", "seed")}
-        extra = {name: value for name, value in values.items() if name not in own}
-        penalty = self.record.spelling if self.record else served.SPELLINGS[0]
-        if penalty != served.SPELLINGS[0] and penalty not in extra:
-            extra[penalty] = extra.pop(served.SPELLINGS[0])
-        limit = "max_completion_tokens" if "max_tokens" in self.refused else "max_tokens"
-        body: dict[str, Any] = {"model": self.source.path, limit: most_out}
-        body |= {name: value for name, value in self._taken(own).items() if value != []}
-        body["extra_body"] = self._taken(extra)
-        if self.chat:
-            if template.args:
-                body["extra_body"]["chat_template_kwargs"] = dict(template.args)
-            body["messages"] = [
-                {**message, "content": well_formed(message["content"])} for message in template.messages(question)
-            ]
-        else:
-            begin = f" {question.begin}" if question.begin else ""
-            body["prompt"] = well_formed(template.plain_text(question) + begin)
-        return body
-
-    def _taken(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Without what the server refused; a field that changes the answers is sent, to be refused, never left out."""
-        return {k: v for k, v in fields.items() if k not in self.refused or v != OFF.get(k, v)}
+        if said is None:
+            return []
+        if said.model:
+            self.served.add(said.model)
+        if self._kept:
+            self._kept[0].meet(said, call.server)
+        return self._generations(item, said, decoding.stop)
 
     def _generations(self, item: _Ask, said: Said, stop: Sequence[str]) -> list[Generation]:
         text = said.text
@@ -469,22 +368,3 @@ class EndpointSampler:
             Generation(item.prompt.id, sample, text, (), math.nan, said.finish, said.reasoning)
             for sample in item.samples
         ]
-
-    def _leave_out(self, failure: Failure, body: Mapping[str, Any], call: _Call, tried: Collection[str]) -> bool:
-        """Whether the server refused fields that can be left out; InputError where that would change the answers.
-
-        tried: fields whose refusal is an answer in itself.
-        """
-        sent = {**body, **body["extra_body"]}
-        refused = failure.refuses({"max_tokens", "seed", *OFF} & sent.keys()) - set(tried)
-        for name in refused & OFF.keys():
-            if sent[name] != OFF[name]:
-                without = (
-                    "; --no-greedy audits without greedy answers" if name == "temperature" and not sent[name] else ""
-                )
-                raise InputError(f"The endpoint does not take {name} = {sent[name]}: {failure.what}{without}")
-        with call.lock:
-            if new := sorted(refused - self.refused):
-                sys.stderr.write(f"endpoint: the server takes no {', '.join(new)}; sent without.\n")
-            self.refused |= refused
-        return bool(refused)

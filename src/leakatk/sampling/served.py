@@ -10,9 +10,8 @@ All of it is kept beside the samples (`FILE`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ OPEN = "Write one sentence about anything you like."
 REPEAT = "Repeat the word blue twenty times: blue blue blue blue"
 EXTREMES: Mapping[str, float] = {"top_k": 1, "min_p": 1.0, "top_p": 0.001}
 STRONG = 2.0  # a repetition penalty
-SPELLINGS = ("repetition_penalty", "repeat_penalty", "rep_pen")  # vLLM and others; llama.cpp and LM Studio; KoboldCpp
+SPELLINGS = ("repetition_penalty", "repeat_penalty")  # vLLM, SGLang and others; llama.cpp, LM Studio
 OBEYED, IGNORED, REFUSED, UNKNOWN = "obeyed", "ignored", "refused", "unknown"
 _HEADERS = ("server", "openai-version", "x-model-id", "x-model-version")
 # For one request: values that differ from what changes nothing; None: the server refuses one of them.
@@ -41,7 +40,8 @@ Try = Callable[[str, Mapping[str, Any]], Said | None]
 class Record:
     """models, fingerprints, headers: of what has answered.  fields: name -> obeyed, ignored, refused or unknown.
     spelling: how the server calls the repetition penalty.  question, greedy, seeded: the canary, and the answers to it and to
-    `OPEN` under the first seed, at temperature `heat` (None: could not be asked, or changes from one time to the next)."""
+    `OPEN` under the first seed, at temperature `heat` (None: could not be asked, or changes from one time to the next).
+    changed: how it was found to be another than before, and accepted."""
 
     models: list[str] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
@@ -52,6 +52,7 @@ class Record:
     greedy: str | None = None
     heat: float | None = None
     seeded: str | None = None
+    changed: list[str] = field(default_factory=list)
 
     def meet(self, said: Said, server: Server) -> None:
         """Note who answered."""
@@ -75,16 +76,20 @@ class Record:
         for question, old, new in (
             (self.question, self.greedy, now.greedy), (OPEN, self.seeded, now.seeded)
         ):  # fmt: skip
-            if old is not None and new is not None and old != new:
+            same = (self.question, self.heat) == (now.question, now.heat)  # else it was not asked in the same way
+            if same and old is not None and new is not None and old != new:
                 found.append(f"it answers {shortened(question)} with {shortened(new)} and not with {shortened(old)}")
         return found
 
-    def merge(self, before: Record) -> None:
-        """Keep what answered before beside what answers now; the canary stays the first one."""
-        self.models = sorted({*self.models, *before.models})
-        self.fingerprints = sorted({*self.fingerprints, *before.fingerprints})
-        self.question, self.heat = before.question, before.heat
-        self.greedy, self.seeded = before.greedy, before.seeded
+    def beside(self, before: Record, changed: Sequence[str]) -> Record:
+        """The record of a run that goes on: what answered before and what answers now."""
+        return replace(
+            self,
+            models=sorted({*self.models, *before.models}),
+            fingerprints=sorted({*self.fingerprints, *before.fingerprints}),
+            headers=dict(self.headers),
+            changed=list(dict.fromkeys([*before.changed, *changed])),
+        )
 
     def says(self) -> str:
         """It obeys top_k, min_p, seed and repetition_penalty (as repeat_penalty), and ignores top_p."""
@@ -100,49 +105,6 @@ class Record:
 
     def write(self, directory: Path) -> None:
         write_kept(directory / FILE, strict_json(asdict(self), indent=1) + "\n")
-
-
-@dataclass
-class Counts:
-    """Samples that were there before a session, and those asked for in it, over all its runs."""
-
-    before: int = 0
-    now: int = 0
-    since: datetime | None = None  # of the oldest ones
-    until: datetime | None = None
-
-    def add(self, path: Path, before: int, now: int, created: str) -> None:
-        self.before, self.now = self.before + before, self.now + now
-        if before:
-            written = [
-                file.stat().st_mtime
-                for file in (path / "generations.parquet", *(path / "generations").glob("*"))
-                if file.exists()
-            ]
-            begun = datetime.fromisoformat(created)
-            last = datetime.fromtimestamp(max(written, default=begun.timestamp()), UTC)
-            self.since = min(filter(None, (self.since, begun)))
-            self.until = max(filter(None, (self.until, last)))
-
-    def says(self) -> list[str]:
-        """600 of 723 samples are from disk, asked for between ... and ... UTC (6 days ago); 123 were asked for now."""
-        if self.since is None or self.until is None:
-            return []
-        first, last = (f"{when.astimezone(UTC):%Y-%m-%d %H:%M}" for when in (self.since, self.until))
-        when = f"on {first}" if first == last else f"between {first} and {last}"
-        share = f"All {self.before:,}" if not self.now else f"{self.before:,} of {self.before + self.now:,}"
-        return [
-            f"{share} samples are from disk, asked for {when} UTC ({_age(datetime.now(UTC) - self.since)} ago); "
-            f"{self.now:,} were asked for now."
-        ]
-
-
-def _age(span: timedelta) -> str:
-    seconds = max(0.0, span.total_seconds())
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if (count := int(seconds // size)) >= 1:
-            return f"{count} {unit}{'s' * (count > 1)}"
-    return "less than a minute"
 
 
 def read(directory: Path) -> Record | None:
@@ -161,7 +123,7 @@ def read(directory: Path) -> Record | None:
 def most_requests(decoding: Decoding) -> int:
     """How many short requests `try_fields` and the canary take at most."""
     filters = 3 if decoding.filters()["top_p"] < 1 else 2
-    return 5 + filters * len(SEEDS) + 1 + len(SPELLINGS) + 1 + 1
+    return 1 + 5 + filters * len(SEEDS) + 2 * len(SPELLINGS) + 1
 
 
 def try_fields(ask: Try, record: Record, decoding: Decoding) -> None:
@@ -196,6 +158,8 @@ def try_top_p(ask: Try, record: Record) -> None:
 
 
 def _try_filter(ask: Try, hot: Mapping[str, Any], name: str, extreme: float, *, varies: bool) -> str:
+    if not varies:
+        return UNKNOWN
     answers: list[Said | None] = []
     for seed in SEEDS:
         answers.append(ask(OPEN, {**hot, "seed": seed, name: extreme}))
@@ -203,21 +167,20 @@ def _try_filter(ask: Try, hot: Mapping[str, Any], name: str, extreme: float, *, 
             return REFUSED
         if not _all_same(answers):
             return IGNORED
-    return OBEYED if varies else UNKNOWN
+    return OBEYED
 
 
 def _try_penalty(ask: Try, record: Record) -> str:
     """Under the first spelling that changes a greedy answer, and changes it in the same way twice."""
-    plain = ask(REPEAT, {"temperature": 0.0})
-    if plain is None:
-        return UNKNOWN
-    refused = 0
+    cold, refused = {"temperature": 0.0}, 0
     for spelling in SPELLINGS:
-        strong = ask(REPEAT, {"temperature": 0.0, spelling: STRONG})
+        # Off under this spelling: one of the server's own may be as strong.
+        plain = ask(REPEAT, {**cold, spelling: 1.0})
+        strong = None if plain is None else ask(REPEAT, {**cold, spelling: STRONG})
         if strong is None:
             refused += 1
         elif not _all_same([plain, strong]):
-            if not _all_same([strong, ask(REPEAT, {"temperature": 0.0, spelling: STRONG})]):
+            if not _all_same([strong, ask(REPEAT, {**cold, spelling: STRONG})]):
                 return UNKNOWN  # its greedy answers change by themselves
             record.spelling = spelling
             return OBEYED

@@ -21,7 +21,7 @@ import numpy as np
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.remote import Limits
+from leakatk.remote import Limits, shown
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.judge_client import Ask, Endpoint, Store, announcement, client_of, expected, judge_all
 
@@ -97,7 +97,7 @@ class Judge(Scorer):
 
     def describe(self) -> dict[str, Any]:
         url = self.base_url or os.environ.get("OPENAI_BASE_URL", "")
-        return {**super().describe(), "base_url": url, "instructions": self._instructions}
+        return {**super().describe(), "base_url": url and shown(url), "instructions": self._instructions}
 
     @property
     def _instructions(self) -> str:

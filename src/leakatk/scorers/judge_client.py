@@ -143,11 +143,14 @@ def judge_all(
     )
     server = client_of(endpoint)
     failures: list[str] = []
+    lost: list[Failure] = []  # what brought no reply at all
 
     def one(batch: Sequence[Ask], round_: int) -> dict[str, float]:
         found, failure = _request(server, batch, endpoint, limits, kept, round_, backoff)
+        if isinstance(failure, Failure):
+            lost.append(failure)
         if failure:
-            failures.append(failure)
+            failures.append(failure.what if isinstance(failure, Failure) else failure)
         return found
 
     with Progress("judge", len(todo), unit="items", quiet=len(todo) < 200) as progress:
@@ -161,8 +164,8 @@ def judge_all(
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
             todo = [ask for ask in todo if ask.key not in labels]
-            if not todo or limits.reached or (not server.answered and server.foreign > round_ > 0):
-                break  # nothing but failures that a dead server, or another, would give
+            if not todo or limits.reached or (lost and all(server.hopeless(one, round_ + 1) for one in lost)):
+                break
     server.close()
     if todo:
         if len(todo) == len(asks) and not limits.reached:
@@ -218,7 +221,7 @@ def _request(
     store: Store,
     round_: int,
     backoff: float,
-) -> tuple[dict[str, float], str]:
+) -> tuple[dict[str, float], str | Failure]:
     """({item key: score}, what went wrong or ""). One request; after a failure, sleeps before it returns."""
     text, most_out = payload(batch), 64 + endpoint.reply_tokens * len(batch)
     # A token is at least one byte, so this reservation cannot be exceeded.
@@ -229,12 +232,11 @@ def _request(
     body = {"model": endpoint.model, "messages": messages, **endpoint.parameters(most_out)}
     answer = ask(server, body, limits, reserved)
     if isinstance(answer, Failure):
-        server.foreign += answer.foreign
         refused = {answer.param} & {"temperature", "max_tokens"} - endpoint.refused
         endpoint.refused.update(refused)
         if not refused:
             time.sleep(pause(round_, answer, backoff))
-        return {}, answer.what
+        return {}, answer
     found = {batch[i].key: score for i, score in read_labels(answer.text, len(batch), endpoint.labels).items()}
     store.add(
         {
