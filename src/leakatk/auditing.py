@@ -24,7 +24,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.knows import default_scorers
+from leakatk.scorers.knows import default_scorers as default_scorers  # its old place
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource

