@@ -148,16 +148,15 @@ def contained(prompt: Prompt, reply: str) -> bool:
         return bool(answer)
     wanted = sought(prompt)
     if not wanted.words:
-        return bool(wanted.symbols) and wanted.symbols in visible(reply)
-    said = words(reply)
-    if wanted.codes:
-        return all(contains(said, words(code)) for code in wanted.codes)
-    asked = words(prompt.text)
+        return bool(answer) and (wanted.symbols in visible(reply) or answer in reply)
+    said, asked = words(reply), words(prompt.text)
     if contains(asked, wanted.words) and tuple(asked) != wanted.words:
         said = without(said, asked)
         return contains(said, wanted.words) or bare(said) == bare(wanted.words) != []
     if contains(said, wanted.words):
         return True
+    if wanted.codes:
+        return all(contains(said, words(code)) for code in wanted.codes)
     return contains(new_words(said, question(prompt)), wanted.new)
 
 

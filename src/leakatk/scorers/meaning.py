@@ -24,7 +24,7 @@ from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer, distinct
 from leakatk.scorers.contained import FUNCTION_WORDS, contained, is_character, new_words, question, sought
 from leakatk.scorers.encoder import has_packaged, sentence_vectors
-from leakatk.scorers.text import plain_characters, words
+from leakatk.scorers.text import latin, words
 
 Way = Literal["encoder", "contained", "character n-grams"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -84,12 +84,6 @@ class Meaning(Scorer):
             found = best_cosine([references[i] for i in open_pairs], [generations[i] for i in open_pairs])
             scores[open_pairs] = found >= self.threshold
         return scores
-
-
-def latin(text: str) -> bool:
-    """Whether most letters are a-z (accents aside): what the English encoder reads."""
-    letters = [char for char in plain_characters(text).casefold() if char.isalpha()]
-    return 2 * sum("a" <= char <= "z" for char in letters) > len(letters)
 
 
 def sentences(text: str, size: int) -> list[str]:
