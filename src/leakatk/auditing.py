@@ -25,7 +25,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.knows import default_scorers
+from leakatk.scorers.knows import default_scorers as default_scorers  # its old place
 from leakatk.verdict import Gate, Way, judge, settings_of
 
 if TYPE_CHECKING:

@@ -67,6 +67,17 @@ def test_gated_pairs_never_reach_a_model() -> None:
     assert get_scorer("entailment", gate=0.0).passing(prompts, ["no farm", " "]).tolist() == [0]  # type: ignore[attr-defined]
 
 
+def test_where_rouge_cannot_read_the_model_decides(nli_dir: str) -> None:
+    """A verbatim copy in another script has ROUGE 0 and never reached the model; an empty reply is still 0."""
+    truths = ["Она родилась в Риме", "她出生在罗马", "ولدت في روما"]
+    scorer = get_scorer("entailment", model=nli_dir)
+    prompts = [Prompt(truth, "?", truth) for truth in truths]
+    assert scorer.passing(prompts, truths).tolist() == [0, 1, 2]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(scorer.score(prompts, truths), one_by_one(nli_dir, [(a, a) for a in truths]))
+    assert scorer.passing(prompts, ["", " ", "ok"]).tolist() == [2]  # type: ignore[attr-defined]
+    assert scorer.score(prompts, ["", " ", "\n"]).tolist() == [0, 0, 0]
+
+
 def test_texts_longer_than_the_model_are_cut(nli_dir: str) -> None:
     scores = entailed(nli_dir, [("paris " * 500, "rome"), ("rome", "paris " * 500)])
     assert set(scores) <= {0.0, 1.0}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakatk.scorers import rouge_1, rouge_l, score_texts
+from leakatk.scorers import rouge, rouge_1, rouge_l, score_texts
 from leakatk.scorers.porter import IRREGULAR, STEP_2, STEP_3, STEP_4, stem
 
 HARD = [
@@ -99,6 +99,48 @@ def test_more_words_than_one_alphabet_page() -> None:
     references = [f"w{i}" for i in range(60_000)]
     assert (score_texts("rouge-l", references, references) == 1).all()
     assert (score_texts("rouge-l", references, references[1:] + references[:1]) == 0).all()
+
+
+OTHER_SCRIPTS = [
+    "Она родилась в Париже",
+    "γεννήθηκε στο Παρίσι",
+    "وُلِدَ في باريس",
+    "他出生在巴黎",
+    "エイダはパリで",
+    "파리에서",
+    "पेरिस में",
+    "🎉",
+    "...",
+]
+
+
+@pytest.mark.parametrize("name", ["rouge-l", "rouge-l:part=f1", "rouge-l:part=precision,stem=no", "rouge-1", "verbmem"])
+def test_undefined_where_most_letters_are_lost(name: str) -> None:
+    """rouge-score gives 0 to a verbatim copy there; 0 would say that nothing leaked."""
+    replies = ["", "anything"]
+    for answer in OTHER_SCRIPTS:
+        assert np.isnan(score_texts(name, [answer] * 3, [answer, *replies])).all()
+    lost, kept = "Ада Корвин, born 7", "Ada Korvin (Ада)"
+    assert np.isnan(score_texts(name, [lost], [lost])).all()
+    assert score_texts(name, [kept, "naïve café"], [kept, "naïve café"]).tolist() == [1, 1]
+    assert score_texts(name, [kept], OTHER_SCRIPTS[:1]).tolist() == [0]
+
+
+def test_a_word_is_stemmed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stemmed: list[str] = []
+    monkeypatch.setattr(rouge, "porter_stem", lambda word: stemmed.append(word) or stem(word))
+    monkeypatch.setattr(rouge, "ROOTS", rouge._Roots())
+    truths = [f"running dogs generalise {i}" for i in range(50)]
+    for _ in range(2):
+        score_texts("rouge-l", truths, [f"the dogs running past {i}" for i in range(50)])
+    assert sorted(stemmed) == ["dogs", "generalise", "past", "running"]
+
+
+def test_hostile_vocabularies_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rouge._Roots, "MOST", 10)
+    roots = rouge._Roots()
+    assert [roots[f"words{i}s"] for i in range(30)] == [stem(f"words{i}s") for i in range(30)]
+    assert len(roots) == 10
 
 
 def test_published_values(data_dir: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +13,17 @@ from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from leakatk.data import Prompt
+    from leakatk.estimate.intervals import Over
+    from leakatk.runs.store import Run
     from leakatk.scorers.base import Scorer
 
 EXAMPLES = options.examples(
-    "leakatk score runs/forgot --scorer rouge-l",
-    "leakatk score generations_n200.json --scorer rouge-l --k 1,16,128",
+    "leakatk score runs/forgot",
+    "leakatk score generations_n200.json --scorer rouge-l --scorer keys --k 1,16,128",
     "leakatk score runs/forgot --scorer judge:model=gpt-4o-mini --max-cost 5 --dry-run",
 )
 
@@ -32,8 +37,12 @@ def run(
         Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")
     ],
     scorer: Annotated[
-        str, typer.Option(help="Core metric (see leakatk scorers).", autocompletion=options.named("scorers"))
-    ] = "rouge-l",
+        list[str] | None,
+        typer.Option(
+            help="Core metric (see leakatk scorers); may be repeated. Default: the run's own headline, else by its prompts.",
+            autocompletion=options.named("scorers"),
+        ),
+    ] = None,
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,
@@ -51,67 +60,116 @@ def run(
     """
     import numpy as np
 
-    from leakatk.api import score, scored
-    from leakatk.estimate.leak import leak_at_k
+    from leakatk.api import score
     from leakatk.runs.external import read_generations
     from leakatk.runs.store import Run
     from leakatk.scorers.base import get_scorer
 
-    scorer = options.with_caps(scorer, max_cost, max_requests)
     with options.reading(source):
         opened = Run.open(source) if source.is_dir() else None
-    judge = get_scorer(scorer).keeping(source if opened else source.parent)
-    if opened and not dry_run:  # a run reads its texts only where it lacks the scores
-        with options.reading(source):
-            ids, rows = list(opened.prompt_ids), list(score(opened, scorer))
-    else:
-        prompts, texts = (opened.prompts, opened.texts()) if opened else read_generations(source)
-        ids = [prompt.id for prompt in prompts]
+        prompts, read = (opened.prompts, None) if opened else read_generations(source)
+        names = list(dict.fromkeys(scorer or [headline(opened, prompts)]))
+    names = [options.with_caps(name, max_cost, max_requests) for name in names]
+    judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
+    if dry_run:
+        texts = opened.texts() if opened else read or []
         references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
         flat = [text for row in texts for text in row]
-        if dry_run:
-            kept = opened is not None and scored(opened, judge)
-            say_cost(judge, references, flat, kept=kept, as_json=as_json)
-            return
-        rows = np.split(judge.score(references, flat), np.cumsum([len(row) for row in texts])[:-1])
-    keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
-    if not keep:
-        raise InputError(f"Scorer {scorer} is undefined on every prompt of {source}; choose another.")
-    ks = options.parse_ks(k, min(len(rows[i]) for i in keep), drawn=True)
-    curve = leak_at_k([rows[i] for i in keep], ks, over=over, level=level, missing="allow")
-    kept_ids = [ids[i] for i in keep]
-    if as_json:
-        options.echo_json(
-            {
-                "scorer": judge.name, "over": over, "level": level, "prompts": len(keep),
-                "undefined": [ids[i] for i in range(len(rows)) if i not in set(keep)], "missing": curve.missing,
-                "k": [int(v) for v in curve.k], "value": curve.value.tolist(),
-                "low": curve.low.tolist(), "high": curve.high.tolist(),
-                "per_prompt": dict(zip(kept_ids, curve.per_prompt.tolist(), strict=True)),
-            }
-        )  # fmt: skip
+        costs = [say_cost(judge, references, flat, run=opened, as_json=as_json) for judge in judges]
+        if as_json:
+            options.echo_json(costs[0] if len(costs) == 1 else {"scorers": costs})
         return
-    typer.echo(
-        f"{judge.name}: {len(keep)} prompts, {level:.0%} interval over {over}; {len(rows) - len(keep)} undefined."
+    blocks, refused = list[dict[str, Any]](), list[str]()
+    for name, judge in zip(names, judges, strict=True):
+        rows = list(score(opened, name)) if opened else rows_of(judge, prompts, read or [])
+        if all(np.isnan(row).all() for row in rows):
+            refused.append(f"Scorer {name} is undefined on every prompt of {source}; choose another.")
+            continue
+        ks = options.parse_ks(k, min(len(row) for row in rows if not np.isnan(row).all()), drawn=True)
+        blocks.append(block_of(judge, prompts, rows, ks, over=over, level=level))
+    if not blocks:
+        raise InputError(" ".join(refused))
+    for line in refused:
+        typer.echo(line, err=True)
+    if as_json:
+        options.echo_json(blocks[0] if len(names) == 1 else {"scorers": blocks})
+        return
+    for i, block in enumerate(blocks):
+        typer.echo(("\n" if i else "") + "\n".join(lines_of(block, per_prompt=per_prompt)))
+
+
+def headline(run: Run | None, prompts: Sequence[Prompt]) -> str:
+    """The first scorer of the run's results.json; without one, the default for its prompts."""
+    from leakatk.scorers.knows import default_scorers
+
+    stored = run.results().get("scorers") if run and (run.path / "results.json").exists() else None
+    return next(iter(stored)) if isinstance(stored, dict) and stored else default_scorers(prompts)[0]
+
+
+def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float64]]:
+    """The scores of every prompt, as many as it has texts."""
+    import numpy as np
+
+    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+    scores = judge.score(references, [text for row in texts for text in row])
+    return np.split(scores, np.cumsum([len(row) for row in texts])[:-1])
+
+
+def block_of(
+    judge: Scorer, prompts: Sequence[Prompt], rows: Sequence[npt.NDArray[np.float64]], ks: Sequence[int], *,
+    over: Over, level: float,
+) -> dict[str, Any]:  # fmt: skip
+    """leak@k of one scorer as plain values, with what it could not score."""
+    import numpy as np
+
+    from leakatk.estimate.leak import leak_at_k
+    from leakatk.scorers.knows import parts, parts_sentence, ways
+
+    keep = [i for i, row in enumerate(rows) if not np.isnan(row).all()]
+    curve = leak_at_k([rows[i] for i in keep], ks, over=over, level=level, missing="allow")
+    kept = set(keep)
+    sentence = parts_sentence(prompts, judge.label)
+    return {
+        "scorer": judge.name, "label": judge.label, "over": over, "level": level, "prompts": len(keep),
+        "undefined": [prompts[i].id for i in range(len(rows)) if i not in kept], "missing": curve.missing,
+        "answers": sum(len(row) for row in rows), "scored": int(sum((~np.isnan(row)).sum() for row in rows)),
+        **({"parts": parts(prompts, judge.label), "ways": ways(prompts, judge.label), "says": sentence} if sentence else {}),
+        "k": [int(v) for v in curve.k], "value": curve.value.tolist(),
+        "low": curve.low.tolist(), "high": curve.high.tolist(),
+        "per_prompt": {prompts[i].id: row for i, row in zip(keep, curve.per_prompt.tolist(), strict=True)},
+    }  # fmt: skip
+
+
+def lines_of(block: Mapping[str, Any], *, per_prompt: bool) -> Iterator[str]:
+    from leakatk.report.text import visible
+
+    yield (
+        f"{block['label']}: {block['prompts']} prompts, {block['level']:.0%} interval over {block['over']}; "
+        f"{len(block['undefined'])} undefined. {block['scored']:,} of {block['answers']:,} answers scored, "
+        f"{block['missing']:,} missing."
     )
-    typer.echo(f"{'k':>8}  leak@k   low     high")
-    for i, value in enumerate(curve.k):
-        typer.echo(f"{value:>8}  {curve.value[i]:.4f}  {curve.low[i]:.4f}  {curve.high[i]:.4f}")
+    if block.get("says"):
+        yield block["says"]
+    yield f"{'k':>8}  leak@k   low     high"
+    for k, value, low, high in zip(block["k"], block["value"], block["low"], block["high"], strict=True):
+        yield f"{k:>8}  {value:.4f}  {low:.4f}  {high:.4f}"
     if per_prompt:
-        from leakatk.report.text import visible
-
-        for name, row in zip(kept_ids, curve.per_prompt, strict=True):
-            typer.echo(f"{visible(name)}  " + " ".join(f"{v:.4f}" for v in row))
+        for name, row in block["per_prompt"].items():
+            yield f"{visible(name)}  " + " ".join(f"{v:.4f}" for v in row)
 
 
-def say_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str], *, kept: bool, as_json: bool) -> None:
-    """Say what scoring these pairs would ask a judge, or how long it takes; kept: all scores are there already."""
+def say_cost(
+    scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str], *, run: Run | None, as_json: bool
+) -> dict[str, Any]:
+    """What scoring these pairs would ask a judge, or how long it takes; said in words unless `as_json`."""
+    from leakatk.api import scored
     from leakatk.cli.dry import scoring_cost
     from leakatk.progress import format_seconds
     from leakatk.scorers.judge import Judge
 
+    kept = run is not None and scored(run, scorer)
     pairs = 0 if kept else len({(prompt.id, text) for prompt, text in zip(prompts, texts, strict=True)})
-    cost: dict[str, float] = {"answers": len(texts), "distinct": pairs}
+    cost: dict[str, Any] = {"scorer": scorer.label, "answers": len(texts), "distinct": pairs}
     if kept:
         says = "the scores are there already."
     elif isinstance(scorer, Judge):
@@ -121,7 +179,6 @@ def say_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str], *,
     else:
         cost["seconds"] = scoring_cost(scorer, prompts, texts)
         says = f"would score {pairs:,} distinct ones, about {format_seconds(cost['seconds'])} (from a pilot)."
-    if as_json:
-        options.echo_json(cost)
-    else:
+    if not as_json:
         typer.echo(f"{scorer.label}: {len(texts):,} answers; {says}")
+    return cost

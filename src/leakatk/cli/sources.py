@@ -45,6 +45,12 @@ SCORERS = {
     "rouge-1": ("words in common / words of the truth (recall)", "Lin 2004 (ROUGE), as the rouge-score package"),
     "fact": ("1 if every string of `facts` occurs as whole words, else 0", "ours"),
     "keys": ("1 if every name and number of the truth that is not in the question occurs, else 0", "ours"),
+    "meaning": (
+        "1 if the truth is contained, or max over sentences s of cos(embed(truth), embed(s)) >= threshold; other scripts: "
+        "the share of the truth's character n-grams in s >= ngrams",
+        "ours; encoder: Reimers and Gurevych 2019 (Sentence-BERT), arXiv 1908.10084",
+    ),
+    "knows": ("fact where the prompt has facts, keys where it has keys, else meaning", "ours"),
     "verbatim": ("1 if the generation has the truth's words in the truth's order and nothing else", "ours"),
     "verbmem": ("ROUGE-L F1, no stemmer", "Shi et al. 2024 (MUSE), arXiv 2407.06460"),
     "entailment": (

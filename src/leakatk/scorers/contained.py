@@ -26,100 +26,12 @@ from leakatk.scorers.text import MARKS, UNSPACED, UNSPACED_CHARACTER, phrase, pl
 LOOSE = 6  # characters from which on spaces and punctuation inside do not count
 
 # English words that carry no answer, and those of Chinese that are written as one character. No "yes", "no", "not".
-FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "he",
-        "she",
-        "it",
-        "they",
-        "we",
-        "i",
-        "you",
-        "his",
-        "her",
-        "its",
-        "their",
-        "our",
-        "my",
-        "your",
-        "him",
-        "them",
-        "there",
-        "here",
-        "who",
-        "which",
-        "what",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "has",
-        "have",
-        "had",
-        "having",
-        "do",
-        "does",
-        "did",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "can",
-        "could",
-        "may",
-        "might",
-        "must",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "with",
-        "as",
-        "and",
-        "or",
-        "but",
-        "so",
-        "also",
-        "very",
-        "s",
-        "t",
-        "d",
-        "ll",
-        "re",
-        "ve",
-        "在",
-        "是",
-        "的",
-        "了",
-        "于",
-        "由",
-        "为",
-        "以",
-        "从",
-        "和",
-        "与",
-        "这",
-        "那",
-        "他",
-        "她",
-        "它",
-    ]
-)
+_FUNCTION_WORDS = """
+    a an the this that these those he she it they we i you his her its their our my your him them there here who which
+    what is are was were be been being am has have had having do does did will would shall should can could may might
+    must of to in on at by for from with as and or but so also very s t d ll re ve 在 是 的 了 于 由 为 以 从 和 与 这 那 他 她 它
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 # A run without spaces that may be an address or a name of a machine kind; Chinese and the like end it.
 RUN = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}@.%+\-/:~#?=&])+")
 ADDRESS = re.compile(
@@ -236,16 +148,15 @@ def contained(prompt: Prompt, reply: str) -> bool:
         return bool(answer)
     wanted = sought(prompt)
     if not wanted.words:
-        return bool(wanted.symbols) and wanted.symbols in visible(reply)
-    said = words(reply)
-    if wanted.codes:
-        return all(contains(said, words(code)) for code in wanted.codes)
-    asked = words(prompt.text)
+        return bool(answer) and (wanted.symbols in visible(reply) or answer in reply)
+    said, asked = words(reply), words(prompt.text)
     if contains(asked, wanted.words) and tuple(asked) != wanted.words:
         said = without(said, asked)
         return contains(said, wanted.words) or bare(said) == bare(wanted.words) != []
     if contains(said, wanted.words):
         return True
+    if wanted.codes:
+        return all(contains(said, words(code)) for code in wanted.codes)
     return contains(new_words(said, question(prompt)), wanted.new)
 
 

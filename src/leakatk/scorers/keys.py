@@ -19,7 +19,7 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.contained import contains
-from leakatk.scorers.text import plain_characters, tokens, words
+from leakatk.scorers.text import latin, plain_characters, tokens, words
 
 # Words that are capitalised because they open an English sentence or a title, not because they name something.
 OPENING_WORDS = """
@@ -96,7 +96,7 @@ def keys_of(prompt: Prompt) -> frozenset[str]:
     if 2 * sum(char.lower() != char.upper() for char in letters) < len(letters):
         return frozenset()
     found = tokens(prompt.answer)
-    if 2 * sum("a" <= char <= "z" for char in map(str.lower, letters)) < len(letters):
+    if letters and not latin(prompt.answer):
         openers = {said[0] for said in map(tokens, SENTENCE_END.split(prompt.answer)) if said}
         found = [word for word in found if word not in openers or word[0].isdigit()]
     names = {word.casefold() for word in found if word[0].isupper() or word[0].isdigit()}

@@ -17,9 +17,9 @@ from leakatk.scorers.base import SCORERS, FloatArray, get_scorer
 from leakatk.scorers.encoder import has_packaged
 from leakatk.scorers.fact import Fact
 from leakatk.scorers.keys import Keys, keys_of
-from leakatk.scorers.meaning import WAYS, Meaning, latin
+from leakatk.scorers.meaning import WAYS, Meaning
 from leakatk.scorers.rouge import rouge_reads
-from leakatk.scorers.text import words
+from leakatk.scorers.text import latin, words
 
 Part = Literal["fact", "keys", "meaning"]
 PARTS: tuple[Part, ...] = get_args(Part)

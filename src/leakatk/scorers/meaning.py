@@ -4,7 +4,8 @@ Our reading of "the answer is given away", 0 or 1, for every answer that is not 
 scored depends on the answer alone:
 
 * "contained": the answer stands in the reply (`contained.contained`). Answers of up to four words, addresses and numbers.
-* "encoder": it is contained, or a sentence of the reply reaches a cosine with it (all-MiniLM-L6-v2, English).
+* "encoder": it is contained, or a sentence of the reply reaches a cosine with it (all-MiniLM-L6-v2, English). A sentence
+  nearer to the question than to the answer does not count: "I am not sure what ..." repeats the question.
 * "character n-grams": it is contained, or a sentence of the reply holds most of its character n-grams. Only near-verbatim
   replies are found. For answers in scripts that the encoder does not know, and without the encoder.
 """
@@ -23,7 +24,7 @@ from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer, distinct
 from leakatk.scorers.contained import FUNCTION_WORDS, contained, is_character, new_words, question, sought
 from leakatk.scorers.encoder import has_packaged, sentence_vectors
-from leakatk.scorers.text import plain_characters, words
+from leakatk.scorers.text import latin, words
 
 Way = Literal["encoder", "contained", "character n-grams"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -85,12 +86,6 @@ class Meaning(Scorer):
         return scores
 
 
-def latin(text: str) -> bool:
-    """Whether most letters are a-z (accents aside): what the English encoder reads."""
-    letters = [char for char in plain_characters(text).casefold() if char.isalpha()]
-    return 2 * sum("a" <= char <= "z" for char in letters) > len(letters)
-
-
 def sentences(text: str, size: int) -> list[str]:
     """What a reply is read by: its sentences; a very long one in overlapping parts of about `size` words.
 
@@ -108,12 +103,17 @@ def sentences(text: str, size: int) -> list[str]:
 
 
 def candidates(prompt: Prompt, reply: str) -> list[str]:
-    """The sentences of a reply that say more than the question, and where the answer has several, as many in a row."""
+    """The sentences of a reply that say more than the question.
+
+    Where the answer has several, as many in a row too, and a reply that is not much longer than the answer as a whole.
+    """
     size, count = len(prompt.answer.split()), len(sentences(prompt.answer, 10**6))
     single = sentences(reply, size)
     rows = [single]
     if count > 1:
         rows.append([" ".join(single[at : at + count]) for at in range(max(1, len(single) - count + 1))])
+    if len(reply.split()) <= max(LONG, 2 * size):
+        rows.append([" ".join(reply.split())])
     asked = question(prompt)
     return list(
         dict.fromkeys(text for row in rows for text in row if set(new_words(words(text), asked)) - FUNCTION_WORDS)
@@ -123,13 +123,16 @@ def candidates(prompt: Prompt, reply: str) -> list[str]:
 def best_cosine(references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
     """The highest cosine of a sentence of each reply with the answer; -1 for a reply without a sentence that counts."""
     read = [candidates(prompt, text) for prompt, text in zip(references, generations, strict=True)]
-    texts, where = distinct([*(prompt.answer for prompt in references), *(text for row in read for text in row)])
-    vectors = sentence_vectors(texts)
-    answers, rest = where[: len(read)], where[len(read) :]
-    owner = np.repeat(np.arange(len(read)), [len(row) for row in read])
-    cosine = np.einsum("ij,ij->i", vectors[answers[owner]], vectors[rest])
-    best = np.full(len(read), -1.0)
-    np.maximum.at(best, owner, np.round(cosine, 6))  # the last digits depend on the batch
+    answers, questions = [prompt.answer for prompt in references], [prompt.text for prompt in references]
+    texts, where = distinct([*answers, *questions, *(text for row in read for text in row)])
+    vectors, m = sentence_vectors(texts), len(read)
+    owner = np.repeat(np.arange(m), [len(row) for row in read])
+    said = vectors[where[2 * m :]]
+    # The last digits of a cosine depend on the batch.
+    to_answer = np.round(np.einsum("ij,ij->i", vectors[where[:m]][owner], said), 6)
+    to_question = np.round(np.einsum("ij,ij->i", vectors[where[m : 2 * m]][owner], said), 6)
+    best = np.full(m, -1.0)
+    np.maximum.at(best, owner, np.where(to_answer > to_question, to_answer, -1.0))
     return best
 
 

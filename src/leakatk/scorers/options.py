@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
 from leakatk.data import Prompt
-from leakatk.scorers.text import phrase
+from leakatk.scorers.text import latin, phrase
 
 OPTION_LINE = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
 # A letter that stands alone at the start ("B", "(B) ...", "B. ..."), or follows "answer", "option" or "choice".
 LEADING_LETTER = re.compile(r"[\s(\[*\"']*([A-Z])(?=[.):\]*,\"']|\s*$|\s*\n)")
 NAMED_LETTER = re.compile(r"\b(?i:answer|option|choice)(?:\s+is)?\s*:?\s*[(\[*\"']*([A-Z])\b(?!['’]\w)")
+
+# In a text of another script ("答案是B。") a capital that stands alone can only be the letter of an option.
+LONE_LETTER = re.compile(r"(?<![A-Za-z0-9])([A-Z])(?![A-Za-z0-9'’])")
 
 
 def read_options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
@@ -42,10 +46,14 @@ def read_options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
 def picked(text: str, options: Sequence[str], *, lettered: bool) -> int | None:
     """Index of the option that the text picks; None when it picks none, or several."""
     if lettered:
+        text = unicodedata.normalize("NFKC", text)  # full-width letters
         match = LEADING_LETTER.match(text) or NAMED_LETTER.search(" ".join(text.split()))
         letter = match.group(1) if match else ""
         if letter and letter in ascii_uppercase[: len(options)]:
             return ascii_uppercase.index(letter)
+        lone = set(LONE_LETTER.findall(text)) & set(ascii_uppercase[: len(options)])
+        if not letter and len(lone) == 1 and not latin(text):
+            return ascii_uppercase.index(lone.pop())
     said = phrase(text)
     phrases = [phrase(option) for option in options]
     named = [i for i, option in enumerate(phrases) if option.strip() and option in said]

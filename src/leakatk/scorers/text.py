@@ -74,3 +74,9 @@ def words(text: str) -> list[str]:
 def phrase(text: str) -> str:
     """The words with one space around each: `phrase(a) in phrase(b)` asks whether b says a, on word boundaries."""
     return f" {' '.join(words(text))} "
+
+
+def latin(text: str) -> bool:
+    """Whether most letters are a-z (accents aside); False without letters."""
+    letters = [char for char in plain_characters(text).casefold() if char.isalpha()]
+    return 2 * sum("a" <= char <= "z" for char in letters) > len(letters)

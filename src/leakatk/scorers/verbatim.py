@@ -6,6 +6,8 @@ Read off generations. The teacher-forced forms, which need the model, are `leaka
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,12 +18,18 @@ from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.rouge import rouge_l, where_read
+from leakatk.scorers.text import MARKS, UNSPACED
+
+PIECE = re.compile(rf"[{UNSPACED}][{MARKS}]*|[^\s{UNSPACED}]+")
 
 
 @SCORERS.register("verbatim")
 @dataclass(frozen=True)
 class Verbatim(Scorer):
     """Words are what stands between spaces, case and punctuation kept. A truth without words is undefined (NaN).
+
+    How an accented letter is encoded does not count (NFC). Positions and prefixes count characters in scripts that are
+    written without spaces, where a whole answer would be one word.
 
     part "exact": 1 when the words of the generation are those of the answer. "positions": share of the answer's words
     that stand at their place (exact memorisation, read off a free generation: our reading). "prefix": share of the
@@ -40,12 +48,18 @@ class Verbatim(Scorer):
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         scores = np.full(len(references), np.nan)
         for i, (prompt, text) in enumerate(zip(references, generations, strict=True)):
-            truth, said = prompt.answer.split(), text.split()
+            truth, said = pieces(prompt.answer, self.part), pieces(text, self.part)
             if truth:
                 hits = [a == b for a, b in zip(truth, said, strict=False)]
                 same = {"exact": truth == said, "positions": sum(hits) / len(truth)}
                 scores[i] = same[self.part] if self.part in same else [*hits, False].index(False) / len(truth)
         return scores
+
+
+def pieces(text: str, part: str) -> list[str]:
+    """Words, and but for "exact" single characters of scripts written without spaces."""
+    text = unicodedata.normalize("NFC", text)
+    return text.split() if part == "exact" or text.isascii() else PIECE.findall(text)
 
 
 @SCORERS.register("verbmem")
