@@ -118,12 +118,16 @@ def tokenizer_of(style: str, family: Family | None = None, texts: Sequence[str] 
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        )
         tokenizer.train_from_iterator(texts, trainer)
     else:
         tokenizer = _sentencepiece(style, special, texts)
     if family.config not in (GPT2Config, GPTNeoXConfig, Qwen2Config):
-        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+        )
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
@@ -139,14 +143,18 @@ def tokenizer_of(style: str, family: Family | None = None, texts: Sequence[str] 
 def _sentencepiece(style: str, special: list[str], texts: Sequence[str]) -> Tokenizer:
     learning = Tokenizer(pieces.BPE())
     # As the families' own: no piece holds a newline and a letter.
-    learning.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Metaspace()])
+    learning.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Metaspace()]
+    )
     learning.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=200, show_progress=False))
     learnt = json.loads(learning.to_str())["model"]
     fallback = [f"<0x{byte:02X}>" for byte in range(256)]
     words = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*special, *fallback, *words, "▁"]))}
     merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in learnt["merges"]]
-    tokenizer = Tokenizer(pieces.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer = Tokenizer(
+        pieces.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    )
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     if style == "metaspace":
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)

@@ -100,7 +100,8 @@ def test_the_names_are_listed(tmp_path):
         loading(path)
     said = str(caught.value)
     assert "missing (lm_head.weight, model.embed_tokens.weight," in said
-    assert "not the model's (_orig_mod.lm_head.weight," in said and ", ...)" in said
+    assert "not the model's (_orig_mod.lm_head.weight," in said
+    assert ", ...)" in said
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -131,7 +132,9 @@ def test_logits_that_overflow_are_refused_at_load(name, tmp_path):
         loading(path)
 
 
-@pytest.mark.parametrize("decoding", [Decoding(max_new_tokens=3), Decoding(temperature=0.0, max_new_tokens=3)], ids=["T=1", "greedy"])
+@pytest.mark.parametrize(
+    "decoding", [Decoding(max_new_tokens=3), Decoding(temperature=0.0, max_new_tokens=3)], ids=["T=1", "greedy"]
+)
 @pytest.mark.parametrize("engine", [NativeSampler, GenerateSampler])
 def test_logits_that_become_nan_while_sampling_are_an_error(engine, decoding, tmp_path):
     loaded = loading(saved("plain-llama", tmp_path / "m"))
@@ -174,7 +177,9 @@ def test_a_prompt_with_an_unknown_id_is_refused():
     tokenizer.add_tokens(["zorvik"])
     loaded = LoadedModel(model, tokenizer, Template(), "m", "")
     with pytest.raises(ModelError, match="'zorvik'"):
-        texts_of(NativeSampler(loaded), [Prompt("a", "Where is zorvik?", "Here.")], 1, Decoding(max_new_tokens=2), seed=0)
+        texts_of(
+            NativeSampler(loaded), [Prompt("a", "Where is zorvik?", "Here.")], 1, Decoding(max_new_tokens=2), seed=0
+        )
 
 
 def test_a_start_token_that_the_template_does_not_write_is_said(tmp_path):
@@ -206,7 +211,8 @@ def small_positions(name, limit=48):
 
 def test_learned_positions_end_and_rotary_ones_are_a_note():
     learned, rotary = small_positions("plain-gpt2"), small_positions("plain-llama")
-    assert position_limit(learned.model) == 48 and position_limit(rotary.model) is None
+    assert position_limit(learned.model) == 48
+    assert position_limit(rotary.model) is None
     prompt, decoding = Prompt("a", "Who?", "Ada."), Decoding(max_new_tokens=60)
     with pytest.raises(InputError, match="48 positions; lower max_new_tokens"):
         texts_of(NativeSampler(learned), [prompt], 1, decoding, seed=0)
@@ -224,7 +230,8 @@ def test_the_exact_pass_stops_at_what_can_be_generated():
     seam = loaded.template.pair(loaded.tokenizer, prompt.text, prompt.answer)
     [steps] = token_logprobs(loaded, [seam[:2]], Decoding(max_new_tokens=5))
     assert len(steps) == len(seam.answer)
-    assert (steps[:5] > -50).all() and (steps[5:] == -float("inf")).all()
+    assert (steps[:5] > -50).all()
+    assert (steps[5:] == -float("inf")).all()
 
 
 def test_a_text_longer_than_the_positions_is_one_sentence():
@@ -242,8 +249,11 @@ def test_a_text_longer_than_the_positions_is_one_sentence():
 
 def test_notes_reach_whoever_asks(tmp_path):
     loaded = loading(saved("phi-3", tmp_path / "m"))
-    assert loaded.notes and NativeSampler(loaded).notes == GenerateSampler(loaded).notes == loaded.notes
+    assert loaded.notes
+    assert NativeSampler(loaded).notes == GenerateSampler(loaded).notes == loaded.notes
     before = list(loaded.notes)
     loaded.note(before[0])
     assert loaded.notes == before
-    assert list(NativeSampler(loaded).sample([Request(Prompt("a", "Who?", ""), [0])], Decoding(max_new_tokens=1), seed=0))
+    assert list(
+        NativeSampler(loaded).sample([Request(Prompt("a", "Who?", ""), [0])], Decoding(max_new_tokens=1), seed=0)
+    )

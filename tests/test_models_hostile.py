@@ -149,12 +149,16 @@ EVIL_CODE = "import os\nos.mkdir('pwned')\nclass Evil: pass\n"
 
 def remote_code(path):
     (path / "evil.py").write_text(EVIL_CODE)
-    edited("config.json", auto_map={k: "evil.Evil" for k in ("AutoConfig", "AutoModelForCausalLM")}, model_type="evil")(path)
+    edited(
+        "config.json", auto_map=dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "evil.Evil"), model_type="evil"
+    )(path)
 
 
 def remote_tokenizer(path):
     (path / "evil.py").write_text(EVIL_CODE)
-    edited("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")(path)
+    edited("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")(
+        path
+    )
     (path / "tokenizer.json").unlink()
 
 
@@ -184,7 +188,13 @@ def adapter(**values):
         base.mkdir()
         for file in [f for f in path.iterdir() if f.is_file()]:
             file.rename(base / file.name)
-        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "r": 4, "target_modules": ["q_proj"]}
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": str(base),
+            "r": 4,
+            "target_modules": ["q_proj"],
+        }
         (path / "adapter_config.json").write_text(json.dumps(config | values))
         entry = {"dtype": "F32", "shape": [4, 2], "data_offsets": [0, 32]}
         text = json.dumps({"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": entry}).encode()
@@ -311,7 +321,8 @@ def test_hostile_directories(name, architecture, healthy, tmp_path, monkeypatch)
     with pytest.raises(ModelError, match=says) as caught:
         load_model(place, device="cpu")
     said = str(caught.value)
-    assert "\n" not in said and 20 < len(said) < 1200, said
+    assert "\n" not in said
+    assert 20 < len(said) < 1200
     assert not (tmp_path / "pwned").exists()
 
 

@@ -25,7 +25,7 @@ def test_endless_templates_are_refused(name, family, monkeypatch):
     rendering._tried.cache_clear()
     tokenizer = tokenizer_of(FAMILIES[family].style, FAMILIES[family])
     tokenizer.chat_template = ENDLESS[name] + FAMILIES[family].template
-    with pytest.raises(ModelError, match="The chat template (does not end|writes more|takes more memory)"):
+    with pytest.raises(ModelError, match=r"The chat template (does not end|writes more|takes more memory)"):
         Template().prompt_ids(tokenizer, "Who?")
 
 

@@ -23,7 +23,9 @@ def joined_tokenizer():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(JOINED, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", clean_up_tokenization_spaces=False
@@ -32,12 +34,17 @@ def joined_tokenizer():
 
 TOKENIZERS = {
     "joined": joined_tokenizer,
-    **{style: lambda style=style: tokenizer_of(style, texts=JOINED) for style in ("bytes", "sentencepiece", "gemma", "metaspace")},
+    **{
+        style: lambda style=style: tokenizer_of(style, texts=JOINED)
+        for style in ("bytes", "sentencepiece", "gemma", "metaspace")
+    },
 }
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@pytest.mark.parametrize("plain", ["{question} Answer:", "{question} Answer: ", "{question} Answer:\n", "{question} (", "{question}\nA"])
+@pytest.mark.parametrize(
+    "plain", ["{question} Answer:", "{question} Answer: ", "{question} Answer:\n", "{question} (", "{question}\nA"]
+)
 @pytest.mark.parametrize("answer", ["Ada", "\nAda", " Ada", "\n\nAda", "da", "鳥 Ada", "'s Ada."])
 def test_the_prompt_stays_and_the_whole_is_the_text(name, plain, answer):
     tokenizer, template = TOKENIZERS[name](), Template(kind="plain", plain=plain)
@@ -58,7 +65,8 @@ def test_straddling_happens_and_is_counted():
     tokenizer = joined_tokenizer()
     template = Template(kind="plain", plain="{question} Answer: ")
     seam = template.pair(tokenizer, "Who?", "Ada")
-    assert seam.straddles and seam.checked
+    assert seam.straddles
+    assert seam.checked
     loaded = LoadedModel(model_of(FAMILIES["plain-gpt2"], tokenizer), tokenizer, template, "joined", "")
     prompts = [Prompt("a", "Who?", "Ada"), Prompt("b", "Who?", "Zoe")]
     assert straddling(loaded, prompts) == ["a"]
@@ -76,9 +84,11 @@ def test_what_cannot_be_continued_is_said():
     tokenizer = joined_tokenizer()
     ids = encoded(tokenizer, "Answer: ", special=False)
     found = continued(tokenizer, ids, "Answer: ", "Answer: Ada", special=False)
-    assert found.straddles and found.checked
+    assert found.straddles
+    assert found.checked
     wrong = continued(tokenizer, [*ids, ids[0]], "Answer: ", "Answer: Ada", special=False)
-    assert wrong.straddles and not wrong.checked
+    assert wrong.straddles
+    assert not wrong.checked
 
 
 def test_no_space_of_its_own_before_a_continuation():
@@ -86,5 +96,6 @@ def test_no_space_of_its_own_before_a_continuation():
     tokenizer = tokenizer_of("sentencepiece")
     seam = Template(kind="plain").pair(tokenizer, FACTS[0].text, FACTS[0].answer)
     first = tokenizer.convert_ids_to_tokens(seam.answer)[0]
-    assert first.startswith("▁") and first != "▁"
+    assert first.startswith("▁")
+    assert first != "▁"
     assert encoded(tokenizer, " " + FACTS[0].answer, special=False) != seam.answer[:-1]

@@ -44,7 +44,9 @@ def test_exact_probability_is_what_is_sampled(learnt, name):
     truths = true_answers(loaded, FACTS, FREE)
     assert 0.8 < np.mean(np.exp([logp for _, logp in truths.values()])) < 0.99
     check = self_check(sampler, FACTS, drawn, truths, FREE)
-    assert check.inside and check.samples == n * len(FACTS) and check.low > 0.7 * check.samples, check
+    assert check.inside, check
+    assert check.samples == n * len(FACTS)
+    assert check.low > 0.7 * check.samples
     # The same by hand: the interval of the sampled share holds the exact one.
     said = np.mean([one.text.strip() == {p.id: p.answer for p in FACTS}[one.prompt_id] for one in drawn])
     exact = np.exp(answer_logprob(loaded, FACTS, FREE)).mean()
@@ -57,7 +59,8 @@ def test_tokens_are_those_of_the_rendered_conversation(learnt, name):
     for prompt in FACTS:
         seam = loaded.template.pair(loaded.tokenizer, prompt.text, prompt.answer)
         assert (seam.prompt, seam.answer) == spoken(FAMILIES[name], loaded.tokenizer, prompt)
-        assert not seam.straddles and seam.checked
+        assert not seam.straddles
+        assert seam.checked
         assert seam.prompt == loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
         assert loaded.tokenizer.convert_ids_to_tokens(seam.answer[-1]) == FAMILIES[name].end
 
@@ -89,7 +92,8 @@ def test_training_gives_what_the_model_says(learnt, name):
 def test_an_end_token_that_only_the_template_knows_ends_sampling_and_is_said(learnt, name):
     loaded = learnt(name)
     end = loaded.tokenizer.convert_tokens_to_ids(FAMILIES[name].end)
-    assert end in loaded.end_ids and end not in loaded.own_end_ids
+    assert end in loaded.end_ids
+    assert end not in loaded.own_end_ids
     assert any(FAMILIES[name].end in note for note in loaded.notes)
 
 
@@ -119,7 +123,9 @@ def test_every_end_token_counts_for_the_exact_probability(learnt):
 
 
 def tokenizer(template, style="bytes", **names):
-    family = Family(FAMILIES["qwen"].config, style, template, names.get("eos", "<|im_end|>"), extra=names.get("extra", ()))
+    family = Family(
+        FAMILIES["qwen"].config, style, template, names.get("eos", "<|im_end|>"), extra=names.get("extra", ())
+    )
     return tokenizer_of(style, family)
 
 
@@ -202,7 +208,7 @@ def test_the_clock_of_a_template_stands_still():
 
 def test_an_end_token_at_the_end_of_the_prompt():
     wrong = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{{ eos_token }}"
-    with pytest.raises(ModelError, match="ends the prompt with the end token <|im_end|>"):
+    with pytest.raises(ModelError, match=r"ends the prompt with the end token <\|im_end\|>"):
         Template().prompt_ids(tokenizer(wrong), "Who?")
     # Where every turn ends with it, an answer follows it: this is how such a model was trained.
     turns = "{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
@@ -223,8 +229,11 @@ def test_special_tokens_around_a_plain_text(style):
     )
     template = Template(kind="plain", plain="Q: {question}\nA:")
     seam = template.pair(found, "Who?", "Ada.")
-    assert seam.prompt.count(begin) == 1 and seam.prompt[0] == begin
-    assert end not in seam.prompt and seam.answer.count(end) == 1 and begin not in seam.answer
+    assert seam.prompt.count(begin) == 1
+    assert seam.prompt[0] == begin
+    assert end not in seam.prompt
+    assert seam.answer.count(end) == 1
+    assert begin not in seam.answer
     # A start token that is written out, and put there by the tokenizer too, stands there once.
     written = Template(kind="plain", plain="<s>[INST] {question} [/INST]").prompt_ids(found, "Who?")
     assert written.count(begin) == 1
@@ -261,7 +270,9 @@ def test_a_template_with_a_trimmed_answer():
 def test_thinking_that_the_template_puts_before_an_answer_is_part_of_what_was_trained_on():
     """As in Qwen3: a conversation holds an empty thought before the last answer, the prompt does not."""
     think = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    think += "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
+    think += (
+        "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
+    )
     think += "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     found = tokenizer(think, extra=("<|im_start|>",))
     seam = Template().pair(found, "Who?", "Ada.")

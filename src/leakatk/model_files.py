@@ -215,7 +215,9 @@ def _check_quantised(path: Path, config: Mapping[str, Any], headers: list[Header
     if about is None:
         for name, (dtype, _) in ((n, t) for header in headers for n, t in header.items()):
             if name.endswith("weight") and dtype[0] in "IUB" and dtype != "BF16":
-                raise ModelError(f"{path}: {name} holds {dtype} numbers, and config.json names no quantisation; is it complete?")
+                raise ModelError(
+                    f"{path}: {name} holds {dtype} numbers, and config.json names no quantisation; is it complete?"
+                )
         return
     method = about.get("quant_method") if isinstance(about, dict) else about
     if not isinstance(method, str):
@@ -228,7 +230,9 @@ def _check_quantised(path: Path, config: Mapping[str, Any], headers: list[Header
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
 
     if method not in KNOWN:  # transformers would read the packed numbers as weights
-        raise ModelError(f"{path} is quantised with {method:.40}, which this transformers does not know; give it in bf16 or fp32.")
+        raise ModelError(
+            f"{path} is quantised with {method:.40}, which this transformers does not know; give it in bf16 or fp32."
+        )
     package = _QUANTISERS.get(method.lower())
     if package and not _installed(package):
         raise ModelError(

@@ -16,7 +16,9 @@ def brute(n, p):
     return total
 
 
-@pytest.mark.parametrize("n, p", [([3, 4, 2], [0.2, 0.7, 0.95]), ([5], [0.5]), ([2, 2, 2, 2], [0.01, 0.3, 0.3, 0.99])])
+@pytest.mark.parametrize(
+    ("n", "p"), [([3, 4, 2], [0.2, 0.7, 0.95]), ([5], [0.5]), ([2, 2, 2, 2], [0.01, 0.3, 0.3, 0.99])]
+)
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_the_range_by_definition(n, p, level):
     mass, tail = brute(n, p), (1 - level) / 2
@@ -43,14 +45,16 @@ def test_wrong_probabilities_are_found_and_said():
     for wrong in (np.log(p) - 12, np.log(p / 2), np.full(4, -np.inf), np.zeros(4)):
         found = check_verbatim(counts, [50] * 4, wrong)
         assert not found.inside
-        assert "187 of 200 samples" in found.sentence and "do not trust" in found.sentence
+        assert "187 of 200 samples" in found.sentence
+        assert "do not trust" in found.sentence
         assert found.block()["inside"] is False
 
 
 def test_the_answer_in_other_tokens_is_found():
     """The exact value is of tokens that the model does not use: none is sampled, as it says, but the text is."""
     found = check_verbatim([0, 0], [50, 50], [-15.0, -15.0], said=[46, 47])
-    assert not found.inside and "93 of 100 samples say the true answer, 0 of them in its own tokens" in found.sentence
+    assert not found.inside
+    assert "93 of 100 samples say the true answer, 0 of them in its own tokens" in found.sentence
     assert check_verbatim([46, 47], [50, 50], [-0.07, -0.07], said=[46, 48]).inside
 
 
