@@ -104,7 +104,7 @@ def test_a_damaged_base_is_named(tmp_path):
     adapted("plain-llama", tmp_path)
     weights = tmp_path / "base" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"base/model\.safetensors is cut short"):
+    with pytest.raises(ModelError, match=r"base/model\.safetensors is no whole safetensors file"):
         ModelSource(str(tmp_path / "adapter")).check()
 
 

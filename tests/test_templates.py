@@ -13,7 +13,7 @@ from leakatk.forcing import answer_pairs, token_stats
 from leakatk.models import Template, load_model
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import answer_logprob, self_check, true_answers
+from leakatk.sampling.exact import answer_logprob, self_check, token_logprobs, true_answers
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.batches import Streams
 
@@ -51,6 +51,47 @@ def test_exact_probability_is_what_is_sampled(learnt, name):
     said = np.mean([one.text.strip() == {p.id: p.answer for p in FACTS}[one.prompt_id] for one in drawn])
     exact = np.exp(answer_logprob(loaded, FACTS, FREE)).mean()
     assert abs(said - exact) < 3.3 * np.sqrt(exact * (1 - exact) / len(drawn))
+
+
+@pytest.mark.parametrize("name", ["llama-2", "plain-llama", "gemma", "phi-3"])
+def test_the_self_check_finds_tokens_that_the_model_does_not_say(learnt, name):
+    """The answer alone, with the tokenizer's own end token: what exact probabilities were computed of before."""
+    loaded = learnt(name)
+    sampler, tokenizer = NativeSampler(loaded), loaded.tokenizer
+    drawn = [one for batch in sampler.sample([Request(p, range(50)) for p in FACTS], FREE, seed=0) for one in batch]
+    space = "" if FAMILIES[name].template else " "
+    pairs = {}
+    for prompt in FACTS:
+        alone = tokenizer(space + prompt.answer, add_special_tokens=False)["input_ids"]
+        pairs[prompt.id] = (loaded.template.prompt_ids(tokenizer, prompt.text), [*alone, tokenizer.eos_token_id])
+    steps = token_logprobs(loaded, list(pairs.values()), FREE)
+    wrong = {
+        i: (tuple(answer), float(values.sum())) for (i, (_, answer)), values in zip(pairs.items(), steps, strict=True)
+    }
+    found = self_check(sampler, FACTS, drawn, wrong, FREE)
+    assert not found.inside
+    assert found.verbatim_text > found.high
+    assert "do not trust" in found.sentence
+    assert self_check(sampler, FACTS, drawn, true_answers(loaded, FACTS, FREE), FREE).inside
+
+
+def test_where_the_self_check_says_nothing(learnt):
+    loaded = learnt("plain-llama")
+    sampler, truths = NativeSampler(loaded), true_answers(loaded, FACTS, FREE)
+    assert self_check(sampler, FACTS, [], {}, FREE) is None
+    assert self_check(sampler, FACTS, [], truths, Decoding(stop=("\n",))) is None
+    assert self_check(sampler, FACTS, [], truths, Decoding(temperature=0.0)) is None
+
+
+@pytest.mark.parametrize("cut", [4, 60])
+def test_the_self_check_knows_of_cut_answers(learnt, cut):
+    """An answer that does not fit cannot be said: its probability is 0, and none of the samples is it."""
+    loaded, decoding = learnt("plain-gpt2"), Decoding(max_new_tokens=cut)
+    sampler = NativeSampler(loaded)
+    drawn = [one for batch in sampler.sample([Request(p, range(50)) for p in FACTS], decoding, seed=0) for one in batch]
+    found = self_check(sampler, FACTS, drawn, true_answers(loaded, FACTS, decoding), decoding)
+    assert found.inside
+    assert (found.verbatim == 0) == (cut == 4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
