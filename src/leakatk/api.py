@@ -14,7 +14,7 @@ from leakatk.errors import InputError, RunError
 from leakatk.progress import Progress
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
-from leakatk.sampling.base import Request, Sampler, release
+from leakatk.sampling.base import Request, Sampler, prepare, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import Scorer, get_scorer
 
@@ -84,6 +84,7 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
     by_id = {prompt.id: prompt for prompt in run.prompts}
     requests = [Request(by_id[i], samples) for i, samples in run.missing(n)]
     total, missing = n * len(by_id), sum(len(request.samples) for request in requests)
+    prepare(sampler, run, decoding, n=n)
     if not missing:
         return
     with Progress(label, total, unit="samples", quiet=quiet, done=total - missing) as progress:

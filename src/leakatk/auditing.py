@@ -25,7 +25,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.keys import keys_of
+from leakatk.scorers.knows import default_scorers
 from leakatk.verdict import Gate, Way, judge, settings_of
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ class _Asked(NamedTuple):
 
     run: Run
     greedy: Run | None
-
-
-def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """fact where the prompts name their key values, keys for free text, ROUGE-L recall beside either.
-
-    Answers without any name or number have no keys: ROUGE-L, with verbatim beside it.
-    """
-    if all(prompt.facts for prompt in prompts):
-        return "fact", "rouge-l"
-    return ("keys", "rouge-l") if any(keys_of(prompt) for prompt in prompts) else ("rouge-l", "verbatim")
 
 
 def check_defined(scorers: Sequence[str], prompts: Sequence[Prompt]) -> None:
@@ -270,7 +260,13 @@ def audit(
     if reference is not None:
         results["reference"] = {key: str(reference.manifest.model.get(key, "")) for key in ("model", "fingerprint")}
     if truths:
+        from leakatk.sampling.exact import self_check
+
         results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
+        checked = self_check(sampler, prompts, plain.run.generations(), truths, decoding)
+        if checked is not None:
+            results["self_check"] = checked.block()
+            notes += [checked.sentence] if checked.sentence else []
     if trees:
         results["expansion"] = {"budget": expand, "prefixes": sum(tree.prefixes for tree in trees.values())}
     if gate is not None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from leakatk import __version__
 from leakatk.api import sample, score
-from leakatk.auditing import audit, check_defined, default_scorers, powers_of_two
+from leakatk.auditing import audit, check_defined, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
@@ -46,6 +46,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.judge import Judge
+from leakatk.scorers.knows import default_scorers
 from leakatk.workdir import HOLDER, LOCK, claim, clear
 
 RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event
@@ -101,13 +102,14 @@ def bench(
     dtype: str = "auto",
     level: float = 0.95,
     quiet: bool = False,
+    template_args: Sequence[tuple[str, Any]] = (),
 ) -> list[Row]:
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
     decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
     "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
     samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
-    revision: of the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
+    revision: of the benchmark on the hub.  template_args: (name, value) arguments of the chat template. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
     InputError for a probe that no prompt can be asked with, and ModelError for a scorer whose model cannot be loaded,
     before anything is computed.
     """
@@ -156,7 +158,9 @@ def bench(
     for source, role in ((reference, "retrained"), (model, "model")):
         if source is None:
             continue
-        loaded = load_model(source, device=device, dtype=dtype, template=Template(as_text=rules.as_text))
+        loaded = load_model(
+            source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args))
+        )
         evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget"))
         values = against(evaluation, retrained).values
         if role == "retrained":

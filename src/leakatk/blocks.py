@@ -15,6 +15,7 @@ from leakatk.estimate.intervals import Over
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.probing import Probed, worst_case
 from leakatk.runs.store import Run
+from leakatk.scorers.knows import parts, parts_sentence
 
 if TYPE_CHECKING:
     from leakatk.sampling.exact import Truth
@@ -47,6 +48,8 @@ def score_block(
     how: dict[str, Any] = {"level": level, "clusters": [owners[i] for i in ids] if owners and several else None}
     block: dict[str, Any] = {
         "m": len(ids),
+        "parts": {part: len(found) for part, found in parts(run.prompts, name).items()},
+        "scored_by": parts_sentence(run.prompts, name),
         "n": run.n,
         "undefined": [i for i in run.prompt_ids if i not in known],
         "missing": int(np.isnan(kept).sum()),

@@ -6,6 +6,7 @@ JSON lines, one JSON list or object, CSV and TSV, Parquet: all become (place, ro
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -61,6 +62,8 @@ def opened(path: str | Path, most: int) -> Iterator[BinaryIO]:
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; check its owner and mode.") from None
     except OSError as error:  # a loop of links, a name that is too long, a broken disk
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # not the file's fault
+            raise
         raise InputError(f"{path}: {error.strerror or error}; give another file.") from None
     except ValueError as error:
         if isinstance(error, InputError) or "\0" not in str(path):

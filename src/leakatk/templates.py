@@ -52,6 +52,7 @@ class Template:
     date fills a template's `date_string`, and its clock, so that the same checkpoint scores the same next week.
     as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
     That is what the published Leak@k code did; only the `paper` protocol asks for it.
+    args: further (name, value) arguments of the chat template, such as ("enable_thinking", False).
 
     >>> Template(kind="plain").kind
     'plain'
@@ -62,6 +63,12 @@ class Template:
     plain: str = "Question: {question}\nAnswer:"
     date: str = PINNED_DATE
     as_text: bool = False
+    args: tuple[tuple[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        # Without arguments as before there were any: places of cells are hashes of it.
+        fields = {name: value for name, value in asdict(self).items() if name != "args" or value}
+        return f"Template({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", "chat", "plain"):
@@ -149,7 +156,7 @@ class Template:
         if not self.is_chat(tokenizer):
             return Shape()
         known = _SHAPES.setdefault(tokenizer, {})
-        key = (self, str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
+        key = (repr(self), str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
         if key not in known:
             known[key] = self._surroundings(tokenizer, self._tried(tokenizer))
         return known[key]
@@ -157,7 +164,14 @@ class Template:
     def describe(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """For the manifest: the fields, and the exact text a sample question becomes."""
         example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
-        return {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+        fields = {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+        fields["args"] = dict(self.args)
+        text = str(getattr(tokenizer, "chat_template", None) or "")
+        if strange := [name for name, _ in self.args if name not in text]:
+            raise InputError(
+                f"The chat template knows no argument {', '.join(strange)}; --template-arg sets what the model's own template reads."
+            )
+        return fields if self.args else {name: value for name, value in fields.items() if name != "args"}
 
     # -- texts -----------------------------------------------------------------------------------------------------
 
@@ -190,15 +204,13 @@ class Template:
     def _render(self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool = True) -> str:
         """What the chat template makes of a conversation. ModelError for one that fails."""
         template = pinned(tokenizer.get_chat_template(), self.date)
-        own = dict(getattr(self, "args", ()))
         try:
             text = tokenizer.apply_chat_template(
                 messages,
                 chat_template=template,
                 add_generation_prompt=prompt,
                 tokenize=False,
-                date_string=self.date,
-                **own,
+                **{"date_string": self.date, **dict(self.args)},
             )
         except Exception as error:  # whatever a stranger's program raises
             raise ModelError(
@@ -213,7 +225,7 @@ class Template:
     def _tried(self, tokenizer: PreTrainedTokenizerBase) -> Shape:
         """The form of messages in which the system message and each question reach the prompt."""
         template = pinned(tokenizer.get_chat_template(), self.date)
-        about = {**tokenizer.special_tokens_map, "date_string": self.date, **dict(getattr(self, "args", ()))}
+        about = {**tokenizer.special_tokens_map, "date_string": self.date, **dict(self.args)}
         failure: ModelError | None = None
         left_out = False
         for merged in (False, True) if self.system else (False,):

@@ -274,12 +274,12 @@ def test_a_checkpoint_is_read_bit_for_bit_and_ends_where_the_whole_run_ended(pla
     load, step = checkpoint.load_latest, Trainer.step
 
     def seen(out, parameters, optimizer):
-        found = load(out, parameters, optimizer)
+        found, notes = load(out, parameters, optimizer)
         read.append((found["step"], list(found["log"])))
         given.update({name: value.detach().clone() for name, value in parameters.items()})
         for index, values in optimizer.state_dict()["state"].items():
             held.update({f"{index}.{name}": value.clone() for name, value in values.items()})
-        return found
+        return found, notes
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "load_latest", seen)

@@ -93,6 +93,7 @@ def run(
     max_requests: options.MaxRequests = None,
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
+    template_arg: options.TemplateArgs = None,
     system: options.System = "",
     engine: options.Engine = "native",
     replicas: options.Replicas = None,
@@ -100,6 +101,9 @@ def run(
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
+    fresh: options.Fresh = False,
+    accept_changed_server: options.AcceptChangedServer = False,
+    accept_ignored_fields: options.AcceptIgnoredFields = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     dry_run: options.DryRun = False,
@@ -148,8 +152,11 @@ def run(
     check_defined(scorer, prompts)
     asked = probed(probe or [], prompts, kept)
     asked = asked if one_wording else with_wordings(asked, prompts, kept)
-    loading = {"device": device, "dtype": dtype, "template": template, "system": system}
-    engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)
+    loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
+    loading["args"] = options.template_args(template_arg or [])
+    engine, engine_options = options.engine_caps(
+        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
+    )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
     sampler = as_sampler(options.source(model, **loading), engine, **engine_options)
     run_given = (Path(reference) / "manifest.json").exists()
@@ -161,6 +168,8 @@ def run(
             seed=seed, out=out, as_json=as_json,
         )  # fmt: skip
         return
+    if fresh:
+        options.move_aside(out)
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name}
     with written_back(context, out):
         if gate and sequential:
@@ -266,7 +275,7 @@ def sequential_gate(
     from dataclasses import replace
 
     from leakatk.api import sample
-    from leakatk.auditing import default_scorers
+    from leakatk.scorers.knows import default_scorers
     from leakatk.verdict import Way, judge, settings_of
 
     scorer = (scorers or default_scorers(prompts))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,6 +111,7 @@ def run(
     retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     revision: Annotated[str, typer.Option(help="Commit or branch of the benchmark on the hub.")] = "main",
+    template_arg: options.TemplateArgs = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -157,6 +158,7 @@ def run(
             paraphrases=bool(gate) and not one_wording,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
+            template_args=options.template_args(template_arg or []),
         )  # fmt: skip
         return
     with written_back(context, out):
@@ -165,7 +167,7 @@ def run(
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype,
+            seed=seed, device=device, dtype=dtype, template_args=options.template_args(template_arg or []),
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -216,6 +218,7 @@ def plan_bench(
     device: str,
     dtype: str,
     as_json: bool,
+    template_args: tuple[tuple[str, Any], ...] = (),
 ) -> None:
     """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
     from leakatk.api import as_sampler
@@ -231,7 +234,8 @@ def plan_bench(
     asked = probed(probes, prompts, kept)
     asked = with_wordings(asked, prompts, kept) if paraphrases else asked
     under = [variant for one in asked for variant in one.prompts]
-    loaded = ModelSource(model, device=device, dtype=dtype, template=Template(as_text=rules.as_text)).load()
+    template = Template(as_text=rules.as_text, args=template_args)
+    loaded = ModelSource(model, device=device, dtype=dtype, template=template).load()
     loaded = asked_as(loaded, benchmark, rules, "forget")
     table = passes(loaded, benchmark, grad_norm=grad_norm)
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
@@ -274,8 +278,10 @@ def table(
     """Print benchmark results in a paper's layout."""
     from leakatk.results import default_layout, read_rows, results_table
 
-    rows = read_rows(results)
-    show(results_table(rows, layout or default_layout(rows)), "json" if as_json else style)
+    with options.reading(results):
+        rows = read_rows(results)
+        made = results_table(rows, layout or default_layout(rows))
+    show(made, "json" if as_json else style)
 
 
 def compare(
@@ -289,7 +295,9 @@ def compare(
     """leak@k of two runs and their difference, paired by prompt."""
     from leakatk.results import compare as compared
 
-    show(compared(a, b, scorer=scorer, level=level), "json" if as_json else style)
+    with options.reading(a, b):
+        made = compared(a, b, scorer=scorer, level=level)
+    show(made, "json" if as_json else style)
 
 
 def recompute(

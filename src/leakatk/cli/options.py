@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +60,24 @@ TemplateKind = Annotated[
     ),
 ]
 System = Annotated[str, typer.Option(help="System message put before every question (chat template only).")]
+TemplateArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-arg",
+        help="NAME=VALUE for the chat template, such as enable_thinking=false; may be repeated. A server gets it as "
+        "chat_template_kwargs.",
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Sample anew: what OUT holds is kept beside it, under its name and date.")
+]
+AcceptChangedServer = Annotated[
+    bool, typer.Option("--accept-changed-server", help="Go on although the server is not as it was.")
+]
+AcceptIgnoredFields = Annotated[
+    bool,
+    typer.Option("--accept-ignored-fields", help="Sample although the server ignores a filter or penalty asked for."),
+]
 TEMPLATES = ("auto", "chat", "plain", "text")
 Interval = Literal["samples", "prompts", "both"]
 Over = Annotated[
@@ -136,6 +158,26 @@ Limit = Annotated[
     ),
 ]
 RetainLimit = Annotated[int | None, typer.Option("--retain-limit", min=1, help="Retain prompts at most, chosen alike.")]
+
+
+INDEX = "run.checksums"  # where it stands, what is read has been found as it was written
+
+
+@contextmanager
+def reading(*places: Path) -> Iterator[None]:
+    """RunError for files of these directories that make no sense, unless checksums vouch for them: then it is a crash."""
+    try:
+        yield
+    except errors.LeakAtKError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        odd = [place for place in places if place.exists() and not (place / INDEX).exists()]
+        if not odd:
+            raise
+        raise errors.RunError(
+            f"{odd[0]} holds a file that makes no sense ({type(error).__name__}: {errors.first_line(error)}): it was damaged or "
+            "edited, or another version wrote it. Restore it from a copy, or run the command that made it again."
+        ) from error
 
 
 def echo_json(value: object) -> None:
@@ -229,19 +271,47 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
     return replace(base, **values)
 
 
-def source(path: str, *, device: str, dtype: str, template: str, system: str) -> ModelSource:
+def template_args(given: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """["enable_thinking=false"] -> (("enable_thinking", False),), by name; a value that is no JSON is a text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise InputError(f"--template-arg {text!r}: write NAME=VALUE, such as enable_thinking=false.")
+        if name in found:
+            raise InputError(f"--template-arg {text!r}: {name} is given twice.")
+        try:
+            found[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            found[name] = value
+    return tuple(sorted(found.items()))
+
+
+def source(
+    path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
+) -> ModelSource:
     """A model as the command line names it, not loaded yet."""
     from leakatk.models import ModelSource, Template
 
     if template not in TEMPLATES:
         raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
-    chosen = Template("plain", plain="{question}") if template == "text" else Template(template, system)  # type: ignore[arg-type]
+    if args and template in ("plain", "text"):
+        raise InputError(f"--template-arg is for a chat template, and --template {template} uses none.")
+    chosen = (
+        Template("plain", plain="{question}") if template == "text" else Template(template, system, args=args)  # type: ignore[arg-type]
+    )
     return ModelSource(path, device=device, dtype=dtype, template=chosen)
 
 
-def load(path: str, *, device: str, dtype: str, template: str, system: str) -> LoadedModel:
+def load(
+    path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
+) -> LoadedModel:
     """Load a model as the command line names it."""
-    return source(path, device=device, dtype=dtype, template=template, system=system).load()
+    loaded = source(path, device=device, dtype=dtype, template=template, system=system, args=args).load()
+    if args:
+        loaded.template.describe(loaded.tokenizer)  # an argument that the template does not know is an error now
+    return loaded
 
 
 def prompts_of(
@@ -322,8 +392,19 @@ def data_of(benchmark: str, data: str | None) -> str | None:
     return data
 
 
-def engine_caps(engine: str, url: str, max_cost: float | None, max_requests: int | None) -> tuple[str, dict[str, Any]]:
-    """(engine, its options) with --url, --max-cost and --max-requests; an address alone asks for the endpoint engine."""
+def engine_caps(
+    engine: str,
+    url: str,
+    max_cost: float | None,
+    max_requests: int | None,
+    *,
+    changed_server: bool = False,
+    ignored_fields: bool = False,
+) -> tuple[str, dict[str, Any]]:
+    """(engine, its options) with --url, --max-cost and --max-requests; an address alone asks for the endpoint engine.
+
+    changed_server, ignored_fields: what of a server is accepted.
+    """
     if url and engine == "native":
         engine = "endpoint"
     if url and not url.startswith(("http://", "https://")):
@@ -332,7 +413,32 @@ def engine_caps(engine: str, url: str, max_cost: float | None, max_requests: int
     if engine.partition(":")[0] == "endpoint":
         caps = {"max_cost": max_cost, "max_requests": max_requests}
         options |= {name: value for name, value in caps.items() if value is not None}
+        accepted = {"accept_changed_server": changed_server, "accept_ignored_fields": ignored_fields}
+        options |= {name: True for name, given in accepted.items() if given}
+    elif changed_server or ignored_fields:
+        raise InputError("--accept-changed-server and --accept-ignored-fields go with --url, a server that is asked.")
     return engine, options
+
+
+def move_aside(out: Path) -> None:
+    """For --fresh: a run that OUT holds goes to a directory beside it, under its name and the time it was made."""
+    from leakatk.runs.store import Run
+    from leakatk.workdir import claim
+
+    if not (out / "manifest.json").exists():
+        return  # nothing there, or what the run itself refuses
+    made = Run.open(out).manifest.created
+    claim(out).close()  # RunError while another process writes it
+    name = f"{out.resolve().name}-before-{re.sub('[^0-9T]', '', made[:19])}"
+    places = (out.resolve().with_name(name + (f"-{i}" if i else "")) for i in itertools.count())
+    place = next(place for place in places if not place.exists())
+    try:
+        out.resolve().rename(place)
+    except OSError as error:
+        raise InputError(
+            f"--fresh cannot move {out} to {place}: {error.strerror or error}; choose another --out. Nothing was changed."
+        ) from error
+    typer.echo(f"{out} was moved to {place}; all samples are drawn anew.", err=True)
 
 
 def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:

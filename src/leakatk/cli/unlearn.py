@@ -111,6 +111,7 @@ def run(
     ] = "",
     seed: options.Seed = 0,
     template: options.TemplateKind = "auto",
+    template_arg: options.TemplateArgs = None,
     system: options.System = "",
     device: options.Device = "auto",
     dtype: options.Dtype = "fp32",
@@ -150,14 +151,15 @@ def run(
     )
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
-    from leakatk.auditing import default_scorers
     from leakatk.benchmarks.muse import is_passages
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
 
     detector = get_scorer(scorer or default_scorers(items)[0])
     if template == "auto" and is_passages(benchmark):
         template = "text"
-    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
+    args = options.template_args(template_arg or [])
+    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
         {"lr": lr, "steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
@@ -195,7 +197,7 @@ def run(
         if reference:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
-            loading = {"device": device, "dtype": dtype, "template": template, "system": system}
+            loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
             record = run_calibrated(
                 job, reference, loading, judge=judge, original=original, unseen=unseen, floor=utility_floor
             )
@@ -216,6 +218,7 @@ def run(
     given |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
     words = [str(word) for name, value in given.items() if value for word in (name, value)]
     words += [word for spec in column or [] for word in ("--column", spec)]
+    words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
 
 
@@ -284,7 +287,7 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
 
 
 def run_calibrated(
-    job: Rule, reference: str, loading: dict[str, str], *, judge: str, original: str, unseen: Path | None, floor: float
+    job: Rule, reference: str, loading: dict[str, Any], *, judge: str, original: str, unseen: Path | None, floor: float
 ) -> dict[str, Any]:
     """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
 
@@ -292,12 +295,12 @@ def run_calibrated(
     """
     import numpy as np
 
-    from leakatk.auditing import default_scorers
     from leakatk.checks import greedy_scores
     from leakatk.data import load_prompts
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
     from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
     from leakatk.unlearning.matching import match_unseen
 

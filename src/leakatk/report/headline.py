@@ -34,7 +34,7 @@ def headline(results: Mapping[str, Any], *, k: int | None = None) -> str:
     text = (
         f"{results['label']} leaks {percent(value)} of {which} within {k} {_samples(k)} "
         f"({results['level']:.0%} interval {percent(low)} to {percent(high)}, {results['decoding']}, {results['n']} samples "
-        f"each, scorer {name})"
+        f"each, scorer {name}{_parts(block)})"
     )
     if block["greedy"] is not None:
         text += f"; greedy shows {percent(block['greedy'])}"
@@ -81,6 +81,12 @@ def most_leaking(results: Mapping[str, Any], k: int) -> tuple[str, float] | None
 def _leaks(name: str, block: Mapping[str, Any], k: int) -> list[tuple[str, float]]:
     curve = block["curves"]["samples"]
     return [(name, float(curve["value"][curve["k"].index(k)]))] if k in curve["k"] else []
+
+
+def _parts(block: Mapping[str, Any]) -> str:
+    """By which scorers the prompts are scored, where these are several: ": 28 by keys, 12 by meaning"."""
+    counted = block.get("parts", {})
+    return ": " + ", ".join(f"{count} by {part}" for part, count in counted.items()) if len(counted) > 1 else ""
 
 
 def _reference(block: Mapping[str, Any], k: int) -> str:
@@ -136,6 +142,7 @@ def conditions(audits: Sequence[Audited], scorer: str, over: str) -> str:
     text = f"Scorer {scorer}; {_range(scored)} prompts x {_range([results['n'] for results, _ in blocks])} samples; "
     text += f"{' or '.join(dict.fromkeys(str(results['decoding']) for results, _ in blocks))}; "
     text += f"{blocks[0][0]['level']:.0%} intervals over {over}."
+    text += "".join(f" {said}" for said in dict.fromkeys(block.get("scored_by", "") for _, block in blocks) if said)
     if left_out:
         text += f" {left_out} further prompts have no score from {scorer} and are in no number here."
     missing = sum(int(block.get("missing", 0)) for _, block in blocks)
