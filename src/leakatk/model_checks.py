@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,21 +60,41 @@ def check_loaded(loaded: LoadedModel) -> None:
     _check_finite(loaded, ids)
 
 
+def embedding_rows(model: Any) -> int:
+    """Token ids that the model knows: 0 up to this."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def _check_vocabulary(loaded: LoadedModel) -> None:
-    rows = int(loaded.model.get_input_embeddings().weight.shape[0])
-    vocabulary = loaded.tokenizer.get_vocab()
-    last = max(vocabulary, key=vocabulary.__getitem__, default=None)
-    if last is not None and vocabulary[last] >= rows:
+    """A tokenizer larger than the embedding. Not meant: tokens that its class adds in transformers and no file names."""
+    rows = embedding_rows(loaded.model)
+    beyond = {token: i for token, i in loaded.tokenizer.get_vocab().items() if i >= rows}
+    named = _tokens_of_file(Path(str(loaded.tokenizer.name_or_path)) / "tokenizer.json") if beyond else None
+    meant = sorted((i, token) for token, i in beyond.items() if named is None or token in named)
+    if meant:
         raise ModelError(
-            f"The tokenizer of {loaded.name} has token {last!r} with id {vocabulary[last]}, and the model's embedding has {rows} "
-            "rows: this is not its tokenizer, or the embedding was not resized."
+            f"The tokenizer of {loaded.name} has {len(meant)} tokens more than the model's embedding has rows ({rows}), such as "
+            f"{meant[0][1]!r}, id {meant[0][0]}: this is not its tokenizer, or the embedding was not resized."
         )
+
+
+def _tokens_of_file(file: Path) -> set[str] | None:
+    """The tokens that a tokenizer's file names; None where there is no such file."""
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_bytes())
+    words = content.get("model", {}).get("vocab", {})
+    # Of a unigram model it is a list of pairs.
+    known = set(words) if isinstance(words, dict) else {pair[0] for pair in words}
+    return known | {token["content"] for token in content.get("added_tokens") or ()}
 
 
 def _check_prompt(loaded: LoadedModel) -> list[int]:
     """The ids of a sample prompt. That the question is in its text is checked by `Template.shape`."""
     template, tokenizer = loaded.template, loaded.tokenizer
     first, second = (template.prompt_ids(tokenizer, question) for question in _QUESTIONS)
+    for question in _QUESTIONS:
+        check_ids(loaded, [*loaded.template.pair(tokenizer, question, "It was never counted.")[:2]], "A sample prompt")
     if first == second:
         raise ModelError(f"Two different questions become the same prompt for {loaded.name}; is this its tokenizer?")
     begin = tokenizer.bos_token_id
@@ -86,7 +108,7 @@ def _check_prompt(loaded: LoadedModel) -> list[int]:
 
 
 def _check_ends(loaded: LoadedModel) -> None:
-    rows = int(loaded.model.get_input_embeddings().weight.shape[0])
+    rows = embedding_rows(loaded.model)
     ends = sorted(loaded.end_ids)
     if beyond := [i for i in ends if not 0 <= i < rows]:
         raise ModelError(
@@ -129,6 +151,18 @@ def position_limit(model: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
     return int(limit) if limit and not rotary else None
+
+
+def check_ids(loaded: LoadedModel, ids: Iterable[Sequence[int]], what: str) -> None:
+    """ModelError for token ids that the model's embedding does not have; `what` names the text."""
+    rows = embedding_rows(loaded.model)
+    largest = max((max(row) for row in ids if row), default=0)
+    if largest >= rows:
+        token = loaded.tokenizer.convert_ids_to_tokens(largest)
+        raise ModelError(
+            f"{what} holds token {token!r}, id {largest}, and the embedding of {loaded.name} has {rows} rows: this is not its "
+            "tokenizer, or the embedding was not resized."
+        )
 
 
 def check_positions(model: Any, length: int, what: str) -> None:

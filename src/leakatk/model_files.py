@@ -79,8 +79,9 @@ def check_directory(path: Path) -> None:
                 f"{path}: model.safetensors.index.json names {name!r:.80}, which is missing; is the copy complete?"
             )
     if "config.json" in configs:
-        _check_quantised(path, configs["config.json"])
-        check_sizes(path / "config.json", configs["config.json"], [h for n, h in headers.items() if "adapter" not in n])
+        whole = [header for name, header in headers.items() if "adapter" not in name]
+        _check_quantised(path, configs["config.json"], whole)
+        check_sizes(path / "config.json", configs["config.json"], whole)
     if "adapter_config.json" in configs:
         _check_adapter(path / "adapter_config.json", configs["adapter_config.json"], headers)
     # What leakatk saved is what it loads; a model from elsewhere has no checksums.
@@ -153,6 +154,14 @@ def has_tokenizer(path: Path) -> bool:
     return any((path / name).exists() for name in TOKENIZER_FILES)
 
 
+def generic_tokenizer(path: Path) -> bool:
+    """The directory says that its tokenizer.json is all there is to its tokenizer."""
+    about = path / "tokenizer_config.json"
+    if not about.is_file() or not (path / "tokenizer.json").is_file():
+        return False
+    return read_config(about).get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
 def _files(path: Path) -> Iterator[Path]:
     """The entries that are read when the model is loaded, links included."""
     for folder in (path, path / "additional_chat_templates"):
@@ -201,9 +210,14 @@ def _check_weights_there(path: Path) -> None:
     raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
 
 
-def _check_quantised(path: Path, config: Mapping[str, Any]) -> None:
+def _check_quantised(path: Path, config: Mapping[str, Any], headers: list[Header]) -> None:
     about = config.get("quantization_config")
     if about is None:
+        for name, (dtype, _) in ((n, t) for header in headers for n, t in header.items()):
+            if name.endswith("weight") and dtype[0] in "IUB" and dtype != "BF16":
+                raise ModelError(
+                    f"{path}: {name} holds {dtype} numbers, and config.json names no quantisation; is it complete?"
+                )
         return
     method = about.get("quant_method") if isinstance(about, dict) else about
     if not isinstance(method, str):
@@ -213,6 +227,12 @@ def _check_quantised(path: Path, config: Mapping[str, Any]) -> None:
                 f"{path}/config.json says that it is quantised, but not how (quant_method is {method!r:.40})."
             )
         method = "bitsandbytes"
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    if method not in KNOWN:  # transformers would read the packed numbers as weights
+        raise ModelError(
+            f"{path} is quantised with {method:.40}, which this transformers does not know; give it in bf16 or fp32."
+        )
     package = _QUANTISERS.get(method.lower())
     if package and not _installed(package):
         raise ModelError(
@@ -244,7 +264,7 @@ def check_sizes(file: Path, config: Mapping[str, Any], headers: list[Header]) ->
         if "position" in key and value > _MOST_POSITIONS:
             raise ModelError(f"{file}: {key} is {value:,}; at most {_MOST_POSITIONS:,} positions are read.")
         width = _whole(part, "hidden_size", "n_embd", "d_model")
-        learned = config.get("model_type") in _LEARNED_POSITIONS and ("position" in key or key == "n_ctx")
+        learned = str(config.get("model_type")) in _LEARNED_POSITIONS and ("position" in key or key == "n_ctx")
         if (key == "vocab_size" or learned) and width and value * width > elements:
             raise ModelError(
                 f"{file}: {key} is {value:,} at a width of {width:,}, more than its weights hold; is it theirs?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,14 @@ import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from leakatk import checksums
 from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
@@ -23,7 +31,7 @@ from leakatk.fingerprint import model_identity
 from leakatk.hub import cache_alone
 from leakatk.hush import hushed
 from leakatk.model_checks import check_keys, check_loaded
-from leakatk.model_files import base_of, check_directory, check_sizes, has_tokenizer, read_header
+from leakatk.model_files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
 from leakatk.templates import PINNED_DATE as PINNED_DATE
 from leakatk.templates import Template as Template
 
@@ -56,14 +64,19 @@ class ModelSource:
         """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
         self.check()
         holder = self.tokenizer_source()
-        with _readable(holder.path):
-            return AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
+        with _readable(holder.path), hushed():
+            found = AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
+            if generic_tokenizer(Path(holder.path)) and type(found) is not PreTrainedTokenizerFast:
+                # For some model types transformers takes the type's own class in its place, which splits text otherwise.
+                found = PreTrainedTokenizerFast.from_pretrained(holder.path, **holder.kwargs)
+            return found
 
     def check(self) -> None:
         """ModelError where there is no such model, or none that can be loaded; its weights are not read."""
         local = Path(self.path)
         if local.exists():
-            check_directory(local)
+            with _readable(self.path):
+                check_directory(local)
             if (base := self.base()) is not None:
                 base.check()
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
@@ -266,10 +279,12 @@ def _adapted(source: ModelSource, model: PreTrainedModel) -> PreTrainedModel:
         kind = PeftModelForCausalLM if config.task_type == "CAUSAL_LM" else PeftModel
         stored = set(read_header(Path(source.path) / "adapter_model.safetensors"))
         if any("embed" in key or "lm_head" in key for key in stored) and has_tokenizer(Path(source.path)):
-            tokens = len(AutoTokenizer.from_pretrained(source.path, **source.kwargs))
+            tokens = len(source.tokenizer())
             if tokens > model.get_input_embeddings().weight.shape[0]:
                 model.resize_token_embeddings(tokens)  # the adapter brings rows for the tokens that it adds
-        adapted = kind.from_pretrained(model, source.path, config=config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of missing keys, which `check_keys` refuses
+            adapted = kind.from_pretrained(model, source.path, config=config)
         wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     extra = {key for key in stored - wanted if not _is_embedding(key, adapted)}
     check_keys(source.path, wanted - stored, extra, ())

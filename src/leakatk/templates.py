@@ -239,7 +239,8 @@ class Template:
                 except ModelError as error:
                     failure = failure or error
                     continue
-                if not all(tried in text for tried, text in zip(_TRIED, texts, strict=True)):
+                held = all(tried in text for tried, text in zip(_TRIED, texts, strict=True))
+                if not held or (parts and "'type': 'text'" in texts[0]):  # a list written out is no question
                     left_out = True
                     continue
                 if self.system.strip() in texts[0]:

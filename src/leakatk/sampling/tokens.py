@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.model_checks import position_limit
+from leakatk.model_checks import check_ids, position_limit
 from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
@@ -41,6 +41,7 @@ def rows_of(requests: Sequence[Request], ids: Sequence[list[int]], decoding: Dec
 def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: Decoding) -> list[list[int]]:
     """Token ids of each request's prompt. InputError for one without tokens, or too long for learned positions."""
     found = [prompt_ids(loaded.template, loaded.tokenizer, request.prompt) for request in requests]
+    check_ids(loaded, found, "A prompt")
     _check_length(loaded, requests, found, decoding)
     return found
 
