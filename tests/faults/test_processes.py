@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from leakatk.results import read_rows, write_rows
 
 ROWS = """
@@ -79,6 +81,7 @@ except LeakAtKError as error:
 """
 
 
+@pytest.mark.slow
 def test_two_that_unlearn_one_model_at_a_time(tmp_path: Path) -> None:
     """Whoever is second is refused, or comes when the first is done; the model is that of one alone."""
     alone = together(TWICE, [str(tmp_path / "a"), "RULE", str(tmp_path / "alone")])
