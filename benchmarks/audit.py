@@ -122,7 +122,8 @@ def main() -> None:
 
         def audit(where: str) -> dict[str, Any]:
             return leakatk.audit(
-                loaded, prompts, out=Path(folder, where), n=args.n, ks=ks, decoding=decoding, scorers=["rouge-l"], quiet=True
+                loaded, prompts, out=Path(folder, where), n=args.n, ks=ks, decoding=decoding, scorers=["rouge-l"],
+                paraphrases=False, quiet=True,
             )  # fmt: skip
 
         results = timed(clock, "whole audit", lambda: audit("timed"))

@@ -89,7 +89,7 @@ def measure(models: Path, out: Path, seed: int, name: str, n: int) -> dict[str, 
     place = out / f"seed-{seed}" / name
     results = audit(
         models / f"seed-{seed}" / "models" / name, world.forget, out=place, n=n, seed=FRESH + seed, scorers=["fact"],
-        probes=PROBES, retain=world.retain_held, decoding=Decoding(max_new_tokens=32), exact=False, label=name, quiet=True,
+        probes=PROBES, paraphrases=False, retain=world.retain_held, decoding=Decoding(max_new_tokens=32), exact=False, label=name, quiet=True,
     )  # fmt: skip
     asked = probed(PROBES, world.forget, world.retain_held)
     rows = {one.label: scores(place / one.place) for one in asked}

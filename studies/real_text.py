@@ -146,7 +146,7 @@ class Study:
                 place, self.asked, out=self.out / "runs" / name, n=self.scale.n, decoding=self.scale.decoding,
                 seed=10_000, scorers=list(SCORERS), retain=self.held, reference=reference, label=name,
                 role={"retrained": "reference", "full": "original"}.get(name, "control" if name.startswith("control") else "model"),
-                benchmark=self.label,
+                benchmark=self.label, paraphrases=False,
             )  # fmt: skip
         self.audited.append(name)
         audits = read_audits([self.out / "runs" / name for name in self.audited])

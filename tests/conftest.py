@@ -10,6 +10,17 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_configure(config):
+    """LEAKATK_DEPRECATIONS=error: what dependencies announce is an error, unless they announce it to themselves."""
+    if os.environ.get("LEAKATK_DEPRECATIONS") == "error":
+        for line in (
+            "error::FutureWarning",
+            r"error::DeprecationWarning:(leakatk|tests)\b.*",
+            r"ignore::FutureWarning:(transformers|peft|accelerate)\..*",
+        ):
+            config.addinivalue_line("filterwarnings", line)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The published data files, where they are at hand: LEAKATK_DATA, or shared/data beside the checkout."""

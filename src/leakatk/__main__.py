@@ -1,6 +1,18 @@
 """`python -m leakatk` is the `leakatk` command."""
 
-from leakatk.cli.main import main
+import sys
+
+from leakatk.crash import ended
+
+
+def main() -> None:
+    """Run the command line. What keeps it from even starting is no verdict either."""
+    try:
+        from leakatk.cli.main import main as run
+    except BaseException as error:
+        sys.exit(ended(error))
+    run()
+
 
 if __name__ == "__main__":
     main()

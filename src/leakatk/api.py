@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from leakatk.errors import InputError, RunError
 from leakatk.progress import Progress
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
-from leakatk.sampling.base import Request, Sampler, release
+from leakatk.sampling.base import Request, Sampler, prepare, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import Scorer, get_scorer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
 
 
+Part = Literal["answer", "reasoning"]
 MAX_N = 1_000_000  # samples a prompt; a mistyped n is refused instead of filling the memory
 
 
@@ -83,6 +84,7 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
     by_id = {prompt.id: prompt for prompt in run.prompts}
     requests = [Request(by_id[i], samples) for i, samples in run.missing(n)]
     total, missing = n * len(by_id), sum(len(request.samples) for request in requests)
+    prepare(sampler, run, decoding, n=n)
     if not missing:
         return
     with Progress(label, total, unit="samples", quiet=quiet, done=total - missing) as progress:
@@ -101,11 +103,12 @@ def as_sampler(model: Any, engine: str = "native", **options: Any) -> Sampler:
     return make_sampler(engine, model, **options)
 
 
-def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.float64]:
+def score(run: Run | str | Path, scorer: str, *, part: Part = "answer", **options: Any) -> npt.NDArray[np.float64]:
     """Scores of a run's samples, shape (m, n): rows in the order of `run.prompt_ids`, columns in sample order.
 
     NaN marks what the scorer cannot judge. The scores are kept in the run's directory; when they are already there for
-    the same generations and options they are read back. The model is never needed.
+    the same generations and options they are read back. The model is never needed. part: the answers, or what the model
+    thought before them; a sample without a thought has nothing to leak there and scores the lowest.
 
     >>> from leakatk import load_prompts
     >>> run = sample("models/mine", load_prompts("forget.jsonl"), n=2, quiet=True)
@@ -115,20 +118,28 @@ def score(run: Run | str | Path, scorer: str, **options: Any) -> npt.NDArray[np.
     if not isinstance(run, Run):
         run = Run.open(run)
     judge = get_scorer(scorer, **options).keeping(run.path)
-    if scored(run, judge):
-        return run.scores(judge.label)
-    texts = run.texts()
+    name = judge.label if part == "answer" else f"{judge.label} of the reasoning"
+    if scored(run, judge, name):
+        return run.scores(name)
     if not run.n:
         raise RunError(f"{run.path} holds no samples yet; run the command that made it again.")
-    references = [prompt for prompt, row in zip(run.prompts, texts, strict=True) for _ in row]
-    flat = judge.score(references, [text for row in texts for text in row])
-    scores = np.asarray(flat, dtype=np.float64).reshape(len(texts), -1)
-    run.save_scores(judge.label, scores, judge.describe())
+    rows = run.texts() if part == "answer" else run.reasonings()
+    asked = [
+        (prompt, text)
+        for prompt, row in zip(run.prompts, rows, strict=True)
+        for text in row
+        if part == "answer" or text
+    ]
+    found = judge.score([prompt for prompt, _ in asked], [text for _, text in asked])
+    scores = np.full((len(rows), run.n), judge.low)
+    scores[np.array([[part == "answer" or bool(text) for text in row] for row in rows])] = found
+    run.save_scores(name, scores, judge.describe())
     return scores
 
 
-def scored(run: Run, scorer: Scorer) -> bool:
-    """Whether the run keeps these scores, none of them to be asked for again."""
-    if not run.has_scores(scorer.label):
+def scored(run: Run, scorer: Scorer, name: str = "") -> bool:
+    """Whether the run keeps these scores, none of them to be asked for again. name: the one they are kept under."""
+    name = name or scorer.label
+    if not run.has_scores(name):
         return False
-    return not (scorer.retries_missing and np.isnan(run.scores(scorer.label)).any())
+    return not (scorer.retries_missing and np.isnan(run.scores(name)).any())

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from leakatk.answers import answer_counts, limit_is_own, warnings
 from leakatk.api import as_sampler, sample
 from leakatk.beyond import exact_block, expansions
 from leakatk.blocks import beyond_block, check_covers, score_block, worst_block
 from leakatk.data import Prompt, check_unique
 from leakatk.errors import InputError
-from leakatk.probing import probed, ways
+from leakatk.probing import Probed, probed, ways, with_wordings
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Sampler, check_budget, check_expands, check_prompts, release
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.keys import keys_of
+from leakatk.scorers.knows import default_scorers
+from leakatk.verdict import Gate, Way, judge, settings_of
 
 if TYPE_CHECKING:
     from leakatk.models import LoadedModel, ModelSource
@@ -38,16 +40,6 @@ class _Asked(NamedTuple):
 
     run: Run
     greedy: Run | None
-
-
-def default_scorers(prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """fact where the prompts name their key values, keys for free text, ROUGE-L recall beside either.
-
-    Answers without any name or number have no keys: ROUGE-L, with verbatim beside it.
-    """
-    if all(prompt.facts for prompt in prompts):
-        return "fact", "rouge-l"
-    return ("keys", "rouge-l") if any(keys_of(prompt) for prompt in prompts) else ("rouge-l", "verbatim")
 
 
 def check_defined(scorers: Sequence[str], prompts: Sequence[Prompt]) -> None:
@@ -82,6 +74,8 @@ def audit(
     greedy: bool = True,
     expand: int = 0,
     probes: Sequence[str | Probe] = (),
+    paraphrases: bool = True,
+    gate: Gate | None = None,
     level: float = 0.95,
     label: str | None = None,
     role: str = "model",
@@ -100,6 +94,8 @@ def audit(
     stands for each greedy answer on the retain prompts.  expand: prefixes of the answer tree to expand for each prompt, for two-
     sided bounds of its leak probability without sampling noise (`sampling.expand`); 0 is off.  probes: also ask in these
     ways (`leakatk.probes`), with as many samples each; `probing` says how the worst case over them is made.
+    paraphrases: ask prompts that carry other wordings in them too (the probe of that name), since a zero holds for the
+    wording that was asked. gate: what must hold, judged on the headline scorer (`verdict`); it lands under "gate".
     Resumes whatever `out` already holds of the same audit. Raises a LeakAtKError for anything that cannot be used.
 
     >>> from leakatk import load_prompts
@@ -119,8 +115,17 @@ def audit(
         reference = Run.open(reference)
     if isinstance(reference, Run):  # one that cannot be used is an error before anything is sampled
         check_covers(reference, [prompt.id for prompt in prompts])
-    asked = probed(probes, prompts, retain)
-    references = {one.label: one.reference(reference) for one in asked} if isinstance(reference, Run) else {}
+    given = probed(probes, prompts, retain)
+    asked = with_wordings(given, prompts, retain) if paraphrases else given
+    notes: list[str] = []
+    references: dict[str, Run] = {}
+    if isinstance(reference, Run):
+        references = {one.label: one.reference(reference) for one in given}
+        for one in asked[len(given) :]:  # not asked for by name: a run without it is still a reference
+            try:
+                references[one.label] = one.reference(reference)
+            except InputError as error:
+                notes.append(f"No excess in other wordings: {error}")
     how = dict(engine_options or {})
     sampler = as_sampler(model, engine, **how)
     for one in asked:
@@ -149,6 +154,7 @@ def audit(
             protocol=protocol, probe=probe, label=f"{name}, {probe}" if probe else name, quiet=quiet,
         )  # fmt: skip
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+        notes.extend(run.notes)
         return run
 
     one_answer = decoding.as_greedy() if greedy else decoding
@@ -175,6 +181,7 @@ def audit(
         start = time.perf_counter()
         trees = expansions(sampler, prompts, decoding, expand, out=out, quiet=quiet)
         seconds["exact expansion"] = time.perf_counter() - start
+    notes.extend(getattr(sampler, "notes", ()))
     release(sampler)  # the reference may need the same devices
     if reference is not None and not isinstance(reference, Run):
         other, phase = as_sampler(reference, engine, **how), "sampling the reference"
@@ -183,6 +190,7 @@ def audit(
         references = {
             one.label: run_of(other, beside / one.place, one.prompts, decoding, n, phase, one.label) for one in asked
         }
+        notes.extend(f"Reference: {note}" for note in getattr(other, "notes", ()))
         release(other)
 
     start = time.perf_counter()
@@ -193,13 +201,23 @@ def audit(
         "benchmark": benchmark,
         "protocol": protocol,
         "decoding": decoding.label,
+        "max_new_tokens": decoding.max_new_tokens,
         "m": len(prompts),
         "n": n,
         "level": level,
     }
     names = {get_scorer(name).label: name for name in scorers}
+    counts = answer_counts(plain.run)
+    if not limit_is_own(plain.run):
+        notes += warnings(counts, decoding.max_new_tokens)
+    if reference is not None and reference.n < max(ks):
+        notes.append(
+            f"The reference run has {reference.n} samples a prompt, so the excess ends at k = {max(k for k in [1, *ks] if k <= reference.n)}."
+        )
     results: dict[str, Any] = {
         **about,
+        "answers": counts,
+        "wordings": wordings(asked, prompts),
         "scorers": {
             shown: score_block(name, plain.run, plain.greedy, retained, reference, ks, level=level)
             | beyond_block(name, plain.run, truths, trees, level=level)
@@ -217,15 +235,24 @@ def audit(
         # Its own directory is an audited run too, which `leakatk report` can tell in full.
         its = {"label": f"{about['label']}, {one.label}", "m": len(one.prompts), "scorers": block, "seconds": {}}
         run.write_results({**about, **its})
-        results.setdefault("probes", {})[one.label] = {**one.describe(prompts), "scorers": block}
+        found = answer_counts(run)
+        if not limit_is_own(run):
+            notes += warnings(found, decoding.max_new_tokens, where=f" under probe {one.label}")
+        results.setdefault("probes", {})[one.label] = {**one.describe(prompts), "answers": found, "scorers": block}
+    if counts["with_reasoning"]:
+        results["reasoning"] = {
+            "scorers": {
+                shown: score_block(name, plain.run, plain.greedy, None, None, ks, level=level, part="reasoning")
+                for shown, name in names.items()
+            }
+        }
     if asked:
         here = {one.label: under[one.label].run for one in asked}
+        theirs = (reference, references) if isinstance(reference, Run) and len(references) == len(asked) else None
         results["worst"] = {
             "ways": ways(asked, prompts),
             "scorers": {
-                shown: worst_block(
-                    name, asked, (plain.run, here), (reference, references) if reference else None, ks, level=level
-                )
+                shown: worst_block(name, asked, (plain.run, here), theirs, ks, level=level)
                 for shown, name in names.items()
             },
         }
@@ -233,9 +260,35 @@ def audit(
     if reference is not None:
         results["reference"] = {key: str(reference.manifest.model.get(key, "")) for key in ("model", "fingerprint")}
     if truths:
+        from leakatk.sampling.exact import self_check
+
         results["exact"] = exact_block([truths[prompt.id] for prompt in prompts], prompts)
+        checked = self_check(sampler, prompts, plain.run.generations(), truths, decoding)
+        if checked is not None:
+            results["self_check"] = checked.block()
+            notes += [checked.sentence] if checked.sentence else []
     if trees:
         results["expansion"] = {"budget": expand, "prefixes": sum(tree.prefixes for tree in trees.values())}
+    if gate is not None:
+        results["gate"] = judge(
+            settings_of(
+                [
+                    Way("", plain.run, plain.greedy),
+                    *(Way(one.label, under[one.label].run, under[one.label].greedy, one.owners) for one in asked),
+                ],
+                scorers[0],
+                gate,
+                decoding.label,
+            ),
+            gate,
+        )
+    results["notes"] = list(dict.fromkeys(notes))
     results["seconds"] = {key: round(value, 3) for key, value in seconds.items()}
     plain.run.write_results(results)
     return results
+
+
+def wordings(asked: Sequence[Probed], prompts: Sequence[Prompt]) -> dict[str, int]:
+    """How many prompts were asked in one wording only, and how many in others too."""
+    others = {owner for one in asked if one.probe.name == "paraphrase" for owner in one.variants}
+    return {"one": len(prompts) - len(others), "several": len(others)}

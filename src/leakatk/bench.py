@@ -24,7 +24,7 @@ import numpy as np
 
 from leakatk import __version__
 from leakatk.api import sample, score
-from leakatk.auditing import audit, check_defined, default_scorers, powers_of_two
+from leakatk.auditing import audit, check_defined, powers_of_two
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import is_passages
@@ -39,13 +39,14 @@ from leakatk.evaluation.muse import evaluate_muse, muse_passes
 from leakatk.evaluation.tofu import evaluate, tofu_passes, utility_sets
 from leakatk.models import LoadedModel, Template, check_source, load_model
 from leakatk.privacy import broken_share
-from leakatk.probing import probed
+from leakatk.probing import probed, with_wordings
 from leakatk.protocols import PROTOCOLS, Protocol
 from leakatk.results import PROBE, RESULTS, WAIT, WORST, Row, read_rows, write_rows
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.judge import Judge
+from leakatk.scorers.knows import default_scorers
 from leakatk.workdir import HOLDER, LOCK, claim, clear
 
 RETAIN_N = 20  # samples of a retain prompt: usefulness is a mean, not a rare event
@@ -89,6 +90,7 @@ def bench(
     grid: bool = False,
     scorer: str | None = None,
     probes: Sequence[str] = (),
+    paraphrases: bool = False,
     ask: Ask | None = None,
     grad_norm: bool = True,
     tasks: Sequence[str] = (),
@@ -100,13 +102,14 @@ def bench(
     dtype: str = "auto",
     level: float = 0.95,
     quiet: bool = False,
+    template_args: Sequence[tuple[str, Any]] = (),
 ) -> list[Row]:
     """Audit and evaluate `model` (and `reference`, the retrained one) and return the rows written to out/results.parquet.
 
     decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
     "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
-    samples each, at every decoding.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
-    revision: of the benchmark on the hub. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
+    samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
+    revision: of the benchmark on the hub.  template_args: (name, value) arguments of the chat template. Raises UnknownNameError for an unknown benchmark, protocol, scorer or probe,
     InputError for a probe that no prompt can be asked with, and ModelError for a scorer whose model cannot be loaded,
     before anything is computed.
     """
@@ -117,12 +120,15 @@ def bench(
     if isinstance(benchmark, str):
         benchmark = load_benchmark(benchmark, data=data, seed=seed, ask=ask or rules.ask, revision=revision)
     one = scorer or rules.scorer
+    kept = utility_sets(benchmark)["retain"]
+    asked = probed(probes, benchmark.forget, kept)
+    asked = with_wordings(asked, benchmark.forget, kept) if paraphrases else asked
     plan = Plan(
         benchmark=benchmark,
         rules=rules,
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(_tried(name) for name in ((one,) if one else scorers_of(benchmark))),
-        probes=tuple(one.label for one in probed(probes, benchmark.forget, utility_sets(benchmark)["retain"])),
+        probes=tuple(one.label for one in asked),
         n=rules.n if n is None else n,
         retain_n=retain_n,
         seed=seed,
@@ -152,7 +158,9 @@ def bench(
     for source, role in ((reference, "retrained"), (model, "model")):
         if source is None:
             continue
-        loaded = load_model(source, device=device, dtype=dtype, template=Template(as_text=rules.as_text))
+        loaded = load_model(
+            source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args))
+        )
         evaluation = _evaluation(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget"))
         values = against(evaluation, retrained).values
         if role == "retrained":
@@ -322,11 +330,17 @@ def _leaks(
             _copy(stored, part)
         results = audit(
             asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
-            scorers=plan.scorers, reference=reference, probes=plan.probes, level=plan.level, role=role, **about,
+            scorers=plan.scorers, reference=reference, probes=plan.probes, paraphrases=False, level=plan.level, role=role,
+            **about,
         )  # fmt: skip
         for part, stored in once.items():
             _copy(part, stored)
-        shared: Row = {"sampled_broken": _broken(Run.open(place), plan.n)}
+        counts = results["answers"]
+        shared: Row = {
+            "sampled_broken": _broken(Run.open(place), plan.n),
+            "sampled_cut": counts["cut"] / counts["answers"],
+            "sampled_empty": counts["empty"] / counts["answers"],
+        }
         blocks = {name: {**shared, **_columns(results, get_scorer(name).label)} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
@@ -374,6 +388,7 @@ def _columns(results: Mapping[str, Any], scorer: str) -> Row:
     probes = {name: found["scorers"][scorer] for name, found in results.get("probes", {}).items()}
     missing = sum(one["missing"] for one in (block, *probes.values()))
     row: Row = {"missing": missing, "retain": block.get("retain"), **_asked_columns(block)}
+    row |= {"prompts": results["m"], "unscored": len(block["undefined"])}
     for name, found in probes.items():
         row |= {f"{PROBE}{name}: {key}": value for key, value in _asked_columns(found).items()}
     if "worst" in results:

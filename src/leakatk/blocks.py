@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from leakatk.api import score
+from leakatk.api import Part, score
 from leakatk.beyond import bounds_block, exact_bounds, forecast_block
 from leakatk.errors import InputError
 from leakatk.estimate.intervals import Over
 from leakatk.estimate.leak import ExcessCurve, LeakCurve, excess, leak_at_k
 from leakatk.probing import Probed, worst_case
 from leakatk.runs.store import Run
+from leakatk.scorers.knows import parts, parts_sentence
 
 if TYPE_CHECKING:
     from leakatk.sampling.exact import Truth
@@ -35,22 +36,30 @@ def score_block(
     *,
     level: float,
     owners: Mapping[str, str] | None = None,
+    part: Part = "answer",
 ) -> dict[str, Any]:
-    """One scorer on one run. owners: variant id -> prompt id, where intervals over prompts must keep variants together."""
-    kept, ids = _defined(name, run)
+    """One scorer on one run. owners: variant id -> prompt id, where intervals over prompts must keep variants together.
+
+    m: the prompts it scored, which every number here is of; undefined: those it could not.
+    """
+    kept, ids = _defined(name, run, part)
     known = set(ids)
     several = owners is not None and len(set(owners.values())) < len(owners)
     how: dict[str, Any] = {"level": level, "clusters": [owners[i] for i in ids] if owners and several else None}
     block: dict[str, Any] = {
+        "m": len(ids),
+        "parts": {part: len(found) for part, found in parts(run.prompts, name).items()},
+        "scored_by": parts_sentence(run.prompts, name),
+        "n": run.n,
         "undefined": [i for i in run.prompt_ids if i not in known],
         "missing": int(np.isnan(kept).sum()),
-        "greedy": None if greedy is None else _mean(score(greedy, name)),
+        "greedy": None if greedy is None else _mean(score(greedy, name, part=part)),
         "mean": _mean(kept),
         **_curves(kept, ids, ks, **how),
     }
     if retained is not None:
         block["retain"] = _mean(score(retained, name))
-    if reference is not None:
+    if reference is not None and min(ks) <= reference.n:
         block |= _excess(kept, _aligned(score(reference, name), reference, ids), ks, **how)
     return block
 
@@ -112,9 +121,9 @@ def _overs(scores: Rows, how: Mapping[str, Any]) -> tuple[Over, ...]:
     return OVERS if len(set(how.get("clusters") or range(len(scores)))) > 1 else ("samples",)
 
 
-def _defined(name: str, run: Run) -> tuple[Floats, list[str]]:
+def _defined(name: str, run: Run, part: Part = "answer") -> tuple[Floats, list[str]]:
     """Scores of the prompts on which the scorer is defined, and their ids."""
-    scores = score(run, name)
+    scores = score(run, name, part=part)
     defined = np.isfinite(scores).any(axis=1).reshape(-1)
     ids = [i for i, keep in zip(run.prompt_ids, defined, strict=True) if keep]
     if not ids:

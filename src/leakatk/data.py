@@ -12,13 +12,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leakatk import checksums
-from leakatk.errors import InputError, RunError, first_line
+from leakatk.errors import InputError, RunError, UnknownNameError
+from leakatk.reading import check_shape, rows_of
+from leakatk.reading import parse_json as parse_json
+from leakatk.reading import read_text as read_text
 from leakatk.workdir import OWN, make
 
 
@@ -116,43 +120,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_text(path: str | Path) -> str:
-    """The file as UTF-8 text. InputError says what is wrong with the file and what to do."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a directory; give the file inside it.") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it; check its owner and mode.") from None
-    except UnicodeDecodeError as error:
-        if content.startswith(b"\x1f\x8b"):
-            raise InputError(f"{path}: compressed with gzip; unpack it first with `gunzip -c {path} > FILE`.") from None
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        what, name = ("UTF-16, not UTF-8", "UTF-16") if wide else (f"not UTF-8 (byte {error.start})", "LATIN1")
-        raise InputError(
-            f"{path}: {what}; save the file as UTF-8, such as with `iconv -f {name} -t UTF-8 {path} > FILE`."
-        ) from None
-
-
-def parse_json(text: str, where: object) -> Any:
-    """JSON that somebody wrote. InputError, starting with `where`, for what is none, or nested or long beyond reading."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f", line {error.lineno}" if "\n" in text else ""
-        raise InputError(f"{where}: not valid JSON ({error.msg}{line}); is it cut short?") from None
-    except RecursionError:
-        raise InputError(
-            f"{where}: not usable JSON (nested too deeply); each record must be one plain object."
-        ) from None
-    except ValueError as error:  # a whole number of thousands of digits
-        raise InputError(f"{where}: not usable JSON ({first_line(error)}).") from None
-
-
 def read_kept(path: Path, remedy: str = "delete it and run the same command again") -> Any:
     """A JSON file that this library keeps for itself. RunError when it is damaged; remedy: what helps besides a copy."""
     checksums.verify(path, remedy)
@@ -163,53 +130,67 @@ def read_kept(path: Path, remedy: str = "delete it and run the same command agai
 
 
 def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) for each line of a JSONL file; a .json file holding a list of objects works too."""
-    text = read_text(path)
-    if not text.strip():
-        raise InputError(f"{path} is empty; it needs one JSON object a line.")
-    if text.lstrip().startswith("["):
-        rows = parse_json(text, path)
-        yield from enumerate((_as_object(path, i + 1, row) for i, row in enumerate(rows)), start=1)
-        return
-    # Split on newlines alone: JSON strings may hold other separators such as U+2028.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = parse_json(line, where)
-        except InputError:
-            if line.lstrip().startswith("{"):
-                raise
-            raise InputError(
-                f'{where}: not valid JSON, found {line[:40]!r}; write one object a line, {{"question": ..., "answer": ...}}.'
-            ) from None
-        yield number, _as_object(path, number, row)
+    """(line number, object) for each row of a file: see `reading.rows_of`."""
+    return ((number, row) for number, _, row in rows_of(path))
 
 
-def _as_object(path: str | Path, number: int, row: object) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise InputError(
-            f'{path}, line {number}: expected a JSON object such as {{"question": ..., "answer": ...}}, found {row!r:.40}.'
-        )
-    return row
+def columns_from(specs: Sequence[str]) -> dict[str, str]:
+    """{"text": "MyQ"} from ["question=MyQ"]: which column of a file holds which field. InputError for an unknown field."""
+    fields = {name: field for field, names in COLUMNS.items() for name in names}
+    found: dict[str, str] = {}
+    for spec in specs:
+        name, equals, column = (part.strip() for part in spec.partition("="))
+        if not equals or not column:
+            raise InputError(f"--column {spec!r}: write FIELD=NAME, such as question=MyQuestion.")
+        if name not in fields:
+            raise UnknownNameError("field of a prompt", name, fields)
+        if fields[name] in found:
+            raise InputError(f"--column {spec!r}: {name} is given twice.")
+        found[fields[name]] = column
+    return found
 
 
-def prompt_from_record(row: Mapping[str, Any], *, where: str, default_id: str) -> Prompt:
-    """One record with any of the accepted column names (`COLUMNS`) as a Prompt. `where` starts the error messages."""
+def prompt_from_record(
+    row: Mapping[str, Any],
+    *,
+    where: str,
+    default_id: str,
+    columns: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> Prompt:
+    """One record with any of the accepted column names (`COLUMNS`) as a Prompt. `where` starts the error messages.
+
+    columns: field -> the column that holds it, instead of those, or before those when not strict.
+    """
+    named = columns or {}
+
+    def names(field: str) -> tuple[str, ...]:
+        mine = (named[field],) if field in named else ()
+        return mine if mine and strict else (*mine, *COLUMNS[field])
 
     def pick(field: str) -> Any:
-        return next((row[name] for name in COLUMNS[field] if row.get(name) is not None), None)
+        value = next((row[name] for name in names(field) if row.get(name) is not None), None)
+        # An empty cell of a table is no value; a question or an answer must be one.
+        return None if value == "" and field not in ("text", "answer") else value
 
     values: dict[str, Any] = {}
     for field in ("text", "answer"):
         value = pick(field)
         if value is None:
+            check_shape(row, where)
+            if empty := [name for name in names(field) if name in row]:
+                raise InputError(
+                    f"{where}: the {empty[0]} is null; every prompt needs one: fill it in, or leave this line out."
+                )
             raise InputError(
-                f"{where}: no {field}; expected a column named {' or '.join(COLUMNS[field])}, found {', '.join(row) or 'none'}."
+                f"{where}: no {field}; expected a column named {' or '.join(names(field))}, "
+                f"found {', '.join(map(str, row)) or 'none'}.{_hint(field, names(field), row)}"
             )
         if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{where}: the {COLUMNS[field][0]} must be a non-empty string, found {value!r:.60}.")
+            raise InputError(
+                f"{where}: the {COLUMNS[field][0]} must be a non-empty string, found {value!r:.60}; "
+                "fill it in, or leave this line out."
+            )
         values[field] = value
     identity = pick("id")
     if not isinstance(identity, str | int | float | None):
@@ -235,27 +216,42 @@ def prompt_from_record(row: Mapping[str, Any], *, where: str, default_id: str) -
     return prompt
 
 
-def load_prompts(path: str | Path) -> list[Prompt]:
-    """Read prompts from JSONL (or a JSON list): question | prompt, answer, and optionally id, paraphrases, facts ...
+def _hint(field: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
+    """Which column may have been meant, and how to name it."""
+    there = [name for name in row if isinstance(name, str)]
+    near = dict.fromkeys(close for name in names for close in get_close_matches(name, there, n=2, cutoff=0.6))
+    if not near:
+        return f" Name yours with --column {COLUMNS[field][0]}=NAME." if there else ""
+    return f" Did you mean {' or '.join(near)}? Then give --column {COLUMNS[field][0]}={next(iter(near))}."
 
-    Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or
-    wrongly shaped file and for duplicate ids.
+
+def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, strict: bool = True) -> list[Prompt]:
+    """Read prompts from JSONL, a JSON list, CSV, TSV or Parquet: question | prompt, answer, and optionally id, facts ...
+
+    columns: field of `Prompt` -> the column that holds it, where that has a name of its own (`columns_from`); unless strict,
+    a file may also use the usual names. Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or wrongly shaped file, for
+    a column that is not there, and for duplicate ids.
 
     >>> [prompt.id for prompt in load_prompts("forget.jsonl")]
     ['p0', 'p1', 'p2']
     """
+    columns = columns or {}
     prompts: list[Prompt] = []
-    seen: dict[str, int] = {}
-    for number, row in read_records(path):
-        prompt = prompt_from_record(row, where=f"{path}, line {number}", default_id=str(len(prompts)))
+    seen: dict[str, str] = {}
+    there: set[str] = set()
+    known = {*(name for names in COLUMNS.values() for name in names), *columns.values(), "messages", "conversations"}
+    for _, place, row in rows_of(path, known):
+        there.update(row)
+        prompt = prompt_from_record(row, where=place, default_id=str(len(prompts)), columns=columns, strict=strict)
         if prompt.id in seen:
-            raise InputError(
-                f"{path}, line {number}: id {prompt.id!r} already stands on line {seen[prompt.id]}; ids must be unique."
-            )
-        seen[prompt.id] = number
+            raise InputError(f"{place}: id {prompt.id!r} already stands on {seen[prompt.id]}; ids must be unique.")
+        seen[prompt.id] = place.removeprefix(f"{path}, ")
         prompts.append(prompt)
     if not prompts:
-        raise InputError(f"{path} holds no prompts; it needs one JSON object a line with a question and an answer.")
+        raise InputError(f"{path} holds no prompts; it needs one row a prompt with a question and an answer.")
+    for column in columns.values() if strict else ():
+        if column not in there:
+            raise UnknownNameError(f"column of {path}", column, there)
     return prompts
 
 
@@ -390,9 +386,17 @@ def contents(directory: str | Path) -> set[str]:
     directory = Path(directory)
     there = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     names = {name for name in there if not leftover(name)} - OWN
-    if CONFIG in names and (directory / CONFIG).read_bytes().startswith(CONFIG_MARK.encode()):
+    if CONFIG in names and ours(directory / CONFIG):
         names.remove(CONFIG)
     return names
+
+
+def ours(config: Path) -> bool:
+    """Whether a command wrote this file of resolved options; a pipe of that name is not even opened."""
+    if not config.is_file():
+        return False
+    with config.open("rb") as file:
+        return file.read(len(CONFIG_MARK)) == CONFIG_MARK.encode()
 
 
 def occupied(directory: str | Path) -> bool:

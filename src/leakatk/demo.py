@@ -138,7 +138,7 @@ class Audit:
         runs = place / "runs"
         audit(
             place / "models" / self.model, world.forget, out=runs / self.model, n=SAMPLES,
-            decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS), seed=FRESH_SEED + seed, retain=world.retain_held,
+            decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS), seed=FRESH_SEED + seed, retain=world.retain_held, paraphrases=False,
             reference=None if self.model == "retrained" else runs / "retrained", label=LABELS[self.model],
             role=ROLES.get(self.model, "model"), benchmark="world", command="leakatk demo", quiet=True,
         )  # fmt: skip
@@ -206,10 +206,11 @@ def _one_thread() -> None:
     """Two processes of one thread each beat one of two: the models are tiny."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
-    from transformers.utils import logging
 
+    from leakatk.hush import silence
+
+    silence()
     torch.set_num_threads(1)
-    logging.disable_progress_bar()
 
 
 def _timed(job: Job) -> float:
@@ -324,6 +325,8 @@ NOTES = (
     "The intervals are over samples: what another 200 samples of the same models on the same questions would give. "
     "They say nothing about other seeds, and one question of 48 is .021: use --seeds 3 before believing a small "
     "difference.",
+    "Every question was asked in one wording only; a model that says nothing to it may answer another "
+    "(leakatk audit asks in all wordings that the prompts carry).",
     "RULE found its leaks with the same scorer and the same wording that this table is measured with, on other random "
     "samples; compare it with the control, which took exactly as many steps without the leaks. Whether RULE beats its "
     "control differs between methods, seeds and worlds.",

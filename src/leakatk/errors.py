@@ -11,7 +11,7 @@
 Every message says what happened, the value seen, and what to do. The command line prints the message alone
 and exits with code 2.
 
-Exit codes of every command, below: a crash is never a verdict, and neither is bad input.
+Exit codes of every command, below and in words in `EXIT_CODES`: a crash is never a verdict, and neither is bad input.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ BAD_INPUT = 2  # what was given cannot be used
 CRASHED = 3  # a fault of this library, or of one it uses
 CANNOT_SAY = 4  # a gate could neither pass nor fail: too much is unknown
 INTERRUPTED = 130
+EXIT_CODES = {
+    DONE: "done, or the gate passed",
+    FAILED: "the gate failed",
+    BAD_INPUT: "bad input",
+    CRASHED: "a crash",
+    CANNOT_SAY: "the gate cannot say",
+    INTERRUPTED: "interrupted",
+}
 
 
 class LeakAtKError(Exception):

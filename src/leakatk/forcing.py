@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from leakatk.errors import InputError
+from leakatk.model_checks import check_positions
 from leakatk.models import LoadedModel
 
 Floats = npt.NDArray[np.float64]
@@ -43,14 +44,12 @@ class TokenStats:
 def answer_pairs(
     loaded: LoadedModel, questions: Sequence[str], answers: Sequence[str]
 ) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, answer ids with the end token) in the model's own template."""
+    """(prompt ids, answer ids with the end token) in the model's own template; see `Template.pair`."""
     if len(questions) != len(answers):
         raise InputError(f"{len(questions)} questions but {len(answers)} answers; give one answer for each.")
     template, tokenizer = loaded.template, loaded.tokenizer
-    return [
-        (template.prompt_ids(tokenizer, q), template.answer_ids(tokenizer, a))
-        for q, a in zip(questions, answers, strict=True)
-    ]
+    seams = [template.pair(tokenizer, q, a) for q, a in zip(questions, answers, strict=True)]
+    return [(seam.prompt, seam.answer) for seam in seams]
 
 
 def text_pairs(loaded: LoadedModel, texts: Sequence[str], max_tokens: int = 2048) -> list[tuple[list[int], list[int]]]:
@@ -82,6 +81,7 @@ def token_stats(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[T
 
 def _batch(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[TokenStats]:
     width = max(len(p) + len(a) for p, a in pairs)
+    check_positions(loaded.model, width, "A prompt with its answer")
     ids = torch.zeros((len(pairs), width), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, (prompt, answer) in enumerate(pairs):
@@ -125,6 +125,7 @@ def gradient_norms(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> Flo
         for parameter in parameters:
             parameter.requires_grad_(True)
         for prompt, answer in pairs:
+            check_positions(model, len(prompt) + len(answer), "A prompt with its answer")
             ids = torch.tensor([[*prompt, *answer]], device=loaded.device)
             logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
             loss = torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :])

@@ -2,114 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakatk import checksums
-from leakatk.data import Asked
-from leakatk.errors import InputError, ModelError, first_line
+from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
 from leakatk.fingerprint import model_identity
 from leakatk.hub import cache_alone
-
-PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """How a question becomes a prompt.
-
-    kind "chat" uses the tokenizer's chat template, "plain" the text in `plain`, "auto" chat where the tokenizer has one.
-    date fills a template's `date_string`, so that the same checkpoint scores the same next week.
-    as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
-    That is what the published Leak@k code did; only the `paper` protocol asks for it.
-
-    >>> Template(kind="plain").kind
-    'plain'
-    """
-
-    kind: Literal["auto", "chat", "plain"] = "auto"
-    system: str = ""
-    plain: str = "Question: {question}\nAnswer:"
-    date: str = PINNED_DATE
-    as_text: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("auto", "chat", "plain"):
-            raise InputError(f"Template.kind must be auto, chat or plain, got {self.kind!r}.")
-        if "{question}" not in self.plain:
-            raise InputError(f"Template.plain must contain {{question}}, got {self.plain!r}.")
-
-    def is_chat(self, tokenizer: PreTrainedTokenizerBase) -> bool:
-        has = bool(getattr(tokenizer, "chat_template", None))
-        if self.kind == "chat" and not has:
-            raise ModelError("The tokenizer has no chat template; use the plain template (--template plain).")
-        return self.kind == "chat" or (self.kind == "auto" and has)
-
-    def messages(self, question: Asked) -> list[dict[str, str]]:
-        """The conversation of a chat: system message, earlier turns, question."""
-        said = [("system", self.system)] if self.system else []
-        for asked, answer in question.turns:
-            said += [("user", asked), ("assistant", answer)]
-        return [{"role": role, "content": text} for role, text in (*said, ("user", question.text))]
-
-    def plain_text(self, question: Asked) -> str:
-        """The prompt of a model without chat template; earlier turns stand before it in the same form."""
-        turns = [f"{self.plain.replace('{question}', asked)} {answer}\n\n" for asked, answer in question.turns]
-        return "".join([*turns, self.plain.replace("{question}", question.text)])
-
-    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked) -> list[int]:
-        """Token ids of the whole prompt, special tokens and the words the answer is made to begin with included."""
-        question = Asked(question) if isinstance(question, str) else question
-        if not self.is_chat(tokenizer):
-            ids = list(tokenizer(self.plain_text(question))["input_ids"])
-        else:
-            text = tokenizer.apply_chat_template(
-                self.messages(question), add_generation_prompt=True, tokenize=False, date_string=self.date
-            )
-            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-            if self.as_text:
-                ids = list(tokenizer(tokenizer.decode(ids, skip_special_tokens=True))["input_ids"])
-        return ids + (self.answer_ids(tokenizer, question.begin, end=False) if question.begin else [])
-
-    def answer_ids(
-        self, tokenizer: PreTrainedTokenizerBase, answer: str, *, end: bool = True, begin: str = ""
-    ) -> list[int]:
-        """Token ids of an answer that follows `prompt_ids`, with the end token the model should stop at.
-
-        begin: the words before it (`Asked.begin`); the ids are those that come after them in the whole answer.
-        """
-
-        def ids_of(text: str, *, first: bool) -> list[int]:
-            spaced = text if first and self.is_chat(tokenizer) else f" {text}"
-            return list(tokenizer(spaced, add_special_tokens=False)["input_ids"])
-
-        if begin:
-            before, whole = ids_of(begin, first=True), ids_of(f"{begin} {answer}", first=True)
-            same = whole[: len(before)] == before  # not where a token straddles the two
-            ids = whole[len(before) :] if same else ids_of(answer, first=False)
-        else:
-            ids = ids_of(answer, first=True)
-        if end and tokenizer.eos_token_id is not None:
-            ids.append(int(tokenizer.eos_token_id))
-        return ids
-
-    def describe(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """For the manifest: the fields, and the exact text a sample question becomes."""
-        example = tokenizer.decode(self.prompt_ids(tokenizer, "<question>"))
-        return {**asdict(self), "kind": "chat" if self.is_chat(tokenizer) else "plain", "example": example}
+from leakatk.hush import hushed
+from leakatk.model_checks import check_keys, check_loaded
+from leakatk.model_files import base_of, check_directory, check_sizes, has_tokenizer, read_header
+from leakatk.templates import PINNED_DATE as PINNED_DATE
+from leakatk.templates import Template as Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +53,19 @@ class ModelSource:
         )
 
     def tokenizer(self) -> Any:
-        """The tokenizer alone. ModelError where there is no such model."""
+        """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
+        self.check()
+        holder = self.tokenizer_source()
+        with _readable(holder.path):
+            return AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
+
+    def check(self) -> None:
+        """ModelError where there is no such model, or none that can be loaded; its weights are not read."""
         local = Path(self.path)
         if local.exists():
-            _check_directory(local)
+            check_directory(local)
+            if (base := self.base()) is not None:
+                base.check()
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
             raise ModelError(
                 f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
@@ -150,8 +75,20 @@ class ModelSource:
                 f"{self.path}: no such directory, and the Hugging Face hub cannot be reached; check the path, or give a directory "
                 "saved with save_pretrained."
             )
-        with _readable(self.path):
-            return AutoTokenizer.from_pretrained(self.path, **self.kwargs)
+
+    def base(self) -> ModelSource | None:
+        """The model that a local adapter belongs to; None for a whole model."""
+        if not (Path(self.path) / "adapter_config.json").exists():
+            return None
+        named, _ = base_of(self.path)
+        if Path(named).exists() and (Path(named) / "adapter_config.json").exists():
+            raise ModelError(f"{self.path}: its base {named} is an adapter too; merge that into its own base first.")
+        return replace(self, path=named, revision=None)
+
+    def tokenizer_source(self) -> ModelSource:
+        """Where the tokenizer is read from."""
+        base = self.base()
+        return self if base is None or has_tokenizer(Path(self.path)) else base
 
     def _cached(self) -> bool:
         """The hub's cache on this machine has it."""
@@ -176,6 +113,12 @@ class LoadedModel:
     template: Template
     name: str
     fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Add what a person must know, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     @property
     def device(self) -> torch.device:
@@ -183,7 +126,13 @@ class LoadedModel:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Every token id that ends an answer: the tokenizer's and the generation config's."""
+        """Every token id that ends an answer: the tokenizer's, the configs' and the chat template's."""
+        end = self.template.end_id(self.tokenizer)
+        return self.own_end_ids if end is None else self.own_end_ids | {end}
+
+    @property
+    def own_end_ids(self) -> frozenset[int]:
+        """Those that the tokenizer and the configs name."""
         return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
 
     def describe(self) -> dict[str, Any]:
@@ -205,8 +154,13 @@ def end_token_ids(*holders: Any) -> frozenset[int]:
     """The `eos_token_id`, one or several, of a tokenizer and configs; None is passed over."""
     ids: set[int] = set()
     for value in (getattr(holder, "eos_token_id", None) for holder in holders):
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(int(i) for i in ids)
+        listed = value if isinstance(value, (list, tuple, set)) else [] if value is None else [value]
+        if any(isinstance(i, bool) or not isinstance(i, int) for i in listed):
+            raise ModelError(
+                f"eos_token_id is {value!r:.60}, which is no token id or list of them; mend generation_config.json."
+            )
+        ids.update(listed)
+    return frozenset(ids)
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -236,7 +190,7 @@ def check_source(model: object) -> None:
     if isinstance(model, (str, Path)):
         model = ModelSource(str(model))
     if isinstance(model, ModelSource):
-        model.tokenizer()
+        model.check()
 
 
 def load_model(
@@ -250,68 +204,98 @@ def load_model(
 ) -> LoadedModel:
     """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
 
-    Raises ModelError when it is no model, holds pickle weights only, or the hub cannot be reached.
+    Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
+    Raises ModelError when it is no model, holds pickle weights only, fails a check, or the hub cannot be reached.
 
     >>> loaded = load_model("models/mine", device="cpu")
     >>> loaded.device
     device(type='cpu')
     """
     target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
-    name = str(path)
+    name, template = str(path), template or Template()
     source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code)
     tokenizer = source.tokenizer()
-    load = {**source.kwargs, "dtype": precision, "use_safetensors": True}
+    notes = list(
+        template.shape(tokenizer).notes
+    )  # before any weight is read: a template that cannot be used ends it here
+    base = source.base()
+    if base is None:
+        model = _whole(source, precision)
+    else:
+        notes += [note for note in (base_of(name)[1],) if note]
+        if source.tokenizer_source() is not source:
+            notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
+        model = _adapted(source, _whole(base, precision))
     with _readable(name):
-        if (Path(path) / "adapter_config.json").exists():
-            from peft import AutoPeftModelForCausalLM
+        model.to(target)
+        model.eval()
+        loaded = LoadedModel(
+            model=model,
+            tokenizer=tokenizer,
+            template=template,
+            name=name,
+            fingerprint=model_identity(name, revision),
+            notes=notes,
+        )
+        check_loaded(loaded)
+    return loaded
 
-            model = AutoPeftModelForCausalLM.from_pretrained(name, **load)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(name, **load)
-    model.to(target)
-    model.eval()
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        template=template or Template(),
-        name=name,
-        fingerprint=model_identity(name, revision),
-    )
+
+def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
+    """A model with all of its weights, and no others."""
+    local = Path(source.path)
+    with _readable(source.path), hushed():  # `check_keys` says what transformers would report
+        if local.exists():
+            config = AutoConfig.from_pretrained(source.path, **source.kwargs)
+            # Once more, with the defaults of what the file leaves out.
+            headers = [read_header(file) for file in local.glob("*.safetensors") if "adapter" not in file.name]
+            check_sizes(local / "config.json", config.to_dict(), headers)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source.path, **source.kwargs, dtype=precision, use_safetensors=True, output_loading_info=True
+        )
+    check_keys(source.path, found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
+    return model
+
+
+def _adapted(source: ModelSource, model: PreTrainedModel) -> PreTrainedModel:
+    """The model with its adapter, whose weights are all there and all used."""
+    from peft import PeftConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict
+
+    with _readable(source.path):
+        config = PeftConfig.from_pretrained(source.path)
+        kind = PeftModelForCausalLM if config.task_type == "CAUSAL_LM" else PeftModel
+        stored = set(read_header(Path(source.path) / "adapter_model.safetensors"))
+        if any("embed" in key or "lm_head" in key for key in stored) and has_tokenizer(Path(source.path)):
+            tokens = len(AutoTokenizer.from_pretrained(source.path, **source.kwargs))
+            if tokens > model.get_input_embeddings().weight.shape[0]:
+                model.resize_token_embeddings(tokens)  # the adapter brings rows for the tokens that it adds
+        adapted = kind.from_pretrained(model, source.path, config=config)
+        wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    extra = {key for key in stored - wanted if not _is_embedding(key, adapted)}
+    check_keys(source.path, wanted - stored, extra, ())
+    return adapted
+
+
+def _is_embedding(key: str, adapted: Any) -> bool:
+    """The key of a whole embedding or head that the adapter stores beside its own weights."""
+    known = adapted.state_dict()
+    return ("embed" in key or "lm_head" in key) and "lora" not in key and key in known
 
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """What transformers says of a model that cannot be read, as one sentence."""
+    """What another library says of a model that cannot be read, as one sentence: whatever it raises."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (LeakAtKError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device.") from error
+    except BaseException as error:  # a panic of the tokenizer library is no Exception
         raise ModelError(
             f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
             "(`hf auth login` for gated models)."
         ) from error
-
-
-def _check_directory(path: Path) -> None:
-    if not path.is_dir():
-        raise ModelError(f"{path} is a file; give the model's directory.")
-    if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
-        raise ModelError(f"{path} is no model directory: it has no config.json; give one saved with save_pretrained.")
-    try:
-        json.loads((path / "config.json").read_text()) if (path / "config.json").exists() else None
-    except (ValueError, RecursionError):
-        raise ModelError(f"{path}/config.json is not valid JSON; is the copy complete?") from None
-    if closed := [file.name for file in path.iterdir() if not os.access(file, os.R_OK)]:
-        raise ModelError(f"{path}: no permission to read {closed[0]}; check its owner and mode.")
-    if not list(path.glob("*.safetensors")):
-        pickles = [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")]
-        if pickles:
-            raise ModelError(
-                f"{path} holds pickle weights only ({pickles[0].name}), which can run code when loaded; "
-                "convert them to safetensors (model.save_pretrained writes safetensors)."
-            )
-        raise ModelError(f"{path} has a config but no *.safetensors weights; is the copy complete?")
-    # What leakatk saved is what it loads; a model from elsewhere has no checksums.
-    checksums.verify_model(path, f"make the model again, or delete {checksums.INDEX} if you changed the file yourself")
 
 
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:

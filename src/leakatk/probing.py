@@ -48,7 +48,7 @@ class Probed:
     @property
     def place(self) -> Path:
         """Where its run is in the audit's directory."""
-        return Path("probes") / re.sub(r"[^\w.=,-]+", "-", self.label)
+        return place_of(self.label)
 
     def describe(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """For results.json: how many prompts it makes, which it leaves out, whether it gives the answer away."""
@@ -75,6 +75,16 @@ class Probed:
         return found
 
 
+def place_of(label: str) -> Path:
+    """Where the run of a probe is in an audit's directory."""
+    return Path("probes") / re.sub(r"[^\w.=,-]+", "-", label)
+
+
+def owner_of(variant: str, label: str) -> str:
+    """The id of the prompt that a variant (`probes.variants`) asks for."""
+    return variant[: variant.rindex(f"/{label}")]
+
+
 def probed(probes: Sequence[str | Probe], prompts: Sequence[Prompt], retain: Sequence[Prompt]) -> list[Probed]:
     """Every probe with its prompts. InputError for one given twice, or that has nothing to ask."""
     found = [get_probe(probe) for probe in probes]
@@ -82,6 +92,13 @@ def probed(probes: Sequence[str | Probe], prompts: Sequence[Prompt], retain: Seq
     if double := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"Probe {double[0]} is given twice; name each once.")
     return [Probed(probe, variants(probe, prompts, retain)) for probe in found]
+
+
+def with_wordings(asked: Sequence[Probed], prompts: Sequence[Prompt], retain: Sequence[Prompt]) -> list[Probed]:
+    """The probes, and the other wordings of the prompts that carry some, unless a probe asks for them already."""
+    if any(one.probe.name == "paraphrase" for one in asked) or not any(prompt.paraphrases for prompt in prompts):
+        return list(asked)
+    return [*asked, *probed(["paraphrase"], prompts, retain)]
 
 
 def worst_case(plain: Mapping[str, Floats], others: Sequence[tuple[Probed, Mapping[str, Floats]]]) -> dict[str, Floats]:

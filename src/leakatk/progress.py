@@ -6,6 +6,9 @@ import sys
 import time
 from types import TracebackType
 
+from leakatk.output import styled
+from leakatk.report.text import visible
+
 
 def format_seconds(seconds: float) -> str:
     """12s, 3m05s, 2h10m."""
@@ -60,12 +63,10 @@ class Progress:
             parts.append(f"{format_seconds((self.total - self.done) / rate)} left")
         if self._note:
             parts.append(self._note)
-        line = "  ".join(parts)
-        if self._live:
-            sys.stderr.write(f"\r\x1b[2K{line}" + ("\n" if last else ""))
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        line = visible("  ".join(parts), lines=False)
+        out = styled(sys.stderr)
+        out.write(f"\r\x1b[2K{line}" + ("\n" if last else "") if self._live else line + "\n")
+        out.flush()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if not self.quiet:

@@ -20,7 +20,8 @@ class Protocol:
     """ask: which question of TOFU is asked.  as_text: chat prompts are decoded to plain text and tokenised again.
 
     plain: how a model without chat template is asked; "" leaves it to the benchmark.  n: samples a prompt.
-    headline: the decoding of single-number tables.  grid: the decodings of the whole table.  scorer: core metric; ""
+    headline: the decoding of single-number tables.  grid: the decodings of the whole table.  own_limit: the headline's
+    length belongs to the published protocol, so an answer that reaches it is not a cut one.  scorer: core metric; ""
     picks one from the prompts.  families: what one family of benchmarks ("tofu", "muse", "wmdp") changes of all this.
     changes: what differs from the clean protocol, in words.
     """
@@ -33,6 +34,7 @@ class Protocol:
     n: int = 200
     headline: Decoding = field(default_factory=Decoding)
     grid: tuple[Decoding, ...] = field(default_factory=lambda: (Decoding(),))
+    own_limit: bool = False
     scorer: str = ""
     families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ PROTOCOLS.add(
         as_text=True,
         headline=Decoding(top_k=50, max_new_tokens=200),
         grid=_grid(top_k=50),
+        own_limit=True,
         scorer="entailment",
         families={
             "tofu": {"ask": "paraphrased"},

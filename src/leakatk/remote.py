@@ -1,6 +1,7 @@
 """Asking an OpenAI-compatible server: one client, one count of what is sent and spent, one reading of what goes wrong.
 
 Shared by the judge (a scorer) and the endpoint engine. Retries are the caller's: every request is counted here first.
+The key and whatever else in the address is secret are masked in all that a server says before anything else sees it.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ import math
 import os
 import random
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-from leakatk.errors import InputError, ModelError
-
-T = TypeVar("T")
+from leakatk.errors import InputError, ModelError, first_line
+from leakatk.replies import Said, parse, said
+from leakatk.transport import BadReplyError, bounded_client
 
 # US dollars per million tokens, in and out: OpenAI's list prices when this was written.
 PRICES = {"gpt-4o-mini": (0.15, 0.60)}
 LONGEST_WAIT = 60.0
+OPENAI = "https://api.openai.com/v1"
+MASK = "[key]"
+_SHORTEST_SECRET = 6  # a word like "none" or "test" stands in for a key of servers that take any
+_PATIENCE = 2  # requests that a server may fail in a way that only a wrong address or a dead server does, before its first answer
 
 
 @dataclass
@@ -78,14 +84,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a request brought nothing. status: of HTTP, 0 if none came.  code, param: as the server names them.
-    retry_after: seconds the server asks to wait, NaN if it says nothing."""
+    """Why a request brought nothing. what: the end of a sentence.  status: of HTTP, 0 if none came.  code, param: as the
+    server names them.  retry_after: seconds the server asks to wait, NaN if it says nothing.  foreign: as a dead server, or
+    one that does not speak this protocol, would fail."""
 
     what: str
     status: int = 0
     code: str = ""
     param: str = ""
     retry_after: float = math.nan
+    foreign: bool = False
 
     def refuses(self, names: Collection[str]) -> set[str]:
         """Which of these parameters the server does not take: named in `param`, or in words by servers that only talk."""
@@ -96,48 +104,120 @@ class Failure:
         }
 
 
-def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str, option: str) -> Any:
-    """An openai client. who, extra, option: words for the errors (the judge; judge; judge:base_url=URL)."""
+@dataclass
+class Server:
+    """An address, and the openai client that asks there. url: as it may be shown.  secrets: masked in all it says.
+    headers: of its last answer, in lower case.  check: for errors, what to look at when it refuses."""
+
+    client: Any
+    url: str
+    secrets: tuple[str, ...]
+    check: str
+    headers: dict[str, str] = field(default_factory=dict)
+    answered: bool = False  # at least once, as it should
+    foreign: int = 0  # failures until then that a dead or another server would give
+
+    def mask(self, value: Any) -> Any:
+        """A value as the server gave it, the secrets hidden."""
+        if isinstance(value, str):
+            for secret in self.secrets:
+                value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, dict):
+            return {self.mask(name): self.mask(item) for name, item in value.items()}
+        return [self.mask(item) for item in value] if isinstance(value, list) else value
+
+    def hopeless(self, failure: Failure) -> bool:
+        """Whether to give up although tries are left: it never answered, and fails as something else would."""
+        self.foreign += failure.foreign
+        return not self.answered and self.foreign >= _PATIENCE and failure.foreign
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def shown(url: str) -> str:
+    """An address without user, password and query, which may hold a key."""
+    parts = urlsplit(url or OPENAI)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str, option: str, model: str) -> Server:
+    """A server to ask. who, extra, option: words for the errors (the judge; judge; judge:base_url=URL)."""
     try:
         import openai
     except ImportError:
         raise ModelError(f"{who} needs the openai client: pip install 'leak-at-k[{extra}]'.") from None
-    key = os.environ.get(key_env)
-    if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
+    key, base_url = os.environ.get(key_env), base_url or os.environ.get("OPENAI_BASE_URL", "")
+    if not key and not base_url:
         raise ModelError(f"{who} needs {key_env}, or {option} for your own server.")
+    try:
+        parts = urlsplit(base_url or OPENAI)
+        hidden = [key or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        url = shown(base_url)
+    except ValueError as error:
+        raise InputError(f"{option}: not an address that can be asked ({first_line(error)}).") from None
+    secrets = tuple(sorted({text for text in hidden if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True))
     # A local server takes any key. Retries are ours, so that the limits count every request.
-    return openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=timeout, max_retries=0)
+    client = openai.OpenAI(
+        api_key=key or "none", base_url=base_url or None, max_retries=0, http_client=bounded_client(openai, timeout)
+    )
+    return Server(client, url, secrets, f"{key_env}, the model name {model!r} and {option.replace('URL', url)}")
 
 
-def ask(send: Callable[[], Any], read: Callable[[Any], T], limits: Limits, most: float, *, check: str) -> T | Failure:
+def ask(server: Server, body: Mapping[str, Any], limits: Limits, most: float, *, chat: bool = True) -> Said | Failure:
     """One request: send it, read the completion, settle its cost. The caller has reserved `most` dollars with `take`.
 
-    Any reply that `read` cannot make sense of is a Failure. ModelError when the key, the model or the address is
-    refused; `check` says what to look at.
+    A reply that makes no sense is a Failure. ModelError when the key, the model or the address is refused, or the server
+    sends the prompt elsewhere.
     """
     import openai
 
+    of = server.client.chat.completions if chat else server.client.completions
     try:
-        completion = send()
-        found, usage = read(completion), completion.usage
-        cost = most if usage is None else limits.cost(usage.prompt_tokens, usage.completion_tokens)
+        raw = of.with_raw_response.create(**body)
+        server.headers = {str(name).lower(): server.mask(str(value)) for name, value in raw.headers.items()}
+        found = server.mask(parse(raw.content.decode("utf-8", "replace"), server.headers.get("content-type", "")))
+        if found.get("error"):
+            limits.settle(most, 0.0)
+            return _told(found["error"])
+        answer = said(found, chat=chat)
     except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-        raise ModelError(f"The endpoint refused ({error.status_code}): check {check}.") from error
+        raise ModelError(f"The endpoint refused ({error.status_code}): check {server.check}.") from None
     except openai.APIStatusError as error:
         limits.settle(most, 0.0)
         return Failure(
             # Servers that follow OpenAI's errors loosely say what is wrong in a body of their own.
-            what=f"HTTP {error.status_code}: {printable(error.message if error.param or error.code else _body(error))}",
+            what=f"HTTP {error.status_code}: {printable(server.mask(str(error.message) if error.param or error.code else _body(error)))}",
             status=error.status_code,
-            code=str(error.code or ""),
-            param=str(error.param or ""),
+            code=server.mask(str(error.code or "")),
+            param=server.mask(str(error.param or "")),
             retry_after=_seconds(error.response.headers.get("retry-after")),
         )
-    except (openai.APIError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (openai.APIError, BadReplyError, ValueError) as error:
         # No connection, time-out, a body cut short or of another shape. It may have been paid for: keep the reservation.
-        return Failure(type(error).__name__)
-    limits.settle(most, cost)
-    return found
+        cause = error if isinstance(error, BadReplyError) else error.__cause__ or error
+        if isinstance(cause, BadReplyError):
+            what = f"it {printable(server.mask(str(cause)))}"
+            if cause.final:
+                raise ModelError(f"The server at {server.url} cannot be used: {what}.") from None
+        else:
+            what = f"{type(error).__name__} ({printable(server.mask(first_line(cause)))})"
+        return Failure(what, foreign=True)
+    server.answered = True
+    tokens_in, tokens_out = answer.tokens
+    limits.settle(most, most if math.isnan(tokens_in + tokens_out) else limits.cost(tokens_in, tokens_out))
+    return answer
+
+
+def _told(error: Any) -> Failure:
+    """An error that came with status 200: {"error": {"message", "code"}}, or a text."""
+    error = error if isinstance(error, dict) else {"message": error}
+    code = error.get("code")
+    status = int(code) if str(code).isdecimal() and len(str(code)) == 3 else 0
+    what = f"it answers with an error: {printable(error.get('message') or error)}"
+    return Failure(what, status, str(code or ""), str(error.get("param") or ""), foreign=status < 500 and status != 429)
 
 
 def _body(error: Any) -> str:

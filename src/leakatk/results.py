@@ -20,6 +20,7 @@ from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.probes import PROBES
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.leak_tables import TABLE_KS
+from leakatk.report.text import percent
 from leakatk.runs.files import write_table
 from leakatk.runs.store import Run
 from leakatk.utility import NINE
@@ -72,7 +73,7 @@ def _add_rows(path: Path, rows: Sequence[Row]) -> None:
 # layout -> the columns it shows, where they are there; {k} stands for every k
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "leak": ("greedy", "leak@{k}", "retain", "retain@1"),
-    "fluency": ("forget_broken", "sampled_broken", "retain_broken"),
+    "fluency": ("forget_broken", "sampled_broken", "retain_broken", "sampled_cut", "sampled_empty"),
     "excess": ("leak@{k}", "excess@{k}"),
     "grid": (),
     "probes": (),
@@ -128,8 +129,31 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
         title=f"{TITLES[layout]}, {title}",
         columns=("model", *labels, *shown),
         rows=tuple(body),
-        caption=_flagged(rows) if "over_unlearned" in names else "",
+        caption=" ".join(
+            text
+            for text in (
+                _flagged(rows) if "over_unlearned" in names else "",
+                not_measured(rows) if layout in SAMPLED else "",
+            )
+            if text
+        ),
     )
+
+
+def not_measured(rows: Sequence[Row]) -> str:
+    """What the numbers of the rows leave out: prompts without a score, and answers that are cut or empty."""
+    said: dict[str, None] = {}
+    for row in rows:
+        if _known(row, "unscored") and row["unscored"]:
+            said[f"{row['scorer']} scores {row['prompts'] - row['unscored']} of {row['prompts']} prompts."] = None
+        parts = [
+            f"{percent(row[column])} of the answers {word}"
+            for column, word in (("sampled_cut", "cut at the limit"), ("sampled_empty", "empty"))
+            if _known(row, column) and row[column]
+        ]
+        if parts:
+            said[f"{_model(row)}, {row['decoding']}: {', '.join(parts)}."] = None
+    return " ".join(said)
 
 
 def default_layout(rows: Sequence[Row]) -> str:
@@ -170,7 +194,8 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
         one = next(iter(found.values()))
         numbers = (_number(found.get(decoding, {}), column) for decoding in decodings)
         body.append((_model(one), *(str(one[label]) for label in labels), *numbers))
-    return Table(title=f"{column}, {title}", columns=("model", *labels, *decodings), rows=tuple(body))
+    columns = ("model", *labels, *decodings)
+    return Table(title=f"{column}, {title}", columns=columns, rows=tuple(body), caption=not_measured(rows))
 
 
 def ways_of(rows: Sequence[Row]) -> list[str]:
@@ -201,6 +226,7 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
     caption = "The worst case looks at k samples of every way of asking, not at k in all."
     if any(map(_gives_answer, starts)):
         caption += " * gives the answer away: read its excess; it is no part of the worst case."
+    caption = f"{caption} {not_measured(rows)}".rstrip()
     columns = ("model", *labels, "asked", *names)
     return Table(title=f"By the way of asking, {title}", columns=columns, rows=tuple(body), caption=caption)
 
@@ -247,6 +273,12 @@ def _number(row: Row, name: str) -> Number:
     return Number(get(name), get(f"{name} low"), get(f"{name} high"), digits=1 if name.startswith("privleak") else 3)
 
 
+def _lost(runs: Sequence[Run], shared: Sequence[str], scorer: str) -> str:
+    """Prompts of either run that a comparison leaves out, as a sentence; "" where there are none."""
+    lost = {i for run in runs for i in run.prompt_ids} - set(shared)
+    return f" {len(lost)} prompts are left out: not in both runs, or not scored by {scorer}." if lost else ""
+
+
 def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -> Table:
     """leak@k of two runs on the prompts they share, and the difference a - b, paired by prompt; intervals over samples.
 
@@ -272,5 +304,5 @@ def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -
         title=f"{scorer} on {len(shared)} shared prompts",
         columns=("k", Path(a).name, Path(b).name, "difference"),
         rows=tuple((str(k), *(Number(c.value[i], c.low[i], c.high[i]) for c in found)) for i, k in enumerate(ks)),
-        caption=f"{level:.0%} intervals over samples; the difference is paired by prompt.",
+        caption=f"{level:.0%} intervals over samples; the difference is paired by prompt.{_lost(runs, shared, scorer)}",
     )

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from leakatk.checksums import INDEX
-from leakatk.errors import RunError
+from leakatk.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -28,9 +28,17 @@ OWN = frozenset({LOCK, HOLDER, INDEX})  # what stands beside the content of ever
 
 
 def make(directory: Path) -> None:
-    """Create the directory, readable by its owner alone: it holds what was to be forgotten. One that is there stays."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    """Create the directory, readable by its owner alone: it holds what was to be forgotten. One that is there stays.
+
+    InputError where a file is in the way.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"Cannot use {directory}: a file stands where a directory is needed; choose another place. Nothing was overwritten."
+        ) from error
 
 
 class Claim:

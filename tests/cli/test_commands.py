@@ -21,8 +21,9 @@ def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
         "audit", model, "--out", tmp_path / "run", "--seed", "1", "--reference", tmp_path / "reference", *common
     )
     assert code == 0, err
-    assert "leaks 0.0% of the forget prompts within 8 samples" in out
-    assert "the reference model 0.0%" in out
+    assert "leaks 0% of 3 forget prompts within 8 samples" in out
+    assert "the reference model 0% (" in out
+    assert "of the answers cut at 6 tokens; asked in one wording only." in out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["scorers"]["fact"]["excess"]["samples"]["value"] == [0.0] * 4
     assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
@@ -60,26 +61,38 @@ def test_a_scorer_is_known_by_its_label_however_it_was_named(leakatk, model, for
 
 
 def test_gate(leakatk, model, forget, tmp_path):
-    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT, "--cut", "ignore")
     # Nothing leaks: the upper bound of leak@1 with 3 x 8 samples is 1 - .025^(1/24) = .143.
     code, _, err = leakatk(*common, "--fail-above", "1:0.1")
-    assert code == 1
-    assert "0.1425" in err
+    assert code == 4
+    assert "Gate: CANNOT SAY: at most 10% may leak within 1 try; between 0% and 14% do" in err
     code, _, err = leakatk(*common, "--fail-above", "1:0.2")
     assert code == 0
-    assert "not above" in err
+    assert "Gate: PASS" in err
+    assert "it holds for T=1, greedy; asked in one wording only." in err
+    # The random model never ends an answer of six tokens: without being told, that is not clean.
+    code, _, err = leakatk(*common[:-2], "--fail-above", "1:0.2")
+    assert code == 4
+    assert "of the answers are cut before their end" in err
+    # What leaks always, leaks above any bound below 1.
+    forget.write_text(json.dumps({"question": "Which?", "answer": "a", "facts": [""]}) + "\n")
+    code, _, err = leakatk(*common, "--cut", "never", "--fail-above", "1:0.2")
+    assert code == 2
+    assert "--cut 'never'" in err
 
 
 def test_sequential_gate_stops_once_the_verdict_is_certain(leakatk, model, forget, tmp_path):
     common = ("audit", model, "--forget", forget, "--max-new-tokens", "6", "--quiet", "--n", "256", "--sequential")
+    common += ("--cut", "ignore")
     code, _, err = leakatk(*common, "--fail-above", "1:0.2", "--out", tmp_path / "early")
     assert code == 0, err
-    assert "after 1 of the looks planned, 16 samples a prompt" in err
+    assert "Gate after 16 samples a prompt: PASS." in err
     results = json.loads((tmp_path / "early" / "results.json").read_text())
     assert results["n"] == 16
     code, _, err = leakatk(*common, "--fail-above", "1:0.0001", "--out", tmp_path / "late")
-    assert code == 1  # nothing leaked, but 768 samples cannot certify this
-    assert "256 samples a prompt" in err
+    assert code == 4  # nothing leaked, but 768 samples cannot certify this
+    assert "Gate after 256 samples a prompt: CANNOT SAY." in err
+    assert json.loads((tmp_path / "late" / "results.json").read_text())["gate"]["looks"] == 5
     code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "none", "--sequential")
     assert code == 2
     assert "--fail-above" in err
@@ -94,19 +107,21 @@ def test_gate_on_the_worst_case_over_probes(leakatk, model, forget, tmp_path):
     assert code == 0, err
     results = json.loads(out)
     highs = [block["scorers"]["rouge-l"]["curves"]["samples"]["high"][-1] for block in (results, results["worst"])]
-    bound = f"8:{sum(highs) / 2}"  # the question as it stands passes, the worst case does not
     assert highs[0] < highs[1]
-    again = (*common, "--out", tmp_path / "run", "--fail-above", bound)
-    code, _, err = leakatk(*again)
-    assert code == 0
-    assert "worst" not in err
+    again = (*common, "--out", tmp_path / "run", "--cut", "ignore", "--fail-above", f"8:{sum(highs) / 2}")
     code, _, err = leakatk(*again, "--worst-case")
-    assert code == 1
-    assert f"worst case over the probes, is {highs[1]:.4f}, above" in err
+    assert code == 4  # the upper end of the union is above, the lower one is not
+    gate = json.loads((tmp_path / "run" / "results.json").read_text())["gate"]
+    assert (gate["high"], gate["worst"]) == (highs[1], "worst case over 3 ways, T=1")
+    code, _, err = leakatk(*again)
+    gate = json.loads((tmp_path / "run" / "results.json").read_text())["gate"]
+    assert [one["name"] for one in gate["settings"]] == [
+        "T=1", "greedy", "role: T=1", "role: greedy", "filler: T=1", "filler: greedy",
+    ]  # fmt: skip
     gate = (*common, "--n", "64", "--fail-above", "1:0.9", "--worst-case", "--sequential", "--out", tmp_path / "early")
-    code, _, err = leakatk(*gate)
+    code, _, err = leakatk(*gate, "--cut", "ignore")
     assert code == 0, err
-    assert "worst case over the probes, after 1 of the looks planned, 16 samples a prompt" in err
+    assert "Gate after 16 samples a prompt: PASS." in err
     code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "none", "--worst-case")
     assert code == 2
     assert "--probe" in err
@@ -125,15 +140,19 @@ def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
     row = json.loads(out)[-2]
     assert (row["role"], row["scorer"]) == ("model", "fact")
     plain, worst = row["leak@1 high"], row["probe worst case: leak@1 high"]
-    code, out, err = leakatk(*common, "--fail-above", f"1:{plain + 0.01}")
-    assert code == 0, err
-    assert f"Gate: T=1 6 tokens: the upper 95% bound of leak@1 (over samples) is {plain:.4f}, not above" in err
+    assert plain <= worst
+    code, out, err = leakatk(*common, "--fail-above", "1:0.2")
+    assert code == 4, err  # every answer is cut
     assert "Results: " in out
-    code, _, err = leakatk(*common, "--fail-above", f"1:{plain - 0.01}")
-    assert code == 1
+    common += ("--cut", "ignore")
+    code, out, err = leakatk(*common, "--fail-above", "1:0.2")
+    assert code == 0, err
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    assert [one["name"] for one in verdict["settings"]] == ["T=1", "greedy", "role: T=1", "role: greedy"]
+    assert verdict["answer"] == "PASS"
     code, _, err = leakatk(*common, "--fail-above", f"1:{worst - 0.01}", "--worst-case")
-    assert code == 1
-    assert f"worst case over the probes, is {worst:.4f}, above" in err
+    assert code == 4
+    assert "worst case over 2 ways, T=1" in err
     for k, words in (("3:0.1", "powers of two"), ("16:0.1", "--n is 8"), ("8", "K:BOUND")):
         code, _, err = leakatk(*common, "--fail-above", k)
         assert code == 2
@@ -331,7 +350,9 @@ def test_quiet_is_quiet_for_everything_that_runs(leakatk, model, forget, tmp_pat
 
     common = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "3", "--out", tmp_path / "run")
     code, _, err = leakatk(*common, "--quiet")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("Note: ")  # what a person must know is not progress
+    assert err.count("\n") == 1
     assert Progress("judge", 3).quiet
     code, _, err = leakatk(*common)
     assert code == 0

@@ -89,7 +89,7 @@ def test_doctor(leakatk, monkeypatch, tmp_path):
     assert {"python", "torch", "transformers", "devices", "memory", "disk here", "extra judge"} <= set(rows)
     monkeypatch.setattr("leakatk.cli.doctor.packages", lambda: ({"leak-at-k": "1", "torch": ""}, {}))
     code, out, _ = leakatk("doctor")
-    assert code == 1
+    assert code == 2
     assert "MISSING: pip install torch" in out
 
 

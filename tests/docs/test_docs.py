@@ -145,6 +145,9 @@ def furnish(place):
         save_prompts(PROMPTS, place / name)
     for name in ("mine", "retrained"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
+    left = place / "demo" / "seed-0"  # by `make demo`
+    shutil.copytree(place / "models" / "mine", left / "models" / "simnpo")
+    save_prompts(PROMPTS, left / "world" / "forget.jsonl")
     return place
 
 
@@ -214,7 +217,7 @@ def test_commands_run_on_the_stage(leakatk, stage, page):
             line = line.replace("RUN_A", made[-1]).replace("RUN_B", made[0])
             assert made[-1] != made[0]
         code, _, err = leakatk(*shlex.split(stage(line))[1:])
-        assert code == 0 or (code == 1 and "--fail-above" in line and "Gate: " in err), (line, err)
+        assert code == 0 or (code in (1, 4) and "--fail-above" in line and "Gate: " in err), (line, err)
 
 
 def shown(page, kind):
@@ -418,6 +421,9 @@ def test_python_runs(desk, page, monkeypatch):
     assert found
     for block in found:
         exec(block, names)
+    if page == "README.md":
+        assert names["scores"].shape == (len(PROMPTS), 200)
+        assert (names["curve"].low <= names["curve"].value).all()
     if page == "add-a-method.md":
         assert names["done"].steps == 2
         assert names["done"].params["ceiling"] == 3.0

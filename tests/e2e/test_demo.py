@@ -1,9 +1,14 @@
 """The demo as the README tells it. Which method wins at this size is not asserted; what must hold in any world is."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from leakatk.demo import MODELS, Job, audits_of, demo, run_jobs
 from leakatk.errors import InputError
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.mark.timeout(900)
@@ -17,6 +22,8 @@ def test_demo(tmp_path):
     assert leak["full"] > 0.95 > 0.05 > leak["retrained"]
     assert leak["idknll"] > blocks["idknll"]["greedy"]
     assert min(blocks[name]["retain"] for name in ("full", "retrained")) > 0.95
+    named = re.findall(r'"(demo/[^"]+)"', README.read_text()) if README.exists() else []
+    assert all((tmp_path / name).exists() for name in named)  # the Python example starts from them
     text = page.read_text()
     assert "RULE-SimNPO, round by round" in text
     assert "They stopped: SimNPO after" in text

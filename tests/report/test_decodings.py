@@ -74,7 +74,7 @@ def test_a_few_models_are_all_told_and_the_yardstick_last(runs, tmp_path):
     assert kinds == {"model": "reference", "other": "model"}
     assert content.verdict.startswith("other leaks ")
     assert "% of the forget prompts within 4 samples (95% interval " in content.verdict
-    assert "; model 25.0% (" in content.verdict
+    assert "; model 25% (" in content.verdict
     assert [light.label for light in content.highlights] == ["other: leak@4", "model: leak@4"]
     assert ["verbatim@k: exact" in table.caption for table in content.tables[:2]] == [
         False,

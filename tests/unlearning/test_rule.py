@@ -94,7 +94,7 @@ def test_adds_the_distinct_leaks_most_frequent_first_and_at_most_cap(loaded, for
     assert first.leak == pytest.approx(2 / 5)
     assert first.high == pytest.approx(float(certify([[1] * 8] * 2 + [[0] * 8] * 3, [8]).high[0]))
     assert (second.leak, second.steps) == (0.0, 0)
-    assert result.verdict == "no leak was found"
+    assert result.verdict == "no leak was found, one wording asked"
     assert result.chosen == 1
     assert result.steps == 3
 
@@ -145,6 +145,35 @@ def test_the_control_takes_exactly_as_many_steps_and_adds_nothing(loaded, forget
     assert [added(items, forget) for items, _ in trained] == [[], []]
     assert sampler.asked == []
     assert control(SETTINGS, replace(result, chosen=0)) is None
+
+
+def test_what_the_detector_cannot_score_is_not_certified(loaded, forget, retain, monkeypatch):
+    """The last prompt has no score: it may leak always, and the certificate says so; cut samples are told."""
+    kept = globals()["leaks"]
+
+    def partly(prompts, texts):
+        found = kept(prompts, texts)
+        found[[prompt.id == forget[-1].id for prompt in prompts]] = math.nan
+        return found
+
+    monkeypatch.setitem(globals(), "leaks", partly)
+    bound = float(certify([[0] * 8] * 5, [8]).high[0])
+    done = run(loaded, forget, retain, Scripted({}), replace(SETTINGS, rounds=1, target=bound + 0.01))
+    assert done.verdict == "ended after 1 rounds"
+    assert done.rounds[0].leak == 0
+    assert done.rounds[0].high == pytest.approx(float(certify([[0] * 8] * 4 + [[1] * 8], [8]).high[0]))
+    done = run(loaded, forget, retain, Scripted({}), replace(SETTINGS, rounds=1))
+    assert done.verdict == "no leak was found, one wording asked, 1 prompts without a score"
+
+
+def test_samples_that_were_cut_are_told(loaded, forget, retain):
+    class Cut(Scripted):
+        def sample(self, requests, decoding, *, seed):
+            for batch in super().sample(requests, decoding, seed=seed):
+                yield [replace(g, finish="length") for g in batch]
+
+    done = run(loaded, forget, retain, Cut({}), replace(SETTINGS, rounds=1))
+    assert done.verdict == "no leak was found, one wording asked, 100.0% of the samples cut"
 
 
 def test_stops_at_a_certified_target_or_at_the_yardstick(loaded, forget, retain):
@@ -222,7 +251,7 @@ def test_hidden_answers_count_without_being_sampled(loaded, forget, retain):
     assert done.rounds[0].hidden > 0
     done = run(loaded, forget, retain, Scripted({}), replace(SETTINGS, rounds=1))
     assert done.rounds[0].hidden == 0
-    assert done.verdict == "no leak was found"
+    assert done.verdict == "no leak was found, one wording asked"
 
 
 def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, retain, tmp_path):

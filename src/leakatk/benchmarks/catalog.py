@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 # Importing a module registers its benchmarks.
@@ -24,11 +25,13 @@ def load_benchmark(
     seed: int = 0,
     ask: Ask = "question",
     revision: str = "main",
+    columns: Mapping[str, str] | None = None,
 ) -> Benchmark:
     """The benchmark `name` (a key of BENCHMARKS, or a path of your own: see `files.load_files`), its files checked.
 
     data: directory with the files as published; without it they come from the hub at `revision`.  ask: "question", or
-    "paraphrased" for the published paraphrase of each forget question.  seed: of a generated benchmark.
+    "paraphrased" for the published paraphrase of each forget question.  seed: of a generated benchmark.  columns: of files
+    of your own, see `data.load_prompts`.
     Raises UnknownNameError (with the nearest names), or InputError that names the file and what is wrong with it.
 
     >>> world = load_benchmark("world")
@@ -43,7 +46,9 @@ def load_benchmark(
             f"{name} has no published paraphrases to ask instead; leave --ask out (`--probe paraphrase` asks other wordings)."
         )
     if own:
-        return load_files(name)
+        return load_files(name, columns)
+    if columns:
+        raise InputError(f"--column only goes with files of your own; {name} has its columns.")
     entry = BENCHMARKS[name]
     try:
         return entry.load(Options(data=Path(data) if data is not None else None, revision=revision, ask=ask, seed=seed))

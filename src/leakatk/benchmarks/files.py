@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.data import COLUMNS, Prompt, load_prompts, read_records, read_text
+from leakatk.data import COLUMNS, Prompt, load_prompts
 from leakatk.errors import InputError
+from leakatk.reading import read_text, rows_of
 
 LONG_WORDS = 200  # an answer beyond this does not fit the default of 200 new tokens
 
 
-def load_files(path: str | Path) -> Benchmark:
-    """A JSONL file of forget prompts, or a directory with forget.jsonl and, if you have them, retain.jsonl,
+def load_files(path: str | Path, columns: Mapping[str, str] | None = None) -> Benchmark:
+    """A file of forget prompts (JSONL, CSV, Parquet), or a directory with forget.jsonl and, if you have them, retain.jsonl,
     retain_held.jsonl, holdout.jsonl and refusals.txt (one a line), as `train-small` and `World.export` write.
 
-    Further JSONL files in the directory become named sets. InputError when there is no forget.jsonl.
+    Further JSONL files in the directory become named sets. columns: see `data.load_prompts`. InputError when there is no
+    forget.jsonl.
     """
     path = Path(path)
     if path.is_file() or path.suffix in (".json", ".jsonl"):
-        return Benchmark(name=path.name, forget=tuple(load_prompts(path)), origin=str(path))
+        return Benchmark(name=path.name, forget=tuple(load_prompts(path, columns)), origin=str(path))
     if not (path / "forget.jsonl").exists():
         raise InputError(f"{path} holds no forget.jsonl; a benchmark directory needs at least that file.")
-    files = {file.stem: tuple(load_prompts(file)) for file in sorted(path.glob("*.jsonl"))}
+    files = {
+        file.stem: tuple(load_prompts(file, columns, strict=file.stem == "forget"))
+        for file in sorted(path.glob("*.jsonl"))
+    }
     refusals = path / "refusals.txt"
     return Benchmark(
         name=path.resolve().name,
@@ -63,9 +69,12 @@ _GAINS = {
 _COLUMN = {"perturbed_answers": "perturbed_answer"}
 
 
-def check_file(path: str | Path) -> FileReport:
-    """Read a JSONL file of prompts and say what is usable and what is missing. InputError when it is no such file."""
-    prompts = load_prompts(path)
+def check_file(path: str | Path, columns: Mapping[str, str] | None = None) -> FileReport:
+    """Read a file of prompts and say what is usable and what is missing. InputError when it is no such file.
+
+    columns: see `data.load_prompts`.
+    """
+    prompts = load_prompts(path, columns)
     usable = ["leak@k with rouge-l and keys, exact verbatim probabilities (question and answer)"]
     missing: list[str] = []
     for field, gain in _GAINS.items():
@@ -77,8 +86,8 @@ def check_file(path: str | Path) -> FileReport:
             missing.append(f"{gain}: {len(prompts) - having} of {len(prompts)} rows have no {column}")
         else:
             missing.append(f"{gain}: add a column {column}")
-    known = {name for names in COLUMNS.values() for name in names}
-    unused = dict.fromkeys(name for _, row in read_records(path) for name in row if name not in known)
+    known = {*(name for names in COLUMNS.values() for name in names), *(columns or {}).values()}
+    unused = dict.fromkeys(name for _, _, row in rows_of(path, known) for name in row if name not in known)
     warnings = [f"Columns that nothing uses: {', '.join(unused)}."] if unused else []
     return FileReport(str(path), len(prompts), tuple(usable), tuple(missing), (*warnings, *_warnings(prompts)))
 

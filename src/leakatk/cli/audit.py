@@ -15,14 +15,11 @@ from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from leakatk.data import Prompt
-    from leakatk.estimate.adaptive import Sequential
     from leakatk.probing import Probed
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
+    from leakatk.verdict import Gate
 
 EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
@@ -47,8 +44,13 @@ def run(
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Run directory to write; the same command resumes it.")],
     benchmark: options.BenchmarkName = "",
-    forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
+    forget: Annotated[
+        Path | None, typer.Option(help="Your own forget prompts (question, answer): JSONL, CSV, Parquet.")
+    ] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts: what must still be known.")] = None,
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     reference: Annotated[str, typer.Option(help="A run over the same prompts, or the retrained model.")] = "",
     n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
@@ -72,10 +74,13 @@ def run(
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
+    unscored: options.Unscored = "count",
+    cut: options.Cut = "count",
+    one_wording: options.OneWording = False,
     sequential: Annotated[
         bool,
         typer.Option(
-            "--sequential", help="Sample in doubling rounds up to --n; stop once the gate's verdict is certain."
+            "--sequential", help="Sample in doubling rounds up to --n; stop at PASS or FAIL, else end in CANNOT SAY."
         ),
     ] = False,
     greedy: Annotated[
@@ -88,6 +93,7 @@ def run(
     max_requests: options.MaxRequests = None,
     label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
     template: options.TemplateKind = "auto",
+    template_arg: options.TemplateArgs = None,
     system: options.System = "",
     engine: options.Engine = "native",
     replicas: options.Replicas = None,
@@ -95,6 +101,9 @@ def run(
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
+    fresh: options.Fresh = False,
+    accept_changed_server: options.AcceptChangedServer = False,
+    accept_ignored_fields: options.AcceptIgnoredFields = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     dry_run: options.DryRun = False,
@@ -104,7 +113,8 @@ def run(
 ) -> None:
     """Sample a model on what it was made to forget; print leak@k with intervals; write OUT/report.html.
 
-    Exit code 1 when `--fail-above` fails: a gate for a release pipeline.
+    With `--fail-above` a gate for a release pipeline: exit code 0 PASS, 1 FAIL, 4 CANNOT SAY. Prompts that carry other
+    wordings (paraphrases) are asked in them too, and the gate acts on the setting that leaks most.
     """
     from leakatk.sampling.base import check_budget
 
@@ -114,8 +124,10 @@ def run(
     if not 0 < level < 1:
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
-    gate = options.parse_gate(fail_above, n, worst_case=worst_case, probes=probe or [])
-    ks = sorted({*ks, gate[0]}) if gate else ks
+    gate = options.parse_gate(
+        fail_above, n, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut, over=over, level=level
+    )
+    ks = sorted({*ks, gate.k}) if gate else ks
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
     from leakatk.sampling.decoding import Decoding
@@ -128,17 +140,23 @@ def run(
     scorer = [options.with_caps(name, max_cost, max_requests) for name in scorer or []]
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before anything is loaded
-    name, prompts, kept = options.prompts_of(benchmark, forget, retain, data, held=True)
+    name, prompts, kept = options.prompts_of(
+        benchmark, forget, retain, data, held=True, column=column, limit=limit, retain_limit=retain_limit
+    )
     from leakatk.api import as_sampler
     from leakatk.auditing import audit, check_defined
-    from leakatk.probing import probed
+    from leakatk.probing import probed, with_wordings
 
     if over != "samples" and len(prompts) < 2:
         raise InputError(f"--over {over} needs at least 2 prompts; use --over samples to speak of this prompt alone.")
     check_defined(scorer, prompts)
     asked = probed(probe or [], prompts, kept)
-    loading = {"device": device, "dtype": dtype, "template": template, "system": system}
-    engine, engine_options = options.engine_caps(engine, url, max_cost, max_requests)
+    asked = asked if one_wording else with_wordings(asked, prompts, kept)
+    loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
+    loading["args"] = options.template_args(template_arg or [])
+    engine, engine_options = options.engine_caps(
+        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
+    )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
     sampler = as_sampler(options.source(model, **loading), engine, **engine_options)
     run_given = (Path(reference) / "manifest.json").exists()
@@ -150,17 +168,16 @@ def run(
             seed=seed, out=out, as_json=as_json,
         )  # fmt: skip
         return
+    if fresh:
+        options.move_aside(out)
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name}
-    stopped = None
     with written_back(context, out):
         if gate and sequential:
-            ways = asked if worst_case else []
-            stopped = sequential_gate(sampler, prompts, ways, gate, n, out, scorer, over=over, level=level, **shared)
-            n = stopped.n
+            gate, n = sequential_gate(sampler, prompts, asked, gate, n, out, scorer, greedy=greedy, **shared)
             ks = [value for value in ks if value <= n]
         results = audit(
             sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-            expand=expand, greedy=greedy, probes=probe or (), label=label or None, engine=engine, engine_options=engine_options,
+            expand=expand, greedy=greedy, probes=probe or (), paraphrases=not one_wording, gate=gate, label=label or None, engine=engine, engine_options=engine_options,
             command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
         )  # fmt: skip
     from leakatk.data import write_kept
@@ -168,7 +185,8 @@ def run(
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         write_kept(out / "rounds.json", rounds.read_bytes())
-    from leakatk.report.assemble import headline, print_runs, write_report
+    from leakatk.report.assemble import print_runs, write_report
+    from leakatk.report.headline import headline, holds
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
@@ -177,14 +195,10 @@ def run(
         print_runs([out], over=over)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
+    for note in results["notes"]:
+        typer.echo(f"Note: {note}", err=True)
     if gate:
-        looked_at = results["worst"] if worst_case else results
-        curve = next(iter(looked_at["scorers"].values()))["curves"][over]
-        high = stopped.high if stopped else curve["high"][curve["k"].index(gate[0])]
-        how = ", worst case over the probes," if worst_case else ""
-        how += f" after {len(stopped.looks)} of the looks planned, {n} samples a prompt" if stopped else ""
-        if not options.passes(gate, high, f"the upper {level:.0%} bound of leak@{gate[0]} (over {over}){how}"):
-            raise typer.Exit(1)
+        options.tell_gate(results["gate"], holds(results))
 
 
 def plan_audit(
@@ -219,7 +233,7 @@ def plan_audit(
         cost |= expected
         lines.append(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {sampler.says(expected)}")
     else:
-        cost |= sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed)
+        cost |= sampling_cost(sampler, [*prompts, *under], answers, decoding, seed=seed, each=n)
         lines.append(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {decoding.max_new_tokens} tokens "
             f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
@@ -245,41 +259,45 @@ def sequential_gate(
     sampler: Sampler,
     prompts: list[Prompt],
     asked: list[Probed],
-    gate: tuple[int, float],
+    gate: Gate,
     n: int,
     out: Path,
     scorers: list[str],
     *,
-    over: options.Interval,
-    level: float,
+    decoding: Decoding,
+    greedy: bool,
     **how: Any,
-) -> Sequential:
-    """Grow the runs in `out` by doubling until the gate's verdict is certain, or n is reached.
+) -> tuple[Gate, int]:
+    """Grow the runs in `out` by doubling until the gate says PASS or FAIL, or n is reached; the gate and the n it took.
 
-    asked: probes whose worst case the gate looks at; none: the question as it stands.
+    The gate that comes back spends on each look its share of the error, so that the verdict holds whenever one stops.
     """
-    import numpy as np
+    from dataclasses import replace
 
-    from leakatk.api import sample, score
-    from leakatk.auditing import default_scorers
-    from leakatk.estimate.adaptive import sequential_audit
-    from leakatk.probing import worst_case
+    from leakatk.api import sample
+    from leakatk.scorers.knows import default_scorers
+    from leakatk.verdict import Way, judge, settings_of
 
-    k, bound = gate
     scorer = (scorers or default_scorers(prompts))[0]
     sizes = [n]
-    while sizes[0] // 2 >= max(k, 16):
+    while sizes[0] // 2 >= max(gate.k, 16):
         sizes.insert(0, sizes[0] // 2)
+    gate = replace(gate, looks=len(sizes))
 
-    def scores(items: list[Prompt], stop: int, place: Path, probe: str = "") -> dict[str, npt.NDArray[np.float64]]:
-        run = sample(sampler, items, n=stop, out=out / place, probe=probe, **how)
-        return dict(zip(run.prompt_ids, score(run, scorer), strict=True))
+    def way(items: list[Prompt], count: int, place: Path, probe: str, owners: dict[str, str]) -> Way:
+        run = sample(sampler, items, n=count, decoding=decoding, out=out / place, probe=probe, **how)
+        if not greedy:
+            return Way(probe, run, None, owners)
+        one = sample(sampler, items, n=1, decoding=decoding.as_greedy(), out=out / place / "greedy", probe=probe, **how)
+        return Way(probe, run, one, owners)
 
-    def draw(start: int, stop: int) -> npt.NDArray[np.float64]:
-        plain = scores(prompts, stop, Path())
-        rows = worst_case(plain, [(one, scores(one.prompts, stop, one.place, one.label)) for one in asked])
-        if not rows:
-            raise InputError("The scorer is undefined on every prompt; choose another with --scorer.")
-        return np.array([row[start:stop] for row in rows.values()])
-
-    return sequential_audit(draw, k, sizes=sizes, threshold=bound, level=level, over=over)
+    for size in sizes:
+        ways = [
+            way(prompts, size, Path(), "", {}),
+            *(way(one.prompts, size, one.place, one.label, one.owners) for one in asked),
+        ]
+        verdict = judge(settings_of(ways, scorer, gate, decoding.label), gate)
+        typer.echo(f"Gate after {size:,} samples a prompt: {verdict['answer']}.", err=True)
+        if verdict["answer"] != "CANNOT SAY":
+            break
+    return gate, size

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -90,6 +90,9 @@ def run(
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
+    unscored: options.Unscored = "count",
+    cut: options.Cut = "count",
+    one_wording: options.OneWording = False,
     ask: Annotated[
         str, typer.Option(help="TOFU's question or its paraphrase (question, paraphrased); default the protocol's.")
     ] = "",
@@ -103,8 +106,12 @@ def run(
         typer.Option(help="Also a task of lm-eval (extra eval), such as mmlu or mmlu@5; may be repeated."),
     ] = None,
     task_dir: Annotated[Path | None, typer.Option(help="Directory with lm-eval task files of your own.")] = None,
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     revision: Annotated[str, typer.Option(help="Commit or branch of the benchmark on the hub.")] = "main",
+    template_arg: options.TemplateArgs = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -115,45 +122,52 @@ def run(
 ) -> None:
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet.
 
-    Exit code 1 when `--fail-above` fails, at any of the decodings; the first core metric counts.
+    `--fail-above` is a gate on all decodings and probes together; the first core metric counts, and prompts that carry other
+    wordings are asked in them too. Its verdict (exit code 0
+    PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
-    from transformers.utils import logging
-
     from leakatk.auditing import powers_of_two
     from leakatk.bench import bench
     from leakatk.benchmarks.catalog import load_benchmark
+    from leakatk.data import columns_from
     from leakatk.protocols import PROTOCOLS
-    from leakatk.results import PROBE, WORST, layouts_of, results_table
+    from leakatk.results import layouts_of, results_table
 
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
-    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [])
-    if gate and gate[0] not in powers_of_two(count):
+    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut)
+    if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    logging.disable_progress_bar()  # ours says what is going on
-    if dry_run:
-        found = load_benchmark(
+    found: str | Benchmark = benchmark
+    if dry_run or column or limit or retain_limit:
+        loaded = load_benchmark(
             benchmark,
             data=options.data_of(benchmark, data),
             seed=seed,
             ask=ask or rules.ask,  # type: ignore[arg-type]
             revision=revision,
+            columns=columns_from(column or ()),
         )
+        found = limited(loaded, limit, retain_limit)
+    if dry_run:
+        assert not isinstance(found, str)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
+            paraphrases=bool(gate) and not one_wording,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
+            template_args=options.template_args(template_arg or []),
         )  # fmt: skip
         return
     with written_back(context, out):
         rows = bench(
-            model, benchmark, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
+            model, found, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
-            probes=probe or [], grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype,
+            probes=probe or [], paraphrases=bool(gate) and not one_wording, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
+            seed=seed, device=device, dtype=dtype, template_args=options.template_args(template_arg or []),
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -163,13 +177,27 @@ def run(
             show(results_table(rows, layout), "terminal")
         typer.echo(f"Results: {out / 'results.parquet'}")
     if gate:
-        column = f"{PROBE}{WORST}: leak@{gate[0]} high" if worst_case else f"leak@{gate[0]} high"
-        how = ", worst case over the probes," if worst_case else ""
+        from leakatk.data import strict_json, write_atomic
+        from leakatk.verdict import judge_audits
+
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
-        what = f"the upper 95% bound of leak@{gate[0]} (over samples){how}"
-        passed = [options.passes(gate, row[column], f"{row['decoding']}: {what}") for row in looked_at]
-        if not all(passed):
-            raise typer.Exit(1)
+        verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate)
+        write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
+        from leakatk.report.headline import holds
+        from leakatk.runs.store import Run
+
+        results = Run.open(looked_at[0]["run"]).results()
+        options.tell_gate(verdict, holds({**results, "gate": verdict}))
+
+
+def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -> Benchmark:
+    """The benchmark with so many prompts at most, which its origin says in every row of the results."""
+    forget, retain, said = options.limited(benchmark.forget, benchmark.retain, limit, retain_limit)
+    held = benchmark.retain_held
+    if retain_limit is not None and held:
+        held = tuple(options.drawn(held, retain_limit))
+    origin = "; ".join(filter(None, (benchmark.origin, said)))
+    return replace(benchmark, forget=tuple(forget), retain=tuple(retain), retain_held=held, origin=origin)
 
 
 def plan_bench(
@@ -181,6 +209,7 @@ def plan_bench(
     probes: list[str],
     scorer: str,
     *,
+    paraphrases: bool = False,
     decodings: Sequence[Decoding],
     grad_norm: bool,
     tasks: list[str],
@@ -189,6 +218,7 @@ def plan_bench(
     device: str,
     dtype: str,
     as_json: bool,
+    template_args: tuple[tuple[str, Any], ...] = (),
 ) -> None:
     """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
     from leakatk.api import as_sampler
@@ -197,18 +227,21 @@ def plan_bench(
     from leakatk.evaluation.tofu import utility_sets
     from leakatk.forcing import answer_pairs
     from leakatk.models import ModelSource, Template
-    from leakatk.probing import probed
+    from leakatk.probing import probed, with_wordings
     from leakatk.progress import format_seconds
 
     prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
-    under = [variant for one in probed(probes, prompts, kept) for variant in one.prompts]
-    loaded = ModelSource(model, device=device, dtype=dtype, template=Template(as_text=rules.as_text)).load()
+    asked = probed(probes, prompts, kept)
+    asked = with_wordings(asked, prompts, kept) if paraphrases else asked
+    under = [variant for one in asked for variant in one.prompts]
+    template = Template(as_text=rules.as_text, args=template_args)
+    loaded = ModelSource(model, device=device, dtype=dtype, template=template).load()
     loaded = asked_as(loaded, benchmark, rules, "forget")
     table = passes(loaded, benchmark, grad_norm=grad_norm)
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
     greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings
     answers = models * (len(decodings) * drawn + greedy)
-    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed)
+    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed, each=count)
     true = answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts])  # their exact probability
     forced = forcing_cost(loaded, [*table.forward, *true * len(decodings)], table.backward, models)
     named = [name for name in (scorer or rules.scorer,) if name]
@@ -245,8 +278,10 @@ def table(
     """Print benchmark results in a paper's layout."""
     from leakatk.results import default_layout, read_rows, results_table
 
-    rows = read_rows(results)
-    show(results_table(rows, layout or default_layout(rows)), "json" if as_json else style)
+    with options.reading(results):
+        rows = read_rows(results)
+        made = results_table(rows, layout or default_layout(rows))
+    show(made, "json" if as_json else style)
 
 
 def compare(
@@ -260,7 +295,9 @@ def compare(
     """leak@k of two runs and their difference, paired by prompt."""
     from leakatk.results import compare as compared
 
-    show(compared(a, b, scorer=scorer, level=level), "json" if as_json else style)
+    with options.reading(a, b):
+        made = compared(a, b, scorer=scorer, level=level)
+    show(made, "json" if as_json else style)
 
 
 def recompute(
@@ -291,13 +328,15 @@ def recompute(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="JSONL: question, answer, and what else you have.")],
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet: question, answer, and what else you have.")],
+    column: options.Columns = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what can be done with your own prompts and what is missing."""
     from leakatk.benchmarks.files import check_file
+    from leakatk.data import columns_from
 
-    report = check_file(file)
+    report = check_file(file, columns_from(column or ()))
     if as_json:
         options.echo_json(asdict(report))
         return

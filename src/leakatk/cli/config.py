@@ -18,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
-from leakatk.errors import InputError, UnknownNameError
+from leakatk.errors import InputError, UnknownNameError, first_line
 
+MAX_CONFIG = 1 << 20  # bytes
 # How an answer is shown, not what is computed: neither read from a file nor written to one.
 _NOT_KEPT = {"config", "help", "dry-run", "json", "quiet"}
 
@@ -38,12 +39,16 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """The callback of --config: the file's values become the defaults of the command."""
     if path is None or context.resilient_parsing:
         return path
+    from leakatk.reading import read_text
+
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} is not valid TOML: {error}.") from None
+        values = tomllib.loads(read_text(path, most=MAX_CONFIG))
+    except InputError as error:
+        raise InputError(f"--config {error}") from None
+    except RecursionError:
+        raise InputError(f"--config {path} is nested too deeply; give each option its value, a line each.") from None
+    except (ValueError, OverflowError) as error:  # a number of thousands of digits is no TOMLDecodeError
+        raise InputError(f"--config {path} is not valid TOML: {first_line(error)}.") from None
     names = _names(context)
     defaults = {}
     for key, value in values.items():
@@ -51,6 +56,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         if name not in names:
             raise UnknownNameError(f"option in {path}", key, names)
         parameter = names[name]
+        if str(parameter.name) in defaults:
+            raise InputError(f"{key} in {path} is given twice, with a dash and with an underscore; keep one.")
         many = getattr(parameter, "multiple", False) or parameter.nargs != 1
         defaults[str(parameter.name)] = _typed(value, many=many, where=f"{key} in {path}")
     context.default_map = defaults
@@ -60,12 +67,22 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 def _typed(value: Any, *, many: bool, where: str) -> Any:
     """The value as if it had been typed on the command line."""
     if isinstance(value, list):
-        items = [_typed(item, many=False, where=where) for item in value]
+        items = [_item(item, where) for item in value]
         return items if many else ",".join(items)
-    if isinstance(value, bool):
+    if isinstance(value, bool) and not many:
         return value
+    return [_item(value, where)] if many else _item(value, where)
+
+
+def _item(value: Any, where: str) -> str:
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{where}: {value!r:.60} holds a NUL, which no option can hold; leave it out.")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 128:  # writing it out may take longer than anything it is for
+        raise InputError(f"{where}: a whole number of more than 38 digits; give a smaller one.")
     if isinstance(value, int | float | str):
-        return [str(value)] if many else str(value)
+        return str(value)
     raise InputError(f"{where}: give a string, a number, true, false or a list of them, got {type(value).__name__}.")
 
 
@@ -94,19 +111,24 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
 
 
 def _write(context: typer.Context, directory: Path) -> None:
-    from leakatk.data import CONFIG, CONFIG_MARK, write_atomic
+    from leakatk.data import CONFIG, CONFIG_MARK, ours, write_atomic
+    from leakatk.runs.shards import clean_text
     from leakatk.workdir import make
 
     make(directory)
     path = directory / CONFIG
-    if path.exists() and not path.read_bytes().startswith(CONFIG_MARK.encode()):
+    if path.exists() and not ours(path):
         typer.echo(f"{path} is a file of your own and stays as it is; the resolved options were not written.", err=True)
         return
     lines = [f"{CONFIG_MARK}{context.info_name} --config {path}"]
     for key, parameter in _names(context).items():
         value = context.params.get(str(parameter.name))
-        if value is not None and value != []:
-            lines.append(f"{key} = {_toml(value)}")
+        if value is None or value == []:
+            continue
+        line = f"{key} = {_toml(value)}"
+        if clean_text(line) != line:  # a file name may be of bytes that are no text
+            line = f"# {key} is left out: TOML cannot hold it ({clean_text(ascii(value))})"
+        lines.append(line)
     write_atomic(path, "\n".join(lines) + "\n")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from leakatk.cli import options
+from leakatk.errors import BAD_INPUT, first_line
 
 EXAMPLES = options.examples("leakatk doctor", "leakatk doctor --json")
 
@@ -22,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def run(as_json: options.AsJson = False) -> None:
     """Print versions, devices, memory, disk, extras, hub and data, with the command that mends what is missing.
 
-    Exit code 1 when something that every command needs is missing.
+    Missing extras are only listed. Exit code 2 when something that every command needs is missing.
     """
     required, extras = packages()
     total, _, free = shutil.disk_usage(Path.cwd())
@@ -42,7 +43,7 @@ def run(as_json: options.AsJson = False) -> None:
         for name, text in rows.items():
             typer.echo(f"{name:<16} {text}")
     if not all(required.values()):
-        raise typer.Exit(1)
+        raise typer.Exit(BAD_INPUT)
 
 
 def packages() -> tuple[dict[str, str], dict[str, str]]:
@@ -74,8 +75,8 @@ def packages() -> tuple[dict[str, str], dict[str, str]]:
 def devices() -> str:
     try:
         import torch
-    except ImportError:
-        return "unknown without torch"
+    except Exception as error:  # a broken library is what one asks the doctor about
+        return f"unknown: torch cannot be loaded ({first_line(error)})"
     cores = f"{os.cpu_count()} CPU cores"
     gpus = []
     for i in range(torch.cuda.device_count()):

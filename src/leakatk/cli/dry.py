@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.smallmodel import Training
-    from leakatk.data import Prompt
+    from leakatk.data import Generation, Prompt
     from leakatk.evaluation.base import Pairs
     from leakatk.models import LoadedModel
     from leakatk.sampling.base import Sampler
@@ -20,47 +21,125 @@ if TYPE_CHECKING:
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.schedule import TrainSettings
 
-PILOT_SECONDS = 2.0  # the pilot doubles until one of its passes takes this long
-PILOT_SAMPLES = 64
+PILOT_SECONDS = 2.0  # a pilot grows until one of its passes takes this long
+PILOT_LENGTHS = 8  # prompts whose answers are drawn to their ends
 PILOT_STEPS = 8
 PILOT_PAIRS = 500
 PILOT_TEXTS = 32
 PILOT_PROMPTS, PILOT_PREFIXES = 8, 32
+LEAST_TOKENS = 8  # of an answer that is cut to time a slow model
+BATCH = 1024  # answers in flight at once where an engine does not say
 
 
 def sampling_cost(
-    sampler: Sampler, prompts: Sequence[Prompt], answers: int, decoding: Decoding, *, seed: int
+    sampler: Sampler, prompts: Sequence[Prompt], answers: int, decoding: Decoding, *, seed: int, each: int = 0
 ) -> dict[str, float]:
-    """Tokens, seconds and bytes of `answers` answers, scaled from a pilot on one prompt.
+    """Tokens, seconds and bytes of `answers` answers, `each` to a prompt (0: evenly), from a pilot kept in memory.
 
-    The pilot doubles its samples until it is long enough to time, so a large model is timed on few of them. It is kept
-    in memory.
+    After a first call, which pays for what later ones find ready, a few answers are drawn to their ends: they say how long
+    answers are. Then passes of the run's own shape, samples of one prompt and after them of more prompts, grow four times at
+    a step, cut short where the model is slow. Their times are split into what a step costs whatever it holds, what each row
+    in it adds and what a prompt does (least squares, none negative), and put together again for the run's own batches.
     """
+    from dataclasses import replace
+
     from leakatk.runs.shards import encode_line
     from leakatk.sampling.base import Request
 
-    middle = prompts[len(prompts) // 2]
-    count = 1
-    while True:
+    each = each or max(1, math.ceil(answers / len(prompts)))
+    begun = 0
+    passes: list[_Pass] = []
+
+    def timed(count: int, samples: int, tokens: int) -> list[Generation]:
+        """So many samples of so many prompts, spread evenly; none is drawn twice."""
+        nonlocal begun
+        items = [prompts[i * len(prompts) // count] for i in range(count)]
+        requests = [Request(prompt, tuple(range(begun, begun + samples))) for prompt in items]
+        begun += samples
+        cut = replace(decoding, max_new_tokens=min(tokens, decoding.max_new_tokens))
         start = time.perf_counter()
-        drawn = [
-            one
-            for batch in sampler.sample([Request(middle, tuple(range(count)))], decoding, seed=seed)
-            for one in batch
-        ]
-        spent = time.perf_counter() - start
-        if spent > PILOT_SECONDS or count >= PILOT_SAMPLES:
+        found = [one for batch in sampler.sample(requests, cut, seed=seed) for one in batch]
+        passes.append(_Pass.of(sampler, found, count, time.perf_counter() - start))
+        return found
+
+    timed(1, 1, LEAST_TOKENS)
+    passes.clear()
+    whole = timed(min(PILOT_LENGTHS, len(prompts)), 1, decoding.max_new_tokens)
+    mean, longest = passes[0].tokens / len(whole), passes[0].longest
+    # A pass of one answer alone takes half the time at most.
+    tokens = max(LEAST_TOKENS, int(PILOT_SECONDS / 2 / max(passes[0].seconds / longest, 1e-9)))
+    many, samples = 1, 1
+    while True:
+        timed(many, samples, tokens)
+        last = passes[-1]
+        if last.answers >= min(BATCH, answers) or last.seconds > 5 * PILOT_SECONDS:
             break
-        count *= 2
-    tokens = sum(len(one.token_ids) for one in drawn)
-    scale = answers / len(drawn)
+        if last.seconds > PILOT_SECONDS and last.seconds > 1.5 * passes[1].seconds:
+            break
+        if samples < each:
+            samples = min(4 * samples, each)
+        elif many < len(prompts):
+            many = min(4 * many, len(prompts))
+        else:
+            break
+    if any(one.finish == "length" for one in whole):
+        longest = decoding.max_new_tokens
+    elif tokens < decoding.max_new_tokens:  # a batch ends with its longest answer, and these were few
+        longest = min(decoding.max_new_tokens, int(1.5 * longest))
+    else:
+        longest = max(one.longest for one in passes)
+    batch = _batch(sampler)
+    step, row, prompt = _costs(passes, batch)
+    seconds = step * math.ceil(answers / batch) * longest + row * answers * mean * last.share
+    seconds += prompt * max(answers / each, 1)
     return {
-        "pilot_answers": len(drawn),
-        "tokens": tokens * scale,
-        "tokens_per_second": tokens / spent,
-        "seconds": spent * scale,
-        "bytes": sum(len(encode_line(one)) for one in drawn) * scale,
+        "pilot_answers": sum(one.answers for one in passes),
+        "tokens": mean * answers,
+        "tokens_per_second": mean * answers / seconds,
+        "seconds": seconds,
+        "bytes": sum(len(encode_line(one)) for one in whole) / len(whole) * answers,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a pass of a pilot held and how long it took. share: rows computed a token, below 1 where prefixes are shared."""
+
+    answers: int
+    prompts: int
+    tokens: int
+    longest: int
+    share: float
+    seconds: float
+
+    @classmethod
+    def of(cls, sampler: Sampler, found: Sequence[Generation], prompts: int, seconds: float) -> _Pass:
+        sizes = [len(one.token_ids) for one in found]
+        computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+        return cls(
+            len(found), prompts, sum(sizes), max(sizes), computed / drawn if computed and drawn else 1.0, seconds
+        )
+
+
+def _costs(passes: Sequence[_Pass], batch: float) -> list[float]:
+    """Seconds of a step, of a row in it, and of a prompt: what fits the passes best, later ones more, relative to their times."""
+    import numpy as np
+    from scipy.optimize import nnls
+
+    times = np.maximum([one.seconds for one in passes], 1e-6)
+    parts = [(math.ceil(one.answers / batch) * one.longest, one.tokens * one.share, one.prompts) for one in passes]
+    weights = np.linspace(1, 3, len(passes)) / times
+    found, _ = nnls(np.array(parts, dtype=np.float64) * weights[:, None], times * weights)
+    return [float(value) for value in found]
+
+
+def _batch(sampler: Sampler) -> float:
+    """Answers in flight at once: the engine's rows, over the rows that one answer took when prefixes were shared."""
+    rows = next(
+        (value for name in ("max_rows", "batch_size") if isinstance(value := getattr(sampler, name, None), int)), BATCH
+    )
+    computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+    return rows * max(1.0, drawn / computed) if computed else rows
 
 
 def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int) -> dict[str, float]:
@@ -77,6 +156,8 @@ def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decodi
         return {"prefixes": most, "seconds": math.nan}
     check_memory(loaded, budget)
     some = prompts[:PILOT_PROMPTS]
+    for _ in expand(loaded, some[:1], decoding, budget=1, unknown=0.0):
+        pass  # the first pass pays for what later ones find ready
     start = time.perf_counter()
     done = sum(
         tree.prefixes for tree in expand(loaded, some, decoding, budget=min(budget, PILOT_PREFIXES), unknown=0.0)
@@ -131,6 +212,8 @@ def forcing_cost(loaded: LoadedModel, forward: Pairs, backward: Pairs, models: i
     seconds, pilot_texts = 0.0, 0
     for pairs, compute in ((forward, token_stats), (backward, gradient_norms)):
         most, count = min(PILOT_TEXTS, len(pairs)), 1
+        if pairs:
+            compute(loaded, pairs[:1])  # the first pass pays for what later ones find ready
         while pairs:
             some = pairs[:: len(pairs) // count][:count]
             start = time.perf_counter()

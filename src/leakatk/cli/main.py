@@ -1,13 +1,12 @@
 """The `leakatk` command: one file a command, heavy imports inside the command, errors as one sentence.
 
-Exit codes: 0 done (and the gate passed), 1 a gate (`--fail-above` of audit or bench) failed, or doctor misses a package, 2 the input cannot be used,
-130 stopped with Ctrl-C (what was done is kept; the same command resumes).
+Exit codes: `errors.EXIT_CODES`. 1 is a gate that failed and nothing else. A crash is 3, its traceback in a file. What is
+interrupted with Ctrl-C (130) is kept; the same command resumes.
 """
 
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import os
 import shlex
@@ -17,7 +16,10 @@ import typer
 
 from leakatk import __version__
 from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
-from leakatk.errors import LeakAtKError, first_line
+from leakatk.crash import ended, say
+from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
+from leakatk.hush import hushed
+from leakatk.output import Printed, printed
 
 app = typer.Typer(
     name="leakatk",
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: it is instant, and examples can be copied
     help="Does an unlearned language model still leak when it is sampled the way people use it?",
-    epilog="Start with `leakatk demo` (a minute or two on a laptop CPU). Exit codes: 0 done, 1 gate failed, 2 bad input, 130 interrupted.",
+    epilog=f"Start with `leakatk demo` (a minute or two on a laptop CPU). {options.EXIT_CODES}",
 )
 
 
@@ -66,39 +68,51 @@ for module in (demo, audit, unlearn, score, report, bench, plan, train_small, do
 names.add_to(app)
 
 
+@hushed()
 def main() -> None:
-    """Run the command line. Every expected failure ends as one sentence on stderr and exit code 2."""
+    """Run the command line. Every expected failure ends as one sentence on stderr and exit code 2, a crash with 3."""
     if "_LEAKATK_COMPLETE" in os.environ:  # asked by the shell
         from typer.completion import get_completion_inspect_parameters
 
         get_completion_inspect_parameters()  # makes the shells known
     # With torch loaded, a last look for cycles among half a million objects takes one to four seconds after the last word.
     atexit.register(gc.freeze)
-    try:
-        app(prog_name="leakatk", standalone_mode=True)
-    except LeakAtKError as error:
-        _fail(str(error), 2)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 130:  # typer turns Ctrl-C into exit code 130
-            raise
-        again = shlex.join(["leakatk", *sys.argv[1:]])
-        _fail(f"Stopped. What was finished is kept; to go on, run the same command again:\n  {again}", 130)
-    except BrokenPipeError:  # e.g. `leakatk ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except MemoryError as error:
-        _fail(
-            f"Not enough memory ({first_line(error)}): ask for fewer or shorter answers (--n, --max-new-tokens), then run the "
-            "same command again. What was finished is kept.", 2,
-        )  # fmt: skip
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise
-        place = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror}{place}: free some space or choose another place, then run the same command again.", 2)
-
-
-def _fail(message: str, code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.write(f"leakatk: {message}\n")
+    # The hub's bars move the cursor, which nothing but our own progress may do.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with printed():
+        try:
+            code = _run()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except BaseException as error:
+            if isinstance(error, SystemExit) and error.code in (None, DONE):  # of the shell's completion
+                raise
+            if isinstance(error, OSError) and isinstance(sys.stdout, Printed):
+                sys.stdout.drop()  # a full disk may be under stdout itself
+            code = ended(error)
     sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code. Nothing of typer's own is 1: that is a verdict."""
+    try:
+        code: int = app(prog_name="leakatk", standalone_mode=False) or DONE
+        return code if code != INTERRUPTED else _interrupted()  # typer has caught Ctrl-C
+    except KeyboardInterrupt:
+        return _interrupted()
+    except typer.Abort as abort:
+        if abort.__cause__ is None or isinstance(abort.__cause__, KeyboardInterrupt):
+            return _interrupted()
+        raise abort.__cause__ from None  # the end of a file is no wish of the user's
+    except Exception as error:
+        if not (hasattr(error, "show") and hasattr(error, "exit_code")):
+            raise
+        error.show()  # how the options were used: typer says it
+        return BAD_INPUT
+
+
+def _interrupted() -> int:
+    again = shlex.join(["leakatk", *sys.argv[1:]])
+    say(f"Stopped. What was finished is kept; to go on, run the same command again:\n{again}")
+    return INTERRUPTED

@@ -44,12 +44,13 @@ def run(
     if pilot is not None:
         from leakatk.runs.store import Run
 
-        run = Run.open(pilot)
-        names = run.score_names()
-        if not names:
-            raise InputError(f"{pilot} has no scores; run `leakatk score {pilot}` first.")
-        first = next(iter(run.results()["scorers"])) if (pilot / "results.json").exists() else names[0]
-        scores = run.scores(first)
+        with options.reading(pilot):
+            run = Run.open(pilot)
+            names = run.score_names()
+            if not names:
+                raise InputError(f"{pilot} has no scores; run `leakatk score {pilot}` first.")
+            first = next(iter(run.results()["scorers"])) if (pilot / "results.json").exists() else names[0]
+            scores = run.scores(first)
     found = plan(
         k, m=prompts, half_width=half_width, certify=certify, level=level, pilot=scores, tokens_per_sample=tokens
     )

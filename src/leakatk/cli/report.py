@@ -53,21 +53,22 @@ def run(
     from leakatk.report.audited import read_audits
     from leakatk.report.html import render
 
-    places, tables = opened(runs)
-    content = content_of(read_audits(places), over=over, tables=tables)
     page = out or runs[0] / "report.html"
-    write_atomic(page, render(content))
-    for path in charts.values():
-        if path is not None:
-            from leakatk.report.plots import save_chart
+    with options.reading(*runs):
+        places, tables = opened(runs)
+        content = content_of(read_audits(places), over=over, tables=tables)
+        write_atomic(page, render(content))
+        for path in charts.values():
+            if path is not None:
+                from leakatk.report.plots import save_chart
 
-            save_chart(content.curves, path)
-    if as_json:
-        from leakatk.report.export import to_json
+                save_chart(content.curves, path)
+        if as_json:
+            from leakatk.report.export import to_json
 
-        typer.echo(to_json(content))
-    else:
-        print_runs(places, over=over, style="markdown" if markdown else "csv" if csv else "terminal")
+            typer.echo(to_json(content))
+        else:
+            print_runs(places, over=over, style="markdown" if markdown else "csv" if csv else "terminal")
     typer.echo(f"Report: {page}", err=True)
 
 

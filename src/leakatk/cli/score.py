@@ -58,10 +58,12 @@ def run(
     from leakatk.scorers.base import get_scorer
 
     scorer = options.with_caps(scorer, max_cost, max_requests)
-    opened = Run.open(source) if source.is_dir() else None
+    with options.reading(source):
+        opened = Run.open(source) if source.is_dir() else None
     judge = get_scorer(scorer).keeping(source if opened else source.parent)
     if opened and not dry_run:  # a run reads its texts only where it lacks the scores
-        ids, rows = list(opened.prompt_ids), list(score(opened, scorer))
+        with options.reading(source):
+            ids, rows = list(opened.prompt_ids), list(score(opened, scorer))
     else:
         prompts, texts = (opened.prompts, opened.texts()) if opened else read_generations(source)
         ids = [prompt.id for prompt in prompts]

@@ -46,11 +46,8 @@ def run(
 
     What an interrupted command finished is not trained again.
     """
-    from transformers.utils import logging
-
     from leakatk.benchmarks.smallmodel import save_benchmark, train
 
-    logging.disable_progress_bar()  # ours says what is going on
     found, training = chosen(benchmark, options.data_of(benchmark, data), authors, forget_authors, seed)
     if dry_run:
         from leakatk.cli.dry import says, small_training_cost

@@ -47,8 +47,13 @@ def run(
     ],
     out: Annotated[Path, typer.Option(help="Directory for the unlearned model; the same command resumes it.")],
     benchmark: options.BenchmarkName = "",
-    forget: Annotated[Path | None, typer.Option(help="Your own forget prompts (JSONL: question, answer).")] = None,
+    forget: Annotated[
+        Path | None, typer.Option(help="Your own forget prompts (question, answer): JSONL, CSV, Parquet.")
+    ] = None,
     retain: Annotated[Path | None, typer.Option(help="Your own retain prompts.")] = None,
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    retain_limit: options.RetainLimit = None,
     data: options.Data = None,
     base: Annotated[str, typer.Option(help="RULE's base method.", autocompletion=options.named("methods"))] = "",
     preset: Annotated[str, typer.Option(help="paper, small, or auto (small below 20 million parameters).")] = "auto",
@@ -106,6 +111,7 @@ def run(
     ] = "",
     seed: options.Seed = 0,
     template: options.TemplateKind = "auto",
+    template_arg: options.TemplateArgs = None,
     system: options.System = "",
     device: options.Device = "auto",
     dtype: options.Dtype = "fp32",
@@ -140,17 +146,20 @@ def run(
     chosen = METHODS[base or method]
     if method == "rule" and steps is None and epochs is None:
         steps = 20
-    _, items, kept = options.prompts_of(benchmark, forget, retain, data)
+    asked_for, items, kept = options.prompts_of(
+        benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
+    )
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
-    from leakatk.auditing import default_scorers
     from leakatk.benchmarks.muse import is_passages
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
 
     detector = get_scorer(scorer or default_scorers(items)[0])
     if template == "auto" and is_passages(benchmark):
         template = "text"
-    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system)
+    args = options.template_args(template_arg or [])
+    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
         {"lr": lr, "steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
@@ -188,7 +197,7 @@ def run(
         if reference:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
-            loading = {"device": device, "dtype": dtype, "template": template, "system": system}
+            loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
             record = run_calibrated(
                 job, reference, loading, judge=judge, original=original, unseen=unseen, floor=utility_floor
             )
@@ -202,11 +211,14 @@ def run(
             why = done.stopped or "all steps done"
             typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
     if as_json:
-        options.echo_json(record)
+        options.echo_json({**record, "prompts": asked_for})
     given = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
     given |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
+    given |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
     given |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
     words = [str(word) for name, value in given.items() if value for word in (name, value)]
+    words += [word for spec in column or [] for word in ("--column", spec)]
+    words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
 
 
@@ -275,7 +287,7 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
 
 
 def run_calibrated(
-    job: Rule, reference: str, loading: dict[str, str], *, judge: str, original: str, unseen: Path | None, floor: float
+    job: Rule, reference: str, loading: dict[str, Any], *, judge: str, original: str, unseen: Path | None, floor: float
 ) -> dict[str, Any]:
     """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
 
@@ -283,12 +295,12 @@ def run_calibrated(
     """
     import numpy as np
 
-    from leakatk.auditing import default_scorers
     from leakatk.checks import greedy_scores
     from leakatk.data import load_prompts
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
     from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
     from leakatk.unlearning.matching import match_unseen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from scipy import stats
 
 from leakatk.errors import InputError, first_line
+from leakatk.hush import hushed
 from leakatk.models import LoadedModel
 
 
@@ -42,27 +42,29 @@ def evaluate_tasks(
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    asked = {task: _name_and_shots(task) for task in tasks}
-    manager = _manager(str(task_dir) if task_dir else None, frozenset(name for name, _ in asked.values()))
-    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, device=str(loaded.device))
-    values: dict[str, float] = {}
-    for task, (name, shots) in asked.items():
-        try:
-            found = lm_eval.simple_evaluate(
-                model=model,
-                tasks=[name],
-                num_fewshot=shots,
-                task_manager=manager,
-                log_samples=False,
-                bootstrap_iters=1000,
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"lm-eval cannot run {name} ({type(error).__name__}: {first_line(error)}); "
-                "its data come from the hub: run it once with a connection, then set HF_DATASETS_OFFLINE=1."
-            ) from error
-        values |= _columns(task, found["results"][name], level)
+    with hushed():
+        asked = {task: _name_and_shots(task) for task in tasks}
+        manager = _manager(str(task_dir) if task_dir else None, frozenset(name for name, _ in asked.values()))
+        model = HFLM(
+            pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, device=str(loaded.device)
+        )
+        values: dict[str, float] = {}
+        for task, (name, shots) in asked.items():
+            try:
+                found = lm_eval.simple_evaluate(
+                    model=model,
+                    tasks=[name],
+                    num_fewshot=shots,
+                    task_manager=manager,
+                    log_samples=False,
+                    bootstrap_iters=1000,
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"lm-eval cannot run {name} ({type(error).__name__}: {first_line(error)}); "
+                    "its data come from the hub: run it once with a connection, then set HF_DATASETS_OFFLINE=1."
+                ) from error
+            values |= _columns(task, found["results"][name], level)
     return values
 
 

@@ -168,7 +168,7 @@ def _further_sets(loaded: LoadedModel, benchmark: Benchmark, greedy: Greedy) -> 
 
 def _ends(loaded: LoadedModel) -> bool:
     """An answer's last id is an end token."""
-    return loaded.tokenizer.eos_token_id is not None
+    return loaded.template.end_id(loaded.tokenizer) is not None
 
 
 def _all_wrong(prompts: Sequence[Prompt]) -> bool:

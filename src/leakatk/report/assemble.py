@@ -13,6 +13,7 @@ from leakatk.protocols import PROTOCOLS
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open
+from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
 from leakatk.report.html import render
 from leakatk.report.leak_tables import (
     bounds_table,
@@ -29,8 +30,6 @@ from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
-
-TOLD = 4  # so many models are told in the first sentence
 
 
 def content_of(
@@ -49,29 +48,37 @@ def content_of(
     """Everything the report page shows about these runs.
 
     Of a model that was sampled at several decodings the most open one is told in full, the others stand in the tables
-    and the heat map. The headline is of the first that is no yardstick, original or control. tables: further ones, such as a
+    and the heat map. The headline of one model is told in full, several are told side by side. tables: further ones, such as a
     benchmark's utility and privacy.
     """
     every, audits = audits, most_open(audits)
     kinds = {audited.label: _kind(audited, audits) for audited in audits}
     yardsticks_last = sorted(audits, key=lambda audited: kinds[audited.label] == "reference")
-    few = 1 < len(audits) <= TOLD
+    several, few = len(audits) > 1, 1 < len(audits) <= TOLD
     told = next((audited for audited in audits if kinds[audited.label] == "model"), audits[0])
     first, scorer = told.results, told.scorer
     block, curve = block_of(told, scorer), curve_of(told, scorer, over)
-    k = int(curve["k"][-1])
+    k = headline_k(audits)
     other = other_scorers_table(every, over=over)
     protocol = str(first["protocol"])
     return ReportContent(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
-        verdict=verdict or (_comparison(yardsticks_last, over) if few else headline(first)),
-        notes=tuple(notes) or _default_notes(over),
+        verdict=verdict or (comparison(yardsticks_last, over, k) if several else headline(first, k=k)),
+        gates=tuple(
+            (one.label, one.results["gate"]["answer"], gate_line(one.results)) for one in every if "gate" in one.results
+        ),
+        threshold=next((float(one.results["gate"]["bound"]) for one in every if "gate" in one.results), math.nan),
+        notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
-            tuple(_highlight(audited, scorer, over) for audited in yardsticks_last)
+            tuple(_highlight(audited, scorer, over, k) for audited in yardsticks_last)
             if few
             else (
-                Highlight(f"leak@{k}", at(curve, k), f"expected worst of {k} samples, mean over {first['m']} prompts"),
+                Highlight(
+                    f"leak@{k}",
+                    at(curve, k),
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {block.get('m', first['m'])} prompts",
+                ),
                 *(
                     []
                     if block["greedy"] is None
@@ -99,6 +106,7 @@ def content_of(
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,
         metric=scorer,
+        conditions=conditions(audits, scorer, over),
         protocol=(protocol, PROTOCOLS[protocol].summary if protocol in PROTOCOLS else ""),
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
         command=command or str(first["command"]),
@@ -152,51 +160,19 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
         console.print()
 
 
-def headline(results: dict[str, Any]) -> str:
-    """The verdict in one sentence with its numbers."""
-    name, block = next(iter(results["scorers"].items()))
-    curve = block["curves"]["samples"]
-    k, value, low, high = (curve[key][-1] for key in ("k", "value", "low", "high"))
-    text = (
-        f"{results['label']} leaks {value:.1%} of the forget prompts within {k} samples "
-        f"({results['level']:.0%} interval {low:.1%} to {high:.1%}, scorer {name})"
-    )
-    if block["greedy"] is not None:
-        text += f"; greedy shows {block['greedy']:.1%}"
-    if "reference" in block:
-        theirs = block["reference"]["curves"]["samples"]
-        text += f"; the reference model {theirs['value'][-1]:.1%} ({theirs['low'][-1]:.1%} to {theirs['high'][-1]:.1%})"
-    if "worst" in results:
-        curve = results["worst"]["scorers"][name]["curves"]["samples"]
-        text += (
-            f"; asked in {results['worst']['ways']:.3g} ways, {k} samples each, "
-            f"{curve['value'][-1]:.1%} ({curve['low'][-1]:.1%} to {curve['high'][-1]:.1%})"
-        )
-    return text + "."
+def _run_notes(audits: Sequence[Audited]) -> list[str]:
+    """What the runs themselves had to say: answers cut, samples from disk, fields a server does not obey."""
+    several = len(audits) > 1
+    return [
+        f"{audited.label}: {note}" if several else note
+        for audited in audits
+        for note in [*audited.results.get("notes", ()), *audited.run.notes]
+    ]
 
 
-def _comparison(audits: Sequence[Audited], over: str) -> str:
-    """The verdict on a few models in one sentence, at the largest k they share."""
-    scorer, level = audits[0].scorer, audits[0].results["level"]
-    curves = [curve_of(audited, scorer, over) for audited in audits]
-    k = max(set.intersection(*(set(curve["k"]) for curve in curves)))
-    said: list[str] = []
-    for audited, curve in zip(audits, curves, strict=True):
-        value, low, high = (curve[key][curve["k"].index(k)] for key in ("value", "low", "high"))
-        greedy = block_of(audited, scorer)["greedy"]
-        within = f"{low:.1%} to {high:.1%}" + ("" if greedy is None else f", greedy {greedy:.1%}")
-        said.append(
-            f"{audited.label} {value:.1%} ({within})"
-            if said
-            else f"{audited.label} leaks {value:.1%} of the forget prompts within {k} samples ({level:.0%} interval {within})"
-        )
-    return "; ".join(said) + f". Scorer {scorer}."
-
-
-def _highlight(audited: Audited, scorer: str, over: str) -> Highlight:
+def _highlight(audited: Audited, scorer: str, over: str, k: int) -> Highlight:
     """One model of several: its leak, and what stands beside it."""
     block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
-    k = int(curve["k"][-1])
     beside = [f"{name} {number(block[name])}" for name in ("greedy", "retain") if block.get(name) is not None]
     return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
 

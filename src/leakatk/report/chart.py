@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 
 from leakatk.report.content import Curve
-from leakatk.report.text import number, shorten, visible
+from leakatk.report.text import number, percent, shorten, visible
 
 Scale = Callable[[float], float]
 
@@ -38,7 +38,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 STYLE = (
     f".leak text{{font-family:{_FONT};font-size:13px;fill:#1c1e21}}.leak .dim{{fill:#5c6066}}"
     ".leak .grid{stroke:#dfe2e6;stroke-width:1}.leak .axis{stroke:#8a9097;stroke-width:1}"
-    ".leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
+    ".leak .gate{stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
     ".leak .band{opacity:.14;stroke:none}.leak .hollow{fill:#fff;stroke-width:2}.leak .whisker{stroke-width:1.4;fill:none}"
     + "".join(f".leak .s{i}{{--c:{c}}}" for i, c in enumerate(PALETTE))
     + ".leak .ref{--c:#1c1e21}.leak .orig{--c:#7a7f86}"
@@ -108,9 +108,10 @@ def _owned(curve: Curve) -> Curve:
     return replace(curve, label=curve.of or curve.label, of="")
 
 
-def ceiling(curves: Sequence[Curve]) -> float:
-    """A round top of the y axis just above every finite value and bound."""
-    top = max((v for c in curves for v in (*c.value, *c.high) if math.isfinite(v)), default=0.0)
+def ceiling(curves: Sequence[Curve], threshold: float = math.nan) -> float:
+    """A round top of the y axis just above every finite value and bound, and a gate's threshold."""
+    seen = (v for c in curves for v in (*c.value, *c.high, threshold) if math.isfinite(v))
+    top = max(seen, default=0.0)
     return next((t for t in _TOPS if t >= top), max(1.0, top))
 
 
@@ -162,11 +163,13 @@ def curve_chart(
     y_name: str = "leak@k",
     ident: str = "",
     description: str = "",
+    threshold: float = math.nan,
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
     Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
-    drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k.
+    drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k. threshold: the bound of a
+    gate, drawn as a line across; NaN without one.
     """
     if not curves:
         return ""
@@ -174,7 +177,7 @@ def curve_chart(
     lines = [c for c in curves if c.kind != "greedy"]
     greedy = [c for c in curves if c.kind == "greedy"]
     k_max = max([c.k[-1] for c in lines], default=1)
-    top = ceiling(curves)
+    top = ceiling(curves, threshold)
     lane = max(48, 14 + (11 if width > 600 else 5) * len(greedy)) if greedy else 0
     left, head, foot = 46, 26, 46
     longest = max((min(len(visible(c.label, lines=False)), _LABEL) for c in lines), default=0)
@@ -219,6 +222,12 @@ def curve_chart(
     if greedy:
         out.append(f'<line class="axis" x1="{left}" x2="{left + lane}" y1="{y0}" y2="{y0}"/>')
         out.append(f'<text class="dim" x="{left + lane / 2:.1f}" y="{y0 + 19}" text-anchor="middle">greedy</text>')
+
+    if math.isfinite(threshold):
+        at = y(threshold)
+        above = at - 5 if at > y1 + 16 else at + 15
+        out.append(f'<line class="gate" x1="{left}" x2="{x1}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}</text>')
 
     shapes = {css: i for i, css in enumerate(dict.fromkeys(classes.values()))}
     ordered = sorted(lines, key=lambda c: c.kind == "model")  # models on top
@@ -321,8 +330,10 @@ def _beside(px: float, py: float, curve: Curve, classes: dict[str, str]) -> str:
     )
 
 
-def standalone_svg(curves: Sequence[Curve], *, width: int = 760, height: int = 420, y_name: str = "leak@k") -> str:
+def standalone_svg(
+    curves: Sequence[Curve], *, width: int = 760, height: int = 420, y_name: str = "leak@k", threshold: float = math.nan
+) -> str:
     """A complete SVG file (own colours, white ground) for papers and slides."""
-    svg = curve_chart(curves, width=width, height=height, y_name=y_name)
+    svg = curve_chart(curves, width=width, height=height, y_name=y_name, threshold=threshold)
     head, rest = svg.split(">", 1)
     return f'{head} width="{width}" height="{height}"><style>{STYLE}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'

@@ -157,13 +157,17 @@ class ReportContent:
     """Everything a report shows.
 
     verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
+    conditions: what the chart's numbers hold for (prompts, samples, decoding, level).
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
+    gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text.
     """
 
     title: str
     verdict: str
+    gates: tuple[tuple[str, str, str], ...] = ()
+    threshold: float = math.nan
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -174,6 +178,7 @@ class ReportContent:
     headline_k: int = 1
     leak_threshold: float = 1.0
     metric: str = "leak"
+    conditions: str = "mean over the forget prompts. Bands: 95% intervals."
     protocol: tuple[str, str] = ("", "")
     manifests: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     command: str = ""

@@ -25,7 +25,7 @@ from leakatk.report.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
 CAPTIONS = {
-    "near": "{metric} within k samples, mean over the forget prompts. Bands: 95% intervals.",
+    "near": "{metric} within k samples. {conditions}",
     "forecast": "Forecast: dashed lines carry the curve on by a model of how the prompts differ, without guarantee{bounds}.",
     "exact": "Computed, not sampled: the chance that the true answer is said word for word, from its probability.",
 }
@@ -63,7 +63,7 @@ def render(content: ReportContent) -> str:
 
 def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content: ReportContent) -> dict[str, Any]:
     bands = any(c.low for c in curves if c.kind == "forecast")
-    caption = CAPTIONS[ident].format(metric=content.metric, bounds=BANDS[bands])
+    caption = CAPTIONS[ident].format(metric=content.metric, bounds=BANDS[bands], conditions=content.conditions)
     description = content.verdict if ident == "near" else caption
     name = {"near": f"{content.metric} @k", "exact": "verbatim @k"}.get(ident, "leak@k")
     ks = sorted({k for c in curves if c.kind != "greedy" for k in c.k})
@@ -83,6 +83,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             labels=width > 600,
             y_name=name,
             ident=f"{ident}-{suffix}",
+            threshold=content.threshold if ident == "near" else math.nan,
             description=description,
         )
         return Markup(svg)

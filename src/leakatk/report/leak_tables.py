@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from leakatk.report.audited import Audited, at, block_of, curve_of, number
 from leakatk.report.content import Number, Table
+from leakatk.report.headline import conditions, headline_k
 
 TABLE_KS = (1, 4, 16, 64, 128)
 EXACT = "verbatim@k: exact, from the probability of the true answer."
@@ -15,18 +16,17 @@ EXACT = "verbatim@k: exact, from the probability of the true answer."
 
 def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
-    scorer = audits[0].scorer
-    ks = [k for k in TABLE_KS if all(k in curve_of(a, scorer, over)["k"] for a in audits)] or [
-        k for k in curve_of(audits[0], scorer, over)["k"] if all(k in curve_of(a, scorer, over)["k"] for a in audits)
-    ]
-    with_excess = any("excess" in block_of(a, scorer) for a in audits)
+    scorer, told_k = audits[0].scorer, headline_k(audits)
+    ks = columns_of(audits, scorer, over)
+    excesses = [set(block_of(a, scorer)["excess"][over]["k"]) for a in audits if "excess" in block_of(a, scorer)]
+    excess_k = max((k for found in excesses for k in found if k <= told_k), default=0)
     with_exact = any("exact" in a.results for a in audits)
     with_retain = any(block_of(a, scorer).get("retain") is not None for a in audits)
     exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
     exact_ks = [k for k in exact_ks if k > 1]
     with_greedy = any(block_of(a, scorer)["greedy"] is not None for a in audits)
     columns = ["model", *(["greedy"] if with_greedy else []), *(f"leak@{k}" for k in ks)]
-    columns += [f"excess@{ks[-1]}"] if with_excess else []
+    columns += [f"excess@{excess_k}"] if excess_k else []
     columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
     columns += ["retain"] if with_retain else []
     columns += ["a sample"]
@@ -35,8 +35,8 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
         block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
         row: list[str | Number] = [audited.label, *([number(block["greedy"])] if with_greedy else [])]
         row += [at(curve, k) for k in ks]
-        if with_excess:
-            row.append(at(block["excess"][over], ks[-1]) if "excess" in block else "")
+        if excess_k:
+            row.append(at(block["excess"][over], excess_k) if "excess" in block else "")
         if with_exact:
             exact = audited.results.get("exact")
             row += [Number(exact["value"][exact["k"].index(k)]) if exact else "" for k in exact_ks]
@@ -44,14 +44,18 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
             row.append(number(block.get("retain")))
         row.append(_sample_text(audited))
         rows.append(tuple(row))
-    first = audits[0].results
-    caption = (
-        f"Scorer {scorer}; {first['m']} prompts x {first['n']} samples; {first['decoding']}; "
-        f"{first['level']:.0%} intervals over {over}."
-    )
+    caption = conditions(audits, scorer, over)
+    if excess_k and excess_k < told_k:
+        caption += f" The excess is at k = {excess_k}: the reference has no samples for more."
     if exact_ks:
         caption += f" {EXACT}"
     return Table("Models", tuple(columns), tuple(rows), caption)
+
+
+def columns_of(audits: Sequence[Audited], scorer: str, over: str) -> list[int]:
+    """The k of the columns: the usual ones that all runs have, and the headline's."""
+    shared = set.intersection(*(set(curve_of(a, scorer, over)["k"]) for a in audits))
+    return sorted({*TABLE_KS, headline_k(audits)} & shared) or sorted(shared)
 
 
 def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
@@ -59,7 +63,7 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
     names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
     if not names:
         return None
-    ks = [k for k in TABLE_KS if k in curve_of(audits[0], names[0], over)["k"]]
+    ks = columns_of(audits, audits[0].scorer, over)
     rows = [
         (
             audited.label,
@@ -71,7 +75,8 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
         for audited in audits
         if name in audited.results["scorers"]
     ]
-    return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows))
+    caption = " ".join(conditions([a for a in audits if name in a.results["scorers"]], name, over) for name in names)
+    return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows), caption)
 
 
 def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
@@ -79,11 +84,12 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     probed = [audited for audited in audits if "probes" in audited.results]
     if not probed:
         return None
-    scorer, shared = probed[0].scorer, [set(curve_of(a, a.scorer, over)["k"]) for a in probed]
-    known = sorted(set.intersection(*shared))
-    ks = [k for k in TABLE_KS if k in known] or known[-1:]
-    with_excess = any("excess" in block_of(a, scorer) for a in probed)
-    columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{ks[-1]}"] if with_excess else []))
+    scorer, told_k = probed[0].scorer, headline_k(probed)
+    ks = columns_of(probed, scorer, over)
+    excesses = [set(block_of(a, scorer)["excess"][over]["k"]) for a in probed if "excess" in block_of(a, scorer)]
+    excess_k = max((k for found in excesses for k in found if k <= told_k), default=0)
+    with_excess = bool(excess_k)
+    columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{excess_k}"] if with_excess else []))
     rows: list[tuple[str | Number, ...]] = []
     notes: dict[str, None] = {}
     for audited in probed:
@@ -97,11 +103,13 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
         for name, block in blocks.items():
             greedy = number(block["greedy"]) if "greedy" in block else ""
             row = (audited.label, name, greedy, *(at(block["curves"][over], k) for k in ks))
-            rows.append((*row, at(block["excess"][over], ks[-1]) if "excess" in block else "") if with_excess else row)
+            rows.append(
+                (*row, at(block["excess"][over], excess_k) if "excess" in block else "") if with_excess else row
+            )
     if any(name.endswith(" *") for _, name, *_ in rows if isinstance(name, str)):
         notes["* gives the answer away: read its excess; it is no part of the worst case."] = None
     caption = (
-        f"Scorer {scorer}; {probed[0].results['level']:.0%} intervals over {over}. A prompt with several variants under a probe "
+        f"{conditions(probed, scorer, over)} A prompt with several variants under a probe "
         "counts their mean. The worst case at k takes the most leaking of k samples of every way of asking, so it uses that "
         "many times the samples and does not compare with leak@k of one way at the same k."
     )

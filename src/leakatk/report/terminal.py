@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from leakatk.output import styled
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.table import is_numeric
 from leakatk.report.text import number, visible
@@ -20,8 +22,9 @@ PIPED = 120  # columns where no terminal says how many it has
 
 def terminal() -> Console:
     """Stdout: as wide as the terminal, or as COLUMNS says."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPED)
+    out = styled(sys.stdout)  # rich styles what `visible` has made harmless
+    console = Console(file=out)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(file=out, width=PIPED)
 
 
 def print_table(table: Table, console: Console) -> None:

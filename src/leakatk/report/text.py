@@ -60,3 +60,16 @@ def number(value: float, digits: int = 3) -> str:
         one_digit = f"{value:.0e}"
         return f"{value:.{-int(one_digit.split('e')[1])}f}" if abs(value) >= 1e-6 else one_digit
     return f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage in two significant digits, counted from whichever of 0% and 100% is nearer."""
+    if math.isnan(share):
+        return "–"
+    value = 100 * share
+    near = min(value, 100 - value)
+    if near <= 0:
+        return f"{value:.0f}%"
+    if near < 1e-4:
+        return f"{value:.1e}%" if value < 50 else f"{value:.6f}%"
+    return f"{value:.{max(0, 1 - math.floor(math.log10(near)))}f}%"

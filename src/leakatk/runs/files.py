@@ -34,11 +34,24 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns, partitioning=None)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise RunError(
-            f"{path} is damaged or unreadable ({reason:.120}); restore it from a copy, or move it away and start the same "
-            "command again: what it held is made anew."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def column_names(path: Path) -> list[str]:
+    """Of a table on disk, which is not read for that."""
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+    return names
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    return RunError(
+        f"{path} is damaged or unreadable ({reason:.120}); restore it from a copy, or move it away and start the same "
+        "command again: what it held is made anew."
+    )
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -338,8 +338,11 @@ class Run:
             ) from None
 
     def _read_parquet(self, *, tokens: bool) -> pa.Table:
-        table = files.read_table(self._parquet, [name for name in shards.SCHEMA.names if tokens or name != "token_ids"])
-        if "reasoning" not in table.column_names:  # written before it was kept
+        wanted = [name for name in shards.SCHEMA.names if tokens or name != "token_ids"]
+        if "reasoning" not in files.column_names(self._parquet):  # written before it was kept
+            wanted.remove("reasoning")
+        table = files.read_table(self._parquet, wanted)
+        if "reasoning" not in wanted:
             where = table.column_names.index("finish") + 1
             none = pa.array([""] * table.num_rows, pa.large_string())
             table = table.add_column(where, "reasoning", none)

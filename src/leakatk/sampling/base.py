@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError
 from leakatk.sampling.decoding import Decoding
+
+if TYPE_CHECKING:
+    from leakatk.runs.store import Run
 
 MAX_BUDGET = (
     1_000_000  # prefixes of one prompt's answer tree; a mistyped budget is refused instead of running on and on
@@ -36,7 +39,8 @@ class Sampler(Protocol):
 
     The native engine's sample (prompt id, j) depends on the model, the decoding, the seed, the prompt id and j alone.
     An engine may also have `loaded` (the model, when it is in this process) or, when it is elsewhere and can be asked,
-    `true_answers` and `expand` (as in exact.py and expand.py); `check` (see `check_prompts`) and `close` (see `release`).
+    `true_answers` and `expand` (as in exact.py and expand.py); `check` (see `check_prompts`), `prepare`
+    and `close` (see `release`), and `notes`: sentences that a person must see.
     """
 
     name: str
@@ -55,6 +59,13 @@ def check_prompts(sampler: Sampler, prompts: Sequence[Prompt]) -> None:
     check = getattr(sampler, "check", None)
     if check is not None:
         check(prompts)
+
+
+def prepare(sampler: Sampler, run: Run, decoding: Decoding, *, n: int) -> None:
+    """Let an engine look at the run that n samples a prompt are to be in, before any is drawn; also at one that is whole."""
+    look = getattr(sampler, "prepare", None)
+    if look is not None:
+        look(run, decoding, n=n)
 
 
 def check_budget(budget: int) -> None:

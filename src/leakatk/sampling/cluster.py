@@ -97,6 +97,7 @@ class RaySampler:
         self.replicas, self.inner, self.cpus, self.gpus = replicas, inner, cpus, gpus
         self._workers: list[_Worker] = []
         self._described: dict[str, Any] = {}
+        self.notes: list[str] = []  # what a person should know of the model, as a worker says
 
     def describe(self) -> dict[str, Any]:
         """What the inner engine says. The number of copies cannot change a sample and is left out."""
@@ -174,7 +175,7 @@ class RaySampler:
             self._lost(worker, _reason(error), todo)
         return []
 
-    def _greet(self, node: str, described: dict[str, Any]) -> None:
+    def _greet(self, node: str, described: dict[str, Any], notes: list[str]) -> None:
         """A worker has loaded the model. All must have loaded the same."""
         mine = self._described or described
         differ = [key for key in ("fingerprint", "dtype", "template") if mine.get(key) != described.get(key)]
@@ -184,6 +185,7 @@ class RaySampler:
                 "from another node's; put the same files on every node, or on a file system they share."
             )
         self._described = mine
+        self.notes = list(dict.fromkeys([*self.notes, *notes]))
 
     def _lost(self, worker: _Worker, reason: str, todo: deque[Block]) -> None:
         import ray
@@ -296,15 +298,14 @@ class _Replica:
     def __init__(self, source: ModelSource, inner: str) -> None:
         self.source, self.inner = source, inner  # loaded later, so that what goes wrong then comes back as an error
 
-    def load(self) -> tuple[str, dict[str, Any]]:
-        """(the node it is on, what the engine says of itself)"""
-        from transformers.utils import logging as their_logging
-
+    def load(self) -> tuple[str, dict[str, Any], list[str]]:
+        """(the node it is on, what the engine says of itself, what a person should know)"""
+        from leakatk.hush import silence
         from leakatk.sampling.engines import make_sampler
 
-        their_logging.disable_progress_bar()
+        silence()
         self.sampler = make_sampler(self.inner, self.source)
-        return platform.node(), self.sampler.describe()
+        return platform.node(), self.sampler.describe(), list(getattr(self.sampler, "notes", ()))
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> Iterator[list[Generation]]:
         yield from self.sampler.sample(requests, decoding, seed=seed)

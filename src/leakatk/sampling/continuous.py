@@ -26,7 +26,7 @@ from leakatk.models import LoadedModel
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.streams import stream_key, uniforms
-from leakatk.sampling.tokens import Row, answer_texts, holds_stop, prompt_tokens, rows_of
+from leakatk.sampling.tokens import Reader, Row, holds_stop, prompt_tokens, rows_of
 from leakatk.sampling.warp import draw, effective, histories
 
 _PAGE = 64  # tokens
@@ -45,15 +45,22 @@ class ContinuousSampler:
             raise InputError(f"max_rows must be at least 1, got {max_rows}.")
         self.loaded, self.max_rows = loaded, max_rows
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the model that is sampled."""
+        return list(getattr(self.loaded, "notes", ()))
+
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, in batches, as they finish."""
         wanted = [request for request in requests if len(request.samples)]
-        rows = rows_of(wanted, prompt_tokens(self.loaded, wanted, decoding), decoding)
+        prompts = prompt_tokens(self.loaded, wanted, decoding)
+        rows = rows_of(wanted, prompts, decoding)
         if not rows:
             return
+        reader = Reader(self.loaded.tokenizer, wanted, prompts, decoding.stop)
         ends = sorted(self.loaded.end_ids)
         if decoding.stop and not ends:
             raise ModelError(
@@ -74,7 +81,7 @@ class ContinuousSampler:
                         f"transformers' continuous batching failed ({reason:.200}); use --engine generate, or fewer rows with "
                         "--engine continuous:max_rows=N."
                     )
-                finished += self._generations(rows, choose, output, decoding.stop)
+                finished += self._generations(rows, choose, output, reader)
                 if len(finished) >= _YIELD:
                     yield finished
                     finished = []
@@ -112,20 +119,18 @@ class ContinuousSampler:
         manager.logit_processor = processors
         return manager
 
-    def _generations(
-        self, rows: Sequence[Row], choose: _Choose, output: Any, stop: Sequence[str]
-    ) -> Iterator[Generation]:
+    def _generations(self, rows: Sequence[Row], choose: _Choose, output: Any, reader: Reader) -> Iterator[Generation]:
         number = int(output.request_id)
         row, ids, tokenizer = rows[number], tuple(output.generated_tokens), self.loaded.tokenizer
         if number in choose.stopped:
             ids = ids[: choose.stopped[number]]  # without the end token that was put in
         ended = ids[-1] in choose.ends
         said = ids[:-1] if ended else ids
-        done = ended or bool(stop and holds_stop(tokenizer, [ids], stop)[0])
-        text = answer_texts(tokenizer, [said], stop)[0]
+        done = ended or bool(reader.stop and holds_stop(tokenizer, [ids], reader.stop)[0])
+        thought, text = reader.read([row.prompt_id], [said])[0]
         logprob = float(sum(choose.logprobs[number][: len(ids)]))
         for sample in row.samples:
-            yield Generation(row.prompt_id, sample, text, ids, logprob, "stop" if done else "length")
+            yield Generation(row.prompt_id, sample, text, ids, logprob, "stop" if done else "length", thought)
 
 
 class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]

@@ -28,8 +28,8 @@ from leakatk.models import LoadedModel
 from leakatk.progress import Progress
 from leakatk.sampling.base import Request, Sampler, check_budget, check_expands
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv import ModuleDecoder, prefill
-from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
+from leakatk.sampling.kv import ModuleDecoder, cache_keyword, prefill
+from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, histories, log_probs
 
 Int = npt.NDArray[np.int64]
@@ -222,9 +222,9 @@ def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: 
         input_ids=torch.tensor([[(*tree.ids, *prefix.tokens)[-1]] for tree, prefix in rows], device=device),
         attention_mask=torch.as_tensor(seen, device=device),
         position_ids=torch.tensor([[len(prefix.path)] for _, prefix in rows], device=device),
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache_keyword(loaded.model): cache},
     )
     entries = store.add([(layer.keys[:, :, -1], layer.values[:, :, -1]) for layer in cache.layers])
     return output.logits[:, -1], entries
@@ -244,7 +244,9 @@ class _Tree:
         self.loaded, self.prompt, self.decoding = loaded, prompt, decoding
         self.budget, self.unknown = budget, unknown
         self.least = math.log(_LEAST * unknown / budget) if unknown > 0 else -math.inf
-        self.ids = prompt_tokens(loaded, [Request(prompt, ())], decoding)[0]
+        request = Request(prompt, ())
+        self.ids = prompt_tokens(loaded, [request], decoding)[0]
+        self.reader = Reader(loaded.tokenizer, [request], [self.ids], decoding.stop)
         self.ends = torch.tensor(sorted(loaded.end_ids), dtype=torch.long, device=loaded.device)
         self.open: list[tuple[float, int, _Prefix]] = []
         self.number = count()  # breaks ties in the heap
@@ -314,6 +316,6 @@ class _Tree:
         whole = sorted(self.whole, key=lambda found: -found[1])
         ends = self.loaded.end_ids
         said = [ids[:-1] if ids[-1] in ends else ids for ids, _ in whole]
-        texts = answer_texts(self.loaded.tokenizer, said, self.decoding.stop)
+        texts = [text for _, text in self.reader.read([self.prompt.id] * len(said), said)]
         answers = tuple(Answer(ids, text, logprob) for (ids, logprob), text in zip(whole, texts, strict=True))
         return Expansion(self.prompt.id, answers, min(1.0, self.mass), self.done)

@@ -31,7 +31,7 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import wrongness
 from leakatk.sampling.native import is_out_of_memory
 from leakatk.sampling.streams import stream_key, uniforms
-from leakatk.sampling.tokens import Row, answer_texts, holds_stop, prompt_tokens, rows_of
+from leakatk.sampling.tokens import Reader, Row, holds_stop, prompt_tokens, rows_of
 from leakatk.sampling.warp import draw, effective
 
 _BLOCK = 16  # steps of uniforms computed at a time
@@ -47,13 +47,20 @@ class GenerateSampler:
             raise InputError(f"max_rows must be at least 1, got {max_rows}.")
         self.loaded, self.max_rows = loaded, max_rows
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the model that is sampled."""
+        return list(getattr(self.loaded, "notes", ()))
+
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, a batch at a time."""
         wanted = [request for request in requests if len(request.samples)]
-        rows = rows_of(wanted, prompt_tokens(self.loaded, wanted, decoding), decoding)
+        prompts = prompt_tokens(self.loaded, wanted, decoding)
+        rows = rows_of(wanted, prompts, decoding)
+        reader = Reader(self.loaded.tokenizer, wanted, prompts, decoding.stop)
         checked = False
         # Longest first: what does not fit in memory shows at once.
         rows.sort(key=lambda row: -len(row.ids))
@@ -62,7 +69,7 @@ class GenerateSampler:
             while waiting:
                 batch = waiting[: self.max_rows]
                 try:
-                    finished = self._generate(batch, decoding, seed)
+                    finished = self._generate(batch, decoding, seed, reader)
                     if not checked:
                         self._check(batch, finished, decoding)
                         checked = True
@@ -90,8 +97,8 @@ class GenerateSampler:
             )
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Row], decoding: Decoding, seed: int) -> list[Generation]:
-        model, tokenizer = self.loaded.model, self.loaded.tokenizer
+    def _generate(self, batch: Sequence[Row], decoding: Decoding, seed: int, reader: Reader) -> list[Generation]:
+        model = self.loaded.model
         prompts = torch.tensor([row.ids for row in batch], device=self.loaded.device)
         width = prompts.shape[1]
         choose = _Choose(batch, decoding, seed)
@@ -109,15 +116,17 @@ class GenerateSampler:
         lengths = np.where(end.length > 0, end.length, tokens.shape[1])
         logprobs = np.cumsum(np.stack(choose.logprobs, axis=1), axis=1)
         answers = [tuple(ids[:length].tolist()) for ids, length in zip(tokens, lengths, strict=True)]
-        texts = answer_texts(tokenizer, [ids[:-1] if ids[-1] in end.ids else ids for ids in answers], decoding.stop)
+        said = [ids[:-1] if ids[-1] in end.ids else ids for ids in answers]
+        read = reader.read([row.prompt_id for row in batch], said)
         return [
             Generation(
                 prompt_id=row.prompt_id,
                 sample=sample,
-                text=texts[i],
+                text=read[i][1],
                 token_ids=answers[i],
                 logprob=float(logprobs[i, lengths[i] - 1]),
                 finish="stop" if end.length[i] else "length",
+                reasoning=read[i][0],
             )
             for i, row in enumerate(batch)
             for sample in row.samples

@@ -7,6 +7,7 @@ distances between slots are distances between positions.
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -119,6 +120,7 @@ class ModuleDecoder(Slots):
         super().__init__(shapes, rows, slots, begin, offset=0)
         self.model = model
         self.hf = Cache(layers=[_SlotLayer(self, *pair) for pair in zip(self.keys, self.values, strict=True)])
+        self.given = {cache_keyword(model): self.hf}
 
     def lowest(self, start: Int, drawn: Int) -> int:
         return int(start.min())
@@ -144,9 +146,9 @@ class ModuleDecoder(Slots):
             input_ids=tokens[:, None],
             attention_mask=slots[None, :] >= first[:, None],
             position_ids=(self.cursor - first)[:, None],
-            past_key_values=self.hf,
             use_cache=True,
             logits_to_keep=1,
+            **self.given,
         )
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -154,6 +156,21 @@ class ModuleDecoder(Slots):
     def logits(self, features: Tensor) -> Tensor:
         """(R, V) next-token logits of rows of `features`."""
         return features
+
+
+def cache_keyword(model: PreTrainedModel) -> str:
+    """The name under which the model's `forward` takes keys and values: `cache`, or `past_key_values` in older releases.
+
+    Read from the model under an adapter or torch.compile, whose own `forward` hands all keywords on. ModelError when it
+    takes neither.
+    """
+    base = getattr(model, "_orig_mod", model)
+    base = base.get_base_model() if hasattr(base, "get_base_model") else base
+    taken = inspect.signature(base.forward).parameters
+    for name in ("cache", "past_key_values"):
+        if name in taken:
+            return name
+    raise _not_known(model, "its forward takes neither cache nor past_key_values")
 
 
 def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: Pairs | None = None) -> Pairs:
@@ -178,7 +195,8 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: P
         begun = shared[0][0].shape[2]
         for layer, pair in enumerate(shared):
             cache.update(*(x.expand(len(prefixes), -1, -1, -1) for x in pair), layer)
-    model(input_ids=ids[:, begun:].to(device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    given = {cache_keyword(model): cache}
+    model(input_ids=ids[:, begun:].to(device), use_cache=True, logits_to_keep=1, **given)
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
         raise _not_known(model, "it does not keep keys and values in every layer")

@@ -28,7 +28,7 @@ from leakatk.sampling.exact import wrongness
 from leakatk.sampling.kv import ModuleDecoder, Pairs, prefill
 from leakatk.sampling.lean import LeanDecoder, recognised
 from leakatk.sampling.streams import stream_key, uniforms
-from leakatk.sampling.tokens import answer_texts, holds_stop, prompt_tokens
+from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
 
 Int = npt.NDArray[np.int64]
@@ -95,6 +95,11 @@ class NativeSampler:
         self.rows_computed = 0  # row-steps of the last call: the model's work
         self.tokens_drawn = 0  # tokens of the last call: what the work without any sharing would be
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the model that is sampled."""
+        return list(getattr(self.loaded, "notes", ()))
+
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps. Fields that cannot change a sample (rows, tree) are left out."""
         return {"engine": self.name, **self.loaded.describe()}
@@ -102,9 +107,12 @@ class NativeSampler:
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once, in batches, as they finish."""
         self.rows_computed = self.tokens_drawn = 0
-        queue = deque(self._jobs(requests, decoding, seed))
+        wanted = [request for request in requests if len(request.samples)]
+        prompts = prompt_tokens(self.loaded, wanted, decoding)
+        queue = deque(self._jobs(wanted, prompts, seed))
         if not queue:
             return
+        reader = Reader(self.loaded.tokenizer, wanted, prompts, decoding.stop)
         longest = max(len(job.ids) for job in queue)
         rows = self._rows(longest, decoding) if self.max_rows == "auto" else self.max_rows
         rows = min(rows, sum(len(job.samples) for job in queue))  # a few greedy answers need no large cache
@@ -112,7 +120,7 @@ class NativeSampler:
         checked = False
         finished: list[Generation] = []
         while queue:
-            session = _Session(self, queue, decoding, rows, longest)
+            session = _Session(self, queue, decoding, rows, longest, reader)
             try:
                 while session.busy:
                     finished += session.step()
@@ -146,14 +154,13 @@ class NativeSampler:
                 f"forward pass by {off:.2g} nats a token. Use --engine generate."
             )
 
-    def _jobs(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> list[_Job]:
-        """Jobs, longest prompt first, so that prompts of similar length share the batch."""
-        wanted = [request for request in requests if len(request.samples)]
+    def _jobs(self, requests: Sequence[Request], prompts: Sequence[list[int]], seed: int) -> list[_Job]:
+        """Jobs, longest prompt first, so that prompts of similar length share the batch. prompts: their token ids."""
         jobs = [
             _Job(
                 request.prompt.id, ids, stream_key(seed, request.prompt.id), np.asarray(request.samples, dtype=np.int64)
             )
-            for request, ids in zip(wanted, prompt_tokens(self.loaded, wanted, decoding), strict=True)
+            for request, ids in zip(requests, prompts, strict=True)
         ]
         jobs.sort(key=lambda job: (-len(job.ids), job.prompt_id))
         return jobs
@@ -189,8 +196,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 class _Session:
     """One run through the queue with a fixed cache; ends when queue and batch are empty."""
 
-    def __init__(self, sampler: NativeSampler, queue: deque[_Job], decoding: Decoding, rows: int, longest: int) -> None:
-        self.sampler, self.queue, self.decoding = sampler, queue, decoding
+    def __init__(
+        self, sampler: NativeSampler, queue: deque[_Job], decoding: Decoding, rows: int, longest: int, reader: Reader
+    ) -> None:
+        self.sampler, self.queue, self.decoding, self.reader = sampler, queue, decoding, reader
         self.model, self.tokenizer = sampler.loaded.model, sampler.loaded.tokenizer
         self.device, self.max_rows = sampler.loaded.device, rows
         self.ends = np.array(sorted(sampler.loaded.end_ids), dtype=np.int64)
@@ -379,7 +388,8 @@ class _Session:
             return []
         ids = [self._answer(parent[leaf], new[leaf]) for leaf in leaves]
         answers = [tokens[:-1] if ended[leaf] else tokens for leaf, tokens in zip(leaves, ids, strict=True)]
-        texts = answer_texts(self.tokenizer, answers, self.decoding.stop)
+        asked = [batch.jobs[batch.row_job[parent[leaf]]].prompt_id for leaf in leaves]
+        said = self.reader.read(asked, answers)
         place = {int(leaf): i for i, leaf in enumerate(leaves)}
         finished = []
         for at in np.flatnonzero(out[child]):
@@ -389,10 +399,11 @@ class _Session:
                 Generation(
                     prompt_id=batch.jobs[batch.job[at]].prompt_id,
                     sample=int(batch.sample[at]),
-                    text=texts[i],
+                    text=said[i][1],
                     token_ids=ids[i],
                     logprob=float(batch.logprob[at]),
                     finish="stop" if stop[leaf] else "length",
+                    reasoning=said[i][0],
                 )
             )
         return finished

@@ -11,9 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.model_checks import position_limit
 from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.reasoning import mark_ids, marked_text, marks_of, opened_by, split
+
+_TAIL = 32  # tokens at the end of a prompt in which a thought may be opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,18 @@ def prompt_ids(template: Template, tokenizer: PreTrainedTokenizerBase, prompt: P
 def _check_length(
     loaded: LoadedModel, requests: Sequence[Request], ids: Sequence[Sequence[int]], decoding: Decoding
 ) -> None:
-    """Learned position embeddings have a hard end; rotary ones only a trained length."""
-    config = loaded.model.config
-    limit = getattr(config, "max_position_embeddings", None)
-    rotary = any(hasattr(config, name) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
-    if not ids or not limit or rotary:
+    """Learned position embeddings have a hard end; rotary ones only a trained length, beyond which a note says so."""
+    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    if not ids or not limit:
         return
     longest = max(range(len(ids)), key=lambda i: len(ids[i]))
     if len(ids[longest]) + decoding.max_new_tokens > limit:
+        if position_limit(loaded.model) is None:
+            loaded.note(
+                f"The longest prompt has {len(ids[longest])} tokens; with max_new_tokens {decoding.max_new_tokens} it goes "
+                f"beyond the {limit} positions that the model was trained on."
+            )
+            return
         raise InputError(
             f"Prompt {requests[longest].prompt.id!r} has {len(ids[longest])} tokens; with max_new_tokens "
             f"{decoding.max_new_tokens} it exceeds the model's {limit} positions; lower max_new_tokens."
@@ -75,6 +83,41 @@ def answer_texts(
     for end in stop:
         texts = [text.split(end, 1)[0] for text in texts]
     return texts
+
+
+class Reader:
+    """What a model's answers to these prompts say: the thought, and the answer after it.
+
+    ids: of each request's prompt.  A model that knows no think marks is read as `answer_texts` reads it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        requests: Sequence[Request],
+        ids: Sequence[Sequence[int]],
+        stop: Sequence[str],
+    ) -> None:
+        self.tokenizer, self.stop, self.marks = tokenizer, stop, marks_of(tokenizer)
+        self.names = mark_ids(tokenizer, self.marks)
+        self.opened: set[str] = set()  # prompts that end inside a thought
+        for request, prompt in zip(requests, ids, strict=True) if self.marks else ():
+            begin = request.prompt.question.begin.strip()
+            end = tokenizer.decode(list(prompt)[-(_TAIL + len(begin)) :], clean_up_tokenization_spaces=False)
+            if opened_by(end.rstrip().removesuffix(begin), self.marks):
+                self.opened.add(request.prompt.id)
+
+    def read(self, prompt_ids: Sequence[str], answers: Sequence[Sequence[int]]) -> list[tuple[str, str]]:
+        """(thought, answer) of each answer, given as token ids without the end token, to the prompt of that id."""
+        if not self.marks:
+            return [("", text) for text in answer_texts(self.tokenizer, answers, self.stop)]
+        texts = [marked_text(self.tokenizer, ids, self.names) for ids in answers]
+        for end in self.stop:
+            texts = [text.split(end, 1)[0] for text in texts]
+        return [
+            split(text, self.marks, opened=prompt in self.opened)
+            for prompt, text in zip(prompt_ids, texts, strict=True)
+        ]
 
 
 def holds_stop(

@@ -29,7 +29,7 @@ from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.exact import Truth, true_answers
 from leakatk.sampling.streams import sample_seed
-from leakatk.sampling.tokens import Row, answer_texts, prompt_ids, rows_of
+from leakatk.sampling.tokens import Reader, Row, prompt_ids, rows_of
 
 _IN_FLIGHT = 2048  # requests handed to vLLM at a time: it starts the next as one ends
 _YIELD = 256
@@ -77,7 +77,9 @@ class VllmSampler:
                 f"Cannot load {source.path}: {first_line(error)}. Give a directory saved with save_pretrained, "
                 "or a hub id you have access to."
             ) from error
-        self.end_ids = _end_ids(self.base, config, self.tokenizer)
+        end = source.template.end_id(self.tokenizer)
+        self.end_ids = _end_ids(self.base, config, self.tokenizer) | frozenset(() if end is None else (end,))
+        self.notes = list(source.template.shape(self.tokenizer).notes)
         self.fingerprint = model_identity(str(source.path))
 
     def describe(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class VllmSampler:
         waiting = deque(rows_of(wanted, ids, decoding))
         if not waiting:
             return
+        reader = Reader(self.tokenizer, wanted, ids, decoding.stop)
         engine = self._engine()
         limit = engine.model_config.max_model_len
         longest = max(waiting, key=lambda item: len(item.ids))
@@ -122,7 +125,9 @@ class VllmSampler:
                     running[name] = item
                 for output in engine.step():
                     if output.finished:
-                        finished += self._generations(running.pop(output.request_id), output.outputs[0], decoding)
+                        finished += self._generations(
+                            running.pop(output.request_id), output.outputs[0], decoding, reader
+                        )
                 if len(finished) >= _YIELD:
                     yield finished
                     finished = []
@@ -204,14 +209,14 @@ class VllmSampler:
                 raise InputError(f"vLLM would sample with {name} = {getattr(params, name)!r} instead of {value!r}.")
         return params
 
-    def _generations(self, item: Row, output: Any, decoding: Decoding) -> list[Generation]:
+    def _generations(self, item: Row, output: Any, decoding: Decoding, reader: Reader) -> list[Generation]:
         ids = tuple(int(token) for token in output.token_ids)
         said = ids[:-1] if ids and ids[-1] in self.end_ids else ids
-        text = answer_texts(self.tokenizer, [said], decoding.stop)[0]
+        thought, text = reader.read([item.prompt_id], [said])[0]
         # A greedy answer is a point mass; vLLM gives the model's own probability of it.
         logprob = 0.0 if decoding.greedy else float(output.cumulative_logprob)
         finish = "stop" if output.finish_reason == "stop" else "length"
-        return [Generation(item.prompt_id, sample, text, ids, logprob, finish) for sample in item.samples]
+        return [Generation(item.prompt_id, sample, text, ids, logprob, finish, thought) for sample in item.samples]
 
 
 def check_order(decoding: Decoding) -> None:

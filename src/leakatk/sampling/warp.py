@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from leakatk.model_checks import check_finite
 from leakatk.sampling.decoding import Decoding
 
 _FIRST_LOOK = 256  # tokens looked at before a full sort is paid for
@@ -37,16 +38,17 @@ def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None)
     """The decoding distribution of each row, not normalised: (rows, V) float32 logits, largest 0, -inf off the support.
 
     logits (rows, V), any float type; history as in `penalise`, needed only when there is a repetition penalty.
-    Greedy decoding puts all mass on the first of the largest logits.
+    Greedy decoding puts all mass on the first of the largest logits. ModelError for NaN or infinite ones.
     """
     logits = logits.float()
     if decoding.repetition_penalty != 1.0:
         if history is None:
             raise ValueError("a repetition penalty needs the token history")
         logits = penalise(logits, history, decoding.repetition_penalty)
+    top = logits.amax(dim=-1, keepdim=True)
+    check_finite(top)
     if decoding.greedy:
         return torch.full_like(logits, -math.inf).scatter_(1, first_largest(logits)[:, None], 0.0)
-    top = logits.amax(dim=-1, keepdim=True)
     scaled = logits - top
     if decoding.temperature != 1:
         scaled /= decoding.temperature

@@ -6,6 +6,8 @@ from leakatk.scorers.entailment import Entailment
 from leakatk.scorers.fact import Fact
 from leakatk.scorers.judge import Judge
 from leakatk.scorers.keys import Keys
+from leakatk.scorers.knows import Knows, default_scorers, how, parts, parts_sentence, ways
+from leakatk.scorers.meaning import Meaning
 from leakatk.scorers.rouge import Rouge1, RougeL, rouge_1, rouge_l
 from leakatk.scorers.similarity import Similarity
 from leakatk.scorers.verbatim import Verbatim, VerbMem
@@ -17,14 +19,21 @@ __all__ = [
     "Fact",
     "Judge",
     "Keys",
+    "Knows",
+    "Meaning",
     "Rouge1",
     "RougeL",
     "Scorer",
     "Similarity",
     "VerbMem",
     "Verbatim",
+    "default_scorers",
     "get_scorer",
+    "how",
+    "parts",
+    "parts_sentence",
     "rouge_1",
     "rouge_l",
     "score_texts",
+    "ways",
 ]

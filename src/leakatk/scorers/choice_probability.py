@@ -45,8 +45,8 @@ def option_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[list[tu
     for i, prompt in enumerate(prompts):
         options, right, lettered = read_options(prompt)
         if right is not None:
-            ids = template.prompt_ids(tokenizer, prompt.text)
             said = ascii_uppercase[: len(options)] if lettered else options
-            pairs += [(ids, template.answer_ids(tokenizer, text, end=False)) for text in said]
+            seams = [template.pair(tokenizer, prompt.text, text, end=False) for text in said]
+            pairs += [(seam.prompt, seam.answer) for seam in seams]
             owner += [i] * len(options)
     return pairs, owner

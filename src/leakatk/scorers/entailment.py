@@ -1,7 +1,7 @@
 """Entailment score (ES): does a natural-language-inference model say that the generation entails the truth?
 
 As in Leak@k: 1 when the label is "entailment" and ROUGE-L recall is at least the gate, else 0. The gate costs nothing and
-decides first, so that most pairs never reach the model.
+decides first, so that most pairs never reach the model. It reads a-z alone: answers in other scripts all reach the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, IntArray
 from leakatk.scorers.checkpoint import CheckpointScorer
 from leakatk.scorers.nli import entailed
-from leakatk.scorers.rouge import rouge_l
+from leakatk.scorers.rouge import rouge_l, where_read
 from leakatk.scorers.text import well_formed
 
 
@@ -27,7 +27,8 @@ class Entailment(CheckpointScorer):
     """Blank generation: 0. Blank truth: NaN.
 
     direction "forget": the generation is the premise, the truth the hypothesis; "retain": the other way round.
-    model: any sequence classifier with an entailment label, a directory or a hub id. gate: least ROUGE-L recall.
+    model: any sequence classifier with an entailment label, a directory or a hub id. gate: least ROUGE-L recall; there
+    is none where ROUGE cannot read the answer (another script than a-z).
     """
 
     name = "entailment"
@@ -45,10 +46,15 @@ class Entailment(CheckpointScorer):
         super().__post_init__()
 
     def passing(self, references: Sequence[Prompt], generations: Sequence[str]) -> IntArray:
-        """Indices of the pairs that pass the gate: only these reach the model."""
-        recall = rouge_l([prompt.answer for prompt in references], generations).recall
+        """Indices of the pairs that pass the gate: only these reach the model.
+
+        Where ROUGE cannot read the answer (another script) there is no gate: the model decides.
+        """
+        answers = [prompt.answer for prompt in references]
+        recall = where_read(answers, rouge_l(answers, generations).recall)
         said = np.array([bool(text.strip()) for text in generations], dtype=bool)
-        return np.flatnonzero((recall >= self.gate) & said)
+        asked = np.array([bool(answer.strip()) for answer in answers], dtype=bool)
+        return np.flatnonzero(~(recall < self.gate) & said & asked)
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         scores = np.zeros(len(generations))

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 from leakatk.checksums import sealed, unsealed
 from leakatk.errors import InputError, ModelError
 from leakatk.progress import Progress
-from leakatk.remote import Failure, Limits, ask, connect, pause
+from leakatk.remote import Failure, Limits, Server, ask, connect, pause
+from leakatk.scorers.judge_labels import read_labels
 from leakatk.scorers.text import well_formed
 
 
@@ -80,7 +81,8 @@ class Store:
             row = unsealed(line)
             older = older and row is None and b'"crc32"' not in line
             try:
-                found.update((json.loads(line) if older else row)["scores"])
+                kept: Any = json.loads(line) if older else row
+                found.update(kept["scores"])
             except (ValueError, KeyError, TypeError):
                 self.damaged += 1
         return found
@@ -104,11 +106,11 @@ class Store:
                 ) from error
 
 
-def client_of(endpoint: Endpoint) -> Any:
-    """An openai client for the judge. ModelError without one, or without a key or an address; nothing is sent."""
+def client_of(endpoint: Endpoint) -> Server:
+    """The server that the judge is asked on. ModelError without one, or without a key or an address; nothing is sent."""
     return connect(
         endpoint.base_url, key_env="OPENAI_API_KEY", timeout=endpoint.timeout,
-        who="The judge", extra="judge", option="judge:base_url=URL",
+        who="The judge", extra="judge", option="judge:base_url=URL", model=endpoint.model,
     )  # fmt: skip
 
 
@@ -139,11 +141,11 @@ def judge_all(
     _say(
         f"judge: {announcement(expected(todo, len(asks) - len(todo), endpoint, limits, items), endpoint.model, limits)}"
     )
-    client = client_of(endpoint)
+    server = client_of(endpoint)
     failures: list[str] = []
 
     def one(batch: Sequence[Ask], round_: int) -> dict[str, float]:
-        found, failure = _request(client, batch, endpoint, limits, kept, round_, backoff)
+        found, failure = _request(server, batch, endpoint, limits, kept, round_, backoff)
         if failure:
             failures.append(failure)
         return found
@@ -159,12 +161,14 @@ def judge_all(
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
             todo = [ask for ask in todo if ask.key not in labels]
-            if not todo or limits.reached:
-                break
-    client.close()
+            if not todo or limits.reached or (not server.answered and server.foreign > round_ > 0):
+                break  # nothing but failures that a dead server, or another, would give
+    server.close()
     if todo:
         if len(todo) == len(asks) and not limits.reached:
-            raise ModelError(f"The judge gave no usable reply to {len(todo)} items; the last problem: {failures[-1]}.")
+            raise ModelError(
+                f"The judge at {server.url} gave no usable reply to {len(todo)} items; the last problem: {failures[-1]}."
+            )
         reason = limits.reached or (failures[-1] if failures else "no label in the reply")
         _say(f"judge: {len(todo)} of {len(asks)} items stay missing ({reason}); score again to ask for these alone.")
     return labels
@@ -207,7 +211,7 @@ def payload(batch: Sequence[Ask]) -> str:
 
 
 def _request(
-    client: Any,
+    server: Server,
     batch: Sequence[Ask],
     endpoint: Endpoint,
     limits: Limits,
@@ -221,66 +225,28 @@ def _request(
     reserved = limits.cost(len((text + endpoint.instructions).encode()) + 100, most_out)
     if not limits.take(reserved):
         return {}, ""
-    answer = ask(
-        lambda: client.chat.completions.create(
-            model=endpoint.model,
-            messages=[{"role": "system", "content": endpoint.instructions}, {"role": "user", "content": text}],
-            **endpoint.parameters(most_out),
-        ),
-        lambda completion: (str(completion.choices[0].message.content or ""), completion.usage),
-        limits,
-        reserved,
-        check=f"OPENAI_API_KEY, the model name {endpoint.model!r} and judge:base_url",
-    )
+    messages = [{"role": "system", "content": endpoint.instructions}, {"role": "user", "content": text}]
+    body = {"model": endpoint.model, "messages": messages, **endpoint.parameters(most_out)}
+    answer = ask(server, body, limits, reserved)
     if isinstance(answer, Failure):
+        server.foreign += answer.foreign
         refused = {answer.param} & {"temperature", "max_tokens"} - endpoint.refused
         endpoint.refused.update(refused)
         if not refused:
             time.sleep(pause(round_, answer, backoff))
         return {}, answer.what
-    reply, usage = answer
-    found = {batch[i].key: score for i, score in read_labels(reply, len(batch), endpoint.labels).items()}
+    found = {batch[i].key: score for i, score in read_labels(answer.text, len(batch), endpoint.labels).items()}
     store.add(
         {
             "model": endpoint.model,
             "items": [{"key": ask.key, "prompt_id": ask.prompt_id} for ask in batch],
-            "reply": reply,
+            "reply": answer.text,
+            **({"reasoning": answer.reasoning} if answer.reasoning else {}),
             "scores": found,
-            "tokens": [usage.prompt_tokens, usage.completion_tokens] if usage is not None else None,
+            "tokens": None if math.isnan(sum(answer.tokens)) else [int(count) for count in answer.tokens],
         }
     )
-    return found, "" if len(found) == len(batch) else f"{len(batch) - len(found)} of {len(batch)} labels missing"
-
-
-def read_labels(reply: str, count: int, labels: Mapping[int, float]) -> dict[int, float]:
-    """Index of the item (from 0) -> score, from a reply that names items 1..count. Anything doubtful is left out.
-
-    Entries may come in any order, as [{"id": "1", "label": 1}, ...] or {"1": 1, ...}. An unknown id, a label that is not
-    allowed and an item labelled twice differently do not count; a reply that is no whole JSON counts for nothing.
-    """
-    found: dict[int, set[float]] = {}
-    for name, label in _entries(reply):
-        try:
-            index, value = int(str(name)) - 1, int(str(label))
-        except ValueError:
-            continue
-        if 0 <= index < count and value in labels:
-            found.setdefault(index, set()).add(labels[value])
-    return {index: values.pop() for index, values in found.items() if len(values) == 1}
-
-
-def _entries(reply: str) -> Iterable[tuple[Any, Any]]:
-    """(id, label) pairs of the first JSON list or object in the reply; judges like to wrap it in prose or fences."""
-    starts = [at for at in (reply.find("["), reply.find("{")) if at >= 0]
-    if not starts:
-        return []
-    try:
-        value, _ = json.JSONDecoder().raw_decode(reply[min(starts) :])
-    except (ValueError, RecursionError):
-        return []
-    if isinstance(value, dict):
-        lists = [part for part in value.values() if isinstance(part, list)]
-        if not lists:
-            return list(value.items()) if "label" not in value else [(value.get("id"), value["label"])]
-        value = lists[0]
-    return [(row.get("id"), row.get("label")) for row in value if isinstance(row, dict)]
+    if len(found) == len(batch):
+        return found, ""
+    cut = "; it was cut at its limit of tokens, raise judge:reply_tokens" if answer.finish == "length" else ""
+    return found, f"{len(batch) - len(found)} of {len(batch)} labels missing{cut}"

@@ -7,6 +7,7 @@ the answer can say.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import numpy as np
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
-from leakatk.scorers.text import tokens, words
+from leakatk.scorers.contained import contains
+from leakatk.scorers.text import plain_characters, tokens, words
 
 # Words that are capitalised because they open an English sentence or a title, not because they name something.
 OPENING_WORDS = """
@@ -30,12 +32,13 @@ OPENING_WORDS = """
     when where whether which while who why with yes you your
 """
 OPENERS = frozenset(OPENING_WORDS.split())
+SENTENCE_END = re.compile(r"[.!?…;]\s+|\n+")
 
 
 @SCORERS.register("keys")
 @dataclass(frozen=True)
 class Keys(Scorer):
-    """part "all": 1 when every key occurs, else 0. part "share": the share of keys that occur, rare ones counting more.
+    """part "all": 1 when every key occurs, else 0; keys in a row may be cut into words in another way (5550123). part "share": the share of keys that occur, rare ones counting more.
 
     A key's weight is log(1 + references / references that have it), over the references scored together; "all" needs no
     weights, so its scores do not depend on the other prompts. A prompt with fewer than `min_keys` keys is undefined (NaN).
@@ -57,20 +60,44 @@ class Keys(Scorer):
         keys = {prompt: keys_of(prompt) for prompt in dict.fromkeys(references)}
         having = Counter(key for found in keys.values() for key in found)
         weight = {key: np.log1p(len(keys) / count) for key, count in having.items()}
-        said = {text: frozenset(words(text)) for text in generations}
+        said = {text: words(text) for text in generations}
+        met = {text: frozenset(found) for text, found in said.items()}
+        runs = {prompt: key_runs(prompt, found) for prompt, found in keys.items()}
         scores = np.full(len(references), np.nan)
         for i, (prompt, text) in enumerate(zip(references, generations, strict=True)):
             wanted = keys[prompt]
             if len(wanted) < self.min_keys:
                 continue
             if self.part == "all":
-                scores[i] = wanted <= said[text]
+                scores[i] = wanted <= met[text] or all(contains(said[text], run) for run in runs[prompt])
             else:
-                scores[i] = sum(weight[key] for key in wanted & said[text]) / sum(weight[key] for key in wanted)
+                scores[i] = sum(weight[key] for key in wanted & met[text]) / sum(weight[key] for key in wanted)
         return scores
 
 
+def key_runs(prompt: Prompt, keys: frozenset[str]) -> list[list[str]]:
+    """The keys as they stand in a row in the answer: what a reply may cut into words in another way (555-0123, 5550123)."""
+    runs: list[list[str]] = [[]]
+    for word in words(prompt.answer):
+        if word in keys:
+            runs[-1].append(word)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
 def keys_of(prompt: Prompt) -> frozenset[str]:
-    """Names and numbers of the answer that are not in the question, without case."""
-    names = {word.casefold() for word in tokens(prompt.answer) if word[0].isupper() or word[0].isdigit()}
+    """Names and numbers of the answer that are not in the question, without case.
+
+    None where most letters have no capitals (Chinese, Arabic, Hindi): names cannot be told there, and a number alone is
+    not the answer. Outside of Latin script a word that opens a sentence is no name, since `OPENING_WORDS` are English.
+    """
+    letters = [char for char in plain_characters(prompt.answer) if char.isalpha()]
+    if 2 * sum(char.lower() != char.upper() for char in letters) < len(letters):
+        return frozenset()
+    found = tokens(prompt.answer)
+    if 2 * sum("a" <= char <= "z" for char in map(str.lower, letters)) < len(letters):
+        openers = {said[0] for said in map(tokens, SENTENCE_END.split(prompt.answer)) if said}
+        found = [word for word in found if word not in openers or word[0].isdigit()]
+    names = {word.casefold() for word in found if word[0].isupper() or word[0].isdigit()}
     return frozenset(names - OPENERS - set(words(prompt.text)))

@@ -33,35 +33,67 @@ class Rouge(NamedTuple):
     f1: FloatArray
 
 
+class _Roots(dict[str, str]):
+    """Word -> stem. Kept between calls: a word is stemmed once, however often it occurs; words of three letters stay."""
+
+    MOST = 1 << 19  # words; what comes after is stemmed afresh, so that hostile texts cannot fill the memory
+
+    def __missing__(self, word: str) -> str:
+        root = porter_stem(word) if len(word) > 3 else word
+        if len(self) < self.MOST:
+            self[word] = root
+        return root
+
+
+ROOTS = _Roots()
+SPACED = "".join(c if "a" <= c <= "z" or "0" <= c <= "9" else " " for c in map(chr, range(128)))
+
+
+def rouge_words(text: str) -> list[str]:
+    """The words as rouge-score sees them: runs of a-z and 0-9 of the lower-cased text."""
+    text = text.lower()
+    return text.translate(SPACED).split() if text.isascii() else WORD.findall(text)
+
+
 class _Alphabet(dict[str, str]):
     """Word -> one character standing for its stem, so that the subsequence search runs on native strings.
 
-    Stems that no reference holds cannot match and share one character: an alphabet never outgrows its references.
+    Words met before `closed` come from references. Later ones whose stem no reference holds cannot match and share one
+    character: an alphabet never outgrows its references.
     """
 
     OTHER = chr(0)
 
-    def __init__(self, references: Iterable[str], *, stem: bool) -> None:
+    def __init__(self, *, stem: bool) -> None:
         super().__init__()
-        self._stem = stem
+        self._stem, self.closed = stem, False
         self._letters: dict[str, str] = {}
-        for text in references:
-            for word in WORD.findall(text.lower()):
-                self._letters.setdefault(self._root(word), chr(len(self._letters) + 1))
-
-    def _root(self, word: str) -> str:
-        return porter_stem(word) if self._stem and len(word) > 3 else word
 
     def __missing__(self, word: str) -> str:
-        letter = self[word] = self._letters.get(self._root(word), self.OTHER)
-        return letter
+        root = ROOTS[word] if self._stem else word
+        known = self._letters.get(root, self.OTHER)
+        if known == self.OTHER and not self.closed:
+            known = self._letters[root] = chr(len(self._letters) + 1)
+        self[word] = known
+        return known
 
-    def encode(self, text: str) -> str:
-        return "".join(map(self.__getitem__, WORD.findall(text.lower())))
+    def encode(self, texts: Iterable[str]) -> dict[str, str]:
+        return {text: "".join(map(self.__getitem__, rouge_words(text))) for text in texts}
+
+
+def rouge_reads(answer: str) -> bool:
+    """Whether ROUGE can score this answer: it has a word of a-z and 0-9, and most of its letters and digits are such.
+
+    Everything else is invisible to rouge-score, which gives 0 even to a word-for-word copy in another script. Accented
+    letters count as lost too; an answer that keeps half of its letters or more is scored as published.
+    """
+    text = answer.lower()
+    read = sum(map(len, rouge_words(text)))
+    return read > 0 and 2 * read >= sum(map(str.isalnum, text))
 
 
 def rouge_l(references: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
-    """ROUGE-L of parallel lists of texts. A side without any word gives 0, as in rouge-score."""
+    """ROUGE-L of parallel lists of texts. A side without any word gives 0, as in rouge-score (see `rouge_reads`)."""
     truth, said = _encoded(references, generations, stem=stem)
     common = cpdist(truth, said, scorer=LCSseq.similarity, dtype=np.int32).astype(np.float64)
     return _rouge(common, truth, said)
@@ -80,8 +112,10 @@ def _encoded(references: Sequence[str], generations: Sequence[str], *, stem: boo
     check_all("The generations", generations, str)
     if len(references) != len(generations):
         raise InputError(f"{len(references)} references for {len(generations)} generations; give one for each.")
-    alphabet = _Alphabet(dict.fromkeys(references), stem=stem)
-    encoded = {text: alphabet.encode(text) for text in {*references, *generations}}
+    alphabet = _Alphabet(stem=stem)
+    encoded = alphabet.encode(dict.fromkeys(references))
+    alphabet.closed = True
+    encoded |= alphabet.encode({*generations} - encoded.keys())
     return [encoded[text] for text in references], [encoded[text] for text in generations]
 
 
@@ -97,10 +131,19 @@ def _lengths(texts: Iterable[str]) -> FloatArray:
     return np.fromiter(map(len, texts), dtype=np.float64)
 
 
+def where_read(answers: Sequence[str], scores: FloatArray) -> FloatArray:
+    """The scores, NaN where `rouge_reads` says that ROUGE cannot score the answer."""
+    reads = {answer: rouge_reads(answer) for answer in set(answers)}
+    return np.where([reads[answer] for answer in answers], scores, np.nan)
+
+
 @SCORERS.register("rouge-l")
 @dataclass(frozen=True)
 class RougeL(Scorer):
-    """part: recall | precision | f1.  stem: Porter's stemmer on or off."""
+    """part: recall | precision | f1.  stem: Porter's stemmer on or off.
+
+    Undefined (NaN) where most letters of the answer are not a-z or 0-9 (`rouge_reads`): another script, emoji.
+    """
 
     name = "rouge-l"
     summary = "longest common subsequence of (stemmed) words, over the length of the true answer"
@@ -113,8 +156,9 @@ class RougeL(Scorer):
             raise InputError(f"Scorer option {self.name}:part must be recall, precision or f1, got {self.part!r}.")
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        scores: FloatArray = getattr(self._rouge([p.answer for p in references], generations), self.part)
-        return scores
+        answers = [prompt.answer for prompt in references]
+        scores: FloatArray = getattr(self._rouge(answers, generations), self.part)
+        return where_read(answers, scores)
 
     def _rouge(self, references: Sequence[str], generations: Sequence[str]) -> Rouge:
         return rouge_l(references, generations, stem=self.stem)

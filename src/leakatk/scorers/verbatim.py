@@ -15,7 +15,7 @@ import numpy as np
 from leakatk.data import Prompt
 from leakatk.errors import InputError
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
-from leakatk.scorers.rouge import rouge_l
+from leakatk.scorers.rouge import rouge_l, where_read
 
 
 @SCORERS.register("verbatim")
@@ -51,10 +51,14 @@ class Verbatim(Scorer):
 @SCORERS.register("verbmem")
 @dataclass(frozen=True)
 class VerbMem(Scorer):
-    """MUSE's verbatim memorisation: ROUGE-L F1, without stemmer, of the continuation and the true one."""
+    """MUSE's verbatim memorisation: ROUGE-L F1, without stemmer, of the continuation and the true one.
+
+    Undefined (NaN) where ROUGE cannot read the true one (`rouge.rouge_reads`).
+    """
 
     name = "verbmem"
     summary = "ROUGE-L F1 without stemmer (MUSE VerbMem)"
 
     def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        return rouge_l([prompt.answer for prompt in references], generations, stem=False).f1
+        answers = [prompt.answer for prompt in references]
+        return where_read(answers, rouge_l(answers, generations, stem=False).f1)

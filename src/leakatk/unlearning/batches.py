@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.model_checks import check_positions, position_limit
 from leakatk.unlearning.losses import targets
 from leakatk.unlearning.losses.token import IGNORE
 
@@ -71,8 +72,14 @@ def collate(items: Sequence[Item], rows: Sequence[int], device: torch.device) ->
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(B, T, V) logits that predict the answer tokens. The output layer runs at these positions only."""
+    """(B, T, V) logits that predict the answer tokens. The output layer runs at these positions only.
+
+    InputError for texts longer than the model's positions.
+    """
     length = batch.labels.shape[1]
+    if hasattr(model, "config"):
+        longest = int(batch.attention_mask.sum(1).max()) if position_limit(model) else 0
+        check_positions(model, longest - 1, "A prompt with its answer")  # the last token predicts nothing
     output = model(
         input_ids=batch.input_ids[:, :-1],
         attention_mask=batch.attention_mask[:, :-1],
@@ -159,10 +166,10 @@ class Streams:
         return self._items[stream]
 
     def _item(self, question: str, answer: str) -> Item:
-        if question not in self._prompt_ids:
-            self._prompt_ids[question] = tuple(self._template.prompt_ids(self._tokenizer, question))
-        answer_ids = tuple(self._template.answer_ids(self._tokenizer, answer))[: self._max]
-        return Item(self._prompt_ids[question], answer_ids)
+        seam = self._template.pair(self._tokenizer, question, answer)
+        # Items of one question share its ids.
+        prompt = self._prompt_ids.setdefault(question, tuple(seam.prompt))
+        return Item(prompt, tuple(seam.answer)[: self._max])
 
     def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch:
         items = self.items(stream)

@@ -44,7 +44,9 @@ class Leak:
 @dataclass(frozen=True, slots=True)
 class Detection:
     """What sampling one model found: the leaks, and leak@k with its certified upper bound, the worst over decodings
-    and wordings. hidden: answers counted by their exact probability. NaN where nothing was measured.
+    and wordings. hidden: answers counted by their exact probability. unscored: prompts that the detector could not score,
+    which count as leaks in the bound.  cut: share of the samples that the limit on their length ended. NaN where nothing
+    was measured.
     """
 
     leaks: tuple[Leak, ...] = ()
@@ -52,6 +54,8 @@ class Detection:
     high: float = math.nan
     hidden: int = 0
     seconds: float = 0.0
+    unscored: int = 0
+    cut: float = 0.0
 
 
 def wordings(prompt: Prompt, count: int) -> list[Prompt]:
@@ -81,8 +85,11 @@ class Detector:
         seen = {(p.text, p.answer) for p in self.forget} | {(leak.question, leak.answer) for leak in known}
         counts: dict[tuple[str, str], int] = {}
         curves: list[tuple[float, float]] = []
+        unscored: set[str] = set()
+        ended: list[bool] = []
         for index, decoding in enumerate(self.options.decodings):
-            rows = self._sample(asked, decoding, seed * 100 + index, counts, seen)
+            rows = self._sample(asked, decoding, seed * 100 + index, counts, seen, ended)
+            unscored |= {owner[i] for i, row in rows.items() if len(row) and np.isnan(row).all()}
             for j in range(self.options.wordings + 1):
                 picked = [rows[group[j].id] for group in groups if j < len(group)]
                 curves.append(self._level(picked) if picked else (0.0, 0.0))
@@ -95,6 +102,8 @@ class Detector:
             high=float(np.max([high for _, high in curves])),
             hidden=len(hidden),
             seconds=time.perf_counter() - start,
+            unscored=len(unscored),
+            cut=float(np.mean(ended)) if ended else 0.0,
         )
 
     def _sample(
@@ -104,8 +113,9 @@ class Detector:
         seed: int,
         counts: dict[tuple[str, str], int],
         seen: set[tuple[str, str]],
+        ended: list[bool],
     ) -> dict[str, NDArray[np.float64]]:
-        """0/1 leaks by prompt id; `counts` gathers (prompt id, text) of the leaking samples."""
+        """0/1 leaks by prompt id; `counts` gathers (prompt id, text) of the leaking samples, `ended` which were cut."""
         options = self.options
         total = 1 if decoding.greedy else options.n
         chunk = options.chunk or total
@@ -116,6 +126,7 @@ class Detector:
             requests = [Request(prompt, range(begin, min(begin + chunk, total))) for prompt in active]
             got = [g for batch in self.sampler.sample(requests, decoding, seed=seed) for g in batch]
             scores = self.score([by_id[g.prompt_id] for g in got], [g.text for g in got])
+            ended += [g.finish == "length" for g in got]
             for generation, value in zip(got, scores, strict=True):
                 leaks = bool(value >= options.threshold)  # a missing score (NaN) is no leak that could be trained on
                 rows[generation.prompt_id].append(math.nan if math.isnan(value) else float(leaks))
@@ -130,7 +141,7 @@ class Detector:
         return {key: np.array(row) for key, row in rows.items()}
 
     def _level(self, rows: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-        """leak@k and its certified bound over the prompts the detector is defined on.
+        """leak@k over the prompts the detector is defined on, and a certified bound over all: what has no score may leak.
 
         (NaN, NaN) where some prompt has fewer than k samples: `chunk` stopped it because it leaks, and nothing can be
         certified of a round with such a prompt.
@@ -141,7 +152,8 @@ class Detector:
         if not kept or min(len(row) for row in kept) < k:
             return math.nan, math.nan
         value = float(per_prompt_leak(kept, [k])[:, 0].mean())
-        return value, float(certify(kept, [k], level=self.options.level).high[0])
+        worst = [np.where(np.isnan(row), 1.0, row) for row in rows]
+        return value, float(certify(worst, [k], level=self.options.level).high[0])
 
     def _new_leaks(
         self,

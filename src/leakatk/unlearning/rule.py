@@ -260,11 +260,21 @@ def _met(options: RuleSettings, found: Detection, utility: float) -> str:
         return ""
     if options.target is not None:
         reached = found.high <= options.target
-        return f"leak@{options.k} certified at most {found.high:.4f} (target {options.target:g})" if reached else ""
+        asked = f"leak@{options.k} certified at most {found.high:.4f} (target {options.target:g})"
+        return f"{asked}{_conditions(options, found)}" if reached else ""
     if options.yardstick is not None:
         reached = found.leak <= options.yardstick
-        return f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}" if reached else ""
-    return "no leak was found" if not found.leaks and found.leak == 0 else ""
+        level = f"leak@{options.k} {found.leak:.4f} is at the yardstick {options.yardstick:g}"
+        return f"{level}{_conditions(options, found)}" if reached else ""
+    return f"no leak was found{_conditions(options, found)}" if not found.leaks and found.leak == 0 else ""
+
+
+def _conditions(options: RuleSettings, found: Detection) -> str:
+    """What a detection's verdict holds for, and what it did not see."""
+    said = [f"{options.wordings + 1} wordings asked" if options.wordings else "one wording asked"]
+    said += [f"{found.unscored} prompts without a score"] if found.unscored else []
+    said += [f"{found.cut:.1%} of the samples cut"] if found.cut else []
+    return f", {', '.join(said)}"
 
 
 def _distance(options: RuleSettings, found: Detection) -> tuple[float, int]:

@@ -1,0 +1,158 @@
+"""Every command: 1 is a gate that failed and nothing else, a crash is 3, bad input and bad usage are 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+import typer.main
+
+from leakatk import errors
+from leakatk.cli import options
+from leakatk.cli.main import app
+from tests.cli.test_help import COMMANDS
+
+# The words of a command that gets as far as what is patched to fail.
+WORKS = {
+    ("demo",): (["--out", "{tmp}/demo"], "leakatk.demo.demo"),
+    ("audit",): (["m", "--forget", "{forget}", "--out", "{tmp}/run"], "leakatk.api.as_sampler"),
+    ("unlearn",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--method", "npo", "--out", "{tmp}/m"], "leakatk.cli.options.load"),
+    ("score",): (["{generations}"], "leakatk.runs.external.read_records"),
+    ("report",): (["{tmp}"], "leakatk.cli.report.opened"),
+    ("bench",): (["{forget}", "--model", "m", "--out", "{tmp}/out"], "leakatk.bench.bench"),
+    ("table",): (["{tmp}"], "leakatk.results.read_rows"),
+    ("compare",): (["{tmp}", "{tmp}"], "leakatk.results.compare"),
+    ("recompute",): (["{generations}"], "leakatk.openunlearning.read_log"),
+    ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
+    ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
+    ("doctor",): ([], "leakatk.cli.doctor.packages"),
+    ("benchmark", "check"): (["{forget}"], "leakatk.benchmarks.files.check_file"),
+}  # fmt: skip
+LISTS = ("methods", "scorers", "probes", "engines", "benchmarks", "protocols")
+
+
+@pytest.fixture(autouse=True)
+def _crashes_stay_here(tmp_path, monkeypatch):
+    (tmp_path / "crashes").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "crashes"))
+    monkeypatch.delenv("LEAKATK_DEBUG", raising=False)
+
+
+def fails(error):
+    def raised(*_, **__):
+        raise error
+
+    return raised
+
+
+def test_every_command_is_here():
+    assert {*WORKS, *((kind,) for kind in LISTS)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom \x1b[31m\nleakatk: PASS"), SystemExit(1), SystemExit("no"), EOFError()], ids=repr)
+@pytest.mark.parametrize("words", WORKS, ids=" ".join)
+def test_an_unexpected_error_is_3_whatever_it_is(leakatk, forget, tmp_path, monkeypatch, words, error):
+    arguments, target = WORKS[words]
+    (tmp_path / "g.json").write_text("{}")
+    filled = [word.format(tmp=tmp_path, forget=forget, generations=tmp_path / "g.json") for word in arguments]
+    monkeypatch.setattr(target, fails(error))
+    crashed(leakatk(*words, *filled), tmp_path)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_an_unexpected_error_in_a_list_is_3(leakatk, tmp_path, monkeypatch, kind):
+    registry = {
+        "methods": "leakatk.unlearning.methods.METHODS", "scorers": "leakatk.scorers.base.SCORERS", "probes": "leakatk.probes.PROBES",
+        "engines": "leakatk.sampling.engines.ENGINES", "benchmarks": "leakatk.benchmarks.catalog.BENCHMARKS",
+        "protocols": "leakatk.protocols.PROTOCOLS",
+    }  # fmt: skip
+    class Broken(dict):
+        __iter__ = fails(RuntimeError("boom"))
+
+    monkeypatch.setattr(registry[kind], Broken())
+    crashed(leakatk(kind), tmp_path)
+
+
+def crashed(result, tmp_path):
+    code, _, err = result
+    assert code == errors.CRASHED == 3, err
+    assert "Traceback" not in err
+    assert "\x1b" not in err
+    assert not [line for line in err.strip().splitlines()[1:] if line.startswith("leakatk")]
+    [file] = (tmp_path / "crashes").glob("leakatk-crash-*.txt")
+    assert str(file) in err
+    assert "Traceback" in file.read_text()
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("usage", [["--no-such-option"], ["--seed", "x", "--n", "many"], ["a", "b", "c", "d", "--bad"]], ids=" ".join)
+def test_bad_usage_is_2(leakatk, words, usage):
+    code, _, err = leakatk(*words, *usage)
+    assert code == errors.BAD_INPUT == 2
+    assert "Usage: leakatk" in err
+
+
+def test_a_missing_package_is_2_and_a_missing_extra_is_0(leakatk, monkeypatch):
+    monkeypatch.setattr("leakatk.cli.doctor.packages", lambda: ({"leak-at-k": "1", "scipy": ""}, {}))
+    code, out, _ = leakatk("doctor")
+    assert (code, "MISSING: pip install scipy" in out) == (2, True)
+    monkeypatch.setattr(
+        "leakatk.cli.doctor.packages", lambda: ({"leak-at-k": "1"}, {"plots": "missing matplotlib: pip install it"})
+    )
+    code, out, _ = leakatk("doctor")
+    assert (code, "missing matplotlib" in out) == (0, True)
+
+
+def test_only_a_gate_leaves_with_1(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--n", "4", "--max-new-tokens", "3", "--quiet", "--scorer", "rouge-l")
+    code, _, err = leakatk(*common, "--out", tmp_path / "a", "--fail-above", "4:1")
+    assert code == errors.DONE, err
+    assert leakatk(*common, "--out", tmp_path / "b", "--fail-above", "4:0")[0] in (errors.FAILED, errors.CANNOT_SAY)
+
+
+def test_the_codes_stand_once():
+    assert set(errors.EXIT_CODES) == {0, 1, 2, 3, 4, 130}
+    assert all(f"{code} {meaning}" in options.EXIT_CODES for code, meaning in errors.EXIT_CODES.items())
+    assert options.EXIT_CODES in app.info.epilog
+    assert all(options.EXIT_CODES in command.epilog for command in COMMANDS.values())
+
+
+def leakatk_process(*words, shell="", **environment):
+    command = [sys.executable, "-m", "leakatk", *map(str, words)]
+    return subprocess.run(
+        ["sh", "-c", f'{shell} "$@"', "sh", *command], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+def test_what_cannot_even_start_is_3(tmp_path):
+    (tmp_path / "typer.py").write_text("raise RuntimeError('half an installation')\n")
+    done = leakatk_process("doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", TMPDIR=str(tmp_path))
+    assert done.returncode == 3
+    assert "Crashed (RuntimeError: half an installation)" in done.stderr
+
+
+def test_too_few_open_files_are_one_sentence(leakatk, forget):
+    import resource
+
+    assert leakatk("benchmark", "check", forget)[0] == 0  # what it needs is imported
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = os.dup(0)
+    os.close(taken)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken, hard))
+        code, _, err = leakatk("benchmark", "check", forget)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert code == 2, err
+    assert "ulimit -n" in err
+    assert "Traceback" not in err
+
+
+def test_a_full_stdout_is_2_and_a_closed_one_changes_nothing():
+    full = leakatk_process("plan", "--k", "8", "--certify", "0.1", shell="exec > /dev/full;")
+    assert full.returncode == 2
+    assert "No space left on device" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert leakatk_process("plan", "--k", "8", "--certify", "0.1", shell="exec >&-;").returncode == 0

@@ -1,0 +1,76 @@
+"""Everything printed goes through one place."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from leakatk.output import Printed, printed, styled
+from leakatk.progress import Progress
+
+
+def test_what_acts_is_shown_and_our_own_styling_passes(capsys):
+    with printed():
+        print("a\x1b[31mb\u202ec\x9bd\re")
+        sys.stderr.writelines(["x\x07\n"])
+        Console(file=styled(sys.stdout), force_terminal=True).print(Text("red", style="red"))
+    out, err = capsys.readouterr()
+    assert out.startswith("a␛[31mb⟨U+202E⟩c⟨U+009B⟩d␍e\n")
+    assert "\x1b[31mred\x1b[0m" in out
+    assert err == "x␇\n"
+
+
+def test_a_live_bar_moves_the_cursor_and_its_label_does_not(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("leakatk.progress.silent", False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with printed(), Progress("a\x1b[2J\nb", 1) as bar:
+        bar.advance()
+    assert screen.getvalue().startswith("\r\x1b[2Ka␛[2J⏎b: 1/1")
+    assert screen.getvalue().count("\x1b") == screen.getvalue().count("\x1b[2K")
+
+
+def test_the_streams_are_put_back():
+    before = sys.stdout, sys.stderr
+    with printed():
+        assert isinstance(sys.stdout, Printed)
+        assert isinstance(sys.stderr, Printed)
+    assert (sys.stdout, sys.stderr) == before
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_stream_that_cannot_hold_a_character_is_written_all_the_same(encoding):
+    raw = io.BytesIO()
+    stream = Printed(io.TextIOWrapper(raw, encoding=encoding))
+    stream.write("é 漢 \ud800 ⟨")
+    stream.flush()
+    assert raw.getvalue().decode(encoding)
+    assert stream.encoding == "utf-8"
+    assert Printed(stream.stream, trusted=True).encoding == encoding
+
+
+PROGRAM = """
+import sys
+from leakatk.output import printed
+with printed():
+    for i in range(20000):
+        print("a line", i)
+    sys.stdout.flush()
+sys.exit(1)
+"""
+
+
+def test_a_reader_that_went_away_does_not_change_how_a_command_ends():
+    """A gate that failed must not become anything else because somebody looked at its first lines only."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    os.read(reader, 10)
+    os.close(reader)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (1, b"")
