@@ -87,7 +87,20 @@ def test_a_limited_benchmark_says_so_in_every_row(leakatk, model, forget, tmp_pa
 
 
 def test_unlearning_a_part_says_so_and_how_to_audit_it(leakatk, model, frage, tmp_path):
-    common = ("unlearn", model, "--forget", frage, "--retain", frage, *MAPPED, "--method", "npo", "--steps", "1", "--quiet")
+    common = (
+        "unlearn",
+        model,
+        "--forget",
+        frage,
+        "--retain",
+        frage,
+        *MAPPED,
+        "--method",
+        "npo",
+        "--steps",
+        "1",
+        "--quiet",
+    )
     code, out, err = leakatk(*common, "--out", tmp_path / "m", "--limit", "2", "--json")
     assert code == 0, err
     assert "2 of 3 forget prompts" in json.loads(out)["prompts"]

@@ -156,7 +156,7 @@ def examples(*commands: str) -> str:
     return "\b\n" + "\n".join(lines) + f"\n\n{EXIT_CODES}"
 
 
-EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
+EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
 
 
 def check_n(n: int) -> None:
