@@ -121,3 +121,64 @@ def test_every_command_that_computes_takes_a_file(leakatk, command):
     code, out, _ = leakatk(command, "--help")
     assert code == 0
     assert "--config" in out
+
+
+DEEP = "k = " + "[" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (DEEP, ("nested too deeply",)),
+        (DEEP + "]" * 50_000, ("nested too deeply",)),
+        ("k = " + "9" * 5000, ("not valid TOML", "digits")),
+        ("k = 0x" + "f" * 5000, ("38 digits",)),
+        ("half-width = 0x" + "f" * 90, ("38 digits",)),
+        ('pilot = "a\\u0000b"', ("NUL",)),
+        ("k = [[1]]", ("dict", "list")),
+        ("k = 1979-05-27", ("got date",)),
+        ("prompts = 1\nPROMPTS = 1", ("PROMPTS",)),
+        ("half-width = .1\nhalf_width = .1", ("not valid TOML",)),
+        ("half-width = 0.1\nhalf_width = 0.1", ("given twice",)),
+        ("k = 1\nk = 2", ("not valid TOML",)),
+        ("#" * (2 << 20), ("holds more than 1 MB",)),
+        ('"\\u001b[2J" = 1', ("Unknown option",)),
+    ],
+    ids=range(14),
+)
+def test_odd_files_are_one_sentence(leakatk, tmp_path, content, words):
+    path = tmp_path / "odd.toml"
+    path.write_text(content)
+    code, _, err = leakatk("plan", "--config", path)
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert any(word in err for word in words), err[:500]
+    assert str(path) in err
+
+
+def test_a_list_of_yes_and_no_is_text(leakatk, tmp_path):
+    (tmp_path / "c.toml").write_text("k = [true, false]\n")
+    code, _, err = leakatk("score", tmp_path / "none.json", "--config", tmp_path / "c.toml")
+    assert (code, "no such file" in err) == (2, True)
+
+
+def test_what_is_no_file_is_refused_at_once(leakatk, tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, words in ((tmp_path / "fifo", "is a pipe"), ("/dev/zero", "is a device"), (tmp_path / "loop", "links")):
+        code, _, err = leakatk("plan", "--config", path)
+        assert (code, words in err) == (2, True), err
+
+
+def test_a_name_that_no_text_can_hold_is_left_out(leakatk, model, forget, tmp_path):
+    """Bytes that are no UTF-8 are allowed in names of files."""
+    odd = tmp_path / "forget\udcff.jsonl"
+    odd.write_bytes(forget.read_bytes())
+    common = ("--n", "2", "--max-new-tokens", "3", "--scorer", "rouge-l", "--quiet")
+    code, _, err = leakatk("audit", model, "--forget", odd, "--out", tmp_path / "run", *common)
+    assert code == 0, err
+    written = (tmp_path / "run" / "config.toml").read_text()
+    assert "# forget is left out" in written
+    assert tomllib.loads(written)["n"] == 2

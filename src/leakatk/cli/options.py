@@ -193,7 +193,7 @@ def examples(*commands: str) -> str:
     return "\b\n" + "\n".join(lines) + f"\n\n{EXIT_CODES}"
 
 
-EXIT_CODES = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
+EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
 
 
 def check_n(n: int) -> None:
@@ -340,9 +340,10 @@ def prompts_of(
     columns = columns_from(column or ())
     if columns and not (forget or retain):
         raise InputError("--column only goes with files of your own: --forget or --retain.")
+    mine = load_prompts(forget, columns) if forget is not None else []
     own = load_prompts(retain, columns, strict=forget is None) if retain else None
     if forget is not None:
-        name, items, kept = forget.name, load_prompts(forget, columns), own or []
+        name, items, kept = forget.name, mine, own or []
     else:
         from leakatk.benchmarks.catalog import load_benchmark
 
