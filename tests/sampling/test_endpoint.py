@@ -292,7 +292,7 @@ def test_audit_of_a_deployed_model(leakatk: Any, server: ToyModel, tmp_path: Any
     assert "limit of 100 requests" in err
     assert server.requests == 100
     trials = sum(asked["max_tokens"] == TOKENS for asked in server.asked)
-    assert 10 <= trials <= 17
+    assert 8 <= trials <= 17
     code, out, err = leakatk(*command, "--out", tmp_path / "run")
     assert (code, server.requests) == (0, 123 + trials + 1), "the canary is asked when a run goes on"
     assert f"Note: {100 - trials} of 123 samples are from disk, asked for " in err

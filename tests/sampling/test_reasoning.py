@@ -19,6 +19,7 @@ from leakatk.models import LoadedModel, Template
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
+from leakatk.sampling.exact import self_check
 from leakatk.sampling.expand import expand
 from leakatk.sampling.reasoning import EVERY, PAIRS, Marks, marks_of, opened_by, split
 from leakatk.sampling.tokens import Reader, answer_texts
@@ -275,3 +276,18 @@ def test_vllm_reads_the_same_tokens_in_the_same_way(opened: bool) -> None:
         row = Row(one.prompt_id, [1], (one.sample,))
         output = SimpleNamespace(token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish)
         assert sampler._generations(row, output, decoding, reader) == [one]
+
+
+def test_the_self_check_does_not_count_an_answer_after_a_thought() -> None:
+    """It is the true answer word for word, and no sample of the sequence whose probability is exact."""
+    loaded = thinking("<think>", "</think>", special=False)
+    sampler = make_sampler("native", loaded)
+    truths = {"p0": ((5, 2), -20.0)}
+    thought = [Generation("p0", j, "w1", (59, 7, 60, 5, 2), -9.0, "stop", "w3") for j in range(50)]
+    check = self_check(sampler, PROMPTS[:1], thought, truths, Decoding())
+    assert check is not None
+    assert (check.verbatim_text, check.inside) == (0, True)
+    said = [replace(one, reasoning="") for one in thought]
+    check = self_check(sampler, PROMPTS[:1], said, truths, Decoding())
+    assert check is not None
+    assert (check.verbatim_text, check.inside) == (50, False)

@@ -93,7 +93,8 @@ def self_check(
         else:
             said = one.finish == "stop" and one.token_ids[:-1] == ids[:-1]
         same[one.prompt_id] += said
-        text[one.prompt_id] += said or (one.finish == "stop" and one.text.strip() == answers[one.prompt_id])
+        bare = one.finish == "stop" and not one.reasoning  # after a thought it is another sequence of tokens
+        text[one.prompt_id] += said or (bare and one.text.strip() == answers[one.prompt_id])
     ids_in_order = list(answers)
     return check_verbatim(
         [same[i] for i in ids_in_order],
