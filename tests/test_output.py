@@ -58,19 +58,24 @@ PROGRAM = """
 import sys
 from leakatk.output import printed
 with printed():
-    for i in range(20000):
+    print("begun", flush=True)
+    sys.stdin.readline()
+    for i in range(int(sys.argv[1])):
         print("a line", i)
     sys.stdout.flush()
 sys.exit(1)
 """
 
 
-def test_a_reader_that_went_away_does_not_change_how_a_command_ends():
+@pytest.mark.parametrize("lines", [1, 20_000], ids=["when it is flushed", "while it is written"])
+def test_a_reader_that_went_away_does_not_change_how_a_command_ends(lines):
     """A gate that failed must not become anything else because somebody looked at its first lines only."""
     reader, writer = os.pipe()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=writer, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(lines)], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE
+    )
     os.close(writer)
     os.read(reader, 10)
     os.close(reader)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(b"go\n", timeout=120)
     assert (process.returncode, err) == (1, b"")

@@ -193,6 +193,29 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     listening.close()
 
 
+def test_a_directory_that_is_read_holds_files(tmp_path):
+    reading.check_directory(tmp_path / "absent")
+    (tmp_path / "run" / "generations").mkdir(parents=True)
+    (tmp_path / "run" / "results.json").write_text("{}")
+    (tmp_path / "run" / "gone.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "run" / "pipe")  # under no name that is read
+    reading.check_directory(tmp_path / "run")
+    for make, words in (
+        (os.mkfifo, "is a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+        (lambda path: path.symlink_to(path), "symbolic links"),
+    ):
+        odd = tmp_path / "run" / "generations" / "000001.jsonl"
+        make(odd)
+        with pytest.raises(InputError, match=words):
+            reading.check_directory(tmp_path / "run")
+        odd.unlink()
+    with (tmp_path / "run" / "results.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="holds more than 256 MB"):
+        reading.check_directory(tmp_path / "run")
+
+
 def test_sizes_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_LINE", 1000)
     path = tmp_path / "long.jsonl"

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,30 @@ def _too_large(path: Path, most: int) -> InputError:
     return InputError(
         f"{path} holds more than {most >> 20 or 1} MB, the most that is read; split it, or give what is needed of it."
     )
+
+
+def check_directory(place: Path, *, entries: int = 100_000) -> None:
+    """InputError where a directory that is read holds what is no file under the name of one, or a JSON file beyond reading.
+
+    Directories are looked through to so many entries, which no run comes near.
+    """
+    if place.exists() and not place.is_dir():
+        _check(place, place.stat(), sys.maxsize)
+    seen = 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            seen += 1
+            if seen > entries:
+                return
+            path = Path(folder) / name
+            if path.suffix not in (".json", ".jsonl", ".parquet", ".toml", ".checksums"):
+                continue
+            try:
+                _check(path, path.stat(), MAX_WHOLE if path.suffix == ".json" else sys.maxsize)
+            except FileNotFoundError:
+                continue  # a link that leads nowhere, or removed meanwhile: who reads it says so
+            except OSError as error:
+                raise InputError(f"{path}: {error.strerror or error}; restore it from a copy.") from None
 
 
 def read_bytes(path: str | Path, *, most: int = MAX_WHOLE) -> bytes:

@@ -63,7 +63,7 @@ def sampling_cost(
         return found
 
     timed(1, 1, LEAST_TOKENS)
-    passes.clear()
+    cold = passes.pop().seconds  # the run pays it once, too
     whole = timed(min(PILOT_LENGTHS, len(prompts)), 1, decoding.max_new_tokens)
     mean, longest = passes[0].tokens / len(whole), passes[0].longest
     # A pass of one answer alone takes half the time at most.
@@ -74,7 +74,8 @@ def sampling_cost(
         last = passes[-1]
         if last.answers >= min(BATCH, answers) or last.seconds > 5 * PILOT_SECONDS:
             break
-        if last.seconds > PILOT_SECONDS and last.seconds > 1.5 * passes[1].seconds:
+        # Two sizes alone would tell the noise of a busy machine from what an answer adds.
+        if len(passes) > 3 and last.seconds > PILOT_SECONDS and last.seconds > 1.5 * passes[1].seconds:
             break
         if samples < each:
             samples = min(4 * samples, each)
@@ -91,7 +92,7 @@ def sampling_cost(
     batch = _batch(sampler)
     step, row, prompt = _costs(passes, batch)
     seconds = step * math.ceil(answers / batch) * longest + row * answers * mean * last.share
-    seconds += prompt * max(answers / each, 1)
+    seconds += prompt * max(answers / each, 1) + cold
     return {
         "pilot_answers": sum(one.answers for one in passes),
         "tokens": mean * answers,

@@ -165,7 +165,14 @@ INDEX = "run.checksums"  # where it stands, what is read has been found as it wa
 
 @contextmanager
 def reading(*places: Path) -> Iterator[None]:
-    """RunError for files of these directories that make no sense, unless checksums vouch for them: then it is a crash."""
+    """RunError for files of these directories that make no sense, unless checksums vouch for them: then it is a crash.
+
+    A pipe, a device or a loop in the place of a file is refused before anything is read: it may never end.
+    """
+    from leakatk.reading import check_directory
+
+    for place in places:
+        check_directory(place)
     try:
         yield
     except errors.LeakAtKError:
