@@ -2,7 +2,8 @@
 
 The log maps a metric to {agg_value, value_by_index}, an attack to {agg_value, forget, holdout}. What is recomputed here uses
 `leakatk.utility`, `leakatk.privacy` and our ROUGE, so a log written elsewhere checks them, and a log can be judged without
-its model. The aggregated log of the TOFU repository itself (eval_log_aggregated.json) is read as one of the same.
+its model. The aggregated log of the TOFU repository itself (eval_log_aggregated.json) is read as one of the same, and
+follows that code (`leakatk.tofulog`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from leakatk import privacy, utility
 from leakatk.data import Prompt, parse_json, read_text
 from leakatk.errors import InputError
 from leakatk.scorers.base import get_scorer
+from leakatk.tofulog import TofuLog, from_tofu, is_tofu
 from leakatk.utility import Floats
 
 Log = Mapping[str, Any]
@@ -40,6 +42,7 @@ DERIVED = {  # what is made from other metrics, and from which
     "forget_quality": "the truth ratios of both this and the retained model's log",
     "privleak": "a Min-K% attack",
 }
+GEOMETRIC = "geometric mean of the wrong answers, as in TOFU's code"
 _TRUTH_RATIO = re.compile(r"(.+)_truth_ratio", re.IGNORECASE)
 _KNOWN = re.compile(r"^mia_|_Q_A_|mem_ROUGE$|_truth_ratio$|^(exact_memorization|extraction_strength)$", re.IGNORECASE)
 
@@ -70,8 +73,8 @@ def read_log(path: str | Path) -> Log:
     """
     log = parse_json(read_text(path), path)
     if isinstance(log, dict):
-        if any(name in log for name in _TOFU_FILES):
-            return _of_tofu(log)
+        if is_tofu(log):
+            return from_tofu(log, path)
         if any(isinstance(metric, dict) and {"agg_value", "value_by_index"} & set(metric) for metric in log.values()):
             return log
         numbers = [_number(value) is not None for value in log.values()]
@@ -117,12 +120,16 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             nine[f"{ours}_prob"] = value(f"{theirs}_{probability}")
             nine[f"{ours}_rouge"] = value(f"{theirs}_Q_A_ROUGE")
             nine[f"{ours}_truth"] = value(_named(log, f"{theirs}_Truth_Ratio"))
-        return utility.model_utility(nine), len(nine), ""
+        note = ""
+        if isinstance(log, TofuLog):
+            other = {f"{ours}_truth": utility.truth_on_utility(ratios(log, theirs)) for theirs, ours in SPLITS.items()}
+            note = _arithmetic(utility.model_utility({**nine, **other}))
+        return utility.model_utility(nine), len(nine), note
 
     def quality() -> tuple[float, int, str]:
         mine = ratios(log, "forget")
         theirs = _of_retained(retained, lambda other: ratios(other, "forget"))
-        return utility.forget_quality(mine, theirs), len(mine), ""
+        return utility.forget_quality(mine, theirs), len(mine), GEOMETRIC if isinstance(log, TofuLog) else ""
 
     def leak() -> tuple[float, int, str]:
         auc, items = _min_k(log)
@@ -172,9 +179,13 @@ def probabilities(log: Log, metric: str) -> Floats:
     return np.array([np.mean(one) for one in _probabilities(log, metric).values()], dtype=np.float64)
 
 
-def ratios(log: Log, split: str) -> Floats:
+def ratios(log: Log, split: str, convention: utility.RatioConvention | None = None) -> Floats:
     """Truth ratios of "forget", "retain", "ra", "wf" ...: from the stored losses of the right (paraphrased, where there is
-    that) and of the wrong answers, else as the log has them."""
+    that) and of the wrong answers, else as the log has them.
+
+    convention: that of `utility.truth_ratio`; by default the geometric mean, as the code that wrote the log computes it.
+    """
+    convention = convention or ("tofu" if isinstance(log, TofuLog) else "open-unlearning")
     para = f"{split}_Q_A_PARA_Prob"
     try:
         right, wrong = _paired(
@@ -183,7 +194,7 @@ def ratios(log: Log, split: str) -> Floats:
         )
     except _LackingError:
         return column(log, _named(log, f"{split}_truth_ratio"), "score")
-    return utility.truth_ratio(np.array([-np.mean(row) for row in right]), [-row for row in wrong])
+    return utility.truth_ratio(np.array([-np.mean(row) for row in right]), [-row for row in wrong], convention)
 
 
 def rouge(log: Log, metric: str, variant: str = "rougeL_recall") -> Floats:
@@ -214,7 +225,8 @@ def choices(log: Log, split: str) -> Floats:
         right, wrong = _paired(_probabilities(log, f"{split}_Q_A_Prob"), _probabilities(log, f"{split}_Q_A_PERT_Prob"))
     except _LackingError:
         return column(log, f"{split}_Q_A_Prob_normalised", "prob")
-    return utility.choice_probability([np.mean(row) for row in right], wrong)
+    guard = 0.0 if isinstance(log, TofuLog) else utility.GUARD
+    return utility.choice_probability([np.mean(row) for row in right], wrong, guard=guard)
 
 
 def _any(log: Log, metric: str) -> tuple[float, int, str]:
@@ -237,6 +249,8 @@ def _truth(log: Log, metric: str) -> tuple[float, int, str]:
     values = ratios(log, split)
     closer, lower = ("min(r, 1/r)", utility.truth_on_forget), ("max(0, 1 - r)", utility.truth_on_utility)
     usual, other = (closer, lower) if split.startswith("forget") else (lower, closer)
+    if isinstance(log, TofuLog):
+        return usual[1](ratios(log, split, "paper")), len(values), _arithmetic(usual[1](values))
     variants = {
         "": lambda: usual[1](values),
         f"mean of {other[0]}": lambda: other[1](values),
@@ -244,6 +258,14 @@ def _truth(log: Log, metric: str) -> tuple[float, int, str]:
     }
     value, note = _agreeing(variants, _stored(log, metric))
     return value, len(values), note
+
+
+def _arithmetic(geometric: float) -> str:
+    """What must stand beside a number that TOFU's two files compute in two ways."""
+    return (
+        "arithmetic mean of the wrong answers, as in TOFU's utils.py; "
+        f"geometric, as in its aggregate_eval_stat.py: {geometric:.4g}"
+    )
 
 
 def _rouge(log: Log, metric: str) -> tuple[float, int, str]:
@@ -380,30 +402,3 @@ def _stored(log: Log, name: str) -> float:
     metric = log.get(name)
     value = _number(metric.get("agg_value") if isinstance(metric, Mapping) else metric)
     return math.nan if value is None else value
-
-
-# The TOFU repository's own evaluation: file -> split.
-_TOFU_FILES = {
-    "eval_log_forget.json": "forget",
-    "eval_log.json": "retain",
-    "eval_real_author_wo_options.json": "ra",
-    "eval_real_world_wo_options.json": "wf",
-}
-_TOFU_COLUMNS = {  # column of such a file -> metric and key of an OpenUnlearning log
-    "avg_gt_loss": ("Q_A_Prob", "avg_loss"),
-    "avg_paraphrased_loss": ("Q_A_PARA_Prob", "avg_loss"),
-    "average_perturb_loss": ("Q_A_PERT_Prob", "avg_loss"),
-    "rougeL_recall": ("Q_A_ROUGE", "rougeL_recall"),
-}
-
-
-def _of_tofu(log: Mapping[str, Any]) -> Log:
-    """eval_log_aggregated.json as an OpenUnlearning log. It holds losses and ROUGE of every item, and no aggregate."""
-    made = {}
-    for file, split in _TOFU_FILES.items():
-        part = log.get(file)
-        for theirs, (metric, key) in _TOFU_COLUMNS.items():
-            items = part.get(theirs) if isinstance(part, Mapping) else None
-            if isinstance(items, Mapping) and items:
-                made[f"{split}_{metric}"] = {"value_by_index": {i: {key: value} for i, value in items.items()}}
-    return made

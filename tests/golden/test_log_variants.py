@@ -272,13 +272,13 @@ def test_the_log_of_the_tofu_repository(tmp_path):
     got = found(read_log(path), read_log(path))
     wanted = {
         "forget_Q_A_Prob": 0.5, "retain_Q_A_Prob": 0.5, "forget_Q_A_ROUGE": 0.5, "ra_Q_A_Prob_normalised": 0.5,
-        "forget_truth_ratio": 0.4, "retain_Truth_Ratio": 0.6, "ra_Truth_Ratio": 0.6,
+        "forget_truth_ratio": 0.5, "retain_Truth_Ratio": 0.5, "ra_Truth_Ratio": 0.5,  # wrong answers: (.1 + .4) / 2, over .5
         "wf_Truth_Ratio": 0.5,  # against the paraphrase, as that code does, not against the answer
         "forget_quality": 1.0,
     }  # fmt: skip
     for name, value in wanted.items():
         assert got[name].value == pytest.approx(value, abs=GUARD), name
-    nine = [0.5, 0.5, 0.6, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5]
+    nine = [0.5] * 9
     assert got["model_utility"].value == pytest.approx(9 / sum(1 / value for value in nine), abs=GUARD)
     path.write_text(json.dumps(log["eval_log_forget.json"]))
     with pytest.raises(InputError, match=r"one part of a TOFU evaluation; give the eval_log_aggregated\.json"):
