@@ -48,7 +48,7 @@ def test_pdu_raises_its_dual_weight_by_the_violation_after_the_warm_up(loaded, f
 
     token_nll = token.nll
     monkeypatch.setattr(token, "nll", recorded)
-    method = METHODS["pdu"].with_params(epsilon=0.5, eta=2.0, warmup_steps=1)
+    method = METHODS["pdu"].with_params(lambda_0=1.0, epsilon=0.5, eta=2.0, warmup_steps=1)
     done = unlearn(loaded, forget, retain, method, settings=SETTINGS, quiet=True)
     losses = plain[-3:]  # one retain loss a step, after the pass that finds out what to cache
     weights = [1.0, 1.0, 1.0 + 2.0 * (losses[1] - 0.5)]

@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from leakatk.errors import InputError
 from leakatk.unlearning.batches import Streams
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.schedule import TrainSettings
-from leakatk.unlearning.trainer import Trainer
+from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import tiny_model
 
 SETTINGS = TrainSettings(lr=1e-3, steps=1, forget_batch=4, retain_batch=3)
+
+
+def log_softmax(z):
+    top = z.max(axis=1, keepdims=True)
+    return z - top - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
 
 
 class Answer:
@@ -27,10 +33,11 @@ class Answer:
         with torch.no_grad():
             out = model(input_ids=ids, output_hidden_states=True)
         self.first, self.y = len(item.prompt), np.array(item.answer)
-        self.z = out.logits[0, self.first - 1 : -1].double().numpy()
+        self.ids, self.all_z = ids[0].numpy(), out.logits[0].double().numpy()  # of question and answer, (L, V)
+        self.all_logs = log_softmax(self.all_z)
+        self.z = self.all_z[self.first - 1 : -1]
         self.states = out.hidden_states[1][0, self.first :].double().numpy()  # after the first layer
-        top = self.z.max(axis=1, keepdims=True)
-        self.logs = self.z - top - np.log(np.exp(self.z - top).sum(axis=1, keepdims=True))  # (T, V)
+        self.logs = self.all_logs[self.first - 1 : -1]  # (T, V)
         self.log_y = self.logs[np.arange(len(self.y)), self.y]
         self.total, self.mean = self.log_y.sum(), self.log_y.mean()
 
@@ -82,13 +89,15 @@ def entropy(s):
     return mean(np.mean(-(np.exp(a.logs) * a.logs).sum(axis=1)) for a in s.answers("now", "forget"))
 
 
-def undial(s):
+def undial(s, *, question=True):
+    """Question tokens keep the reference's logits; those of the answer have the true token's lowered."""
     losses = []
     for a, r in s.pairs("forget"):
-        target = r.z.copy()
-        target[np.arange(len(r.y)), r.y] -= s.p["strength"]
-        q = np.exp(target) / np.exp(target).sum(axis=1, keepdims=True)
-        losses.append(np.mean(-(q * a.logs).sum(axis=1)))
+        target = r.all_z[:-1].copy()  # the last token predicts nothing
+        for t in range(r.first, len(r.ids)):
+            target[t - 1, r.ids[t]] -= s.p["strength"]
+        each = -(np.exp(log_softmax(target)) * a.all_logs[:-1]).sum(axis=1)
+        losses.append(np.mean(each if question else each[r.first - 1 :]))
     return mean(losses)
 
 
@@ -112,9 +121,23 @@ def hinge(s):
     return mean(losses)
 
 
-def uniform_kl(s):
-    size = s.answers("now", "forget")[0].z.shape[1]
-    return mean(np.mean((1 / size * (np.log(1 / size) - a.logs)).sum(axis=1)) for a in s.answers("now", "forget"))
+def uniform_kl(s, *, question=True):
+    losses = []
+    for a in s.answers("now", "forget"):
+        logs = a.all_logs[:-1] if question else a.logs
+        size = logs.shape[1]
+        losses.append(np.mean((1 / size * (np.log(1 / size) - logs)).sum(axis=1)))
+    return mean(losses)
+
+
+def flat(s, *, later=1):
+    """later=1: after each answer token, the last one included, and not where the first is predicted."""
+    losses = []
+    for a in s.answers("now", "forget"):
+        z = a.all_z[a.first - 1 + later : len(a.ids) - 1 + later]
+        assert len(z) == len(a.y)
+        losses.append(np.mean((z.max(axis=1) - z.mean(axis=1)) ** 2))
+    return mean(losses)
 
 
 def rmu_forget(s):
@@ -123,8 +146,13 @@ def rmu_forget(s):
     return mean(np.mean((a.states - target) ** 2) for a in s.answers("now", "forget"))
 
 
-def retain_kl(s):
-    return mean(np.mean((np.exp(r.logs) * (r.logs - a.logs)).sum(axis=1)) for a, r in s.pairs("retain"))
+def retain_kl(s, *, question=True):
+    """After every token, the last one included."""
+    losses = []
+    for a, r in s.pairs("retain"):
+        p, q = (r.all_logs, a.all_logs) if question else (r.logs, a.logs)
+        losses.append(np.mean((np.exp(p) * (p - q)).sum(axis=1)))
+    return mean(losses)
 
 
 def preservation(s):
@@ -155,7 +183,7 @@ FORGET = {
     "ce-u": ce_u,
     "loku": hinge,
     "me": uniform_kl,
-    "pdu": lambda s: mean(np.mean((a.z.max(axis=1) - a.z.mean(axis=1)) ** 2) for a in s.answers("now", "forget")),
+    "pdu": flat,
     "task-vector": lambda s: nll(s, "forget"),
     "retrain": None,
 }  # fmt: skip
@@ -166,13 +194,41 @@ RETAIN = {
     "idk-ap": preservation,
     "pdu": lambda s: s.p["lambda_0"] * nll(s, "retain"),
     "undial": None,
+    "ce-u": None,
     "task-vector": None,
 }
+# With the small presets: the answer's tokens alone, each where it is predicted.
+SMALL_FORGET = {
+    "undial": lambda s: undial(s, question=False),
+    "me": lambda s: uniform_kl(s, question=False),
+    "pdu": lambda s: flat(s, later=0),
+}
+SMALL_RETAIN = {"kl": lambda s: retain_kl(s, question=False), "ce-u": lambda s: nll(s, "retain")}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_preset_is_its_formula(name, loaded, tokenizer, forget, retain):
-    method = METHODS[name]
+    expected = FORGET[name], RETAIN.get(name, lambda s: nll(s, "retain"))
+    agrees(METHODS[name], expected, loaded, tokenizer, forget, retain)
+
+
+@pytest.mark.parametrize("name", sorted({*SMALL_FORGET, *SMALL_RETAIN}))
+def test_a_small_preset_is_its_formula(name, loaded, tokenizer, forget, retain):
+    expected = (
+        SMALL_FORGET.get(name, FORGET[name]),
+        SMALL_RETAIN.get(name, RETAIN.get(name, lambda s: nll(s, "retain"))),
+    )
+    agrees(METHODS[name].for_small_models(), expected, loaded, tokenizer, forget, retain)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "positions" in METHODS[name].params])
+def test_a_position_that_a_method_has_not_is_named(name, loaded, forget, retain):
+    method = METHODS[name].for_small_models().with_params(positions="question")
+    with pytest.raises(InputError, match="positions must be .* or .*, got 'question'"):
+        unlearn(loaded, forget, retain, method, settings=SETTINGS, quiet=True)
+
+
+def agrees(method, expected, loaded, tokenizer, forget, retain):
     method = method.with_params(layer=0) if "layer" in method.params else method
     reference = tiny_model(tokenizer, seed=1)
     streams = Streams(
@@ -183,7 +239,6 @@ def test_a_preset_is_its_formula(name, loaded, tokenizer, forget, retain):
     trainer.prepare(reference.state_dict())
     plain = Setting(trainer, copy.deepcopy(loaded.model).eval(), reference)
     losses = trainer._losses(trainer._make_step(0, 0, loaded.model))
-    expected = FORGET[name], RETAIN.get(name, lambda s: nll(s, "retain"))
     for loss, formula in zip(losses, expected, strict=True):
         assert (loss is None) == (formula is None)
         if formula is not None:

@@ -244,7 +244,7 @@ def training_cost(
     """
     from leakatk.forcing import answer_pairs, token_stats
 
-    steps = settings.total_steps(len(forget))
+    steps = settings.total_steps(len(forget if method.forget else retain), side=method.side)
     pairs = {
         name: answer_pairs(loaded, [p.text for p in items[:32]], [p.answer for p in items[:32]])
         for name, items in (("forget", forget), ("retain", retain)) if items

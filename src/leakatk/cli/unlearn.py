@@ -177,7 +177,7 @@ def run(
         each = f" a round, in up to {rounds} rounds, each after {len(items) * n:,} samples" if method == "rule" else ""
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
-            f"{settings.total_steps(len(items)):,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.lr:g}, "
+            f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.lr:g}, "
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
         )
         return

@@ -76,16 +76,27 @@ def answer_logits(model: nn.Module, batch: Batch) -> Tensor:
 
     InputError for texts longer than the model's positions.
     """
-    length = batch.labels.shape[1]
+    # The last token predicts nothing.
+    return _logits(model, batch, batch.input_ids.shape[1] - 1, batch.labels.shape[1])
+
+
+def whole_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """(B, start + T, V) logits after every token of prompt and answer; without meaning at padding. Errors as above."""
+    length = batch.input_ids.shape[1]
+    return _logits(model, batch, length, length)
+
+
+def _logits(model: nn.Module, batch: Batch, columns: int, kept: int) -> Tensor:
+    """(B, kept, V): the model on the first columns, its output at the last of these."""
     if hasattr(model, "config"):
-        longest = int(batch.attention_mask.sum(1).max()) if position_limit(model) else 0
-        check_positions(model, longest - 1, "A prompt with its answer")  # the last token predicts nothing
+        longest = int(batch.attention_mask[:, :columns].sum(1).max()) if position_limit(model) else 0
+        check_positions(model, longest, "A prompt with its answer")
     output = model(
-        input_ids=batch.input_ids[:, :-1],
-        attention_mask=batch.attention_mask[:, :-1],
-        position_ids=batch.position_ids[:, :-1],
+        input_ids=batch.input_ids[:, :columns],
+        attention_mask=batch.attention_mask[:, :columns],
+        position_ids=batch.position_ids[:, :columns],
         use_cache=False,
-        logits_to_keep=length,
+        logits_to_keep=kept,
     )
     logits: Tensor = output.logits
     return logits

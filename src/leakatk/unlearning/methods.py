@@ -23,8 +23,10 @@ from leakatk.unlearning.step import Step
 
 Loss = Callable[[Step, Params], Tensor]
 
-# Llama-3.2-1B on TOFU forget10 in the Leak@k study; open-unlearning's trainer has the same optimiser defaults.
-LEAKATK_STUDY = TrainSettings(lr=1e-5, epochs=10, schedule="linear", forget_batch=32, retain_batch=32)
+# Llama-3.2-1B on TOFU forget10 in the Leak@k study; open-unlearning's TOFU experiment has the same optimiser.
+LEAKATK_STUDY = TrainSettings(
+    lr=1e-5, epochs=10, schedule="linear", warmup_epochs=1.0, forget_batch=32, retain_batch=32
+)
 # For models of about a million parameters. SimNPO, NPO, IdkNLL and RMU were tried on small worlds; the others were not tuned.
 SMALL = TrainSettings(lr=3e-4, steps=150, betas=(0.9, 0.98), check_every=5)
 
@@ -54,6 +56,11 @@ class Method:
         weights = {"forget_weight": 1.0, "retain_weight": 1.0}
         object.__setattr__(self, "params", {**weights, **self.params})
 
+    @property
+    def side(self) -> str:
+        """The set whose passes are its epochs: "forget", or "retain" for a method that does not look at that."""
+        return "forget" if self.forget else "retain"
+
     def with_params(self, **params: Any) -> Method:
         """The same method with other numbers; InputError for one it does not have."""
         for name in params:
@@ -81,7 +88,17 @@ def _nll(stream: str) -> Loss:
     return lambda step, p: token.nll(step.view(stream).logits, step.view(stream).labels)
 
 
+def _at(p: Params, *places: str) -> str:
+    """Where the loss looks; InputError for what it has not."""
+    if p["positions"] not in places:
+        raise InputError(f"positions must be {' or '.join(places)}, got {p['positions']!r}.")
+    return str(p["positions"])
+
+
 def _retain_kl(step: Step, p: Params) -> Tensor:
+    if _at(p, "answer", "all") == "all":
+        whole = step.whole("retain")
+        return distill.kl_reference_to_model(step.reference_whole("retain"), whole.logits, whole.tokens)
     view = step.view("retain")
     return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
 
@@ -110,6 +127,9 @@ def _rmu_retain(step: Step, p: Params) -> Tensor:
     return hidden.masked_mse(states, kept, step.positions("retain", p["positions"]))
 
 
+# Everywhere: open-unlearning and the papers' code take the mean over all tokens of a micro-batch, so that a long answer
+# weighs more than a short one; ours is over each answer's tokens, then over answers (`losses`). On answers of one length,
+# and for losses on whole answers (NPO, SimNPO, DPO), they are the same: tests/golden/test_methods.py.
 OPEN_UNLEARNING = "open-unlearning (arXiv 2506.12618)"
 STUDY = "Leak@k study, Llama-3.2-1B on TOFU forget10 (arXiv 2511.04934)"
 
@@ -137,10 +157,13 @@ add(
     Method(
         name="kl",
         paper="Maini et al. 2024 (TOFU), arXiv 2401.06121",
-        source="TOFU",
+        source="TOFU's code, loss; optimisation as in the Leak@k study",
         forget=_ascent,
         retain=_retain_kl,
-        note="The retain term is KL(reference || model).",
+        params={"positions": "all"},
+        small_params={"positions": "answer"},
+        note="The retain term is KL(reference || model), after every token of question and answer. TOFU pads each text to 500 "
+        "tokens and open-unlearning to the batch's longest, and both count the padding in the mean; ours does not.",
     )
 )
 add(
@@ -163,6 +186,7 @@ add(
         retain=_nll("retain"),
         params={"beta": 4.5, "delta": 0.0, "forget_weight": 0.125},
         small_params={"beta": 2.5, "forget_weight": 1.0},
+        note="delta (the margin, gamma in the paper) is 0 in the configuration that open-unlearning and the study released.",
     )
 )
 add(
@@ -185,7 +209,8 @@ add(
         small=replace(SMALL, lr=1e-3),
         small_params={"layer": 1, "coefficient": 6.0},
         note="Trains every parameter, as open-unlearning does; the paper trains the MLP output projections of three "
-        "layers: settings.parameters = selection.mlp_down(layer).",
+        "layers: settings.parameters = selection.mlp_down(layer). Each answer's sum is divided by its own length; "
+        "open-unlearning multiplies the mean sum by the mean of 1/length, which differs where lengths do.",
     )
 )
 add(
@@ -195,7 +220,7 @@ add(
         source="TOFU's fine-tuning recipe",
         forget=None,
         retain=_nll("retain"),
-        settings=TrainSettings(lr=1e-5, epochs=5, schedule="linear", warmup=10, retain_batch=32),
+        settings=TrainSettings(lr=1e-5, epochs=5, schedule="linear", warmup_epochs=1.0, retain_batch=32),
         small=TrainSettings(lr=2e-3, steps=700, retain_batch=32, betas=(0.9, 0.98), schedule="cosine", warmup=20),
         note="Start it from the model before fine-tuning; epochs count the retain set.",
     )
@@ -205,6 +230,7 @@ add(
 # -- the rest of the Leak@k study's and OpenUnlearning's methods
 
 FIVE_EPOCHS = replace(LEAKATK_STUDY, epochs=5)
+EPOCHS = "open-unlearning's trainer file says five epochs; its TOFU experiment, which overrides that, ten: --epochs 10."
 
 
 def _dpo(win: str) -> Loss:
@@ -232,6 +258,10 @@ def _satimp(step: Step, p: Params) -> Tensor:
 
 
 def _undial(step: Step, p: Params) -> Tensor:
+    if _at(p, "answer", "all") == "all":
+        whole = step.whole("forget")
+        target = distill.undial_target(step.reference_whole("forget"), whole.following_answers, p["strength"])
+        return distill.cross_entropy_to(target, whole.logits, whole.following)
     view = step.view("forget")
     target = distill.undial_target(step.reference_logits("forget"), view.labels, p["strength"])
     return distill.cross_entropy_to(target, view.logits, view.labels)
@@ -248,6 +278,9 @@ def _hinge(step: Step, p: Params) -> Tensor:
 
 
 def _maximum_entropy(step: Step, p: Params) -> Tensor:
+    if _at(p, "answer", "all") == "all":
+        whole = step.whole("forget")
+        return distill.kl_uniform_to_model(whole.logits, whole.following)
     return distill.kl_uniform_to_model(step.view("forget").logits, step.view("forget").labels)
 
 
@@ -308,9 +341,12 @@ add(
         source=OPEN_UNLEARNING + ": strength 10, no retain term, lr 1e-4, 10 epochs",
         forget=_undial,
         retain=_nll("retain"),
-        params={"strength": 10.0, "retain_weight": 0.0},
+        params={"strength": 10.0, "retain_weight": 0.0, "positions": "all"},
+        small_params={"positions": "answer"},
         settings=replace(LEAKATK_STUDY, lr=1e-4),
-        note="Padding is masked, unlike in open-unlearning.",
+        note="After question tokens the target is the reference itself, as in open-unlearning, which there lowers the logit of "
+        "token V-100 by its mark for no label. Its mean counts padding too; ours does not. retain_weight above 0 adds the "
+        "retain loss; its sweep tries 1, 2 and 5.",
     )
 )
 add(
@@ -322,6 +358,7 @@ add(
         retain=_nll("retain"),
         params={"beta": 1.0},
         settings=FIVE_EPOCHS,
+        note=EPOCHS,
     )
 )
 add(
@@ -333,6 +370,7 @@ add(
         retain=_nll("retain"),
         params={"beta1": 5.0, "beta2": 1.0, "forget_weight": 0.1},
         settings=FIVE_EPOCHS,
+        note=EPOCHS,
     )
 )
 add(
@@ -342,7 +380,9 @@ add(
         source=OPEN_UNLEARNING,
         forget=_ceu,
         retain=_nll("retain"),
-        params={"skip_first": 1},
+        params={"skip_first": 1, "retain_weight": 0.0},
+        small_params={"retain_weight": 1.0},
+        note="open-unlearning's has no retain term; retain_weight above 0 adds the retain loss.",
     )
 )
 add(
@@ -359,9 +399,14 @@ add(
     Method(
         name="me",
         paper="ME+GD: Yuan et al. 2024, arXiv 2410.08109",
-        source="the paper's code: KL(uniform || model) on forget answers",
+        source="the paper's code: forget weight .1, question and answer tokens alike, lr 1e-5, 5 epochs, batch 32",
         forget=_maximum_entropy,
         retain=_nll("retain"),
+        params={"forget_weight": 0.1, "positions": "all"},
+        small_params={"forget_weight": 1.0, "positions": "answer"},
+        settings=FIVE_EPOCHS,
+        note="The loss is KL(uniform || model). The paper's code pads each text to 500 tokens and counts the padding in the mean; "
+        "ours leaves it out, so each token of the text weighs more.",
     )
 )
 add(
@@ -388,6 +433,9 @@ add(
 
 
 def _flat_logits(step: Step, p: Params) -> Tensor:
+    if _at(p, "answer", "unshifted") == "unshifted":
+        whole = step.whole("forget")
+        return token.flat_logits(whole.logits, whole.answers)
     return token.flat_logits(step.view("forget").logits, step.view("forget").labels)
 
 
@@ -404,14 +452,18 @@ def _constrained_retain(step: Step, p: Params) -> Tensor:
 add(
     Method(
         name="pdu",
-        paper="PDU: primal-dual unlearning, as open-unlearning ships it",
-        source=OPEN_UNLEARNING + ": lambda_0 1, eta 1, five epochs of warm-up (63 steps of 32 on TOFU forget10)",
+        paper="PDU: Entesari et al. 2025, arXiv 2506.05314",
+        source=OPEN_UNLEARNING
+        + ", its script for TOFU: lambda_0 100, eta 5, epsilon .3, five epochs before the dual weight "
+        "moves (63 steps of 32 on forget10)",
         forget=_flat_logits,
         retain=_constrained_retain,
-        params={"lambda_0": 1.0, "eta": 1.0, "epsilon": 0.3, "warmup_steps": 63},
-        small_params={"epsilon": 0.01, "warmup_steps": 20},
-        note="Our reading: the retain loss is held at or below epsilon, whose value is ours; the dual weight is updated "
-        "once a micro-batch. The log's retain loss includes that weight.",
+        params={"lambda_0": 100.0, "eta": 5.0, "epsilon": 0.3, "warmup_steps": 63, "positions": "unshifted"},
+        small_params={"lambda_0": 1.0, "eta": 1.0, "epsilon": 0.01, "warmup_steps": 20, "positions": "answer"},
+        note="Its mask is not shifted: logits after each answer token are flattened, those that predict the first are not; "
+        "positions=answer shifts it. Choose epsilon above the retain loss of the model before unlearning. The dual weight "
+        "moves once a micro-batch, as there, but by the mean over processes, where each of theirs keeps its own. The log's "
+        "retain loss includes that weight.",
     )
 )
 add(

@@ -18,7 +18,8 @@ class TrainSettings:
     """Everything about the optimisation that is not the method's formula.
 
     lr: learning rate.  steps: optimiser steps; or epochs over the forget set.  forget_batch, retain_batch: answers a
-    step over all processes, split into `accumulate` micro-batches.  schedule, warmup: the learning rate over the steps.
+    step over all processes, split into `accumulate` micro-batches.  schedule, warmup, warmup_epochs: the learning rate over the steps; the warm-up in
+    steps, or in epochs and then at most half of all steps.
     tuning: "full", or "lora" with its rank, alpha and target modules (the adapter is merged into the weights at the end).
     parameters: a regular expression; only matching parameters are trained ("" = all).
     dtype: "fp32"; "bf16" (autocast, float32 weights); "auto" = bf16 on a GPU.  optimizer: "adamw" or "adamw8bit"
@@ -35,6 +36,7 @@ class TrainSettings:
     accumulate: int = 1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: int = 0
+    warmup_epochs: float = 0.0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float = 1.0
@@ -64,8 +66,12 @@ class TrainSettings:
         need(self.epochs is None or self.epochs > 0, "epochs", "a number > 0")
         for field in ("forget_batch", "retain_batch", "accumulate", "lora_rank"):
             need(getattr(self, field) >= 1, field, "at least 1")
-        for field in ("check_every", "checkpoint_every", "warmup", "weight_decay", "max_tokens"):
+        for field in ("check_every", "checkpoint_every", "warmup", "warmup_epochs", "weight_decay", "max_tokens"):
             need(getattr(self, field) >= 0, field, "at least 0")
+        if self.warmup and self.warmup_epochs:
+            raise InputError(
+                f"Give either warmup or warmup_epochs, got warmup={self.warmup!r} and warmup_epochs={self.warmup_epochs!r}."
+            )
         for field in ("forget_batch", "retain_batch"):
             if getattr(self, field) % self.accumulate:
                 raise InputError(
@@ -84,16 +90,31 @@ class TrainSettings:
         if not isinstance(self.lora_targets, str):
             object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
 
-    def total_steps(self, forget_items: int) -> int:
+    def total_steps(self, items: int, *, side: str = "forget") -> int:
+        """Optimiser steps over so many items of the side that epochs are counted on."""
         if self.steps is not None:
             return self.steps
-        return max(1, math.ceil((self.epochs or 1) * forget_items / self.forget_batch))
+        return max(1, math.ceil((self.epochs or 1) * items / self._batch(side)))
 
-    def rate(self, step: int, total: int) -> float:
-        """Learning rate of step number `step` (from 0)."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / (self.warmup + 1)
-        left = 1 - (step - self.warmup) / max(total - self.warmup, 1)
+    def warmup_steps(self, items: int, *, side: str = "forget") -> int:
+        """Optimiser steps with a rising learning rate."""
+        if not self.warmup_epochs:
+            return self.warmup
+        total = self.total_steps(items, side=side)
+        return min(int(self.warmup_epochs * items // self._batch(side)), total // 2)
+
+    def _batch(self, side: str) -> int:
+        return self.forget_batch if side == "forget" else self.retain_batch
+
+    def rate(self, step: int, total: int, warmup: int | None = None) -> float:
+        """Learning rate of step number `step` (from 0). warmup: steps, default the settings' own.
+
+        The first step of a warm-up is not 0, as in transformers' schedules, but one share of it.
+        """
+        warmup = self.warmup if warmup is None else warmup
+        if step < warmup:
+            return self.lr * (step + 1) / (warmup + 1)
+        left = 1 - (step - warmup) / max(total - warmup, 1)
         if self.schedule == "linear":
             return self.lr * left
         if self.schedule == "cosine":
@@ -101,7 +122,10 @@ class TrainSettings:
         return self.lr
 
     def as_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if not self.warmup_epochs:  # runs from before it was a field stay the same run
+            del values["warmup_epochs"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)

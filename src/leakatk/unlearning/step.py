@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.errors import InputError
-from leakatk.unlearning.batches import SIDE, Batch, Streams, answer_logits, hidden_states
+from leakatk.unlearning.batches import SIDE, Batch, Streams, answer_logits, hidden_states, whole_logits
 from leakatk.unlearning.losses.preference import summed_logprob
-from leakatk.unlearning.losses.token import answer_mask, label_logprobs
+from leakatk.unlearning.losses.token import IGNORE, answer_mask, label_logprobs
 
 CACHE_BYTES = 2 << 30  # whole-vocabulary reference logits and hidden states are cached up to this much
 
@@ -26,15 +26,51 @@ class View:
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The current model on prompts and answers together: logits (B, L, V) after every token, with gradient.
+
+    tokens (B, L): the tokens themselves, -100 at padding.  start: the column of the answers' first token.  What is made
+    of them are labels (B, L) for the losses: -100 where a position does not count.
+    """
+
+    logits: Tensor
+    tokens: Tensor
+    start: int
+
+    @property
+    def answers(self) -> Tensor:
+        """The answers' own tokens: each stands where the token after it is predicted."""
+        columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return self.tokens.masked_fill(columns < self.start, IGNORE)
+
+    @property
+    def following(self) -> Tensor:
+        """The token after each token: where any token of prompt or answer is predicted."""
+        return _shifted(self.tokens).masked_fill(self.tokens == IGNORE, IGNORE)
+
+    @property
+    def following_answers(self) -> Tensor:
+        """The answer token after each token: where the answers are predicted."""
+        return _shifted(self.answers)
+
+
+def _shifted(tokens: Tensor) -> Tensor:
+    return torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], IGNORE)], dim=1)
+
+
 Values = Callable[[nn.Module, Batch], Tensor]
 
 
 def _values(kind: str) -> Values:
-    """ "logp" (B, T) label log-probabilities; "logits" (B, T, V); "hidden:3" (B, L, d) after decoder layer 3."""
+    """ "logp" (B, T) label log-probabilities; "logits" (B, T, V); "whole" (B, L, V) logits after every token;
+    "hidden:3" (B, L, d) after decoder layer 3."""
     if kind == "logp":
         return lambda model, batch: label_logprobs(answer_logits(model, batch), batch.labels)
     if kind == "logits":
         return answer_logits
+    if kind == "whole":
+        return whole_logits
     layer = int(kind.removeprefix("hidden:"))
     return lambda model, batch: hidden_states(model, batch, layer)
 
@@ -110,16 +146,20 @@ class Reference:
         return kept
 
 
+def _from_the_prompt(kind: str) -> bool:
+    return kind == "whole" or kind.startswith("hidden")
+
+
 def _own(kind: str, batch: Batch, j: int) -> slice:
     """The columns of row j that are not padding."""
     answer = int(answer_mask(batch.labels[j]).sum())
-    if kind.startswith("hidden"):
+    if _from_the_prompt(kind):
         return slice(int((batch.attention_mask[j] == 0).long().argmin()), batch.start + answer)
     return slice(0, answer)
 
 
 def _pad(kind: str, values: list[Tensor], batch: Batch) -> Tensor:
-    length = batch.input_ids.shape[1] if kind.startswith("hidden") else batch.labels.shape[1]
+    length = batch.input_ids.shape[1] if _from_the_prompt(kind) else batch.labels.shape[1]
     padded = torch.zeros(len(values), length, *values[0].shape[1:], dtype=values[0].dtype)
     for j, value in enumerate(values):
         own = _own(kind, batch, j)
@@ -165,6 +205,12 @@ class Step:
             self._views[stream] = View(answer_logits(self.model, batch), batch.labels)
         return self._views[stream]
 
+    def whole(self, stream: str) -> Whole:
+        """The model's logits after every token of prompt and answer, with gradient."""
+        batch = self.batch(stream)
+        tokens = batch.input_ids.masked_fill(batch.attention_mask == 0, IGNORE)
+        return Whole(whole_logits(self.model, batch), tokens, batch.start)
+
     def logprob(self, stream: str) -> Tensor:
         """(B,) summed log-probability of the answers under the model, with gradient."""
         view = self.view(stream)
@@ -177,6 +223,10 @@ class Step:
     def reference_logits(self, stream: str) -> Tensor:
         """(B, T, V)"""
         return self.reference.values("logits", stream, self.batch(stream))
+
+    def reference_whole(self, stream: str) -> Tensor:
+        """(B, L, V) logits after every token"""
+        return self.reference.values("whole", stream, self.batch(stream))
 
     def hidden(self, stream: str, layer: int) -> Tensor:
         """(B, L, d) output of decoder layer `layer` (from 0), with gradient."""

@@ -200,7 +200,8 @@ class Trainer:
         self.loaded, self.streams, self.method, self.settings, self.seed = loaded, streams, method, settings, seed
         self.weights = weights
         self.device = loaded.device
-        self.total = settings.total_steps(streams.size("forget" if method.forget else "retain"))
+        self.total = settings.total_steps(streams.size(method.side), side=method.side)
+        self.warmup = settings.warmup_steps(streams.size(method.side), side=method.side)
         self.state: dict[str, float] = {}
         # The model stays where the caller put it; several processes come from `accelerate launch` alone.
         self.accelerator = Accelerator(device_placement=False)
@@ -345,7 +346,7 @@ class Trainer:
             combined = self.method.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient
-        rate = settings.rate(number, self.total)
+        rate = settings.rate(number, self.total, self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         limit = settings.max_grad_norm or math.inf

@@ -52,9 +52,12 @@ def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor) -> T
 
 
 def undial_target(reference: Tensor, labels: Tensor, strength: float) -> Tensor:
-    """UNDIAL (arXiv 2402.10052): the reference logits with the true token's lowered by `strength`."""
-    lowered = torch.zeros_like(reference).scatter(-1, labels.clamp_min(0).unsqueeze(-1), strength)
-    return reference - lowered
+    """UNDIAL (arXiv 2402.10052): the reference logits with the true token's lowered by `strength`.
+
+    Where no label is given they stay as they are.
+    """
+    lower = strength * answer_mask(labels).to(reference.dtype)
+    return reference.scatter_add(-1, labels.clamp_min(0).unsqueeze(-1), -lower.unsqueeze(-1))
 
 
 def without_label(logits: Tensor, labels: Tensor) -> Tensor:
