@@ -151,6 +151,10 @@ def test_a_leak_in_the_reasoning_is_told_apart_and_acted_on(tmp_path):
     assert found["reasoning"]["scorers"]["fact"]["curves"]["samples"]["value"] == [1, 1]
     assert (found["gate"]["answer"], found["gate"]["worst"]) == ("FAIL", "T=1 in the reasoning")
     assert "most in the reasoning: 100%" in headline(found)
+    [table] = [t for t in content_of(read_audits([tmp_path / "run"])).tables if t.title == "By the way of asking"]
+    assert [(row[1], row[-1].value) for row in table.rows] == [
+        ("as it stands", 0.0), ("as it stands, in the reasoning", 1.0),
+    ]  # fmt: skip
     run = Run.open(tmp_path / "run")
     assert score(run, "fact").sum() == 0
     assert score(run, "fact", part="reasoning").mean() == 1

@@ -90,14 +90,21 @@ def test_tofus_truth_ratios_once_more_in_numpy(tofu):
     sides = []
     for name in ("log", "retained"):
         part = held[name]["eval_log_forget.json"]
-        losses = np.array([[part["avg_paraphrased_loss"][i], np.mean(part["average_perturb_loss"][i])] for i in "0123456"])
+        losses = np.array(
+            [[part["avg_paraphrased_loss"][i], np.mean(part["average_perturb_loss"][i])] for i in "0123456"]
+        )
         sides.append(np.exp(losses[:, 0] - losses[:, 1]))
     assert found["forget_quality"] == pytest.approx(stats.ks_2samp(*sides).pvalue, rel=SAME)
 
 
 def test_a_collapsed_model_in_tofus_log(tmp_path):
     """Probabilities near 1e-11: what OpenUnlearning adds to denominators would make them another number."""
-    part = {"avg_gt_loss": [25.0], "avg_paraphrased_loss": [25.0], "average_perturb_loss": [[26.0, 24.0]], "rougeL_recall": [0]}
+    part = {
+        "avg_gt_loss": [25.0],
+        "avg_paraphrased_loss": [25.0],
+        "average_perturb_loss": [[26.0, 24.0]],
+        "rougeL_recall": [0],
+    }
     (tmp_path / "log.json").write_text(json.dumps({"eval_real_author_wo_options.json": part}))
     found = {item.name: item.value for item in recompute(read_log(tmp_path / "log.json"))}
     wrong = np.exp([-26.0, -24.0])
@@ -109,7 +116,9 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
     log = as_lists(golden("tofu")["log"])
     log["eval_log.json"]["average_perturb_loss"].pop()
     (tmp_path / "log.json").write_text(json.dumps(log))
-    with pytest.raises(InputError, match=r"eval_log\.json differ in length \(6 of avg_gt_loss.*5 of average_perturb_loss"):
+    with pytest.raises(
+        InputError, match=r"eval_log\.json differ in length \(6 of avg_gt_loss.*5 of average_perturb_loss"
+    ):
         read_log(tmp_path / "log.json")
 
 
@@ -123,7 +132,9 @@ def test_truth_ratio_forget_quality_and_model_utility():
     assert ratios == pytest.approx(held["truth_ratio"], rel=SAME)
     assert utility.truth_on_forget(ratios) == pytest.approx(held["closer_to_1_better"], rel=SAME)
     assert utility.truth_on_utility(ratios) == pytest.approx(held["true_better"], rel=SAME)
-    retained = utility.truth_ratio(-np.array(held["retained_right"]), [-np.array(row) for row in held["retained_wrong"]])
+    retained = utility.truth_ratio(
+        -np.array(held["retained_right"]), [-np.array(row) for row in held["retained_wrong"]]
+    )
     assert utility.forget_quality(ratios, retained) == pytest.approx(held["ks_test"], rel=SAME)
     chosen = utility.choice_probability(np.exp(-np.array(held["right"])), [np.exp(row) for row in wrong])
     assert chosen == pytest.approx(held["probability_w_options"], rel=SAME)
@@ -141,4 +152,6 @@ def test_memorisation():
     held = golden("open_unlearning")
     correct = [np.array(row, dtype=bool) for row in held["correct"]]
     assert utility.exact_memorization(correct) == pytest.approx(held["exact_memorization"], rel=1e-7)
-    assert utility.extraction_strength(correct, "open-unlearning") == pytest.approx(held["extraction_strength"], rel=1e-7)
+    assert utility.extraction_strength(correct, "open-unlearning") == pytest.approx(
+        held["extraction_strength"], rel=1e-7
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -156,6 +157,11 @@ def run(
     from leakatk.scorers.knows import default_scorers
 
     detector = get_scorer(scorer or default_scorers(items)[0])
+    if blind := unscored(detector, items):
+        typer.echo(
+            f"Note: {detector.label} cannot score {len(blind)} of {len(items)} forget prompts (the first: {blind[0]}): stop rules "
+            "and RULE do not see what they leak. Choose another --scorer.", err=True,
+        )  # fmt: skip
     if template == "auto" and is_passages(benchmark):
         template = "text"
     args = options.template_args(template_arg or [])
@@ -335,6 +341,14 @@ def run_calibrated(
         job.say(f"{'met' if one['met'] else 'NOT met'}: {one['asked']} ({number:.4f})")
     job.say(f"Model: {job.out}. Verdict: {job.out / 'verdict.json'}")
     return done.verdict
+
+
+def unscored(detector: Scorer, prompts: Sequence[Prompt]) -> list[str]:
+    """Ids of the prompts that a scorer is undefined on, tried on their true answers; one with a model is not tried."""
+    if detector.needs_model:
+        return []
+    scores = detector.score(prompts, [prompt.answer for prompt in prompts])
+    return [prompt.id for prompt, value in zip(prompts, scores, strict=True) if value != value]
 
 
 SMALL_MODEL = 20_000_000  # parameters

@@ -81,8 +81,8 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
 
 
 def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
-    """leak@k by the way of asking, and the worst case over them."""
-    probed = [audited for audited in audits if "probes" in audited.results]
+    """leak@k by the way of asking and in what the model thinks, and the worst case over the ways."""
+    probed = [audited for audited in audits if {"probes", "reasoning"} & set(audited.results)]
     if not probed:
         return None
     scorer, told_k = probed[0].scorer, headline_k(probed)
@@ -95,12 +95,14 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     notes: dict[str, None] = {}
     for audited in probed:
         blocks = {"as it stands": block_of(audited, scorer)}
-        for name, found in audited.results["probes"].items():
+        if "reasoning" in audited.results:
+            blocks["as it stands, in the reasoning"] = audited.results["reasoning"]["scorers"][scorer]
+        for name, found in audited.results.get("probes", {}).items():
             blocks[f"{name} *" if found["gives_answer"] else name] = found["scorers"][scorer]
             if found["left_out"]:
                 notes[f"{name} leaves out {len(found['left_out'])} prompts that it cannot ask so."] = None
-        worst = audited.results["worst"]
-        blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
+        if worst := audited.results.get("worst"):
+            blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
         for name, block in blocks.items():
             greedy = number(block["greedy"]) if "greedy" in block else ""
             row = (audited.label, name, greedy, *(at(block["curves"][over], k) for k in ks))
