@@ -101,10 +101,14 @@ PLACES = {
     "an id": lambda n, tmp, _: ("benchmark", "check", written(tmp / "p.jsonl", row(id=n) * 2)),
     "a scorer": lambda n, tmp, _: ("score", written(tmp / "g.json", generations("id")), "--scorer", n),
     "a key": lambda n, tmp, _: ("plan", "--config", written(tmp / "c.toml", f"{toml(n)} = 1")),
-    "a value": lambda n, tmp, _: ("plan", "--config", written(tmp / "c.toml", f"k = {toml(n)}")),
+    "a value": lambda n, tmp, _: (
+        "score", written(tmp / "g.json", generations("id")), "--config", written(tmp / "c.toml", f"scorer = {toml(n)}"),
+    ),
     "a command": lambda n, *_: (n,),
     "an option": lambda n, *_: ("plan", "--" + n),
-    "a number": lambda n, *_: ("plan", "--k", n),
+    "an endpoint's address": lambda n, tmp, _: (
+        "audit", "m", "--url", n, "--forget", written(tmp / "p.jsonl", row()), "--out", tmp / "out",
+    ),
     "a metric of a log": lambda n, tmp, _: ("recompute", written(tmp / "log.json", log(n))),
     "ids of prompts": lambda n, tmp, _: ("score", written(tmp / "g.json", generations(n)), "--per-prompt"),
     "a directory of a run": lambda n, tmp, _: ("plan", "--k", "8", "--certify", ".1", "--pilot", tmp / on_disk(n)),
@@ -141,7 +145,7 @@ def harmless(shown, signs):
     """No sign stands before its mark any more; whether the marks are there, so that nothing passes by showing nothing."""
     for i, sign in enumerate(signs):
         assert f"{sign}{MARK}{i}" not in shown, ascii(shown)
-    return f"{MARK}{len(signs) - 1}" in shown
+    return MARK in shown
 
 
 HALVES = [SIGNS["byte"], SIGNS["high"]]
