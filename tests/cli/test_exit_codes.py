@@ -5,8 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import typer
-import typer.main
 
 from leakatk import errors
 from leakatk.cli import options
@@ -50,7 +48,9 @@ def test_every_command_is_here():
     assert {*WORKS, *((kind,) for kind in LISTS)} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("boom \x1b[31m\nleakatk: PASS"), SystemExit(1), SystemExit("no"), EOFError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("boom \x1b[31m\nleakatk: PASS"), SystemExit(1), SystemExit("no"), EOFError()], ids=repr
+)
 @pytest.mark.parametrize("words", WORKS, ids=" ".join)
 def test_an_unexpected_error_is_3_whatever_it_is(leakatk, forget, tmp_path, monkeypatch, words, error):
     arguments, target = WORKS[words]
@@ -67,6 +67,7 @@ def test_an_unexpected_error_in_a_list_is_3(leakatk, tmp_path, monkeypatch, kind
         "engines": "leakatk.sampling.engines.ENGINES", "benchmarks": "leakatk.benchmarks.catalog.BENCHMARKS",
         "protocols": "leakatk.protocols.PROTOCOLS",
     }  # fmt: skip
+
     class Broken(dict):
         __iter__ = fails(RuntimeError("boom"))
 
@@ -86,7 +87,9 @@ def crashed(result, tmp_path):
 
 
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
-@pytest.mark.parametrize("usage", [["--no-such-option"], ["--seed", "x", "--n", "many"], ["a", "b", "c", "d", "--bad"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "usage", [["--no-such-option"], ["--seed", "x", "--n", "many"], ["a", "b", "c", "d", "--bad"]], ids=" ".join
+)
 def test_bad_usage_is_2(leakatk, words, usage):
     code, _, err = leakatk(*words, *usage)
     assert code == errors.BAD_INPUT == 2
@@ -128,7 +131,9 @@ def leakatk_process(*words, shell="", **environment):
 
 def test_what_cannot_even_start_is_3(tmp_path):
     (tmp_path / "typer.py").write_text("raise RuntimeError('half an installation')\n")
-    done = leakatk_process("doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", TMPDIR=str(tmp_path))
+    done = leakatk_process(
+        "doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", TMPDIR=str(tmp_path)
+    )
     assert done.returncode == 3
     assert "Crashed (RuntimeError: half an installation)" in done.stderr
 

@@ -127,7 +127,9 @@ def generations(name):
 
 def log(name):
     items = {"value_by_index": {"0": {"score": 1.0}}}
-    return json.dumps({name: {"agg_value": 1.0, **items}, "mia_x": {"agg_value": 1.0, "forget": items, "holdout": items}})
+    return json.dumps(
+        {name: {"agg_value": 1.0, **items}, "mia_x": {"agg_value": 1.0, "forget": items, "holdout": items}}
+    )
 
 
 def named(signs):
@@ -174,7 +176,9 @@ def test_what_libraries_servers_and_crashes_say(screen, forget, monkeypatch, sig
     assert harmless(screen("benchmark", "check", forget), signs)
 
 
-@pytest.mark.parametrize("signs", [[SIGNS[n] for n in ("red", "title", "csi", "override", "return")], NAMES[2]], ids=str)
+@pytest.mark.parametrize(
+    "signs", [[SIGNS[n] for n in ("red", "title", "csi", "override", "return")], NAMES[2]], ids=str
+)
 def test_labels_in_tables_whatever_their_style(screen, tmp_path, audited, signs):
     name = named(signs)
     run = tmp_path / name

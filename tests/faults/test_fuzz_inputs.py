@@ -89,7 +89,14 @@ def run(tmp_path_factory):
     audit(Says(), PROMPTS, out=place / "run", n=4, quiet=True, scorers=["rouge-l", "verbatim"], retain=PROMPTS[:1])
     from leakatk.results import KEY, write_rows
 
-    row = {name: "x" for name in KEY} | {"seed": 0, "model": "m", "role": "model", "benchmark": "b", "n": 4, "scorer": "rouge-l"}
+    row = dict.fromkeys(KEY, "x") | {
+        "seed": 0,
+        "model": "m",
+        "role": "model",
+        "benchmark": "b",
+        "n": 4,
+        "scorer": "rouge-l",
+    }
     numbers = {f"leak@{k}{bound}": 0.1 * k for k in (1, 2, 4) for bound in ("", " low", " high")}
     write_rows(place / "run" / "results.parquet", [row | numbers | {"greedy": 0.5, "retain": None}])
     shutil.copytree(place / "run", place / "other")
@@ -122,7 +129,12 @@ def ended(*words):
 
 def raw(text):
     """Characters that act on a terminal without being seen."""
-    return [char for char in text if char != "\n" and (ord(char) < 32 and char != "\t" or 127 <= ord(char) < 160 or char in "\u202a\u202e\u2066\u200b\ufeff")]
+    return [
+        char
+        for char in text
+        if char != "\n"
+        and ((ord(char) < 32 and char != "\t") or 127 <= ord(char) < 160 or char in "\u202a\u202e\u2066\u200b\ufeff")
+    ]
 
 
 def options_of(command):
@@ -139,7 +151,12 @@ def files(rng, place, runs):
     if kind == 1:
         path = place / rng.choice(("p.csv", "p.tsv"))
         path.write_bytes(inputs.table(rng, ROWS))
-        return "benchmark", "check", path, *(("--column", f"answer={rng.choice((*ROWS[0], *inputs.TEXTS))}") if rng.random() < 0.2 else ())
+        return (
+            "benchmark",
+            "check",
+            path,
+            *(("--column", f"answer={rng.choice((*ROWS[0], *inputs.TEXTS))}") if rng.random() < 0.2 else ()),
+        )
     if kind == 2:
         path = place / "p.parquet"
         path.write_bytes(inputs.parquet(rng, ROWS))
@@ -204,7 +221,9 @@ def fuzz(count, place, runs, capsys):
         if code not in (0, 2) or raw(said):
             failures.append(f"case {case}: exit {code}, {' '.join(map(str, words))}\n{said[-600:]!a}")
     with capsys.disabled():
-        print(f"\n{count:,} odd inputs (seed {SEED}), {len(failures)} failures; the slowest took {slowest[0]:.1f} s (case {slowest[1]})")
+        print(
+            f"\n{count:,} odd inputs (seed {SEED}), {len(failures)} failures; the slowest took {slowest[0]:.1f} s (case {slowest[1]})"
+        )
     assert not failures, "\n".join(failures[:20])
 
 
