@@ -84,7 +84,7 @@ def test_the_lock_names_its_holder_and_ends_with_the_process(tmp_path: Path) -> 
         with pytest.raises(RunError, match=rf"is being written by process {other.pid} on .*; wait for it to end"):
             claim(tmp_path)
     other.kill()
-    other.wait()
+    other.communicate()
     with claim(tmp_path, wait=10):
         assert f"process {os.getpid()} on" in (tmp_path / HOLDER).read_text()
     claim(tmp_path).close()

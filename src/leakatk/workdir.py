@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from leakatk.checksums import INDEX
-from leakatk.errors import InputError, RunError
+from leakatk.errors import RunError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,14 +30,18 @@ OWN = frozenset({LOCK, HOLDER, INDEX})  # what stands beside the content of ever
 def make(directory: Path) -> None:
     """Create the directory, readable by its owner alone: it holds what was to be forgotten. One that is there stays.
 
-    InputError where a file is in the way.
+    RunError where it cannot be made.
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(
+        raise RunError(
             f"Cannot use {directory}: a file stands where a directory is needed; choose another place. Nothing was overwritten."
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"Cannot use {directory}: {error.strerror or error}; choose a directory you can write. Nothing was changed."
         ) from error
 
 
@@ -62,12 +66,7 @@ def claim(directory: Path, *, wait: float = 0.0) -> Claim:
 
     wait: seconds to wait for that writer.
     """
-    try:
-        make(directory)
-    except OSError as error:
-        raise RunError(
-            f"Cannot use {directory}: {error.strerror or error}; choose a directory you can write."
-        ) from error
+    make(directory)
     import filelock  # a few hundredths of a second, and `--help` needs none
 
     path = directory / LOCK

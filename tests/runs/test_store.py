@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leakatk.checksums import INDEX, names
 from leakatk.data import Generation, Prompt, write_kept
 from leakatk.errors import InputError, LeakAtKError, RunError, UnknownNameError
 from leakatk.runs.manifest import Manifest
@@ -412,6 +413,34 @@ def test_scores_belong_to_their_generations(tmp_path: Path) -> None:
         assert run.has_scores("rouge-l")
         assert run.scores("rouge-l").sum() == 8
     assert not run.has_scores("fact")
+
+
+def test_damaged_scores_are_made_anew_and_said(tmp_path: Path) -> None:
+    run = complete(tmp_path)
+    run.save_scores("fact", np.ones((2, 3)))
+    (path,) = (tmp_path / "scores").glob("*/scores.parquet")
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    read = Run.open(tmp_path)
+    assert not read.has_scores("fact")
+    assert read.notes[0].startswith("Scores 'fact' are made anew: ")
+    with pytest.raises(RunError, match=r"scores\.parquet is damaged"):
+        read.scores("fact")
+    read.save_scores("fact", np.ones((2, 3)))
+    assert read.has_scores("fact")
+
+
+def test_an_older_run_opens_with_a_note_and_is_covered_once_it_grows(tmp_path: Path) -> None:
+    complete(tmp_path)
+    (tmp_path / INDEX).unlink()
+    assert "has no run.checksums (an older version wrote it)" in Run.open(tmp_path).notes[0]
+    with Run.create_or_resume(tmp_path, manifest(4), PROMPTS) as run:
+        assert "has no run.checksums" in run.notes[0]
+        fill(run)
+        run.finish()
+    assert Run.open(tmp_path).notes == []
+    assert names(tmp_path) == {"manifest.json", "prompts.jsonl", "generations.parquet"}
 
 
 def test_results_are_plain_json(tmp_path: Path) -> None:
