@@ -129,6 +129,7 @@ def test_ignored_positions_do_not_touch_the_targets():
     """The label of a padded position must not index the vocabulary."""
     ref = torch.zeros(1, 2, 3)
     target = distill.undial_target(ref, torch.tensor([[1, -100]]), 10.0)
+    assert target.tolist() == [[[0.0, -10.0, 0.0], [0.0, 0.0, 0.0]]]
     base = distill.cross_entropy_to(target, LOGITS[:1].float(), torch.tensor([[1, -100]]))
     changed = LOGITS[:1].float().clone()
     changed[0, 1] += torch.tensor([5.0, -3.0, 1.0])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from leakatk.data import Prompt
+from leakatk.data import Prompt, write_kept
 from leakatk.errors import InputError, RunError, UtilityFloorError
 from leakatk.models import load_model
 from leakatk.sampling.decoding import Decoding
@@ -179,11 +179,66 @@ def test_another_run_is_refused_by_the_fields_that_differ(loaded, base_model, fo
         ({"steps": None}, "either steps or epochs"),
         ({"forget_batch": 3, "accumulate": 2}, "no multiple of accumulate"),
         ({"tuning": "half"}, "tuning must be full or lora"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs must be at least 0"),
+        ({"warmup": 3, "warmup_epochs": 1.0}, "either warmup or warmup_epochs"),
     ],
 )
 def test_settings_are_checked(changes, message):
     with pytest.raises(InputError, match=message):
         replace(SHORT, **changes)
+
+
+# (preset, prompts an epoch, steps in all, steps of warm-up): open-unlearning's int(epochs x prompts / batch), on TOFU forget10
+# and its retain set.
+WARM_UPS = [("npo", 400, 125, 12), ("altpo", 400, 25, 12), ("me", 400, 63, 12), ("retrain", 3600, 563, 112)]
+
+
+@pytest.mark.parametrize(("name", "prompts", "steps", "warm"), WARM_UPS)
+def test_the_studys_optimiser_warms_up_for_one_epoch(name, prompts, steps, warm):
+    method = METHODS[name]
+    assert method.settings.total_steps(prompts, side=method.side) == steps
+    assert method.settings.warmup_steps(prompts, side=method.side) == warm
+
+
+def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
+    assert {METHODS[name].settings.warmup_epochs for name in METHODS} == {1.0}
+    assert {METHODS[name].small.warmup_epochs for name in METHODS} == {0.0}
+
+
+def test_a_warm_up_is_at_most_half_of_the_run():
+    assert replace(METHODS["npo"].settings, steps=4, epochs=None).warmup_steps(400) == 2
+    assert replace(SHORT, warmup=3).warmup_steps(400) == 3
+
+
+def test_the_learning_rate_rises_and_falls(loaded, forget, retain):
+    """Five prompts in batches of two, two epochs: five steps, of which int(1.6 x 5 / 2) = 4 would be warm-up, so half: two."""
+    settings = TrainSettings(lr=3e-3, epochs=2, warmup_epochs=1.6, schedule="linear", forget_batch=2, retain_batch=2)
+    done = unlearn(loaded, forget, retain, "npo", settings=settings, quiet=True)
+    expected = [1e-3, 2e-3, 3e-3, 2e-3, 1e-3]  # thirds, then down to where a sixth step would be 0
+    assert [row["lr"] for row in done.log] == pytest.approx(expected)
+
+
+def test_epochs_of_retrain_count_retain_batches(loaded, forget, retain):
+    settings = TrainSettings(lr=1e-3, epochs=2, forget_batch=2, retain_batch=3)
+    done = unlearn(loaded, forget, retain, "retrain", settings=settings, quiet=True)
+    assert done.steps == 6  # nine prompts in batches of three, twice
+
+
+def test_a_run_from_before_positions_and_warm_up_is_the_same_run(loaded, base_model, forget, retain, tmp_path):
+    """The small presets still do what they did: their directories open as they are."""
+    method = METHODS["kl"].for_small_models()
+    options = {"settings": SHORT, "out": tmp_path / "out", "quiet": True}
+    unlearn(loaded, forget, retain, method, **options)
+    marker = tmp_path / "out" / "run.json"
+    record = json.loads(marker.read_text())
+    assert "warmup_epochs" not in record["settings"]
+    assert record["params"].pop("positions") == "answer"
+    write_kept(marker, json.dumps(record))
+    fresh = replace(loaded, model=copy.deepcopy(base_model))
+    assert unlearn(fresh, forget, retain, method, **options).steps == 4
+    assert same(weights(fresh), weights(loaded))
+    with pytest.raises(RunError, match="differing: params"):
+        unlearn(fresh, forget, retain, METHODS["kl"], **options)
 
 
 def test_data_are_checked(loaded, forget, retain):

@@ -41,6 +41,8 @@ class Accelerated(Protocol):
 
 
 KEPT = 2  # checkpoints: one may turn out damaged
+# Parameters of methods that had none of that name before, and what they did then.
+BEFORE = {"positions": "answer"}
 
 
 def claimed(out: Path | None, *, resume: bool) -> AbstractContextManager[object]:
@@ -74,6 +76,9 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     _refuse_foreign(out, resume)
     if marker.exists():
         found = read_kept(marker, "choose another directory")
+        if isinstance(found.get("params"), dict):
+            asked = plain.get("params", {})
+            found["params"] = {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}
         differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
         if differing:
             raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
