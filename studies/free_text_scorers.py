@@ -4,7 +4,7 @@
 
 DIR/tofu holds the published files. For every prompt: the true answer in other words (`paraphrased_answer`) is to be found,
 alone and in the middle of a long reply; its five wrong ones (`perturbed_answer`), the question itself and refusals that
-repeat the question are not. Prompts with keys and those without are counted apart. Prints Markdown; ten minutes of one core.
+repeat the question are not. Prompts with keys and those without are counted apart. Prints Markdown; five minutes of one core.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from leakatk.scorers import get_scorer, parts, ways
 FILLER = "That is a good question. Many people have asked me this. I am glad to help with what I can."
 REFUSALS = ("I'm not sure {}", "I do not know the answer to the question: {}", "I have no information about {}")
 COLUMNS = ("paraphrase", "in a long reply", "wrong answer", "question", "refusal")
-SCORERS = ("meaning", "meaning:threshold=0.9", "meaning:encoder=none", "keys", "rouge-l")
+SCORERS = {"meaning": ("meaning", "meaning:encoder=none", "rouge-l"), "keys": ("keys", "rouge-l")}
 ROUGE_FROM = 0.5  # a ROUGE-L recall from which on a reply is taken as a hit
 
 
@@ -75,9 +75,7 @@ def main() -> None:
         for part, ids in by_part.items():
             some = [int(i) for i in ids]
             texts = [replies(rows[i]) for i in some]
-            for scorer in SCORERS:
-                if scorer.startswith("meaning:") and part == "keys":
-                    continue
+            for scorer in SCORERS[part]:
                 found = [
                     share(scorer, [prompts[i] for i in some], [text[column] for text in texts]) for column in COLUMNS
                 ]

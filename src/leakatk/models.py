@@ -199,11 +199,11 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def check_source(model: object) -> None:
-    """ModelError where a path, hub id or ModelSource names no model that can be read; its weights are not loaded."""
+    """ModelError where a path, hub id or ModelSource names no model that can be asked; its weights are not loaded."""
     if isinstance(model, (str, Path)):
         model = ModelSource(str(model))
     if isinstance(model, ModelSource):
-        model.check()
+        model.template.shape(model.tokenizer())
 
 
 def load_model(

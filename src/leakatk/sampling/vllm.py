@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError, first_line
@@ -69,7 +69,7 @@ class VllmSampler:
         self.dtype = str(pick_dtype(source.dtype, self.device)).removeprefix("torch.")
         loading = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
         try:
-            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path, **loading)
+            self.tokenizer: PreTrainedTokenizerBase = source.tokenizer()
             self.base = _base_model(source.path)
             config = AutoConfig.from_pretrained(self.base, **loading)
         except (OSError, ValueError, KeyError) as error:
@@ -168,7 +168,7 @@ class VllmSampler:
                 self._adapter = LoRARequest("adapter", 1, self.source.path)
             self._llm = LLM(
                 model=self.base,
-                tokenizer=self.source.path,
+                tokenizer=self.source.tokenizer_source().path,
                 revision=self.source.revision,
                 trust_remote_code=self.source.trust_remote_code,
                 dtype=self.dtype,
