@@ -59,4 +59,11 @@ def inputs(seed: int = 18) -> dict[str, list]:
     texts = {
         side: [_says(random, size) for size in (9, 14, 23, 31, 48, 60, 100, 2300)] for side in ("forget", "holdout")
     }
-    return {"forget_qa": qa(6), "forget_icl": qa(2), "retain_qa": qa(5), "retain_icl": qa(2), "verbmem": passages, **texts}
+    return {
+        "forget_qa": qa(6),
+        "forget_icl": qa(2),
+        "retain_qa": qa(5),
+        "retain_icl": qa(2),
+        "verbmem": passages,
+        **texts,
+    }
