@@ -86,8 +86,8 @@ def answers(loaded: LoadedModel, prompts: Sequence[Prompt], template: str, token
 
 
 def _cut(loaded: LoadedModel, prompt: Prompt, tokens: int) -> Prompt:
-    """The prompt with its answer's first tokens alone, as the published code compares with."""
-    ids = loaded.tokenizer(prompt.answer, add_special_tokens=False)["input_ids"][:tokens]
+    """The prompt with its answer's first tokens alone, as the published code compares with: a start token is one of them."""
+    ids = loaded.tokenizer(prompt.answer)["input_ids"][:tokens]
     return dataclasses.replace(prompt, answer=str(loaded.tokenizer.decode(ids, skip_special_tokens=True)))
 
 

@@ -1,0 +1,61 @@
+"""MUSE's own published code and ours on one tiny model: tests/golden/peers/muse.json holds what that code gave."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.muse import few_shot_template
+from leakatk.data import Prompt
+from leakatk.evaluation.muse import evaluate_muse
+from leakatk.models import LoadedModel, Template
+from tests.golden import musemodel
+
+HELD = json.loads((Path(__file__).parent / "peers" / "muse.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return LoadedModel(musemodel.model(), musemodel.tokenizer(), Template(), "tiny", "")
+
+
+@pytest.fixture(scope="module")
+def found(loaded):
+    data = musemodel.inputs()
+
+    def prompts(name, question="question", answer="answer"):
+        return tuple(Prompt(f"{name}-{i}", row[question], row[answer]) for i, row in enumerate(data[name]))
+
+    shots = {side: few_shot_template(prompts(f"{side}_icl")) for side in ("forget", "retain")}
+    bench = Benchmark(
+        name="muse/tiny",
+        forget=prompts("forget_qa"),
+        retain=prompts("retain_qa"),
+        sets={"verbmem": prompts("verbmem", "prompt", "gt")},
+        texts={f"privleak_{side}": tuple(data[side]) for side in ("forget", "holdout")},
+        templates={"verbmem": "{question}", **shots},
+    )
+    return evaluate_muse(loaded, bench)
+
+
+@pytest.mark.parametrize("metric", ["verbmem", "knowmem_forget", "knowmem_retain"])
+def test_rouge_of_greedy_answers(found, metric):
+    """The same answers, cut at the next question, against truths cut to 128 tokens, <s> counted: the same number."""
+    assert found.values[metric] == pytest.approx(np.mean([row["rougeL"] for row in HELD[metric]]), rel=1e-9, abs=1e-12)
+
+
+def test_min_k_of_whole_texts(found):
+    """One text a side is longer than 2,048 tokens. Sums of float32 log-probabilities agree to about 1e-5."""
+    for ours, side in zip(found.scores["min-k"], ("forget", "holdout"), strict=True):
+        assert ours == pytest.approx(HELD["min_40"][side], rel=2e-5)
+    assert found.values["auc_min-k"] == pytest.approx(1 - HELD["auc"])
+
+
+def test_privleak_once_more_in_numpy(found):
+    """Share of pairs in which the forget text scores above the other, against .5, in percent."""
+    forget, holdout = (np.array(HELD["min_40"][side]) for side in ("forget", "holdout"))
+    auc = (forget[:, None] > holdout[None, :]).mean()
+    assert auc == pytest.approx(HELD["auc"])
+    assert found.values["privleak"] == pytest.approx(100 * (auc - 0.5) / 0.5)
