@@ -94,4 +94,18 @@ def test_the_line_stays_inside_its_own_bounds() -> None:
     found = forecast(scores, [100, 1000, 10**6], exact=sure)
     assert model_line(np.zeros(6), 50, [100])[0] < found.low[0]
     assert (found.line >= found.low).all()
-    assert (found.line <= np.maximum(found.high, found.low)).all()
+    assert (found.line <= found.high).all()
+
+
+@pytest.mark.parametrize(("leaks", "sure"), [(0, (0.9, 0.95)), (200, (0.001, 0.002))])
+def test_certain_bounds_hold_where_the_counts_exclude_them(leaks, sure):
+    """What the counts call impossible has happened: no interval may end before it begins."""
+    scores = np.zeros((40, N))
+    scores[:, :leaks] = 1
+    found = forecast(scores, [1, 10, 2 * N], exact=[ProbabilityBounds(*sure, 5)] * 40)
+    assert (found.low <= found.high).all()
+    for i, k in enumerate((1, 10)):
+        low, high = (1 - (1 - p) ** k for p in sure)  # once more in plain numbers
+        assert (found.low[i], found.high[i]) == (pytest.approx(low), pytest.approx(high))
+        assert (found.low_by[i], found.high_by[i]) == ("exact", "exact")
+    assert ((found.line >= found.low) & (found.line <= found.high)).all()

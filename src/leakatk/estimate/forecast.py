@@ -86,8 +86,13 @@ def forecast(
         sure_low, sure_high = leak_bounds(exact, k)
         low_by = ["exact" if better else "counts" for better in sure_low > low]
         high_by = ["exact" if better else "counts" for better in sure_high < high]
-        low, high = np.maximum(low, sure_low), np.minimum(high, sure_high)
-    line = np.clip(model_line(counts, n, k), low, np.maximum(low, high))
+        # Counts miss with probability 1 - level at most; exact masses never: where the two exclude each other, these hold.
+        refuted = (low > sure_high) | (high < sure_low)
+        low_by = ["exact" if one else by for one, by in zip(refuted, low_by, strict=True)]
+        high_by = ["exact" if one else by for one, by in zip(refuted, high_by, strict=True)]
+        low = np.where(refuted, sure_low, np.maximum(low, sure_low))
+        high = np.where(refuted, sure_high, np.minimum(high, sure_high))
+    line = np.clip(model_line(counts, n, k), low, high)
     return Forecast(k, low, high, tuple(low_by), tuple(high_by), line, level, len(rows), n)
 
 
