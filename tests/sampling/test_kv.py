@@ -111,6 +111,13 @@ def test_a_forward_put_in_place_of_its_own(kind: type[nn.Module], name: str) -> 
     assert cache_keyword(model) == name  # type: ignore[arg-type]
 
 
+def test_a_forward_put_in_place_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("llama")
+    name = cache_keyword(model)
+    monkeypatch.setattr(type(model), "forward", lambda self, *arguments, **options: None)
+    assert cache_keyword(model) == name
+
+
 def test_a_model_without_a_cache_is_refused_by_name() -> None:
     config = OpenAIGPTConfig(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4)
     with pytest.raises(

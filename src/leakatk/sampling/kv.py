@@ -161,12 +161,12 @@ class ModuleDecoder(Slots):
 def cache_keyword(model: PreTrainedModel) -> str:
     """The name under which the model's `forward` takes keys and values: `cache`, or `past_key_values` in older releases.
 
-    Read from the model under an adapter or torch.compile, and from its class where somebody put another `forward` in
-    place: those hand all keywords on. ModelError when it takes neither.
+    Read from the model under an adapter or torch.compile; where somebody put another `forward` in place, of the model or of
+    its class, from what lies under it: those hand all keywords on. ModelError when it takes neither.
     """
     base = getattr(model, "_orig_mod", model)
     base = base.get_base_model() if hasattr(base, "get_base_model") else base
-    for forward in (base.forward, type(base).forward):
+    for forward in (base.forward, type(base).forward, getattr(base, "base_model", base).forward):
         taken = inspect.signature(forward).parameters
         for name in ("cache", "past_key_values"):
             if name in taken:
