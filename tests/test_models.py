@@ -55,6 +55,8 @@ def test_an_adapter_without_a_tokenizer_takes_its_bases(name, tmp_path):
         assert torch.allclose(loaded.model(ids).logits, wrapped.eval()(ids).logits, atol=1e-5)
     tokenizer.save_pretrained(tmp_path / "adapter")
     assert not load(tmp_path / "adapter").notes
+    (tmp_path / "adapter" / "tokenizer.json").unlink()  # its config alone is no tokenizer
+    assert "has no tokenizer" in load(tmp_path / "adapter").notes[0]
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -1,12 +1,14 @@
 """One definition of an answer's tokens: what is trained on, sampled and given a probability, in every family's own template."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from leakatk.data import Asked
+from leakatk.beyond import exact_bounds
+from leakatk.data import Asked, Generation
 from leakatk.errors import ModelError
 from leakatk.evaluation.tofu import _probability
 from leakatk.forcing import answer_pairs, token_stats
@@ -156,6 +158,14 @@ def test_every_end_token_counts_for_the_exact_probability(learnt):
         both = direct[:-1].sum() + rows[-1, ends].logsumexp(0)
         assert logp == pytest.approx(float(both), abs=1e-4)
         assert logp > float(direct.sum()) + 0.6  # log 2, nearly
+        # Bounds of the leak: the answer was sampled with the other end token, and counts once.
+        met = Generation("ada", 0, FACTS[0].answer, (*ids.answer[:-1], other), float(logp) - np.log(2), "stop")
+        run = SimpleNamespace(prompts=FACTS[:1], generations=lambda: [met])
+        truths = {"ada": (tuple(ids.answer), float(logp))}
+        [bound] = exact_bounds(run, np.ones((1, 1)), ["ada"], "verbatim", truths, {})
+        assert bound.low == pytest.approx(np.exp(met.logprob), rel=1e-6)
+        [bound] = exact_bounds(run, np.ones((1, 0)), ["ada"], "verbatim", truths, {})
+        assert bound.low == pytest.approx(np.exp(logp), rel=1e-6)
     finally:
         head.data.copy_(kept)
 

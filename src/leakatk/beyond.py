@@ -111,8 +111,15 @@ def exact_bounds(
     judge = get_scorer(scorer)
     if not judge.retries_missing:
         prompts = {prompt.id: prompt for prompt in run.prompts}
-        others = [_Met(i, *truths[i], prompts[i].answer) for i in ids if i in truths]
-        others += [_Met(i, a.token_ids, a.logprob, a.text) for i in ids if i in trees for a in trees[i].answers]
+        others = [_Met(i, a.token_ids, a.logprob, a.text) for i in ids if i in trees for a in trees[i].answers]
+        # A true answer's probability is that with any end token: where it was met with one of them, it would count twice.
+        met_with_an_end = {(met.prompt_id, met.token_ids[:-1]) for met in others}
+        met_with_an_end |= {(i, said[:-1]) for i, found in zip(ids, answers, strict=True) for said in found}
+        others += [
+            _Met(i, *truths[i], prompts[i].answer)
+            for i in ids
+            if i in truths and (i, truths[i][0][:-1]) not in met_with_an_end
+        ]
         new = [met for met in others if np.isfinite(met.logprob) and met.token_ids not in answers[row[met.prompt_id]]]
         leaks = judge.score([prompts[met.prompt_id] for met in new], [met.text for met in new])
         for met, leak in zip(new, leaks, strict=True):

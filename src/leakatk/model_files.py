@@ -16,10 +16,9 @@ from leakatk import checksums
 from leakatk.errors import ModelError, first_line
 
 READ = {".json", ".safetensors", ".jinja", ".model", ".txt"}  # what transformers reads of a directory
-TOKENIZER_FILES = (
+TOKENIZER_FILES = (  # each a vocabulary; a tokenizer_config.json alone is no tokenizer
     "tokenizer.json",
     "tokenizer.model",
-    "tokenizer_config.json",
     "vocab.json",
     "vocab.txt",
     "spiece.model",
