@@ -12,8 +12,8 @@ SEED = int(os.environ.get("LEAKATK_FAULTS_SEED", "0"))
 COUNT = int(os.environ.get("LEAKATK_FAULTS_COUNT", "200"))  # tries of each way of each kind, in the long form
 # Tries of the short form: (reading, resuming); each file is damaged once at least where reading is fast.
 SHORT = {
-    "audit": (40, 6), "interrupted run": (0, 8), "RULE": (20, 14), "small models": (0, 8), "judge": (60, 0),
-    "unlearning, interrupted": (0, 12), "unlearning, finished": (12, 8), "bench": (40, 4),
+    "audit": (24, 4), "interrupted run": (0, 6), "RULE": (10, 10), "small models": (0, 6), "judge": (60, 0),
+    "unlearning, interrupted": (0, 12), "unlearning, finished": (6, 6), "bench": (20, 3),
 }  # fmt: skip
 
 
