@@ -71,9 +71,10 @@ sys.exit(1)
 def test_a_reader_that_went_away_does_not_change_how_a_command_ends(lines):
     """A gate that failed must not become anything else because somebody looked at its first lines only."""
     reader, writer = os.pipe()
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(lines)], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE
-    )
+        [sys.executable, "-c", PROGRAM, str(lines)], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE, env=buffered,
+    )  # fmt: skip
     os.close(writer)
     os.read(reader, 10)
     os.close(reader)
