@@ -224,7 +224,7 @@ def test_a_small_preset_is_its_formula(name, loaded, tokenizer, forget, retain):
 @pytest.mark.parametrize("name", [name for name in METHODS if "positions" in METHODS[name].params])
 def test_a_position_that_a_method_has_not_is_named(name, loaded, forget, retain):
     method = METHODS[name].for_small_models().with_params(positions="question")
-    with pytest.raises(InputError, match="positions must be .* or .*, got 'question'"):
+    with pytest.raises(InputError, match=r"positions must be .* or .*, got 'question'"):
         unlearn(loaded, forget, retain, method, settings=SETTINGS, quiet=True)
 
 
