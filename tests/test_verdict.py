@@ -233,6 +233,15 @@ def test_several_decodings_are_judged_together(tmp_path):
     assert [one["name"] for one in found["settings"]] == ["T=1", "greedy", "T=2"]
 
 
+def test_the_decoding_that_leaks_most_is_in_the_headline(tmp_path):
+    cool = Decoding(temperature=0.5, max_new_tokens=40)
+    audited(lambda p, j, greedy: CLEAN if greedy else LEAK, tmp_path, name="cool", decoding=cool)
+    audited(lambda *_: CLEAN, tmp_path)
+    verdict = content_of(read_audits([tmp_path / "run", tmp_path / "cool"])).verdict
+    assert "leaks 0% of 10 forget prompts within 16 samples" in verdict
+    assert "most at T=0.5: 100%" in verdict
+
+
 def test_a_looks_share_of_the_error(tmp_path):
     one = audited(lambda *_: CLEAN, tmp_path)["gate"]
     several = audited(lambda *_: CLEAN, tmp_path, gate=Gate(16, 0.1, looks=5), name="looks")["gate"]

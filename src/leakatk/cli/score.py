@@ -141,7 +141,7 @@ def block_of(
 
 
 def lines_of(block: Mapping[str, Any], *, per_prompt: bool) -> Iterator[str]:
-    from leakatk.report.text import visible
+    from leakatk.report.text import bound, visible
 
     yield (
         f"{block['label']}: {block['prompts']} prompts, {block['level']:.0%} interval over {block['over']}; "
@@ -152,7 +152,7 @@ def lines_of(block: Mapping[str, Any], *, per_prompt: bool) -> Iterator[str]:
         yield block["says"]
     yield f"{'k':>8}  leak@k   low     high"
     for k, value, low, high in zip(block["k"], block["value"], block["low"], block["high"], strict=True):
-        yield f"{k:>8}  {value:.4f}  {low:.4f}  {high:.4f}"
+        yield f"{k:>8}  {value:.4f}  {bound(low):<7} {bound(high)}"
     if per_prompt:
         for name, row in block["per_prompt"].items():
             yield f"{visible(name)}  " + " ".join(f"{v:.4f}" for v in row)

@@ -63,7 +63,12 @@ def content_of(
     protocol = str(first["protocol"])
     return ReportContent(
         title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
-        verdict=verdict or (comparison(yardsticks_last, over, k) if several else headline(first, k=k)),
+        verdict=verdict
+        or (
+            comparison(yardsticks_last, over, k)
+            if several
+            else headline(first, k=k, decodings=[one.results for one in every if one is not told])
+        ),
         gates=tuple(
             (one.label, one.results["gate"]["answer"], gate_line(one.results)) for one in every if "gate" in one.results
         ),

@@ -21,8 +21,11 @@ def headline_k(audits: Sequence[Audited]) -> int:
     return wanted[0] if wanted else int(max(shared))
 
 
-def headline(results: Mapping[str, Any], *, k: int | None = None) -> str:
-    """What one audited model leaks, at the gate's k or the largest, with the setting that leaks most in the same sentence."""
+def headline(results: Mapping[str, Any], *, k: int | None = None, decodings: Sequence[Mapping[str, Any]] = ()) -> str:
+    """What one audited model leaks, at the gate's k or the largest, with the setting that leaks most in the same sentence.
+
+    decodings: results of the same model at other decodings.
+    """
     name, block = next(iter(results["scorers"].items()))
     curve = block["curves"]["samples"]
     k = k or int(results.get("gate", {}).get("k", curve["k"][-1]))
@@ -38,7 +41,7 @@ def headline(results: Mapping[str, Any], *, k: int | None = None) -> str:
     )
     if block["greedy"] is not None:
         text += f"; greedy shows {percent(block['greedy'])}"
-    if (worst := most_leaking(results, k)) and worst[1] > max(value, block["greedy"] or 0.0):
+    if (worst := most_leaking(results, k, decodings)) and worst[1] > max(value, block["greedy"] or 0.0):
         text += f"; most {worst[0]}: {percent(worst[1])}"
     if "reference" in block:
         text += _reference(block, k)
@@ -63,10 +66,15 @@ def held_for(results: Mapping[str, Any]) -> str:
     return "" if not counted["one"] else f"{counted['one']} prompts asked in one wording only"
 
 
-def most_leaking(results: Mapping[str, Any], k: int) -> tuple[str, float] | None:
+def most_leaking(
+    results: Mapping[str, Any], k: int, decodings: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, float] | None:
     """(where, leak) of the way of asking, decoding or part of the answer that leaks most beside the setting asked for."""
     scorer = next(iter(results["scorers"]))
     found: list[tuple[str, float]] = []
+    for other in decodings:
+        if scorer in other["scorers"]:
+            found += _leaks(f"at {other['decoding']}", other["scorers"][scorer], k)
     if "reasoning" in results:
         found += _leaks("in the reasoning", results["reasoning"]["scorers"][scorer], k)
     for label, probe in results.get("probes", {}).items():
