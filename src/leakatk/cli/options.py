@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from leakatk import errors
+from leakatk.checksums import INDEX
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,9 +159,6 @@ Limit = Annotated[
     ),
 ]
 RetainLimit = Annotated[int | None, typer.Option("--retain-limit", min=1, help="Retain prompts at most, chosen alike.")]
-
-
-INDEX = "run.checksums"  # where it stands, what is read has been found as it was written
 
 
 @contextmanager
