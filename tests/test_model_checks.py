@@ -48,7 +48,7 @@ def loading(path):
 # -- weights -----------------------------------------------------------------------------------------------------------
 
 RENAMED = {
-    "compiled": (lambda t: {f"_orig_mod.{k}": v for k, v in t.items()}, "_orig_mod"),
+    "compiled": (lambda t: {f"_orig_mod.{k}": v for k, v in t.items()}, "saved from a compiled model"),
     "parallel": (lambda t: {f"module.{k}": v for k, v in t.items()}, "DataParallel"),
     "wrapped": (lambda t: {f"model.inner.{k}": v for k, v in t.items()}, "not the model's"),
     "no embedding": (lambda t: {k: v for k, v in t.items() if not any(e in k for e in ("embed_tokens", "wte", "embed_in"))}, "missing"),

@@ -273,9 +273,9 @@ HOSTILE = {
     "only a type": (lambda path: written("config.json", json.dumps({"model_type": "llama"}))(path), "."),
     "unknown type": (edited("config.json", model_type="nothing-there", architectures=["Nothing"]), "Cannot load"),
     "type is a list": (edited("config.json", model_type=["llama"]), "."),
-    "bitsandbytes": (edited("config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}), "bitsandbytes"),
-    "gptq": (edited("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "gptq"),
-    "awq": (edited("config.json", quantization_config={"quant_method": "awq", "bits": 4}), "awq"),
+    "bitsandbytes": (edited("config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}), "quantised with bitsandbytes.*pip install it"),
+    "gptq": (edited("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "quantised with gptq.*pip install it"),
+    "awq": (edited("config.json", quantization_config={"quant_method": "awq", "bits": 4}), "quantised with awq.*pip install it"),
     "unknown quantisation": (edited("config.json", quantization_config={"quant_method": "squash"}), "squash"),
     "quantisation is a word": (edited("config.json", quantization_config="four bits"), "."),
     "end token is a word": (edited("generation_config.json", eos_token_id="</s>"), "."),
@@ -314,6 +314,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_directories(name, architecture, healthy, tmp_path, monkeypatch):
     monkeypatch.setattr("leakatk.rendering.SECONDS", 2.0)
+    monkeypatch.setattr("leakatk.model_files._installed", lambda package: False)
     monkeypatch.chdir(tmp_path)
     place = shutil.copytree(healthy(architecture), tmp_path / "model")
     change, says = HOSTILE[name]

@@ -228,7 +228,7 @@ def _check_quantised(path: Path, config: Mapping[str, Any], headers: list[Header
         method = "bitsandbytes"
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
 
-    if method not in KNOWN:  # transformers would read the packed numbers as weights
+    if method not in KNOWN and method != "bitsandbytes":  # transformers would read the packed numbers as weights
         raise ModelError(
             f"{path} is quantised with {method:.40}, which this transformers does not know; give it in bf16 or fp32."
         )
