@@ -174,5 +174,5 @@ def test_a_damaged_start_of_small_models_is_refused(tmp_path: Path) -> None:
     train(plan, tmp_path, quiet=True)
     shutil.rmtree(tmp_path / "full")
     bend(tmp_path / "base" / "model.safetensors")
-    with pytest.raises(RunError, match="damaged: .*delete it and run the same command again"):
+    with pytest.raises(RunError, match=r"damaged: .*delete it and run the same command again"):
         train(plan, tmp_path, quiet=True)
