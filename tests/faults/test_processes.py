@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from leakatk.errors import RunError
 from leakatk.results import read_rows, write_rows
 
 ROWS = """
@@ -97,3 +98,19 @@ def test_two_that_unlearn_one_model_at_a_time(tmp_path: Path) -> None:
             assert "is being written by process" in said
         else:
             assert json.loads(said) == json.loads(alone[0][1])
+
+
+def test_a_damaged_results_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    write_rows(path, [row("first")])
+    for place in (5, path.stat().st_size // 2, -5):
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(
+            RunError, match=r"results\.parquet is damaged: .*move it away and run the same benches again"
+        ):
+            read_rows(path)
+        content[place] ^= 1
+        path.write_bytes(content)
+    assert len(read_rows(path)) == 1

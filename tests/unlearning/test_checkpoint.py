@@ -165,3 +165,14 @@ def test_a_directory_of_another_kind_is_left_as_it_is(run, tmp_path: Path) -> No
     with pytest.raises(RunError, match="holds no unlearning run"):
         run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_start_of_small_models_is_refused(tmp_path: Path) -> None:
+    phase, pairs = Phase(steps=1, learning_rate=1e-3, batch_size=2), (("Who?", "Bo."), ("Where?", "Oslo."))
+    stages = (Stage("base", pairs, phase), Stage("full", pairs, phase, "base"))
+    plan = Training(stages, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), "full", "base")
+    train(plan, tmp_path, quiet=True)
+    shutil.rmtree(tmp_path / "full")
+    bend(tmp_path / "base" / "model.safetensors")
+    with pytest.raises(RunError, match=r"damaged: .*delete it and run the same command again"):
+        train(plan, tmp_path, quiet=True)
