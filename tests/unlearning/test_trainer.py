@@ -260,6 +260,15 @@ def test_every_item_is_drawn_once_an_epoch():
     assert 0.70 < often.count(0) / len(often) < 0.80
 
 
+def test_a_token_that_elsewhere_pads_is_attended_to():
+    """Llama 3's end of a message also stands within prompts; only columns that hold nothing are hidden."""
+    from leakatk.unlearning.batches import Item, collate
+
+    batch = collate([Item((5, 0, 6), (7, 0)), Item((5,), (7, 8, 0))], (0, 1), torch.device("cpu"))
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]
+    assert batch.labels.tolist() == [[7, 0, -100], [7, 8, 0]]
+
+
 def test_weights_hash_tells_models_apart(loaded):
     before = training.weights_hash(loaded.model.state_dict())
     with torch.no_grad():
