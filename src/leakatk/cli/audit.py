@@ -195,8 +195,7 @@ def run(
         print_runs([out], over=over)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    for note in results["notes"]:
-        typer.echo(f"Note: {note}", err=True)
+    options.say_notes(results["notes"])
     if gate:
         options.tell_gate(results["gate"], holds(results))
 

@@ -187,6 +187,15 @@ def run(
         for layout in layouts if "grid" not in layouts else layouts[1:]:  # the grid says it in less space
             show(results_table(rows, layout), "terminal")
         typer.echo(f"Results: {out / 'results.parquet'}")
+    from leakatk.runs.store import Run
+
+    options.say_notes(
+        [
+            f"{Path(row['model']).name}, {row['decoding']}: {note}"
+            for row in rows
+            for note in Run.open(row["run"]).results().get("notes", ())
+        ]
+    )
     if gate:
         from leakatk.data import strict_json, write_atomic
         from leakatk.verdict import judge_audits
@@ -195,7 +204,6 @@ def run(
         verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate)
         write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
         from leakatk.report.headline import holds
-        from leakatk.runs.store import Run
 
         results = Run.open(looked_at[0]["run"]).results()
         options.tell_gate(verdict, holds({**results, "gate": verdict}))

@@ -312,11 +312,18 @@ def source(
 def load(
     path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
 ) -> LoadedModel:
-    """Load a model as the command line names it."""
+    """Load a model as the command line names it, and say on stderr what a person must know of it."""
     loaded = source(path, device=device, dtype=dtype, template=template, system=system, args=args).load()
     if args:
         loaded.template.describe(loaded.tokenizer)  # an argument that the template does not know is an error now
+    say_notes(loaded.notes)
     return loaded
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print sentences that a person must see, on stderr, whatever was asked to be quiet."""
+    for note in dict.fromkeys(notes):
+        typer.echo(f"Note: {note}", err=True)
 
 
 def prompts_of(

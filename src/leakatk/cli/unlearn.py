@@ -194,6 +194,7 @@ def run(
         check = greedy_stop(
             items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
         )
+    told = set(loaded.notes)
     job = Rule(
         loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target,
         seed=seed, to_stderr=as_json,
@@ -216,6 +217,7 @@ def run(
             record = done.as_dict()
             why = done.stopped or "all steps done"
             typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
+    options.say_notes([note for note in loaded.notes if note not in told])
     if as_json:
         options.echo_json({**record, "prompts": asked_for})
     given = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
