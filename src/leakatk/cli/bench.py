@@ -263,7 +263,8 @@ def plan_bench(
     answers = models * (len(decodings) * drawn + greedy)
     cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed, each=count)
     true = answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts])  # their exact probability
-    forced = forcing_cost(loaded, [*table.forward, *true * len(decodings)], table.backward, models)
+    exact = [(prompt, answer[: one.max_new_tokens]) for one in decodings for prompt, answer in true]
+    forced = forcing_cost(loaded, [*table.forward, *exact], table.backward, models)
     named = [name for name in (scorer or rules.scorer,) if name]
     judges, lines = judging_cost(named, prompts, answers - models * table.answers)
     if as_json:
