@@ -85,7 +85,15 @@ def test_probabilities_are_asked_of_the_workers(two, model, tmp_path):
     free = Decoding(max_new_tokens=64)
     native = make_sampler("native", model)
     trees = expansions(two, PROMPTS, free, 20, out=tmp_path)
-    assert list(trees.values()) == expand(native.loaded, PROMPTS, free, budget=20)
+    # Workers compute with other threads than this process: the same answers, their probabilities up to rounding.
+    for tree, same in zip(trees.values(), expand(native.loaded, PROMPTS, free, budget=20), strict=True):
+        assert [(a.token_ids, a.text) for a in tree.answers] == [(a.token_ids, a.text) for a in same.answers]
+        assert [a.logprob for a in tree.answers] == pytest.approx([a.logprob for a in same.answers], abs=1e-5)
+        assert (tree.prompt_id, tree.prefixes, tree.mass) == (
+            same.prompt_id,
+            same.prefixes,
+            pytest.approx(same.mass, abs=1e-7),
+        )
     wanted = truths_of(native, PROMPTS, free)
     found = truths_of(two, PROMPTS, free)
     assert {key: (ids, pytest.approx(logp, abs=1e-3)) for key, (ids, logp) in wanted.items()} == found

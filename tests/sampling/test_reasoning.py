@@ -106,7 +106,8 @@ def test_nothing_is_lost_and_nothing_is_said_twice() -> None:
 def thinking(opening: str, closing: str, *, special: bool, opened: bool = False, family: str = "llama") -> LoadedModel:
     """A model of a few words that knows these marks, as special tokens or not, and draws them often."""
     loaded = tiny(family, scale=1.0)
-    words = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{i}" for i in range(VOCABULARY - 6))]
+    # "sea" is in one of the two questions that every model is tried with: without it they would be one prompt, and refused.
+    words = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{i}" for i in range(VOCABULARY - 7)), "sea"]
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     core.decoder = WordPieceDecoder(prefix="##", cleanup=False)
@@ -218,7 +219,7 @@ def test_exact_expansion_reads_the_answer_alone() -> None:
     reader = Reader(loaded.tokenizer, [Request(PROMPTS[0], ())], [[5]], ())
     cut = [answer for answer in tree.answers if answer.token_ids[0] == VOCABULARY - 2]
     assert cut
-    assert {answer.text for answer in cut} <= {""} | {"w" + str(i) for i in range(VOCABULARY)}
+    assert {answer.text for answer in cut} <= {"", "sea"} | {"w" + str(i) for i in range(VOCABULARY)}
     for answer in tree.answers:
         ids = [i for i in answer.token_ids if i not in loaded.end_ids]
         assert answer.text == reader.read([PROMPTS[0].id], [ids])[0][1]

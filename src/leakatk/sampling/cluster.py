@@ -175,7 +175,7 @@ class RaySampler:
             self._lost(worker, _reason(error), todo)
         return []
 
-    def _greet(self, node: str, described: dict[str, Any], notes: list[str]) -> None:
+    def _greet(self, node: str, described: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """A worker has loaded the model. All must have loaded the same."""
         mine = self._described or described
         differ = [key for key in ("fingerprint", "dtype", "template") if mine.get(key) != described.get(key)]
