@@ -374,3 +374,21 @@ def test_bench_says_what_it_would_draw(leakatk, model, forget, tmp_path):
     assert code == 2
     assert "has no published paraphrases" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_key_in_an_address_stays_out_of_results_and_reports(monkeypatch):
+    from leakatk.cli import options
+
+    words = [
+        "leakatk",
+        "audit",
+        "m",
+        "--url",
+        "https://me:secret@host:8443/v1?key=secret",
+        "--url=http://h/v1?k=secret",
+        "x y",
+    ]
+    monkeypatch.setattr("sys.argv", words)
+    assert options.command() == "leakatk audit m --url https://host:8443/v1 --url=http://h/v1 'x y'"
+    monkeypatch.setattr("sys.argv", ["leakatk", "--url", "http://[secret"])
+    assert "secret" not in options.command()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,7 +176,7 @@ def run(
         results = audit(
             sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
             expand=expand, greedy=greedy, probes=probe or (), paraphrases=not one_wording, gate=gate, label=label or None, engine=engine, engine_options=engine_options,
-            command=shlex.join(["leakatk", *sys.argv[1:]]), **shared,
+            command=options.command(), **shared,
         )  # fmt: skip
     from leakatk.data import write_kept
 

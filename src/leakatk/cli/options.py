@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -318,6 +320,19 @@ def load(
         loaded.template.describe(loaded.tokenizer)  # an argument that the template does not know is an error now
     say_notes(loaded.notes)
     return loaded
+
+
+def command() -> str:
+    """The command as it was typed, for results and reports; an address without user, password and query."""
+    from leakatk.remote import shown
+
+    def bare(found: re.Match[str]) -> str:
+        try:
+            return shown(found[0])
+        except ValueError:  # no address after all
+            return "URL"
+
+    return shlex.join(["leakatk", *(re.sub(r"https?://\S+", bare, word) for word in sys.argv[1:])])
 
 
 def say_notes(notes: Sequence[str]) -> None:
