@@ -274,6 +274,21 @@ def test_tables(results):
         r.results_table(rows, "wide")
 
 
+def test_what_the_numbers_leave_out_stands_under_every_sampled_table():
+    row = {
+        **dict.fromkeys(r.KEY, "x"), "model": "m", "role": "model", "benchmark": "b", "decoding": "T=1", "scorer": "keys",
+        "prompts": 10, "unscored": 2, "sampled_cut": 0.25, "sampled_empty": 0.5, "leak@1": 0.5, "probe role: leak@1": 0.5,
+        "excess@1": 0.5, "forget_prob": 0.5,
+    }  # fmt: skip
+    said = "keys scores 8 of 10 prompts. m, T=1: 25% of the answers cut at the limit, 50% of the answers empty."
+    for layout in r.SAMPLED:
+        assert r.results_table([row], layout).caption.endswith(said), layout
+    assert r.results_table([row], "tofu").caption == "", "no number of it comes from samples"
+    whole = {**row, "unscored": 0, "sampled_cut": 0.0, "sampled_empty": 0.0}
+    assert r.results_table([whole]).caption == ""
+    assert r.not_measured([{**whole, "sampled_empty": 0.5}]) == "m, T=1: 50% of the answers empty."
+
+
 def test_rows_that_differ_in_length_or_seed_stay_apart(models, results, tmp_path):
     row = next(row for row in r.read_rows(results) if row["role"] == "model")
     other = {**row, "seed": 1, "leak@1": 0.25}

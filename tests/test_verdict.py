@@ -196,6 +196,20 @@ def test_some_prompts_in_one_wording(tmp_path):
     assert headline(found).endswith("7 prompts asked in one wording only.")
 
 
+def test_answers_of_a_probe_are_counted_apart(tmp_path):
+    """Cut answers under a probe alone: its block counts them, a note says where, and the plain answers stay whole."""
+
+    def say(prompt, j, greedy):
+        return (CLEAN, "length", "") if prompt.asked is not None else CLEAN
+
+    found = audited(say, tmp_path, n=16, probes=["role"])
+    block = found["probes"]["role"]["answers"]
+    assert (found["answers"]["cut"], block["answers"], block["cut"]) == (0, 160, 160)
+    [note] = [note for note in found["notes"] if "were cut" in note]
+    assert "of the answers under probe role were cut at 40 tokens" in note
+    assert "reasoning" not in found, "nobody thought"
+
+
 def test_a_greedy_leak_fails_the_gate(tmp_path):
     gate = audited(lambda p, j, greedy: LEAK if greedy else CLEAN, tmp_path)["gate"]
     assert (gate["answer"], gate["worst"], gate["low"]) == ("FAIL", "greedy", 1.0)

@@ -3,12 +3,14 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from leakatk.data import load_prompts
+from leakatk.data import Prompt, load_prompts, save_prompts
 from leakatk.runs.store import Run
+from tests.tiny import PROMPTS
 
 SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
 
@@ -295,6 +297,43 @@ def test_unlearn(leakatk, model, forget, tmp_path, method, monkeypatch):
     code, _, err = leakatk(*shlex.split(following), *SHORT)
     assert code == 0, err
     assert (tmp_path / "runs" / "out" / "report.html").exists()
+
+
+def test_a_gate_of_a_bench_asks_in_other_wordings(leakatk, model, tmp_path):
+    """They cost samples, so a bench without a gate leaves them out; the dry run counts what is asked."""
+    save_prompts([replace(PROMPTS[0], paraphrases=("Which town is Ada from?",))], tmp_path / "f.jsonl")
+    bench = ("bench", tmp_path / "f.jsonl", "--model", model, "--quiet", "--n", "2", "--retain-n", "0", "--no-grad-norm",
+             "--decoding", "max_new_tokens=4", "--out")  # fmt: skip
+    gate = ("--fail-above", "1:0.5", "--cut", "ignore")
+    one, several = ["T=1", "greedy"], ["T=1", "greedy", "paraphrase: T=1", "paraphrase: greedy"]
+    answers = []
+    for i, (options, settings) in enumerate((((), None), (gate, several), ((*gate, "--one-wording"), one))):
+        place = tmp_path / f"out{i}"
+        code, out, err = leakatk(*bench, place, *options, "--dry-run", "--json")
+        assert code == 0, err
+        answers.append(json.loads(out)["answers"])
+        code, out, err = leakatk(*bench, place, *options, "--json")
+        assert code in (0, 4), err
+        assert any(column.startswith("probe paraphrase: ") for row in json.loads(out) for column in row) == (
+            settings == several
+        )
+        if settings:
+            verdict = json.loads((place / "verdict.json").read_text())
+            assert [found["name"] for found in verdict["settings"]] == settings
+    assert answers[0] == answers[2] == answers[1] - 3, "two samples and a greedy answer"
+
+
+def test_unlearn_names_what_its_detector_cannot_score(leakatk, model, tmp_path):
+    vague = Prompt("vague", "Where does Dov live?", "in a small town")
+    save_prompts([PROMPTS[0], vague], tmp_path / "f.jsonl")
+    command = ("unlearn", model, "--forget", tmp_path / "f.jsonl", "--method", "ga", "--steps", "1", "--out",
+               tmp_path / "out", "--dry-run", "--scorer")  # fmt: skip
+    code, _, err = leakatk(*command, "keys")
+    assert code == 0, err
+    assert "Note: keys cannot score 1 of 2 forget prompts (the first: vague)" in err
+    code, _, err = leakatk(*command, "rouge-l")
+    assert code == 0, err
+    assert "cannot score" not in err
 
 
 def test_rule_and_its_control(leakatk, model, forget, tmp_path):

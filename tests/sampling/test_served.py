@@ -201,6 +201,36 @@ def test_a_changed_server_is_noticed(serve: Any, tmp_path: Path, what: str, whol
         assert any("changed while" in note for note in later.notes)
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_either_canary_tells_a_changed_server(serve: Any, tmp_path: Path, greedy: bool) -> None:
+    """Another temperature's answers alone are new: one canary is the same as before."""
+    server = serve(*ALL)
+    run(engine(server), tmp_path / "run")
+    said = server.said
+    server.said = lambda asked: said(asked)[::-1] if (asked["temperature"] == 0) is greedy else said(asked)
+    with pytest.raises(RunError, match=r"it answers '.*' with '.*' and not with"):
+        run(engine(server), tmp_path / "run")
+
+
+def test_a_session_compares_no_answers_to_two_questions(serve: Any, tmp_path: Path) -> None:
+    """Two runs of before, each with a first prompt of its own, read by one session that asks one canary."""
+    server = serve(*ALL)
+    for place, prompts in (("a", PROMPTS), ("b", PROMPTS[1:])):
+        sample(engine(server), prompts, n=2, decoding=PLAIN, out=tmp_path / place, quiet=True)
+    session = engine(server)
+    for place, prompts in (("a", PROMPTS), ("b", PROMPTS[1:])):
+        assert sample(session, prompts, n=2, decoding=PLAIN, out=tmp_path / place, quiet=True).n == 2
+
+
+def test_a_refusal_leaves_a_directory_that_was_there(serve: Any, tmp_path: Path) -> None:
+    server = serve(*(name for name in ALL if name != "top_k"))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match="ignores top_k"):
+        run(engine(server), tmp_path / "run", STRICT)
+    assert list((tmp_path / "run").iterdir()) == [], "and nothing in it"
+    run(engine(server), tmp_path / "run")
+
+
 def test_a_server_whose_greedy_answers_vary_is_the_same(serve: Any, tmp_path: Path) -> None:
     server = serve("top_k", "min_p", "top_p", "repetition_penalty")  # no temperature: 0 samples too; no seed
     run(engine(server), tmp_path / "run")
