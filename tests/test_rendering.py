@@ -35,6 +35,14 @@ def test_a_large_but_finite_template_is_used():
     assert "Who?" in Template().text(tokenizer, "Who?")
 
 
+def test_a_template_is_tried_with_its_arguments():
+    """Not once it is rendered in this process, which a template without end would never leave."""
+    tokenizer = tokenizer_of("bytes", FAMILIES["qwen"])
+    tokenizer.chat_template = "{{ 'a' * length }}" + FAMILIES["qwen"].template
+    with pytest.raises(ModelError, match="The chat template writes more than"):
+        Template(args=(("length", 3_000_000),)).prompt_ids(tokenizer, "Who?")
+
+
 def test_it_is_tried_once(monkeypatch):
     tokenizer = tokenizer_of("bytes", FAMILIES["qwen"])
     rendering._tried.cache_clear()

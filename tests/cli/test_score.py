@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from leakatk.cli.score import block_of, lines_of
 from leakatk.runs.store import Run
+from leakatk.scorers.base import get_scorer
+from tests.tiny import PROMPTS
 
 SHORT = ("--n", "4", "--max-new-tokens", "6", "--quiet")
 REFUSAL = "I do not know."
@@ -92,9 +96,27 @@ def test_every_scorer_that_was_asked_for(leakatk, tmp_path):
     assert "choice is undefined on every prompt" in err
     assert out.startswith("verbatim: 1 prompts")
     assert leakatk("score", path, "--scorer", "choice")[0] == 2
+    code, out, err = leakatk("score", path, "--scorer", "choice", "--scorer", "verbatim", "--json")
+    assert code == 0, err
+    assert [block["scorer"] for block in json.loads(out)["scorers"]] == ["verbatim"], (
+        "the form is that of what was asked"
+    )
+    assert leakatk("score", path, "--scorer", "verbatim", "--scorer", "verbatim")[1].count("verbatim: ") == 1
     code, out, err = leakatk("score", path, "--scorer", "rouge-l", "--scorer", "verbatim", "--dry-run")
     assert code == 0, err
     assert [line.partition(":")[0] for line in out.splitlines()] == ["rouge-l", "verbatim"]
+    code, out, err = leakatk("score", path, "--scorer", "rouge-l", "--scorer", "verbatim", "--dry-run", "--json")
+    assert code == 0, err
+    assert [cost["scorer"] for cost in json.loads(out)["scorers"]] == ["rouge-l", "verbatim"]
+
+
+def test_what_could_not_be_scored_is_counted():
+    rows = [np.array([1.0, np.nan]), np.array([np.nan, np.nan]), np.array([0.0, 1.0])]
+    block = block_of(get_scorer("verbatim"), PROMPTS, rows, [1], over="samples", level=0.95)
+    assert (block["undefined"], block["missing"], block["answers"], block["scored"]) == (["p1"], 1, 6, 3)
+    assert next(lines_of(block, per_prompt=False)) == (
+        "verbatim: 2 prompts, 95% interval over samples; 1 undefined. 3 of 6 answers scored, 1 missing."
+    )
 
 
 def test_what_is_scored_by_meaning_is_said(leakatk, tmp_path):

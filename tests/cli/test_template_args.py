@@ -119,6 +119,16 @@ def test_a_misspelt_argument_is_named(command: str, leakatk: Any, model: Path, f
         assert "--template plain uses none" in err
 
 
+def test_the_dry_run_of_a_bench_asks_with_them(leakatk: Any, model: Path, forget: Path, tmp_path: Path) -> None:
+    command = ["bench", forget, "--model", model, "--out", tmp_path / "out", "--n", 2, "--dry-run", "--json"]
+    tokens = []
+    for more in ([], ["--template-arg", 'words=["w1", "w2", "w3"]']):
+        code, out, err = leakatk(*command, *more)
+        assert code == 0, err
+        tokens.append(json.loads(out)["forced"]["tokens"])
+    assert tokens[0] < tokens[1]
+
+
 def test_unlearn_trains_on_that_prompt(leakatk: Any, model: Path, forget: Path, tmp_path: Path) -> None:
     code, _, err = leakatk(
         "unlearn", model, "--forget", forget, "--method", "ga", "--steps", 1, "--out", tmp_path / "out", "--quiet",

@@ -207,6 +207,16 @@ def test_a_server_that_does_not_sample_is_noticed(server: ToyModel, capfd: pytes
     assert "one and the same answer" not in capfd.readouterr().err
 
 
+def test_a_model_that_changes_meanwhile_is_noticed(server: ToyModel) -> None:
+    sampler = engine(server)
+    draw(sampler, 2, prompts=PROMPTS[:1])
+    assert sampler.notes == []
+    reply = server.reply
+    server.reply = lambda *asked: {**reply(*asked), "model": "toy-3"}  # type: ignore[method-assign]
+    draw(sampler, 2, prompts=PROMPTS[1:])
+    assert sampler.notes == ["Answers came from toy-2, toy-3: the model changed meanwhile."]
+
+
 def test_greedy_asks_once_a_prompt(server: ToyModel) -> None:
     found = draw(engine(server), 5, Decoding(temperature=0, top_p=0.5))
     assert found.keys() == everything(5)

@@ -15,6 +15,7 @@ from leakatk.api import sample
 from leakatk.data import Prompt, save_prompts
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models import ModelSource, Template
+from leakatk.replies import Said
 from leakatk.sampling import served
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
@@ -234,7 +235,19 @@ def test_a_refusal_leaves_a_directory_that_was_there(serve: Any, tmp_path: Path)
 def test_a_server_whose_greedy_answers_vary_is_the_same(serve: Any, tmp_path: Path) -> None:
     server = serve("top_k", "min_p", "top_p", "repetition_penalty")  # no temperature: 0 samples too; no seed
     run(engine(server), tmp_path / "run")
+    assert fields(tmp_path / "run")["repetition_penalty"] == served.UNKNOWN, "its greedy answers change by themselves"
     run(engine(server), tmp_path / "run", n=8)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(["b", "a", "b"], "a"), (["b", "b", "b"], "b"), (["b", "c", "b"], None), (["a"], "a")]
+)
+def test_a_canary_of_several_answers(said: list[str], kept: str | None) -> None:
+    """One answer as before is enough: a server may have two; one that is new each time tells nothing."""
+    answers = iter(said)
+    record = served.Record()
+    served.ask_canary(lambda *_: Said(next(answers), "", "stop"), record, served.Record(question="q", greedy="a"))
+    assert (record.greedy, list(answers)) == (kept, [])
 
 
 def test_a_whole_run_says_that_nothing_was_asked_and_how_old_it_is(serve: Any, tmp_path: Path) -> None:
