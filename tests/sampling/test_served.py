@@ -202,6 +202,20 @@ def test_a_changed_server_is_noticed(serve: Any, tmp_path: Path, what: str, whol
         assert any("changed while" in note for note in later.notes)
 
 
+def test_who_answers_while_samples_are_drawn_is_kept(serve: Any, tmp_path: Path) -> None:
+    """Not only who answered the trial: else the next session would call that one a change."""
+    server = serve(*ALL)
+    said = server.said
+
+    def changing(asked: dict[str, Any]) -> str:
+        server.model = "words-2" if asked["max_tokens"] == PLAIN.max_new_tokens else "words-1"
+        return str(said(asked))
+
+    server.said = changing
+    run(engine(server), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / served.FILE).read_text())["models"] == ["words-1", "words-2"]
+
+
 @pytest.mark.parametrize("greedy", [True, False])
 def test_either_canary_tells_a_changed_server(serve: Any, tmp_path: Path, greedy: bool) -> None:
     """Another temperature's answers alone are new: one canary is the same as before."""
