@@ -277,12 +277,18 @@ def _ignored(found: Sequence[Mapping[str, Any]], gate: Gate) -> str:
     return ", ".join(said)
 
 
-def judge_audits(paths: Sequence[str | Path], scorer: str, gate: Gate) -> dict[str, Any]:
-    """The verdict on audited run directories together, such as several decodings of one model: read from disk."""
+def judge_audits(
+    paths: Sequence[str | Path], scorer: str, gate: Gate, probes: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The verdict on audited run directories together, such as several decodings of one model: read from disk.
+
+    probes: the ways of asking to look at beside the question as it stands; None: all that the audits had.
+    """
     settings: list[Setting] = []
     for path in paths:
         results = Run.open(path).results()
-        ways = [way_on_disk(Path(path), probe) for probe in ("", *results.get("probes", {}))]
+        asked = results.get("probes", {}) if probes is None else probes
+        ways = [way_on_disk(Path(path), probe) for probe in ("", *asked)]
         settings += settings_of(ways, scorer, gate, str(results["decoding"]))
     # Greedy answers are the same under every decoding.
     return judge(list({one.name: one for one in settings}.values()), gate)

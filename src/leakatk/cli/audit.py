@@ -222,6 +222,8 @@ def plan_audit(
 
     under = [variant for one in asked for variant in one.prompts]
     check_prompts(sampler, under)
+    if hasattr(sampler, "loaded"):
+        sampler.describe()  # an argument that the chat template does not know is an error now, too
     answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
     cost: dict[str, Any] = {"answers": answers}
     lines = []

@@ -140,7 +140,7 @@ def run(
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.data import columns_from
     from leakatk.protocols import PROTOCOLS
-    from leakatk.results import layouts_of, results_table
+    from leakatk.results import WORST, layouts_of, results_table, ways_of
 
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
@@ -201,7 +201,9 @@ def run(
         from leakatk.verdict import judge_audits
 
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
-        verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate)
+        # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.
+        asked = [name for name in ways_of(looked_at) if name != WORST]
+        verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate, asked)
         write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
         from leakatk.report.headline import holds
 
@@ -256,6 +258,8 @@ def plan_bench(
     under = [variant for one in asked for variant in one.prompts]
     own = Template(as_text=rules.as_text, args=template_args)
     loaded = ModelSource(model, device=device, dtype=dtype, template=own).load()
+    if template_args:
+        loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
     loaded = asked_as(loaded, benchmark, rules, "forget", template)
     table = passes(loaded, benchmark, grad_norm=grad_norm)
     drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
