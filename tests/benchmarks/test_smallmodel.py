@@ -187,6 +187,9 @@ def test_a_damaged_start_is_no_start(world, tmp_path):
     weights.write_bytes(content)
     with pytest.raises(RunError, match="does not fit its checksum"):
         train(training, tmp_path, quiet=True)
+    weights.unlink()  # what the sentence says: then they are made again
+    train(training, tmp_path, quiet=True)
+    assert weights.exists()
 
 
 def test_bad_phases(world, tokenizer):
