@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from leakatk.errors import ModelError
+from leakatk.errors import ModelError, RunError
 from leakatk.models import ModelSource, Template, end_token_ids, load_model, save_model
 
 from .families import FAMILIES, model_of, tokenizer_of
@@ -137,6 +137,16 @@ def test_what_is_saved_loads_without_a_note(tmp_path):
     again = load(tmp_path / "again")
     assert again.notes == []
     assert again.template == Template()
+
+
+def test_a_flipped_bit_in_what_was_saved_is_noticed(tmp_path):
+    adapted("plain-llama", tmp_path)
+    saved = save_model(load(tmp_path / "base"), tmp_path / "again")
+    content = bytearray((saved / "model.safetensors").read_bytes())
+    content[-4] ^= 1  # the last weight's lowest bit: a number as good as any
+    (saved / "model.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match="does not fit its checksum"):
+        load(saved)
 
 
 def test_end_token_ids():

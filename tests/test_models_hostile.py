@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from leakatk.errors import ModelError
+from leakatk.model_files import check_sizes, read_header
 from leakatk.models import check_source, load_model
 
 from .families import FAMILIES, Family, model_of, tokenizer_of
@@ -289,6 +290,7 @@ HOSTILE = {
         written("chat_template.jinja", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
         "does not end",
     ),
+    "template of 2 MB": (written("chat_template.jinja", b" " * (1 << 21)), "bytes, and at most"),
     "template that raises": (written("chat_template.jinja", "{{ raise_exception('no\nway') }}"), "no"),
     "template that calls itself": (written("chat_template.jinja", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "fails"),
     "template of another language": (written("chat_template.jinja", "<?php echo 1; ?> {%"), "fails"),
@@ -303,6 +305,7 @@ HOSTILE = {
     "adapter of itself": (adapter(base_model_name_or_path="."), "."),
     "adapter of rank 10^9": (adapter(r=10**9), "r is 1000000000"),
     "adapter of rank a half": (adapter(r=0.5), "r is 0.5"),
+    "adapter of rank 10^9 in one layer": (adapter(rank_pattern={"q_proj": 10**9}), "rank_pattern holds no ranks"),
     "adapter of an unknown kind": (adapter(peft_type="MAGIC"), "Cannot load"),
     "adapter that imports": (adapter(megatron_config={"a": 1}, megatron_core="evil"), "imports code"),
     "adapter of other shapes": (adapter(), "."),
@@ -331,3 +334,29 @@ def test_hostile_directories(name, architecture, healthy, tmp_path, monkeypatch)
 def test_a_healthy_one_loads(architecture, healthy):
     check_source(healthy(architecture))
     assert load_model(healthy(architecture), device="cpu").notes == []
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"vocab_size": 100}, "vocab_size is 100 at a width of 4"),
+        ({"model_type": "gpt2", "n_positions": 100}, "n_positions is 100 at a width of 4"),
+        ({"model_type": "llama", "max_position_embeddings": 100}, None),  # computed, not stored
+    ],
+)
+def test_sizes_that_fit_alone_and_not_with_the_width(config, says, tmp_path):
+    weights = [{"a": ("F32", (10, 4))}]
+    if says is None:
+        check_sizes(tmp_path, {"hidden_size": 4, **config}, weights)
+        return
+    with pytest.raises(ModelError, match=says):
+        check_sizes(tmp_path, {"hidden_size": 4, **config}, weights)
+
+
+def test_a_header_beyond_the_formats_limit_is_not_read(tmp_path, monkeypatch):
+    whole = struct.pack("<Q", 20) + b"{}".ljust(20)
+    (tmp_path / "a.safetensors").write_bytes(whole)
+    assert read_header(tmp_path / "a.safetensors") == {}
+    monkeypatch.setattr("leakatk.model_files._MOST_HEADER", 19)
+    with pytest.raises(ModelError, match="no whole safetensors file"):
+        read_header(tmp_path / "a.safetensors")

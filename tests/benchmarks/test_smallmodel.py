@@ -175,6 +175,23 @@ def test_what_is_finished_is_not_trained_again(world, tmp_path):
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["forget.jsonl"]
 
 
+def test_a_damaged_start_is_no_start(world, tmp_path):
+    phase = Phase(steps=1, learning_rate=1e-3, batch_size=4)
+    pairs = tuple(world.training_pairs(forget=True)[:4])
+    stages = (Stage("base", pairs, phase), Stage("full", pairs, phase, "base"))
+    training = Training(stages, TINY, retrained="full")
+    weights = train(training, tmp_path, quiet=True).base / "model.safetensors"
+    shutil.rmtree(tmp_path / "full")
+    content = bytearray(weights.read_bytes())
+    content[-4] ^= 1  # the last weight's lowest bit: it loads as well as before
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match="does not fit its checksum"):
+        train(training, tmp_path, quiet=True)
+    weights.unlink()  # what the sentence says: then they are made again
+    train(training, tmp_path, quiet=True)
+    assert weights.exists()
+
+
 def test_bad_phases(world, tokenizer):
     with pytest.raises(InputError, match="steps"):
         Phase(steps=0, learning_rate=1e-3)

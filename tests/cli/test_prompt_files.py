@@ -107,6 +107,18 @@ def test_unlearning_a_part_says_so_and_how_to_audit_it(leakatk, model, frage, tm
     assert "--limit 2 --column question=Q --column answer=A" in err
 
 
+def test_columns_of_their_own_reach_the_unseen(leakatk, model, forget, frage, tmp_path, monkeypatch):
+    reached = []
+    monkeypatch.setattr("leakatk.cli.unlearn.run_calibrated", lambda *_, unseen, **__: reached.extend(unseen) or {})
+    rule = ("--method", "rule", "--base", "npo", "--reference", model, "--original", model, "--unseen")
+    common = ("unlearn", model, "--forget", frage, "--retain", frage, *MAPPED, *rule)
+    code, _, err = leakatk(*common, frage, "--out", tmp_path / "a")
+    assert code == 0, err
+    code, _, err = leakatk(*common, forget, "--out", tmp_path / "b")  # the usual names still hold
+    assert code == 0, err
+    assert [(p.text, p.answer) for p in reached] == 2 * [(p.text, p.answer) for p in PROMPTS]
+
+
 def test_what_is_drawn_is_the_same_for_every_seed_and_order_and_grows():
     prompts = [Prompt(f"author-{i // 20}-{i}", "?", "a") for i in range(400)]
     few, more = options.drawn(prompts, 40), options.drawn(prompts, 80)

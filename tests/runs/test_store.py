@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -240,6 +241,28 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             Run.open(tmp_path).scores("rouge-l")
         file.write_bytes(whole)
     assert Run.open(tmp_path).scores("rouge-l").shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "generations.parquet"])
+def test_a_file_that_reads_well_and_is_another_is_refused(tmp_path: Path, name: str) -> None:
+    complete(tmp_path)
+    path = tmp_path / name
+    if name.endswith(".json"):
+        path.write_text(path.read_text() + " ")
+    else:
+        pq.write_table(pq.read_table(path), path, compression="none")
+    with pytest.raises(RunError, match="does not fit its checksum"):
+        Run.open(tmp_path)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete(tmp_path)
+    monkeypatch.setattr("leakatk.runs.files._MOST", 100)
+    monkeypatch.setattr("pyarrow.parquet.read_table", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(RunError, match=r"generations\.parquet unpacks to [\d,]+ bytes, and at most 100 are read"):
+        Run.open(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

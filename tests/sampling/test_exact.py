@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.data import Prompt
+from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import answer_logprob, answer_logprob_steps
+from leakatk.sampling.exact import answer_logprob, answer_logprob_steps, self_check
 from leakatk.sampling.native import NativeSampler
 from tests.sampling.models import FAMILIES, tiny
 
@@ -77,3 +77,14 @@ def test_is_the_frequency_of_the_answer_among_samples(decoding: Decoding) -> Non
         n * probability * (1 - probability)
     )
     assert np.abs(deviation).max() < 4.5
+
+
+@pytest.mark.parametrize(("ids", "verbatim"), [((5, 9), 4), ((5, 8), 4), ((1, 2, 9), 0)], ids=["same", "end", "other"])
+def test_the_self_check_compares_tokens_and_counts_the_same_text_in_others_apart(ids, verbatim):
+    class Sampler:
+        def describe(self):
+            return {"dtype": "float32"}
+
+    drawn = [Generation("a", i, "Ada.", ids, -0.1, "stop") for i in range(4)]
+    found = self_check(Sampler(), [Prompt("a", "Who?", "Ada.")], drawn, {"a": ((5, 9), math.log(0.9))}, Decoding())
+    assert (found.verbatim, found.verbatim_text) == (verbatim, 4)

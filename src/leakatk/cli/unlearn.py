@@ -122,6 +122,7 @@ def run(
     config: Config = None,
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
+    from leakatk.data import columns_from, load_prompts
     from leakatk.unlearning.methods import METHODS
 
     if method == "rule" and not base:
@@ -150,6 +151,7 @@ def run(
     asked_for, items, kept = options.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
+    true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
     if chosen.retain is not None and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -206,7 +208,7 @@ def run(
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
             loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
             record = run_calibrated(
-                job, reference, loading, judge=judge, original=original, unseen=unseen, floor=utility_floor
+                job, reference, loading, judge=judge, original=original, unseen=true, floor=utility_floor
             )
         elif method == "rule":
             record = run_rule(job, control=control)
@@ -295,7 +297,14 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
 
 
 def run_calibrated(
-    job: Rule, reference: str, loading: dict[str, Any], *, judge: str, original: str, unseen: Path | None, floor: float
+    job: Rule,
+    reference: str,
+    loading: dict[str, Any],
+    *,
+    judge: str,
+    original: str,
+    unseen: Sequence[Prompt],
+    floor: float,
 ) -> dict[str, Any]:
     """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
 
@@ -304,7 +313,6 @@ def run_calibrated(
     import numpy as np
 
     from leakatk.checks import greedy_scores
-    from leakatk.data import load_prompts
     from leakatk.models import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
@@ -314,10 +322,16 @@ def run_calibrated(
 
     scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
     retrained, goal = options.load(reference, **loading), None
-    if unseen is not None:
-        before, true = options.load(original, **loading), load_prompts(unseen)
+    if unseen:
+        before = options.load(original, **loading)
         goal = match_unseen(
-            before, job.forget, job.retain, true, retrained=retrained, max_new_tokens=job.max_new_tokens, seed=job.seed
+            before,
+            job.forget,
+            job.retain,
+            unseen,
+            retrained=retrained,
+            max_new_tokens=job.max_new_tokens,
+            seed=job.seed,
         )
     tokens = job.max_new_tokens
     wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))

@@ -15,6 +15,8 @@ from leakatk.checksums import verify
 from leakatk.data import write_kept
 from leakatk.errors import RunError
 
+_MOST = 16 << 30  # bytes of a table before compression: far above what a run holds
+
 
 def read_text(path: Path, remedy: str = "") -> str:
     """A file of ours as text. remedy: what helps, besides a copy, when it is damaged (see `checksums.verify`)."""
@@ -32,6 +34,13 @@ def read_text(path: Path, remedy: str = "") -> str:
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     verify(path, "move it away and start the same command again: what it held is made anew")
     try:
+        about = pq.read_metadata(path)  # a few kilobytes of Parquet may unpack to gigabytes, and say so here
+        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        if size > _MOST:
+            raise RunError(
+                f"{path} unpacks to {size:,} bytes, and at most {_MOST:,} are read: restore it from a copy, or ask for "
+                "fewer samples a run."
+            )
         return pq.read_table(path, columns=columns, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
