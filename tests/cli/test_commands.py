@@ -152,6 +152,14 @@ def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
     verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
     assert [one["name"] for one in verdict["settings"]] == ["T=1", "greedy", "role: T=1", "role: greedy"]
     assert verdict["answer"] == "PASS"
+    plain_only = [word for word in common if word not in ("--probe", "role")]
+    code, out, err = leakatk(*plain_only, "--fail-above", "1:0.2")
+    assert code == 0, err
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    assert [one["name"] for one in verdict["settings"]] == [
+        "T=1",
+        "greedy",
+    ]  # the probe's run lies there, not asked for
     code, _, err = leakatk(*common, "--fail-above", f"1:{worst - 0.01}", "--worst-case")
     assert code == 4
     assert "worst case over 2 ways, T=1" in err
