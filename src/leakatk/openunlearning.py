@@ -337,7 +337,7 @@ def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> 
             f"Metric {metric} of the log: value_by_index must map item numbers to values, found {by_index!r:.60}."
         )
     found = {}
-    for i in sorted(by_index, key=lambda i: (not str(i).isdigit(), int(i) if str(i).isdigit() else 0, str(i))):
+    for i in sorted(by_index, key=_by_number):
         item = by_index[i]
         raw = item.get(key) if isinstance(item, Mapping) else item
         if raw is None:
@@ -349,6 +349,13 @@ def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> 
     if not found:
         raise _LackingError(metric)
     return found
+
+
+def _by_number(item: object) -> tuple[bool, int, str]:
+    """Sorts items by their number; what is none, or too long for one, comes behind."""
+    name = str(item)
+    number = name.isdecimal() and len(name) <= 18
+    return not number, int(name) if number else 0, name
 
 
 def _probabilities(log: Log, metric: str) -> dict[str, Floats]:

@@ -251,6 +251,19 @@ def test_a_summary(tmp_path):
         recompute(read_log(tmp_path / "TOFU_SUMMARY.json"))
 
 
+def test_item_numbers_that_only_look_like_numbers():
+    """A superscript is a digit and no number: it is a name, sorted behind the numbers."""
+    values = {
+        "9" * 5000: {"prob": 0.5},
+        "²": {"prob": 0.1},
+        "10": {"prob": 0.2},
+        "9": {"prob": 0.3},
+        "x": {"prob": 0.4},
+    }
+    log = {"forget_Q_A_Prob": {"agg_value": 0.25, "value_by_index": values}}
+    assert column(log, "forget_Q_A_Prob", "prob").tolist() == [0.3, 0.2, 0.5, 0.4, 0.1]
+
+
 def test_the_log_of_the_tofu_repository(tmp_path):
     """eval_log_aggregated.json: a column a statistic, an item number each; no aggregate is in it."""
 

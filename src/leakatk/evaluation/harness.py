@@ -91,7 +91,7 @@ def _index(task_dir: str | None, defaults: bool) -> Any:
 def _name_and_shots(task: str) -> tuple[str, int | None]:
     """ "mmlu@5" -> ("mmlu", 5)."""
     name, at, shots = task.partition("@")
-    if at and not shots.isdigit():
+    if at and not (shots.isdecimal() and len(shots) <= 6):
         raise InputError(f"Task {task!r}: write NAME@SHOTS with a whole number of examples, such as mmlu@5.")
     return name, int(shots) if at else None
 
