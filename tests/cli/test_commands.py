@@ -169,6 +169,17 @@ def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
         assert words in err
 
 
+def test_the_gate_of_a_bench_is_about_the_model_not_its_reference(leakatk, model, forget, tmp_path, monkeypatch):
+    from leakatk import verdict
+
+    judged, real = [], verdict.judge_audits
+    monkeypatch.setattr(verdict, "judge_audits", lambda paths, *rest: judged.append(list(paths)) or real(paths, *rest))
+    short = ("--quiet", "--n", "4", "--retain-n", "0", "--no-grad-norm", "--decoding", "max_new_tokens=6")
+    code, _, err = leakatk(*benching(model, forget, tmp_path / "out"), *short, "--fail-above", "1:0.5", "--one-wording")
+    assert code in (0, 4), err
+    assert [len(paths) for paths in judged] == [1]
+
+
 def test_caps_reach_the_judge():
     from leakatk.cli.options import with_caps
     from leakatk.scorers.base import get_scorer
