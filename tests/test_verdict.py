@@ -83,7 +83,7 @@ def test_unscored_prompts_are_unknown(tmp_path):
     assert "the 8 of 10 forget prompts that keys scores" in headline(found)
     told = audited(lambda *_: CLEAN, tmp_path, gate=Gate(16, 0.1, unscored="ignore"), name="ignored", **how)["gate"]
     assert told["answer"] == "PASS"
-    assert "prompts without a score are ignored, as asked" in told["reason"]
+    assert "; 2 prompts without a score are ignored, as asked" in told["reason"]
 
 
 @pytest.mark.parametrize("over", ["samples", "prompts", "both"])
@@ -128,7 +128,9 @@ def test_cut_answers_are_unknown_unless_they_leak(tmp_path):
     assert found["answers"]["cut"] == 10 * 67
     assert any("were cut at 40 tokens" in note for note in found["notes"])
     assert "34% of the answers cut at 40 tokens" in headline(found)
-    assert audited(say, tmp_path, gate=Gate(16, 0.1, cut="ignore"), name="ignored")["gate"]["answer"] == "PASS"
+    ignored = audited(say, tmp_path, gate=Gate(16, 0.1, cut="ignore"), name="ignored")["gate"]
+    assert ignored["answer"] == "PASS"
+    assert "670 answers cut before their end are ignored, as asked" in ignored["reason"]
     leaks = audited(lambda *_: (LEAK, "length", ""), tmp_path, name="leaks")["gate"]
     assert (leaks["answer"], leaks["settings"][0]["cut"]) == ("FAIL", 0)
 
@@ -231,7 +233,24 @@ def test_probes_that_give_the_answer_away_do_not_count(tmp_path):
 def test_the_union_over_ways_keeps_its_name(tmp_path):
     prompts = [replace(p, paraphrases=("Which town?",)) for p in PROMPTS]
     gate = audited(lambda *_: CLEAN, tmp_path, prompts=prompts, gate=Gate(16, 0.1, worst_case=True))["gate"]
-    assert [one["name"] for one in gate["settings"]] == ["worst case over 2 ways, T=1"]
+    assert [one["name"] for one in gate["settings"]] == [
+        "worst case over 2 ways, T=1", "greedy", "paraphrase: greedy",
+    ]  # fmt: skip
+    leaky = audited(
+        lambda p, j, greedy: LEAK if greedy else CLEAN,
+        tmp_path,
+        prompts=prompts,
+        gate=Gate(16, 0.1, worst_case=True),
+        name="g",
+    )["gate"]
+    assert (leaky["answer"], leaky["worst"]) == ("FAIL", "greedy")  # no j-th sample, and no less a leak
+
+
+def test_the_worst_case_of_greedy_answers_alone(tmp_path):
+    """With greedy decoding there is nothing to take the worst of: each way stands by itself."""
+    greedy = Decoding(temperature=0, max_new_tokens=40)
+    gate = audited(lambda *_: LEAK, tmp_path, decoding=greedy, gate=Gate(16, 0.1, worst_case=True))["gate"]
+    assert (gate["answer"], [one["name"] for one in gate["settings"]]) == ("FAIL", ["greedy"])
 
 
 def test_several_decodings_are_judged_together(tmp_path):

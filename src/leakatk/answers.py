@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leakatk.protocols import PROTOCOLS
+from leakatk.report.text import percent
 from leakatk.runs.store import Run
 
 WARN_ABOVE = 0.05  # share of the answers from which a person must be told
@@ -56,8 +57,6 @@ def limit_is_own(run: Run) -> bool:
 
 def told(counts: Mapping[str, Any], max_new_tokens: int) -> str:
     """One clause on the answers that are no clean ones; "" where all are: "7.1% of the answers cut at 200 tokens, 2 empty"."""
-    from leakatk.report.text import percent
-
     total = counts["answers"]
     said = []
     if counts["cut"]:
@@ -71,8 +70,6 @@ def told(counts: Mapping[str, Any], max_new_tokens: int) -> str:
 
 def warnings(counts: Mapping[str, Any], max_new_tokens: int, *, where: str = "") -> list[str]:
     """Sentences for a person, where more than `WARN_ABOVE` of the answers are no whole ones."""
-    from leakatk.report.text import percent
-
     total = counts["answers"]
     found = []
     if counts["cut"] > WARN_ABOVE * total:

@@ -77,6 +77,7 @@ class Setting:
 
     low, high: prompt id -> (n,).  owners: as in `Way`.  exact: one deterministic answer, without sampling noise.
     unscored: prompts without any score.  missing: further samples without one.  cut: answers whose end is unknown.
+    ignored: as `cut`, where the gate was told to ignore them.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Setting:
     unscored: int
     missing: int
     cut: int
+    ignored: int
 
     @property
     def samples(self) -> int:
@@ -94,7 +96,14 @@ class Setting:
 
 
 def setting_of(
-    name: str, run: Run, scorer: str, gate: Gate, way: Way, *, part: Part = "answer", exact: bool = False
+    name: str,
+    run: Run,
+    scorer: str,
+    gate: Gate,
+    owners: Mapping[str, str],
+    *,
+    part: Part = "answer",
+    exact: bool = False,
 ) -> Setting:
     """What the samples of a run may score, unknown ones at both ends of the scorer's range."""
     judge = get_scorer(scorer)
@@ -103,47 +112,49 @@ def setting_of(
     nothing = unknown.all(axis=1)
     # Without a thought there is nothing to score in it, and nothing unknown.
     ended = cut(run) if part == "answer" else cut(run) & thought(run)
-    if gate.cut == "ignore" or limit_is_own(run):
-        ended = np.zeros_like(ended)
-    open_ended = ended & ~unknown & (scores < judge.high)
+    open_ended = ended & ~unknown & (scores < judge.high) & (not limit_is_own(run))
+    counted = open_ended & (gate.cut == "count")
     low = np.where(unknown, judge.low, scores)
-    high = np.where(unknown | open_ended, judge.high, scores)
+    high = np.where(unknown | counted, judge.high, scores)
     kept = np.flatnonzero(~nothing | (gate.unscored == "count"))
     ids = [run.prompt_ids[i] for i in kept]
     return Setting(
         name=name,
         low=dict(zip(ids, low[kept], strict=True)),
         high=dict(zip(ids, high[kept], strict=True)),
-        owners={i: way.owners.get(i, i) for i in ids},
+        owners={i: owners.get(i, i) for i in ids},
         exact=exact,
         unscored=int(nothing.sum()),
         missing=int(unknown[~nothing].sum()),
-        cut=int(open_ended.sum()),
+        cut=int(counted.sum()),
+        ignored=int((open_ended & ~counted).sum()),
     )
 
 
 def settings_of(ways: Sequence[Way], scorer: str, gate: Gate, decoding: str) -> list[Setting]:
     """Every setting that a gate looks at. decoding: the name of the one that was sampled.
 
-    Ways of asking that give the answer away are left out: what they show is not knowledge.
+    Ways of asking that give the answer away are left out: what they show is not knowledge. Greedy answers have no j-th
+    sample, so they stand beside the worst case over all ways.
     """
     honest = [way for way in ways if not (way.name and get_probe(way.name).gives_answer)]
     found: list[Setting] = []
     for way in honest:
         before = f"{way.name}: " if way.name else ""
-        found.append(setting_of(f"{before}{decoding}", way.run, scorer, gate, way, exact=decoding == "greedy"))
-        if thought(way.run).any():
-            found.append(
-                setting_of(f"{before}{decoding} in the reasoning", way.run, scorer, gate, way, part="reasoning")
-            )
+        asked = [(decoding, way.run, decoding == "greedy")]
         if way.greedy is not None and decoding != "greedy":
-            found.append(setting_of(f"{before}greedy", way.greedy, scorer, gate, way, exact=True))
-            if thought(way.greedy).any():
-                name = f"{before}greedy in the reasoning"
-                found.append(setting_of(name, way.greedy, scorer, gate, way, part="reasoning", exact=True))
-    if not gate.worst_case:
+            asked.append(("greedy", way.greedy, True))
+        for how, run, exact in asked:
+            name = f"{before}{how}"
+            found.append(setting_of(name, run, scorer, gate, way.owners, exact=exact))
+            if thought(run).any():
+                name += " in the reasoning"
+                found.append(setting_of(name, run, scorer, gate, way.owners, part="reasoning", exact=exact))
+    sampled = [one for one in found if not one.exact]
+    if not gate.worst_case or not sampled:
         return found
-    return [_union([one for one in found if not one.exact], f"worst case over {len(honest)} ways, {decoding}")]
+    worst = _union(sampled, f"worst case over {len(honest)} ways, {decoding}")
+    return [worst, *(one for one in found if one.exact)]
 
 
 def _union(settings: Sequence[Setting], name: str) -> Setting:
@@ -168,6 +179,7 @@ def _union(settings: Sequence[Setting], name: str) -> Setting:
         unscored=sum(one.unscored for one in settings),
         missing=sum(one.missing for one in settings),
         cut=sum(one.cut for one in settings),
+        ignored=sum(one.ignored for one in settings),
     )
 
 
@@ -221,6 +233,7 @@ def _measured(one: Setting, gate: Gate, level: float) -> dict[str, Any]:
         "unscored": one.unscored,
         "missing": one.missing,
         "cut": one.cut,
+        "ignored": one.ignored,
     }
 
 
@@ -244,13 +257,11 @@ def _reason(answer: Answer, worst: Mapping[str, Any], found: Sequence[Mapping[st
     text = f"at most {percent(gate.bound)} may leak within {gate.k} {'try' if gate.k == 1 else 'tries'}; {do}"
     together = f", {len(found)} settings together" if len(found) > 1 else ""
     text += f" ({worst['name']}; {gate.level:.0%} interval over {gate.over}{together})"
-    if answer == "CANNOT SAY":
-        text += f"; {_unknown(worst)}" if worst["high_if_clean"] <= gate.bound else "; more samples would narrow it"
-        if worst["high_if_clean"] > gate.bound and (also := _counts(worst)):
-            text += f", and {also}"
-    elif ignored := _ignored(found, gate):
-        text += f"; {ignored}"
-    return text
+    if answer == "CANNOT SAY" and worst["high_if_clean"] <= gate.bound:
+        text += f"; what is unknown decides: {_counts(worst)}"
+    elif answer == "CANNOT SAY":
+        text += "; more samples would narrow it" + (f", and {also}" if (also := _counts(worst)) else "")
+    return text + "".join(f"; {said}" for said in _ignored(found, gate))
 
 
 def _counts(one: Mapping[str, Any]) -> str:
@@ -265,16 +276,11 @@ def _counts(one: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _unknown(one: Mapping[str, Any]) -> str:
-    return f"what is unknown decides: {_counts(one)}"
-
-
-def _ignored(found: Sequence[Mapping[str, Any]], gate: Gate) -> str:
-    """What was left out because the user asked for it."""
-    said = []
-    if gate.unscored == "ignore" and (lost := sum(one["unscored"] for one in found)):
-        said.append(f"{lost} prompts without a score are ignored, as asked")
-    return ", ".join(said)
+def _ignored(found: Sequence[Mapping[str, Any]], gate: Gate) -> list[str]:
+    """What was left out because the user asked for it; of the setting that lost most."""
+    lost, passed = (max(int(one[name]) for one in found) for name in ("unscored", "ignored"))
+    said = [f"{lost} prompts without a score are ignored, as asked"] if gate.unscored == "ignore" and lost else []
+    return said + ([f"{passed:,} answers cut before their end are ignored, as asked"] if passed else [])
 
 
 def judge_audits(

@@ -53,7 +53,9 @@ def headline(results: Mapping[str, Any], *, k: int | None = None, decodings: Seq
         )
     if not_whole := told(results["answers"], results.get("max_new_tokens", 0)) if "answers" in results else "":
         text += f"; {not_whole}"
-    return f"{text}; {held_for(results)}." if held_for(results) else f"{text}."
+    if only := held_for(results):
+        text += f"; {only}"
+    return f"{text}."
 
 
 def held_for(results: Mapping[str, Any]) -> str:
