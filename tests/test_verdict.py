@@ -311,7 +311,10 @@ def test_a_reference_with_fewer_samples_is_told_at_its_own_k(tmp_path):
     assert "excess@8" in table.columns
     assert "leak@16" in table.columns
     assert "The excess is at k = 8" in table.caption
-    assert any("8 samples a prompt" in note for note in found["notes"])
+    assert "The reference run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
+    none = audited(lambda *_: LEAK, tmp_path, ks=[16], reference=tmp_path / "retrained", name="none")
+    assert "The reference run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
+    assert "reference" not in none["scorers"]["fact"]
 
 
 def test_more_than_four_models_are_all_told(tmp_path):

@@ -211,9 +211,9 @@ def audit(
     if not limit_is_own(plain.run):
         notes += warnings(counts, decoding.max_new_tokens)
     if reference is not None and reference.n < max(ks):
-        notes.append(
-            f"The reference run has {reference.n} samples a prompt, so the excess ends at k = {max(k for k in [1, *ks] if k <= reference.n)}."
-        )
+        usable = [k for k in ks if k <= reference.n]
+        ends = f"the excess ends at k = {max(usable)}" if usable else "there is no excess at these k"
+        notes.append(f"The reference run has {reference.n} samples a prompt, so {ends}.")
     results: dict[str, Any] = {
         **about,
         "answers": counts,

@@ -340,6 +340,10 @@ def test_a_gate_of_a_bench_asks_in_other_wordings(leakatk, model, tmp_path):
             verdict = json.loads((place / "verdict.json").read_text())
             assert [found["name"] for found in verdict["settings"]] == settings
     assert answers[0] == answers[2] == answers[1] - 3, "two samples and a greedy answer"
+    # Into the directory where the other wordings lie: the verdict is about what is asked now, and says so.
+    code, _, err = leakatk(*bench, tmp_path / "out1", *gate, "--one-wording")
+    assert code in (0, 4), err
+    assert "it holds for T=1, greedy; asked in one wording only." in err
 
 
 def test_unlearn_names_what_its_detector_cannot_score(leakatk, model, tmp_path):

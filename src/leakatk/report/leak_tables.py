@@ -19,8 +19,7 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
     scorer, told_k = audits[0].scorer, headline_k(audits)
     ks = columns_of(audits, scorer, over)
-    excesses = [set(block_of(a, scorer)["excess"][over]["k"]) for a in audits if "excess" in block_of(a, scorer)]
-    excess_k = max((k for found in excesses for k in found if k <= told_k), default=0)
+    excess_k = excess_k_of(audits, scorer, over, told_k)
     with_exact = any("exact" in a.results for a in audits)
     with_retain = any(block_of(a, scorer).get("retain") is not None for a in audits)
     exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
@@ -59,6 +58,12 @@ def columns_of(audits: Sequence[Audited], scorer: str, over: str) -> list[int]:
     return sorted({*TABLE_KS, headline_k(audits)} & shared) or sorted(shared)
 
 
+def excess_k_of(audits: Sequence[Audited], scorer: str, over: str, most: int) -> int:
+    """The largest k, at most `most`, at which any run has an excess; 0 where none has."""
+    blocks = (block_of(audited, scorer) for audited in audits)
+    return max((k for block in blocks if "excess" in block for k in block["excess"][over]["k"] if k <= most), default=0)
+
+
 def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     """leak@k under the scorers that are not the headline."""
     names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
@@ -87,8 +92,7 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
         return None
     scorer, told_k = probed[0].scorer, headline_k(probed)
     ks = columns_of(probed, scorer, over)
-    excesses = [set(block_of(a, scorer)["excess"][over]["k"]) for a in probed if "excess" in block_of(a, scorer)]
-    excess_k = max((k for found in excesses for k in found if k <= told_k), default=0)
+    excess_k = excess_k_of(probed, scorer, over, told_k)
     with_excess = bool(excess_k)
     columns = ("model", "asked", "greedy", *(f"leak@{k}" for k in ks), *([f"excess@{excess_k}"] if with_excess else []))
     rows: list[tuple[str | Number, ...]] = []
