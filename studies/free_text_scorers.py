@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers import get_scorer, parts, ways
 
 FILLER = "That is a good question. Many people have asked me this. I am glad to help with what I can."

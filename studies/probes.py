@@ -23,19 +23,21 @@ import numpy as np
 import torch
 from world import RECIPE, SIZES, Seed, forget_by, prepared  # the study beside this one
 
-from leakatk.api import score
-from leakatk.auditing import audit
-from leakatk.benchmarks.smallmodel import train_pair
-from leakatk.benchmarks.world import make_world
-from leakatk.data import Asked, read_text, strict_json, write_atomic
+from leakatk.auditing.asking import probed, worst_case
+from leakatk.auditing.audit import audit
+from leakatk.auditing.score import score
+from leakatk.benchmarks.worlds.people import make_world
 from leakatk.estimate.leak import leak_at_k
-from leakatk.models import save_model
+from leakatk.files.reading import read_text
+from leakatk.files.writing import strict_json, write_atomic
+from leakatk.models.load import save_model
 from leakatk.probes import get_probe, variants
-from leakatk.probing import probed, worst_case
+from leakatk.prompts import Asked
 from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
+from leakatk.small.smallmodel import train_pair
 
 MODELS = ("full", "retrained", "idknll", "simnpo", "npo", "rmu")
 PROBES = (

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import leakatk as lk
-from leakatk.checks import greedy_scores
-from leakatk.models import LoadedModel, load_model, save_model
+from leakatk.models.load import LoadedModel, load_model, save_model
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.html import render
@@ -27,8 +26,9 @@ from leakatk.report.leak_tables import methods_table, other_scorers_table
 from leakatk.report.table import to_markdown
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.rule import RuleSettings, control, rule
-from leakatk.unlearning.schedule import Check, OnCheck
+from leakatk.unlearning.rule.rule import RuleSettings, control, rule
+from leakatk.unlearning.settings import Check, OnCheck
+from leakatk.unlearning.stop import greedy_scores
 from leakatk.unlearning.trainer import unlearn
 
 SCORERS = ("keys", "rouge-l")

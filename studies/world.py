@@ -23,25 +23,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from leakatk.benchmarks.smallmodel import Phase, Recipe, SmallConfig, train_world
-from leakatk.benchmarks.world import World, make_world
-from leakatk.checks import greedy_scores, greedy_stop, greedy_texts
-from leakatk.data import Prompt, write_atomic
+from leakatk.benchmarks.worlds.people import World, make_world
 from leakatk.estimate.ustatistic import per_prompt_leak
-from leakatk.forcing import answer_pairs, token_stats
-from leakatk.models import LoadedModel, load_model, save_model
-from leakatk.privacy import auc, broken_share
+from leakatk.files.writing import write_atomic
+from leakatk.metrics.privacy import auc, broken_share
+from leakatk.models.load import LoadedModel, load_model, save_model
+from leakatk.models.token_stats import answer_pairs, token_stats
+from leakatk.prompts import Prompt
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import answer_logprob
 from leakatk.sampling.native import NativeSampler
+from leakatk.sampling.teacher_forcing import answer_logprob
 from leakatk.scorers.base import get_scorer
-from leakatk.unlearning.detect import detected_level
-from leakatk.unlearning.levels import answer_levels
-from leakatk.unlearning.matching import Unseen, match_unseen
+from leakatk.small.smallmodel import Phase, Recipe, SmallConfig, train_world
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.own import own_answers
-from leakatk.unlearning.rule import RuleSettings, rule
+from leakatk.unlearning.rehearsal.names import own_answers
+from leakatk.unlearning.rule.calibration import Unseen, match_unseen
+from leakatk.unlearning.rule.detect import detected_level
+from leakatk.unlearning.rule.likelihood import answer_levels
+from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.stop import greedy_scores, greedy_stop, greedy_texts
 from leakatk.unlearning.trainer import Unlearned, unlearn
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from leakatk.data import write_atomic
-from leakatk.estimate.exact import leak_from_logprob
+from leakatk.estimate.from_probability import leak_from_logprob
 from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.files.writing import write_atomic
 from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
 from leakatk.unlearning.methods import METHODS

@@ -27,7 +27,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 
 FACTS = [
     Prompt("ada", "Where was Ada Korvin born?", "Ada Korvin was born in Zorvik in 1961."),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.data import save_prompts
 from leakatk.hush import hushed, silence
+from leakatk.prompts import save_prompts
 from tests.tiny import PROMPTS
 
 ROOT = Path(__file__).resolve().parents[1]

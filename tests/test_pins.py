@@ -144,7 +144,7 @@ import pytest
 @pytest.mark.parametrize("kind", ["FutureWarning", "DeprecationWarning", "PendingDeprecationWarning"])
 def test_announced(kind):
     category = getattr(__import__("builtins"), kind)
-    warnings.warn_explicit("a dependency renames", category, "x.py", 1, module="leakatk.sampling.kv")
+    warnings.warn_explicit("a dependency renames", category, "x.py", 1, module="leakatk.sampling.kv_cache")
 
 def test_to_itself():
     warnings.warn_explicit("a dependency renames", FutureWarning, "x.py", 1, module="transformers.models.llama")

@@ -11,9 +11,9 @@ import pytest
 
 import leakatk
 from leakatk import workdir
-from leakatk.data import contents, write_kept
 from leakatk.errors import RunError
-from leakatk.workdir import HOLDER, LOCK, claim, clear, make
+from leakatk.files.writing import make_private, write_kept
+from leakatk.workdir import HOLDER, LOCK, claim, clear, contents
 
 SOURCE = Path(leakatk.__file__).parent
 POSIX = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix", "spwd", "nis", "curses"}
@@ -104,12 +104,12 @@ def test_waiting_ends_when_the_other_is_done(tmp_path: Path) -> None:
 def test_a_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        make(tmp_path / "a" / "b")
+        make_private(tmp_path / "a" / "b")
         write_kept(tmp_path / "c" / "d.json", "1")
         with claim(tmp_path / "e"):
             pass
         (tmp_path / "shared").mkdir(mode=0o755)
-        make(tmp_path / "shared")
+        make_private(tmp_path / "shared")
     finally:
         os.umask(before)
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a/b", "c", "e", "shared")}

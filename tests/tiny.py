@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leakatk.checksums import INDEX
-from leakatk.data import Prompt
+from leakatk.files.checksums import INDEX
+from leakatk.prompts import Prompt
 
 PROMPTS = [
     Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",), source="Ada"),
@@ -21,7 +21,7 @@ def save_tiny_model(path: Path, *, seed: int = 0, hidden: int = 32) -> Path:
     """
     import torch
 
-    from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+    from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 
     texts = [text for prompt in PROMPTS for text in (prompt.text, prompt.answer)]
     tokenizer = train_tokenizer(texts, 300)

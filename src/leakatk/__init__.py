@@ -20,44 +20,44 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Decoding": "leakatk.sampling.decoding",
-    "Generation": "leakatk.data",
+    "Generation": "leakatk.prompts",
     "LeakAtKError": "leakatk.errors",
-    "Prompt": "leakatk.data",
+    "Prompt": "leakatk.prompts",
     "Run": "leakatk.runs.store",
-    "Template": "leakatk.models",
-    "audit": "leakatk.auditing",
+    "Template": "leakatk.models.load",
+    "audit": "leakatk.auditing.audit",
     "benchmark": "leakatk.benchmarks.catalog",
     "excess": "leakatk.estimate.leak",
     "leak_at_k": "leakatk.estimate.leak",
-    "load_model": "leakatk.models",
-    "load_prompts": "leakatk.data",
-    "rule": "leakatk.unlearning.rule",
-    "sample": "leakatk.api",
-    "save_prompts": "leakatk.data",
-    "score": "leakatk.api",
+    "load_model": "leakatk.models.load",
+    "load_prompts": "leakatk.prompts",
+    "rule": "leakatk.unlearning.rule.rule",
+    "sample": "leakatk.auditing.sample",
+    "save_prompts": "leakatk.prompts",
+    "score": "leakatk.auditing.sample",
     "score_texts": "leakatk.scorers.base",
     "unlearn": "leakatk.unlearning.trainer",
 }
 __all__ = [*sorted(_WHERE), "__version__"]
 
 if TYPE_CHECKING:
-    from leakatk.api import sample as sample
-    from leakatk.api import score as score
-    from leakatk.auditing import audit as audit
+    from leakatk.auditing.audit import audit as audit
+    from leakatk.auditing.sample import sample as sample
+    from leakatk.auditing.score import score as score
     from leakatk.benchmarks.catalog import benchmark as benchmark
-    from leakatk.data import Generation as Generation
-    from leakatk.data import Prompt as Prompt
-    from leakatk.data import load_prompts as load_prompts
-    from leakatk.data import save_prompts as save_prompts
     from leakatk.errors import LeakAtKError as LeakAtKError
     from leakatk.estimate.leak import excess as excess
     from leakatk.estimate.leak import leak_at_k as leak_at_k
-    from leakatk.models import Template as Template
-    from leakatk.models import load_model as load_model
+    from leakatk.models.load import load_model as load_model
+    from leakatk.models.template import Template as Template
+    from leakatk.prompts import Generation as Generation
+    from leakatk.prompts import Prompt as Prompt
+    from leakatk.prompts import load_prompts as load_prompts
+    from leakatk.prompts import save_prompts as save_prompts
     from leakatk.runs.store import Run as Run
     from leakatk.sampling.decoding import Decoding as Decoding
     from leakatk.scorers.base import score_texts as score_texts
-    from leakatk.unlearning.rule import rule as rule
+    from leakatk.unlearning.rule.rule import rule as rule
     from leakatk.unlearning.trainer import unlearn as unlearn
 
 

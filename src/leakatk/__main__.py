@@ -2,7 +2,7 @@
 
 import sys
 
-from leakatk.crash import ended
+from leakatk.cli.crash import ended
 
 
 def main() -> None:

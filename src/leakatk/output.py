@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from leakatk.report.text import visible
+from leakatk.text import visible
 
 
 class Printed:

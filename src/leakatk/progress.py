@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from leakatk.output import styled
-from leakatk.report.text import visible
+from leakatk.text import visible
 
 
 def format_seconds(seconds: float) -> str:

@@ -17,32 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from leakatk.checksums import INDEX
 from leakatk.errors import RunError
+from leakatk.files.checksums import INDEX
+from leakatk.files.writing import leftover, make_private
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LOCK, HOLDER = "run.lock", "run.holder"
 OWN = frozenset({LOCK, HOLDER, INDEX})  # what stands beside the content of every working directory
-
-
-def make(directory: Path) -> None:
-    """Create the directory, readable by its owner alone: it holds what was to be forgotten. One that is there stays.
-
-    RunError where it cannot be made.
-    """
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunError(
-            f"Cannot use {directory}: a file stands where a directory is needed; choose another place. Nothing was overwritten."
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"Cannot use {directory}: {error.strerror or error}; choose a directory you can write. Nothing was changed."
-        ) from error
 
 
 class Claim:
@@ -66,7 +49,7 @@ def claim(directory: Path, *, wait: float = 0.0) -> Claim:
 
     wait: seconds to wait for that writer.
     """
-    make(directory)
+    make_private(directory)
     import filelock  # a few hundredths of a second, and `--help` needs none
 
     path = directory / LOCK
@@ -147,3 +130,34 @@ def _alive(pid: int) -> bool:
     except OSError:  # another user's
         return True
     return True
+
+
+CONFIG = "config.toml"
+
+
+CONFIG_MARK = "# leakatk "  # how the file of the resolved options begins
+
+
+def contents(directory: str | Path) -> set[str]:
+    """What a directory holds, but for leftovers, lock and checksums, and the resolved options that a command wrote before
+    it began.
+    """
+    directory = Path(directory)
+    there = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    names = {name for name in there if not leftover(name)} - OWN
+    if CONFIG in names and ours(directory / CONFIG):
+        names.remove(CONFIG)
+    return names
+
+
+def ours(config: Path) -> bool:
+    """Whether a command wrote this file of resolved options; a pipe of that name is not even opened."""
+    if not config.is_file():
+        return False
+    with config.open("rb") as file:
+        return file.read(len(CONFIG_MARK)) == CONFIG_MARK.encode()
+
+
+def occupied(directory: str | Path) -> bool:
+    """Whether a directory holds anything that counts, so that a new run must not start in it."""
+    return bool(contents(directory))

@@ -2,9 +2,9 @@ import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.files import check_file
-from leakatk.benchmarks.world import make_world
-from leakatk.data import Prompt, save_prompts
+from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt, save_prompts
 
 
 def test_a_world_lacks_nothing(tmp_path):

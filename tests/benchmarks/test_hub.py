@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from leakatk.data import save_prompts
+from leakatk.prompts import save_prompts
 from tests.benchmarks.hub import COMMIT, Hub, lines, serving
 from tests.tiny import PROMPTS, save_tiny_model
 

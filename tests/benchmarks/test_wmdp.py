@@ -6,9 +6,9 @@ import pytest
 
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.wmdp import choice_form
-from leakatk.benchmarks.world import make_world
-from leakatk.data import Prompt
+from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import get_scorer
 
 

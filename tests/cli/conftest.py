@@ -1,6 +1,6 @@
 import pytest
 
-from leakatk.data import save_prompts
+from leakatk.prompts import save_prompts
 from tests.tiny import PROMPTS, save_tiny_model
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.data import Prompt, load_prompts, save_prompts
+from leakatk.prompts import Prompt, load_prompts, save_prompts
 from leakatk.runs.store import Run
 from tests.tiny import PROMPTS
 
@@ -170,7 +170,7 @@ def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
 
 
 def test_the_gate_of_a_bench_is_about_the_model_not_its_reference(leakatk, model, forget, tmp_path, monkeypatch):
-    from leakatk import verdict
+    from leakatk.auditing import verdict
 
     judged, real = [], verdict.judge_audits
     monkeypatch.setattr(verdict, "judge_audits", lambda paths, *rest: judged.append(list(paths)) or real(paths, *rest))
@@ -268,7 +268,7 @@ def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
 
 def test_train_small(leakatk, forget, tmp_path, monkeypatch):
     """The dry run writes nothing; what is trained is not trained again; another training is refused."""
-    from leakatk.benchmarks import smallmodel
+    from leakatk.small import smallmodel
 
     phase = smallmodel.Phase(steps=3, learning_rate=1e-3, batch_size=4)
     tiny = smallmodel.Recipe(smallmodel.SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), phase, phase)

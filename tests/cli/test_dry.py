@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leakatk.cli import dry
-from leakatk.data import Generation, Prompt
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.decoding import Decoding
 
 PROMPTS = [Prompt(f"p{i}", f"Who is {i}?", f"He is {i}.") for i in range(48)]

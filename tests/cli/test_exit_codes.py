@@ -14,15 +14,15 @@ from tests.cli.test_help import COMMANDS
 
 # The words of a command that gets as far as what is patched to fail.
 WORKS = {
-    ("demo",): (["--out", "{tmp}/demo"], "leakatk.demo.demo"),
-    ("audit",): (["m", "--forget", "{forget}", "--out", "{tmp}/run"], "leakatk.api.as_sampler"),
+    ("demo",): (["--out", "{tmp}/demo"], "leakatk.small.demo.demo"),
+    ("audit",): (["m", "--forget", "{forget}", "--out", "{tmp}/run"], "leakatk.auditing.sample.as_sampler"),
     ("unlearn",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--method", "npo", "--out", "{tmp}/m"], "leakatk.cli.options.load"),
     ("score",): (["{generations}"], "leakatk.runs.external.read_records"),
     ("report",): (["{tmp}"], "leakatk.cli.report.opened"),
-    ("bench",): (["{forget}", "--model", "m", "--out", "{tmp}/out"], "leakatk.bench.bench"),
-    ("table",): (["{tmp}"], "leakatk.results.read_rows"),
-    ("compare",): (["{tmp}", "{tmp}"], "leakatk.results.compare"),
-    ("recompute",): (["{generations}"], "leakatk.openunlearning.read_log"),
+    ("bench",): (["{forget}", "--model", "m", "--out", "{tmp}/out"], "leakatk.bench.bench.bench"),
+    ("table",): (["{tmp}"], "leakatk.bench.results.read_rows"),
+    ("compare",): (["{tmp}", "{tmp}"], "leakatk.bench.results.compare"),
+    ("recompute",): (["{generations}"], "leakatk.bench.logs.read_log"),
     ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
     ("doctor",): ([], "leakatk.cli.doctor.packages"),
@@ -75,7 +75,7 @@ def test_an_unexpected_error_in_a_list_is_3(leakatk, tmp_path, monkeypatch, kind
     registry = {
         "methods": "leakatk.unlearning.methods.METHODS", "scorers": "leakatk.scorers.base.SCORERS", "probes": "leakatk.probes.PROBES",
         "engines": "leakatk.sampling.engines.ENGINES", "benchmarks": "leakatk.benchmarks.catalog.BENCHMARKS",
-        "protocols": "leakatk.protocols.PROTOCOLS",
+        "protocols": "leakatk.benchmarks.protocols.PROTOCOLS",
     }  # fmt: skip
 
     class Broken(dict):

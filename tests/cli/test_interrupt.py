@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from leakatk.data import save_prompts
-from leakatk.demo import Job, run_jobs
+from leakatk.prompts import save_prompts
 from leakatk.runs.store import Run
+from leakatk.small.demo import Job, run_jobs
 from tests.tiny import PROMPTS
 
 

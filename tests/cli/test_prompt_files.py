@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from leakatk.cli import options
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.runs.store import Run
 from tests.tiny import PROMPTS
 
@@ -77,7 +77,7 @@ def test_a_limit_that_leaves_nothing_out_says_nothing(leakatk, model, forget, tm
 
 
 def test_a_limited_benchmark_says_so_in_every_row(leakatk, model, forget, tmp_path):
-    from leakatk.results import read_rows
+    from leakatk.bench.results import read_rows
 
     command = ("bench", forget, "--model", model, "--n", "2", "--decoding", "max_new_tokens=3", "--quiet")
     code, _, err = leakatk(*command, "--out", tmp_path / "part", "--limit", "2")

@@ -10,9 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from leakatk.cli.options import template_args
-from leakatk.data import Asked, save_prompts
 from leakatk.errors import InputError
-from leakatk.models import ModelSource, Template
+from leakatk.models.load import ModelSource
+from leakatk.models.template import Template
+from leakatk.prompts import Asked, save_prompts
 from leakatk.runs.store import Run
 from tests.servers import WordServer
 from tests.tiny import PROMPTS, save_tiny_model

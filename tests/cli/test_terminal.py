@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from leakatk.auditing import audit
+from leakatk.auditing.audit import audit
 from leakatk.cli.main import main
 from leakatk.errors import EngineError
 from tests.faults.test_fuzz_inputs import Says

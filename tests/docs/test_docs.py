@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.benchmarks.catalog import BENCHMARKS
-from leakatk.data import save_prompts
-from leakatk.models import load_model
-from leakatk.results import read_rows
+from leakatk.bench.results import read_rows
+from leakatk.benchmarks.base import BENCHMARKS
+from leakatk.models.load import load_model
+from leakatk.prompts import save_prompts
 from leakatk.scorers import Entailment
 from tests.cli.test_help import parse
 from tests.e2e.test_muse_folds import published as muse_news
@@ -174,8 +174,9 @@ def stage(desk, monkeypatch):
 
     Tiny models lie where the names of the hub lead to.
     """
-    from leakatk.benchmarks import generators, smallmodel, tofusmall
-    from leakatk.benchmarks.world import make_world
+    from leakatk.benchmarks.worlds import generators
+    from leakatk.benchmarks.worlds.people import make_world
+    from leakatk.small import smallmodel, tofusmall
 
     sizes = {"forget": 1, "retain": 2, "retain_held": 1, "holdout": 1, "world_facts": 2, "pretraining": 40}
     monkeypatch.setattr(generators, "make_world", lambda seed: make_world(seed, **sizes))

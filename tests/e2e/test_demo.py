@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.demo import MODELS, Job, audits_of, demo, run_jobs
 from leakatk.errors import InputError
+from leakatk.small.demo import MODELS, Job, audits_of, demo, run_jobs
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import leakatk as lk
-from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
-from leakatk.beyond import expansions
-from leakatk.estimate.exact import leak_from_logprob
+from leakatk.auditing.bounds import expansions
+from leakatk.estimate.from_probability import leak_from_logprob
+from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 from tests.tiny import PROMPTS
 
 
@@ -34,7 +34,7 @@ def test_the_true_answer_counts_though_it_was_never_sampled(tmp_path):
 
 def test_bounds_from_sampled_masses_hold_the_enumerated_truth_at_a_million(tmp_path):
     """Answers of two tokens, all of them enumerated: the leak probability is known to the last digit."""
-    from leakatk.estimate.exact import leak_bounds, leak_from_probability, probability_bounds
+    from leakatk.estimate.from_probability import leak_bounds, leak_from_probability, probability_bounds
 
     tokenizer = train_tokenizer(["a"], 260)
     config = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=260)

@@ -24,7 +24,7 @@ def model(tmp_path_factory):
 def spawn():
     """Start a function in a process of its own; the server has the imports done, so a start takes milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["leakatk.auditing", "leakatk.sampling.engines", "leakatk.unlearning.trainer"])
+    context.set_forkserver_preload(["leakatk.auditing.audit", "leakatk.sampling.engines", "leakatk.unlearning.trainer"])
     return lambda call, *arguments: context.Process(target=call, args=arguments)
 
 
@@ -40,9 +40,9 @@ def audit(model, out):
 def unlearn(model, out):
     import torch
 
-    from leakatk.models import load_model
+    from leakatk.models.load import load_model
     from leakatk.unlearning.methods import METHODS
-    from leakatk.unlearning.schedule import TrainSettings
+    from leakatk.unlearning.settings import TrainSettings
     from leakatk.unlearning.trainer import unlearn
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 
-from leakatk.results import read_rows
+from leakatk.bench.results import read_rows
 from tests.tiny import save_tiny_model
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import leakatk as lk
-from leakatk.auditing import audit
-from leakatk.data import save_prompts
-from leakatk.probing import probed, ways, worst_case
-from leakatk.report.assemble import content_of, headline
+from leakatk.auditing.asking import probed, ways, worst_case
+from leakatk.auditing.audit import audit
+from leakatk.prompts import save_prompts
+from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
+from leakatk.report.headline import headline
 from leakatk.report.leak_tables import probes_table
 from leakatk.runs.store import Run
 from tests.e2e.test_kill import killed, spawn, timed, without_times  # noqa: F401

@@ -3,7 +3,7 @@ import pytest
 
 from leakatk.errors import InputError
 from leakatk.estimate.adaptive import sequential_audit
-from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.from_probability import leak_from_probability
 
 SIZES = [32, 64, 128, 256]
 

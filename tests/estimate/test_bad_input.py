@@ -10,7 +10,8 @@ import pytest
 from leakatk.errors import InputError
 from leakatk.estimate.adaptive import sequential_audit
 from leakatk.estimate.certify import certify, plan, samples_to_certify, zero_leak_bound
-from leakatk.estimate.exact import (
+from leakatk.estimate.forecast import bounds_from_counts, forecast, model_line
+from leakatk.estimate.from_probability import (
     ProbabilityBounds,
     leak_bounds,
     leak_from_logprob,
@@ -18,7 +19,6 @@ from leakatk.estimate.exact import (
     mean_leak,
     probability_bounds,
 )
-from leakatk.estimate.forecast import bounds_from_counts, forecast, model_line
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.estimate.ustatistic import per_prompt_leak
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from leakatk.errors import InputError
-from leakatk.estimate.exact import ProbabilityBounds, leak_from_probability
 from leakatk.estimate.forecast import bounds_from_counts, forecast, model_line
+from leakatk.estimate.from_probability import ProbabilityBounds, leak_from_probability
 from tests.statistics.simulation import estimators
 
 N = 200

@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from leakatk import bench as benching
-from leakatk.auditing import audit
+from leakatk.auditing.audit import audit
+from leakatk.auditing.bounds import _read_trees
+from leakatk.bench import bench as benching
+from leakatk.bench.results import read_rows
 from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.smallmodel import Phase, SmallConfig, Stage, Training, train
-from leakatk.beyond import _read_trees
-from leakatk.data import Generation, read_kept
-from leakatk.models import LoadedModel, load_model
-from leakatk.results import read_rows
+from leakatk.files.writing import read_kept
+from leakatk.models.load import LoadedModel, load_model
+from leakatk.prompts import Generation
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.judge_client import Store
+from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.rule import RuleSettings, rule
-from leakatk.unlearning.schedule import Check, TrainSettings
+from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import unlearn
 from tests.faults.corruption import Kind
 from tests.tiny import PROMPTS, save_tiny_model
@@ -82,7 +83,7 @@ def audited(model: Path) -> Kind:
 
 
 def interrupted(model: Path) -> Kind:
-    from leakatk.api import sample
+    from leakatk.auditing.sample import sample
 
     def again(place: Path) -> Any:
         return sample(model, PROMPTS, n=4, decoding=SHORT, out=place, quiet=True).texts()

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from leakatk.auditing import audit
+from leakatk.auditing.audit import audit
 from leakatk.cli.main import app, main
-from leakatk.data import Generation
+from leakatk.prompts import Generation
 from tests.faults import inputs
 from tests.tiny import PROMPTS
 
@@ -88,7 +88,7 @@ def run(tmp_path_factory):
     """A small audited run, and beside it what `bench` writes."""
     place = tmp_path_factory.mktemp("runs")
     audit(Says(), PROMPTS, out=place / "run", n=4, quiet=True, scorers=["rouge-l", "verbatim"], retain=PROMPTS[:1])
-    from leakatk.results import KEY, write_rows
+    from leakatk.bench.results import KEY, write_rows
 
     row = dict.fromkeys(KEY, "x") | {
         "seed": 0,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from leakatk import bench
-from leakatk.data import write_kept
+from leakatk.bench import bench
 from leakatk.errors import LeakAtKError, RunError
+from leakatk.files.writing import write_kept
 
 # The limit on file size stands in for the disk: writes stop half-way, as they do when it fills. NOFILE: beside those open.
 WANTED = {

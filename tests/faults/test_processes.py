@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from leakatk.bench.results import read_rows, write_rows
 from leakatk.errors import RunError
-from leakatk.results import read_rows, write_rows
 
 ROWS = """
 import sys, time

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.data import load_prompts
-from leakatk.forcing import answer_pairs, token_stats
-from leakatk.models import load_model
+from leakatk.models.load import load_model
+from leakatk.models.token_stats import answer_pairs, token_stats
+from leakatk.prompts import load_prompts
 
 
 @pytest.fixture(scope="module")

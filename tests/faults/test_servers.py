@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from leakatk.data import Prompt
 from leakatk.errors import LeakAtKError
-from leakatk.models import ModelSource
+from leakatk.models.load import ModelSource
+from leakatk.prompts import Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler

@@ -31,7 +31,7 @@ OTHERS = [
 
 def smaller_model(place: Path, steps: int) -> Path:
     """A model of 13,000 parameters that learned the forget and retain answers for `steps` steps."""
-    from leakatk.benchmarks.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
+    from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
 
     pairs = [(prompt.text, prompt.answer) for prompt in [*PROMPTS, *OTHERS]]
     tokenizer = train_tokenizer([text for pair in pairs for text in pair], 300)
@@ -69,10 +69,10 @@ def command(*words: object) -> None:
 
 def unlearning(out: str, *, stop_at: int = 0) -> Any:
     """Six steps of NPO with a checkpoint every second; `stop_at`: interrupted after that step."""
-    from leakatk.models import load_model
+    from leakatk.models.load import load_model
     from leakatk.unlearning import trainer
     from leakatk.unlearning.methods import METHODS
-    from leakatk.unlearning.schedule import Check, TrainSettings
+    from leakatk.unlearning.settings import Check, TrainSettings
 
     def check(loaded: object, step: int) -> Check:
         if step == stop_at:
@@ -92,7 +92,7 @@ def unlearning(out: str, *, stop_at: int = 0) -> Any:
 
 def shards_only(out: str) -> None:
     """A run that was killed in its second session: n = 4, sampled up to 2, then on, and the last line is cut short."""
-    from leakatk.api import sample
+    from leakatk.auditing.sample import sample
     from leakatk.runs.store import Run
 
     finish = Run.finish
@@ -109,7 +109,7 @@ def shards_only(out: str) -> None:
 
 def make(place: Path) -> None:
     import leakatk as lk
-    from leakatk.data import save_prompts
+    from leakatk.prompts import save_prompts
 
     platform.node = lambda: "elsewhere"  # what a lock names
     os.environ["OPENAI_API_KEY"] = "none"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.forcing import answer_pairs, token_stats
-from leakatk.models import LoadedModel, Template
+from leakatk.models.load import LoadedModel
+from leakatk.models.template import Template
+from leakatk.models.token_stats import answer_pairs, token_stats
 from tests import families
 
 

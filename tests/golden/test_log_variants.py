@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from leakatk.bench.logs import column, read_log, recompute
 from leakatk.errors import InputError
-from leakatk.openunlearning import column, read_log, recompute
 
 GUARD = 1e-9  # what the published code's 1e-10 in denominators may do to these values
 

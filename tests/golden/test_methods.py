@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from leakatk.unlearning.batches import Item, collate
 from leakatk.unlearning.losses import hidden
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.step import Reference, Step
+from leakatk.unlearning.streams import Item, collate
 from tests.golden import peer_inputs
 
 GOLDEN = json.loads(Path(__file__).with_name("methods.json").read_text())

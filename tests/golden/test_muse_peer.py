@@ -8,9 +8,10 @@ import pytest
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.muse import few_shot_template
-from leakatk.data import Prompt
-from leakatk.evaluation.muse import evaluate_muse
-from leakatk.models import LoadedModel, Template
+from leakatk.metrics.muse import evaluate_muse
+from leakatk.models.load import LoadedModel
+from leakatk.models.template import Template
+from leakatk.prompts import Prompt
 from tests.golden import musemodel
 
 HELD = json.loads((Path(__file__).parent / "peers" / "muse.json").read_text())

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from leakatk.bench.results import read_rows
 from leakatk.estimate.leak import leak_at_k
-from leakatk.results import read_rows
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.trainer import Trainer
@@ -45,7 +45,7 @@ def no_work(monkeypatch):
         raise AssertionError("what was finished was computed again")
 
     monkeypatch.setattr("leakatk.sampling.native.NativeSampler.sample", caught)
-    monkeypatch.setattr("leakatk.sampling.expand._forward", caught)
+    monkeypatch.setattr("leakatk.sampling.answer_tree._forward", caught)
     monkeypatch.setattr(Trainer, "step", caught)
 
 
@@ -217,7 +217,7 @@ def test_a_sampled_run_is_scored(place, leakatk):
 
 
 def test_an_unfinished_run_goes_on_with_what_is_missing(place, monkeypatch):
-    from leakatk.api import sample
+    from leakatk.auditing.sample import sample
     from leakatk.sampling.native import NativeSampler
 
     kept = rows_of(place / "unfinished")

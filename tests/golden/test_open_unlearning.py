@@ -6,10 +6,10 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from leakatk import privacy, utility
-from leakatk.data import Prompt
+from leakatk.bench.logs import ratios, read_log, recompute
 from leakatk.errors import InputError
-from leakatk.openunlearning import ratios, read_log, recompute
+from leakatk.metrics import privacy, utility
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import get_scorer
 
 EXACT = 1e-9

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leakatk import privacy, utility
+from leakatk.bench.logs import GEOMETRIC, read_log, recompute
 from leakatk.errors import InputError
-from leakatk.openunlearning import GEOMETRIC, read_log, recompute
+from leakatk.metrics import privacy, utility
 
 PEERS = Path(__file__).parent / "peers"
 SAME = 1e-12  # both compute in float64

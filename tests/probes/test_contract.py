@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.benchmarks.world import make_world
-from leakatk.data import Asked, Prompt
+from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.probes import PROBES, Around, Probe, get_probe, variants
 from leakatk.probes.base import reveals, secrets
+from leakatk.prompts import Asked, Prompt
 from leakatk.scorers import get_scorer
 
 BARE = Prompt("b", "Why?", "No.")

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from leakatk.auditing import audit
-from leakatk.data import write_kept
+from leakatk.auditing.audit import audit
+from leakatk.files.writing import write_kept
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.decodings import decoding_grids, most_open
@@ -100,8 +100,8 @@ def test_a_record_of_rounds_is_shown(runs, tmp_path):
 
 
 def test_benchmark_results_stand_for_their_runs(runs, tmp_path):
+    from leakatk.bench.results import write_rows
     from leakatk.cli.report import opened
-    from leakatk.results import write_rows
 
     for run in runs[2:]:
         shutil.copytree(run, tmp_path / "cells" / run.name)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from leakatk.data import Generation, Prompt
+from leakatk.prompts import Generation, Prompt
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
 

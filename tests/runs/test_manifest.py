@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError, RunError
+from leakatk.prompts import Prompt
 from leakatk.runs.manifest import Manifest, differences, notes, prompts_hash
 
 PROMPTS = [Prompt("b", "Who?", "Ann", facts=("Ann",)), Prompt("a", "Where?", "Oslo")]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leakatk.checksums import INDEX, names
-from leakatk.data import Generation, Prompt, write_kept
 from leakatk.errors import InputError, LeakAtKError, RunError, UnknownNameError
+from leakatk.files.checksums import INDEX, names
+from leakatk.files.writing import write_kept
+from leakatk.prompts import Generation, Prompt
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
 from leakatk.workdir import HOLDER, LOCK, OWN
@@ -259,7 +260,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete(tmp_path)
-    monkeypatch.setattr("leakatk.runs.files._MOST", 100)
+    monkeypatch.setattr("leakatk.files.tables._MOST", 100)
     monkeypatch.setattr("pyarrow.parquet.read_table", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(RunError, match=r"generations\.parquet unpacks to [\d,]+ bytes, and at most 100 are read"):
         Run.open(tmp_path)
@@ -303,7 +304,7 @@ def test_no_space_to_compact_keeps_the_shards(tmp_path: Path, monkeypatch: pytes
         fill(run)
         before = snapshot(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr("leakatk.data.os.fsync", full)
+            patch.setattr("leakatk.prompts.os.fsync", full)
             with pytest.raises(LeakAtKError, match=r"Cannot write .*generations\.parquet: No space left"):
                 run.finish()
             with pytest.raises(LeakAtKError, match="No space left"):

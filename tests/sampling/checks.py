@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from leakatk.data import Generation, Prompt
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import token_logprobs
-from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.random_streams import stream_key, uniforms
+from leakatk.sampling.teacher_forcing import token_logprobs
 from leakatk.sampling.warp import effective, log_probs
 from tests.sampling.models import VOCABULARY
 

@@ -21,7 +21,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from leakatk.models import LoadedModel, Template
+from leakatk.models.load import LoadedModel
+from leakatk.models.template import Template
 
 VOCABULARY = 61
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from leakatk.api import sample
-from leakatk.data import Asked, Prompt
-from leakatk.models import Template, load_model
+from leakatk.auditing.sample import sample
+from leakatk.models.load import load_model
+from leakatk.models.template import Template
+from leakatk.prompts import Asked, Prompt
 from leakatk.runs.store import Run
+from leakatk.sampling.answer_tree import expansions_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
-from leakatk.sampling.exact import answer_logprob_steps, token_logprobs, true_answers
-from leakatk.sampling.expand import expansions_of
+from leakatk.sampling.teacher_forcing import answer_logprob_steps, token_logprobs, true_answers
 from tests.tiny import PROMPTS, save_tiny_model
 
 TURNS = (("Who taught Bo?", "Bo was taught by Mira Quell."),)

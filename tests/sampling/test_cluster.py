@@ -10,17 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from leakatk.api import sample
-from leakatk.beyond import expansions
-from leakatk.data import Asked, Prompt, save_prompts
+from leakatk.auditing.bounds import expansions
+from leakatk.auditing.sample import sample
 from leakatk.errors import EngineError, InputError, ModelError
+from leakatk.prompts import Asked, Prompt, save_prompts
 from leakatk.runs.store import Run
 from leakatk.sampling import cluster
+from leakatk.sampling.answer_tree import expand
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
-from leakatk.sampling.exact import truths_of
-from leakatk.sampling.expand import expand
+from leakatk.sampling.teacher_forcing import truths_of
 from tests.tiny import PROMPTS, save_tiny_model
 
 if importlib.util.find_spec("ray") is None:

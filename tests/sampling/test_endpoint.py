@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from leakatk.api import sample
-from leakatk.auditing import audit
-from leakatk.data import Asked, Prompt, save_prompts
+from leakatk.auditing.audit import audit
+from leakatk.auditing.sample import sample
 from leakatk.errors import InputError, ModelError, RunError
-from leakatk.models import ModelSource, Template
+from leakatk.models.load import ModelSource
+from leakatk.models.template import Template
+from leakatk.prompts import Asked, Prompt, save_prompts
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
 from leakatk.sampling.engines import make_sampler
+from leakatk.sampling.random_streams import sample_seed
 from leakatk.sampling.served import TOKENS
-from leakatk.sampling.streams import sample_seed
 from tests.servers import FaultyServer
 from tests.tiny import PROMPTS
 

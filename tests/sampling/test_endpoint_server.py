@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from leakatk.models import ModelSource, Template
+from leakatk.models.load import ModelSource
+from leakatk.models.template import Template
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
 from tests.sampling.checks import PROMPTS, collect, distribution

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from leakatk.errors import InputError, ModelError, UnknownNameError
-from leakatk.models import ModelSource, Template, load_model
+from leakatk.models.load import ModelSource, load_model
+from leakatk.models.template import Template
 from leakatk.sampling.engines import ENGINES, make_sampler
 from tests.tiny import save_tiny_model
 

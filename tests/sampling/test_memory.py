@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
-from leakatk.data import Generation, Prompt
-from leakatk.models import load_model
+from leakatk.models.load import load_model
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling import native
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -52,7 +52,8 @@ def audit_of_135m(out: str) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
     import leakatk as lk
-    from leakatk.models import LoadedModel, Template
+    from leakatk.models.load import LoadedModel
+    from leakatk.models.template import Template
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Prompt
 from leakatk.sampling import native
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from leakatk.api import sample
-from leakatk.data import Prompt, save_prompts
+from leakatk.auditing.sample import sample
 from leakatk.errors import InputError, ModelError, RunError
-from leakatk.models import ModelSource, Template
-from leakatk.replies import Said
+from leakatk.models.load import ModelSource
+from leakatk.models.template import Template
+from leakatk.prompts import Prompt, save_prompts
+from leakatk.remote.replies import Said
 from leakatk.sampling import served
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
@@ -274,7 +275,7 @@ def test_a_whole_run_says_that_nothing_was_asked_and_how_old_it_is(serve: Any, t
     text = manifest.read_text()
     made = json.loads(text)["created"]
     old = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(week))
-    from leakatk.data import write_kept
+    from leakatk.files.writing import write_kept
 
     write_kept(manifest, text.replace(made, old))
     os.utime(tmp_path / "run" / "generations.parquet", (week + 7200, week + 7200))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError, ModelError
-from leakatk.models import ModelSource, Template
+from leakatk.models.load import ModelSource
+from leakatk.models.template import Template
+from leakatk.prompts import Asked, Prompt
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
 from leakatk.sampling.vllm import VllmSampler

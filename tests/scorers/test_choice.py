@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.models import LoadedModel, load_model
+from leakatk.models.load import LoadedModel, load_model
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import score_texts
 from leakatk.scorers.choice import choice_prompt
 from leakatk.scorers.choice_probability import choice_probability
@@ -64,7 +64,7 @@ def test_choice_probability_compares_the_letters(model: LoadedModel) -> None:
 )
 @pytest.mark.parametrize("right", [0, 1, 2])
 def test_options_are_those_of_the_prompt_whatever_they_look_like(options, right, tmp_path) -> None:
-    from leakatk.data import load_prompts, save_prompts
+    from leakatk.prompts import load_prompts, save_prompts
     from leakatk.scorers.options import read_options
 
     prompt = choice_prompt("q", "Which?\nA. is no option", options, right)
@@ -77,7 +77,7 @@ def test_options_are_those_of_the_prompt_whatever_they_look_like(options, right,
 
 
 def test_prompts_without_options_keep_their_hash() -> None:
-    from leakatk.data import Prompt, record
+    from leakatk.prompts import Prompt, record
 
     assert "choices" not in record(Prompt("a", "Who?", "Bo."))
     assert record(choice_prompt("q", "Which?", ["x", "y"], 1))["right"] == 1

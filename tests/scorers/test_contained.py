@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.contained import codes_of, contained, contains, sought
 from leakatk.scorers.text import latin, phrase, plain_characters, words
 

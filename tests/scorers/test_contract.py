@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.prompts import Prompt
 from leakatk.scorers import SCORERS, Scorer, get_scorer, score_texts
 
 NAN = float("nan")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
 from leakatk.errors import ModelError
+from leakatk.prompts import Prompt
 from leakatk.scorers import get_scorer, score_texts
 from leakatk.scorers.nli import by_length, entailed, entailment_label, load_classifier
 from tests.scorers.conftest import WORDS

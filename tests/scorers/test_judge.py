@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leakatk.api import score
-from leakatk.data import Generation, Prompt
+from leakatk.auditing.score import score
 from leakatk.errors import InputError, ModelError
+from leakatk.prompts import Generation, Prompt
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
 from leakatk.scorers import Judge, get_scorer
-from leakatk.scorers.judge_client import read_labels
+from leakatk.scorers.judge_labels import read_labels
 from tests.scorers.conftest import JudgeServer
 
 PROMPTS = [Prompt(f"p{i}", f"Who is number {i}?", f"Name{i}x") for i in range(6)]

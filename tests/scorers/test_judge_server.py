@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers import get_scorer
 from leakatk.scorers.judge_client import Ask, payload
 from tests.scorers.conftest import WORDS
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def save_one_reply_model(path: Path) -> None:
     import torch
 
-    from leakatk.benchmarks.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+    from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 
     tokenizer = train_tokenizer([REPLY, "Who wrote it? the author did, in Rome and Oslo"], 300)
     tokenizer.chat_template = TEMPLATE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers import default_scorers, get_scorer, how, knows, meaning, parts, parts_sentence, ways
 from leakatk.scorers.encoder import has_packaged
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from leakatk.data import Prompt
 from leakatk.errors import ModelError
+from leakatk.prompts import Prompt
 from leakatk.scorers import encoder, get_scorer, meaning
 from leakatk.scorers.encoder import PACKAGED, has_packaged, load_packaged
 from leakatk.scorers.meaning import Meaning, candidates, most_ngrams, sentences
@@ -157,7 +157,7 @@ def test_blank_question_is_no_matter() -> None:
 
 def test_importing_and_labels_load_no_model_library() -> None:
     code = (
-        "import sys; from leakatk.scorers import *; from leakatk.data import Prompt; p = [Prompt('1', 'q?', 'a b c d e f')]; "
+        "import sys; from leakatk.scorers import *; from leakatk.prompts import Prompt; p = [Prompt('1', 'q?', 'a b c d e f')]; "
         "default_scorers(p), parts(p), ways(p); s = get_scorer('knows'); s.label; s.score(p, ['a b c d e f']); "
         "print(*{'torch', 'transformers'} & set(sys.modules))"
     )

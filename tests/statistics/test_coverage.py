@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leakatk.estimate.certify import certify, kl_upper, moment_upper
-from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.ustatistic import leak_of_counts
 from tests.statistics.simulation import estimators
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.ustatistic import per_prompt_leak
 from tests.statistics.simulation import estimators
 

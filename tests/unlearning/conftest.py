@@ -5,8 +5,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from leakatk.data import Prompt
-from leakatk.models import LoadedModel, Template
+from leakatk.models.load import LoadedModel
+from leakatk.models.template import Template
+from leakatk.prompts import Prompt
 
 TOWNS = ["Bex", "Orlo", "Vint", "Sarn", "Quell", "Mard", "Tove", "Luss", "Pelk", "Drin", "Haxo", "Yeva"]
 

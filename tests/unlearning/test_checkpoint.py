@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from leakatk.benchmarks.smallmodel import Phase, SmallConfig, Stage, Training, train
-from leakatk.checksums import INDEX
-from leakatk.data import Prompt
 from leakatk.errors import RunError
-from leakatk.models import LoadedModel
+from leakatk.files.checksums import INDEX
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Prompt
+from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.rule import RuleSettings, rule
-from leakatk.unlearning.schedule import Check, TrainSettings
+from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
 from leakatk.workdir import claim
 

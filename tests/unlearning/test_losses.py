@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.unlearning.losses import distill, hidden, preference, retain, targets, token
 
 # Two answers over a vocabulary of 3; the second is one token long. Probabilities are round numbers.

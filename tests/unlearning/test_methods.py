@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.unlearning.batches import Streams
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import tiny_model
 

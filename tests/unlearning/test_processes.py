@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from leakatk.data import save_prompts
 from leakatk.errors import InputError
+from leakatk.prompts import save_prompts
 from leakatk.unlearning import sharding
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
 
 # One of each kind: summed losses, a reference, hidden states, two gradients combined, a dual weight kept between steps.

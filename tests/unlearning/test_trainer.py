@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from leakatk.data import Prompt, write_kept
 from leakatk.errors import InputError, RunError, UtilityFloorError
-from leakatk.models import load_model
+from leakatk.files.writing import write_kept
+from leakatk.models.load import load_model
+from leakatk.prompts import Prompt
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import answer_logprob
+from leakatk.sampling.teacher_forcing import answer_logprob
 from leakatk.unlearning import trainer as training
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.schedule import Check, TrainSettings, stop_when
+from leakatk.unlearning.settings import Check, TrainSettings, stop_when
 from leakatk.unlearning.trainer import unlearn
 
 SHORT = TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4)
@@ -251,7 +252,7 @@ def test_data_are_checked(loaded, forget, retain):
 
 
 def test_every_item_is_drawn_once_an_epoch():
-    from leakatk.unlearning.batches import drawn_rows
+    from leakatk.unlearning.streams import drawn_rows
 
     drawn = [row for start in range(0, 12, 3) for row in drawn_rows(6, 3, start, 7, None)]
     assert sorted(drawn[:6]) == sorted(drawn[6:]) == list(range(6))
@@ -262,7 +263,7 @@ def test_every_item_is_drawn_once_an_epoch():
 
 def test_a_token_that_elsewhere_pads_is_attended_to():
     """Llama 3's end of a message also stands within prompts; only columns that hold nothing are hidden."""
-    from leakatk.unlearning.batches import Item, collate
+    from leakatk.unlearning.streams import Item, collate
 
     batch = collate([Item((5, 0, 6), (7, 0)), Item((5,), (7, 8, 0))], (0, 1), torch.device("cpu"))
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]]

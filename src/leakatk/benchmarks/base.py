@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from leakatk.data import Prompt, record
+from leakatk.prompts import Prompt, record
 from leakatk.registry import Registry
 
 Ask = Literal["question", "paraphrased"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-# Importing a module registers its benchmarks.
-from leakatk.benchmarks import generators as generators
 from leakatk.benchmarks import muse as muse
 from leakatk.benchmarks import rwku as rwku
 from leakatk.benchmarks import tofu as tofu
@@ -15,6 +13,8 @@ from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
 from leakatk.benchmarks.base import Ask, Benchmark, Options
 from leakatk.benchmarks.fetch import FetchError
 from leakatk.benchmarks.files import load_files
+
+# Importing a module registers its benchmarks.
 from leakatk.errors import InputError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.benchmarks.base import Options
-from leakatk.data import parse_json, read_records, read_text
 from leakatk.errors import InputError
-from leakatk.hub import cache_alone
+from leakatk.files.reading import parse_json, read_records, read_text
+from leakatk.models.hub import cache_alone
 
 SUFFIXES = (".jsonl", ".json", ".parquet", "-00000-of-00001.parquet")
 

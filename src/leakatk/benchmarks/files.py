@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.data import COLUMNS, Prompt, load_prompts
 from leakatk.errors import InputError
-from leakatk.reading import read_text, rows_of
+from leakatk.files.reading import read_text, rows_of
+from leakatk.prompts import COLUMNS, Prompt, load_prompts
 
 LONG_WORDS = 200  # an answer beyond this does not fit the default of 200 new tokens
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows, texts
-from leakatk.data import Prompt, prompt_from_record
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt, prompt_from_record
 
 REPOSITORIES = {"news": "muse-bench/MUSE-News", "books": "muse-bench/MUSE-Books"}
 KNOWMEM_TOKENS = 32  # new tokens of a knowledge answer

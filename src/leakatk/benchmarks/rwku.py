@@ -13,8 +13,9 @@ from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import FetchError, fetch, pinned, rows
-from leakatk.data import Prompt, parse_json, read_text
 from leakatk.errors import InputError
+from leakatk.files.reading import parse_json, read_text
+from leakatk.prompts import Prompt
 
 RWKU_REPOSITORY = "jinzhuoran/RWKU"
 KNOWUNDO_REPOSITORY = "zjunlp/KnowUnDo"

@@ -13,8 +13,9 @@ from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import SUFFIXES, fetch, pinned, rows
-from leakatk.data import Prompt, prompt_from_record, read_text
 from leakatk.errors import InputError
+from leakatk.files.reading import read_text
+from leakatk.prompts import Prompt, prompt_from_record
 
 REPOSITORY = "locuslab/TOFU"
 AUTHOR_ROWS = 20

@@ -14,8 +14,8 @@ from random import Random
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.choice import choice_prompt
 
 REPOSITORY = "cais/wmdp"

@@ -13,11 +13,11 @@ from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    from leakatk.data import Prompt
-    from leakatk.probing import Probed
+    from leakatk.auditing.asking import Probed
+    from leakatk.auditing.verdict import Gate
+    from leakatk.prompts import Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
-    from leakatk.verdict import Gate
 
 EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
@@ -141,9 +141,9 @@ def run(
     name, prompts, kept = options.prompts_of(
         benchmark, forget, retain, data, held=True, column=column, limit=limit, retain_limit=retain_limit
     )
-    from leakatk.api import as_sampler
-    from leakatk.auditing import audit, check_defined
-    from leakatk.probing import probed, with_wordings
+    from leakatk.auditing.asking import probed, with_wordings
+    from leakatk.auditing.audit import audit, check_defined
+    from leakatk.auditing.sample import as_sampler
 
     if over != "samples" and len(prompts) < 2:
         raise InputError(f"--over {over} needs at least 2 prompts; use --over samples to speak of this prompt alone.")
@@ -178,7 +178,7 @@ def run(
             expand=expand, greedy=greedy, probes=probe or (), paraphrases=not one_wording, gate=gate, label=label or None, engine=engine, engine_options=engine_options,
             command=options.command(), **shared,
         )  # fmt: skip
-    from leakatk.data import write_kept
+    from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
@@ -273,9 +273,9 @@ def sequential_gate(
     """
     from dataclasses import replace
 
-    from leakatk.api import sample
+    from leakatk.auditing.sample import sample
+    from leakatk.auditing.verdict import Way, judge, settings_of
     from leakatk.scorers.knows import default_scorers
-    from leakatk.verdict import Way, judge, settings_of
 
     scorer = (scorers or default_scorers(prompts))[0]
     sizes = [n]

@@ -15,7 +15,7 @@ from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
-    from leakatk.protocols import Protocol
+    from leakatk.benchmarks.protocols import Protocol
     from leakatk.report.content import Table
     from leakatk.sampling.decoding import Decoding
 
@@ -135,12 +135,12 @@ def run(
     wordings are asked in them too. Its verdict (exit code 0
     PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
-    from leakatk.auditing import powers_of_two
-    from leakatk.bench import bench
+    from leakatk.auditing.audit import powers_of_two
+    from leakatk.bench.bench import bench
+    from leakatk.bench.results import WORST, layouts_of, results_table, ways_of
     from leakatk.benchmarks.catalog import load_benchmark
-    from leakatk.data import columns_from
-    from leakatk.protocols import PROTOCOLS
-    from leakatk.results import WORST, layouts_of, results_table, ways_of
+    from leakatk.benchmarks.protocols import PROTOCOLS
+    from leakatk.prompts import columns_from
 
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
@@ -197,8 +197,8 @@ def run(
         ]
     )
     if gate:
-        from leakatk.data import strict_json, write_atomic
-        from leakatk.verdict import judge_audits
+        from leakatk.auditing.verdict import judge_audits
+        from leakatk.files.writing import strict_json, write_atomic
 
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
         # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.
@@ -245,13 +245,14 @@ def plan_bench(
     template_args: tuple[tuple[str, Any], ...] = (),
 ) -> None:
     """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
-    from leakatk.api import as_sampler
-    from leakatk.bench import asked_as, passes
+    from leakatk.auditing.asking import probed, with_wordings
+    from leakatk.auditing.sample import as_sampler
+    from leakatk.bench.bench import asked_as, passes
     from leakatk.cli.dry import forcing_cost, judging_cost, sampling_cost, says
-    from leakatk.evaluation.tofu import utility_sets
-    from leakatk.forcing import answer_pairs
-    from leakatk.models import ModelSource, Template
-    from leakatk.probing import probed, with_wordings
+    from leakatk.metrics.tofu import utility_sets
+    from leakatk.models.load import ModelSource
+    from leakatk.models.template import Template
+    from leakatk.models.token_stats import answer_pairs
     from leakatk.progress import format_seconds
 
     prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
@@ -303,7 +304,7 @@ def table(
     as_json: options.AsJson = False,
 ) -> None:
     """Print benchmark results in a paper's layout."""
-    from leakatk.results import default_layout, read_rows, results_table
+    from leakatk.bench.results import default_layout, read_rows, results_table
 
     with options.reading(results):
         rows = read_rows(results)
@@ -320,7 +321,7 @@ def compare(
     as_json: options.AsJson = False,
 ) -> None:
     """leak@k of two runs and their difference, paired by prompt."""
-    from leakatk.results import compare as compared
+    from leakatk.bench.results import compare as compared
 
     with options.reading(a, b):
         made = compared(a, b, scorer=scorer, level=level)
@@ -337,8 +338,8 @@ def recompute(
     as_json: options.AsJson = False,
 ) -> None:
     """Recompute the aggregates of an OpenUnlearning log from its per-item values, beside what it says."""
-    from leakatk.openunlearning import read_log
-    from leakatk.openunlearning import recompute as recomputed
+    from leakatk.bench.logs import read_log
+    from leakatk.bench.logs import recompute as recomputed
     from leakatk.report.content import Cell, Number, Table
 
     found = recomputed(read_log(log), read_log(retained) if retained else None)
@@ -361,7 +362,7 @@ def check(
 ) -> None:
     """Say what can be done with your own prompts and what is missing."""
     from leakatk.benchmarks.files import check_file
-    from leakatk.data import columns_from
+    from leakatk.prompts import columns_from
 
     report = check_file(file, columns_from(column or ()))
     if as_json:

@@ -39,7 +39,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """The callback of --config: the file's values become the defaults of the command."""
     if path is None or context.resilient_parsing:
         return path
-    from leakatk.reading import read_text
+    from leakatk.files.reading import read_text
 
     try:
         values = tomllib.loads(read_text(path, most=MAX_CONFIG))
@@ -93,8 +93,7 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
     It is there from the start, so that an interrupted run has it too. A command that is refused before it began leaves
     nothing behind; one that goes on in a directory replaces the file when it is done.
     """
-    from leakatk.data import CONFIG, occupied
-    from leakatk.workdir import abandon
+    from leakatk.workdir import CONFIG, abandon, occupied
 
     made, new = not directory.exists(), not occupied(directory)
     if new:
@@ -111,11 +110,11 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
 
 
 def _write(context: typer.Context, directory: Path) -> None:
-    from leakatk.data import CONFIG, CONFIG_MARK, ours, write_atomic
+    from leakatk.files.writing import make_private, write_atomic
     from leakatk.runs.shards import clean_text
-    from leakatk.workdir import make
+    from leakatk.workdir import CONFIG, CONFIG_MARK, ours
 
-    make(directory)
+    make_private(directory)
     path = directory / CONFIG
     if path.exists() and not ours(path):
         typer.echo(f"{path} is a file of your own and stays as it is; the resolved options were not written.", err=True)

@@ -35,9 +35,9 @@ def run(
 ) -> None:
     """Train a small world, unlearn it four ways, sample every model; print the table and write OUT/report.html."""
     from leakatk import progress
-    from leakatk.demo import SAMPLES, audits_of, demo, demo_content, jobs_of
     from leakatk.report.assemble import show
     from leakatk.report.export import to_json
+    from leakatk.small.demo import SAMPLES, audits_of, demo, demo_content, jobs_of
 
     if dry_run:
         from leakatk.cli.dry import says, small_training_cost

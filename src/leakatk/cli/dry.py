@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
-    from leakatk.benchmarks.smallmodel import Training
-    from leakatk.data import Generation, Prompt
-    from leakatk.evaluation.base import Pairs
-    from leakatk.models import LoadedModel
+    from leakatk.metrics.base import Pairs
+    from leakatk.models.load import LoadedModel
+    from leakatk.prompts import Generation, Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import Scorer
+    from leakatk.small.smallmodel import Training
     from leakatk.unlearning.methods import Method
-    from leakatk.unlearning.schedule import TrainSettings
+    from leakatk.unlearning.settings import TrainSettings
 
 PILOT_SECONDS = 2.0  # a pilot grows until one of its passes takes this long
 PILOT_LENGTHS = 8  # prompts whose answers are drawn to their ends
@@ -148,8 +148,8 @@ def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decodi
 
     NaN seconds where the model is not in this process. InputError for an engine or a memory that cannot.
     """
+    from leakatk.sampling.answer_tree import check_memory, expand
     from leakatk.sampling.base import check_expands
-    from leakatk.sampling.expand import check_memory, expand
 
     check_expands(sampler)
     loaded, most = getattr(sampler, "loaded", None), budget * len(prompts)
@@ -205,7 +205,7 @@ def forcing_cost(loaded: LoadedModel, forward: Pairs, backward: Pairs, models: i
     Scaled from a few texts, evenly spread: twice as many until they are enough to time. A text that also gets a gradient
     counts its tokens twice.
     """
-    from leakatk.forcing import gradient_norms, token_stats
+    from leakatk.models.token_stats import gradient_norms, token_stats
 
     def tokens(pairs: Pairs) -> int:
         return sum(len(prompt) + len(ids) for prompt, ids in pairs)
@@ -242,7 +242,7 @@ def training_cost(
     A step is taken as three forward passes over its answers (forward and backward), four where the method asks a
     reference model.
     """
-    from leakatk.forcing import answer_pairs, token_stats
+    from leakatk.models.token_stats import answer_pairs, token_stats
 
     steps = settings.total_steps(len(forget if method.forget else retain), side=method.side)
     pairs = {
@@ -275,7 +275,7 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
     """
     from dataclasses import replace
 
-    from leakatk.benchmarks.smallmodel import encode, fit, new_model
+    from leakatk.small.smallmodel import encode, fit, new_model
 
     start = time.perf_counter()
     tokenizer = training.tokenizer()

@@ -16,7 +16,7 @@ import typer
 
 from leakatk import __version__
 from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
-from leakatk.crash import ended, say
+from leakatk.cli.crash import ended, say
 from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
 from leakatk.hush import hushed
 from leakatk.output import Printed, printed

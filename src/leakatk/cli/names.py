@@ -37,13 +37,13 @@ def _engines() -> Mapping[str, Any]:
 
 
 def _benchmarks() -> Mapping[str, Any]:
-    from leakatk.benchmarks.catalog import BENCHMARKS
+    from leakatk.benchmarks.base import BENCHMARKS
 
     return BENCHMARKS  # type: ignore[return-value]
 
 
 def _protocols() -> Mapping[str, Any]:
-    from leakatk.protocols import PROTOCOLS
+    from leakatk.benchmarks.protocols import PROTOCOLS
 
     return PROTOCOLS  # type: ignore[return-value]
 
@@ -79,7 +79,7 @@ def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[s
 
 def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
     if isinstance(method, _Rule):
-        from leakatk.unlearning.rule import RuleSettings
+        from leakatk.unlearning.rule.rule import RuleSettings
 
         yield "formula", sources.RULE
         yield "defaults", _pairs({f.name: f.default for f in fields(RuleSettings) if f.name != "decodings"})
@@ -108,8 +108,8 @@ def _scorer(name: str, scorer: Any) -> Iterator[tuple[str, str]]:
 
 
 def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
-    from leakatk.data import Prompt
     from leakatk.probes import get_probe, variants
+    from leakatk.prompts import Prompt
 
     town = Prompt(
         "p0", "In which town was Ada Pell born?", "Ada Pell was born in Zorvik.", ("Where was Ada Pell born?",),
@@ -143,7 +143,7 @@ def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
 
 
 def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
-    from leakatk.protocols import PROTOCOLS
+    from leakatk.benchmarks.protocols import PROTOCOLS
 
     family = name.partition("/")[0]
     source = dict(_source(sources.BENCHMARKS, family))

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from leakatk import errors
-from leakatk.checksums import INDEX
 from leakatk.errors import InputError
+from leakatk.files.checksums import INDEX
 
 if TYPE_CHECKING:
-    from leakatk.data import Prompt
-    from leakatk.models import LoadedModel, ModelSource
+    from leakatk.auditing.verdict import Gate
+    from leakatk.models.load import LoadedModel, ModelSource
+    from leakatk.prompts import Prompt
     from leakatk.sampling.decoding import Decoding
-    from leakatk.verdict import Gate
 
 
 def named(kind: str) -> Callable[[str], list[str]]:
@@ -169,7 +169,7 @@ def reading(*places: Path) -> Iterator[None]:
 
     A pipe, a device or a loop in the place of a file is refused before anything is read: it may never end.
     """
-    from leakatk.reading import check_directory
+    from leakatk.files.reading import check_directory
 
     for place in places:
         check_directory(place)
@@ -189,7 +189,7 @@ def reading(*places: Path) -> Iterator[None]:
 
 def echo_json(value: object) -> None:
     """Print plain values as JSON; what is missing (NaN) is null."""
-    from leakatk.data import strict_json
+    from leakatk.files.writing import strict_json
 
     typer.echo(strict_json(value, indent=2, default=str))
 
@@ -204,7 +204,7 @@ EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in e
 
 
 def check_n(n: int) -> None:
-    from leakatk.api import MAX_N
+    from leakatk.auditing.sample import MAX_N
 
     if not 1 <= n <= MAX_N:
         raise InputError(f"--n must be at least 1 and at most {MAX_N:,}, got {n}.")
@@ -235,7 +235,7 @@ def parse_gate(
         raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     if not text:
         return None
-    from leakatk.verdict import Gate
+    from leakatk.auditing.verdict import Gate
 
     k, _, bound = text.partition(":")
     try:
@@ -253,7 +253,7 @@ def parse_gate(
 
 def tell_gate(verdict: Mapping[str, Any], holds: str) -> None:
     """Say the verdict on stderr, and what it holds for; leave with its exit code unless it is PASS."""
-    from leakatk.verdict import EXIT_CODES
+    from leakatk.auditing.verdict import EXIT_CODES
 
     typer.echo(f"Gate: {verdict['answer']}: {verdict['reason']}; {holds}.", err=True)
     if code := EXIT_CODES[verdict["answer"]]:
@@ -299,7 +299,8 @@ def source(
     path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
 ) -> ModelSource:
     """A model as the command line names it, not loaded yet."""
-    from leakatk.models import ModelSource, Template
+    from leakatk.models.load import ModelSource
+    from leakatk.models.template import Template
 
     if template not in TEMPLATES:
         raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
@@ -324,7 +325,7 @@ def load(
 
 def command() -> str:
     """The command as it was typed, for results and reports; an address without user, password and query."""
-    from leakatk.remote import shown
+    from leakatk.remote.client import shown
 
     def bare(found: re.Match[str]) -> str:
         try:
@@ -358,7 +359,7 @@ def prompts_of(
     column, limit, retain_limit: as the options of these names. Where prompts are left out, the name says how many are asked,
     and so do the manifest and the results that keep it; a note goes to stderr.
     """
-    from leakatk.data import columns_from, load_prompts
+    from leakatk.prompts import columns_from, load_prompts
 
     if bool(benchmark) == (forget is not None):
         raise InputError("Give either --benchmark NAME or --forget FILE: one of them says what is to be forgotten.")

@@ -48,7 +48,7 @@ def run(
     for suffix, path in charts.items():
         if path is not None and path.suffix.lower() != suffix:
             raise InputError(f"--{suffix[1:]} {path}: the file must end in {suffix}.")
-    from leakatk.data import write_atomic
+    from leakatk.files.writing import write_atomic
     from leakatk.report.assemble import content_of, print_runs
     from leakatk.report.audited import read_audits
     from leakatk.report.html import render
@@ -80,7 +80,7 @@ def opened(paths: list[Path]) -> tuple[list[Path], list[Table]]:
         if not (path / "results.parquet").exists():
             places.append(path)
             continue
-        from leakatk.results import layouts_of, read_rows, results_table
+        from leakatk.bench.results import layouts_of, read_rows, results_table
 
         rows = read_rows(path)
         places += sorted(file.parent for file in path.glob("cells/*/results.json"))

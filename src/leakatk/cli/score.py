@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from leakatk.data import Prompt
     from leakatk.estimate.intervals import Over
+    from leakatk.prompts import Prompt
     from leakatk.runs.store import Run
     from leakatk.scorers.base import Scorer
 
@@ -60,7 +60,7 @@ def run(
     """
     import numpy as np
 
-    from leakatk.api import score
+    from leakatk.auditing.score import score
     from leakatk.runs.external import read_generations
     from leakatk.runs.store import Run
     from leakatk.scorers.base import get_scorer
@@ -141,7 +141,7 @@ def block_of(
 
 
 def lines_of(block: Mapping[str, Any], *, per_prompt: bool) -> Iterator[str]:
-    from leakatk.report.text import bound, visible
+    from leakatk.text import bound, visible
 
     yield (
         f"{block['label']}: {block['prompts']} prompts, {block['level']:.0%} interval over {block['over']}; "
@@ -162,7 +162,7 @@ def say_cost(
     scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str], *, run: Run | None, as_json: bool
 ) -> dict[str, Any]:
     """What scoring these pairs would ask a judge, or how long it takes; said in words unless `as_json`."""
-    from leakatk.api import scored
+    from leakatk.auditing.score import scored
     from leakatk.cli.dry import scoring_cost
     from leakatk.progress import format_seconds
     from leakatk.scorers.judge import Judge

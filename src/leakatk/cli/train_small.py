@@ -12,7 +12,7 @@ from leakatk.cli.config import Config, written_back
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
-    from leakatk.benchmarks.smallmodel import Training
+    from leakatk.small.smallmodel import Training
 
 EXAMPLES = options.examples(
     "leakatk train-small --benchmark world --out models",
@@ -46,7 +46,7 @@ def run(
 
     What an interrupted command finished is not trained again.
     """
-    from leakatk.benchmarks.smallmodel import save_benchmark, train
+    from leakatk.small.smallmodel import save_benchmark, train
 
     found, training = chosen(benchmark, options.data_of(benchmark, data), authors, forget_authors, seed)
     if dry_run:
@@ -77,15 +77,15 @@ def chosen(
     benchmark: str, data: str | None, authors: int, forget_authors: int, seed: int
 ) -> tuple[Benchmark, Training]:
     """The prompts, and what is trained on which of them."""
-    from leakatk.benchmarks.generators import GENERATORS, generated_from, make_corruption
-    from leakatk.benchmarks.smallmodel import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
+    from leakatk.benchmarks.worlds.generators import GENERATORS, generated_from, make_corruption
+    from leakatk.small.smallmodel import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
 
     if benchmark == "corruption":
         corrupted = make_corruption(seed)
         return corrupted.benchmark, corruption_training(corrupted)
     recipe = WORLD_RECIPE
     if benchmark == "tofu":
-        from leakatk.benchmarks.tofusmall import recipe_for, tofu_small
+        from leakatk.small.tofusmall import recipe_for, tofu_small
 
         made, recipe = tofu_small(data, authors=authors, forget_authors=forget_authors), recipe_for(authors)
     elif benchmark in GENERATORS:

@@ -18,12 +18,12 @@ from leakatk.errors import InputError, UnknownNameError
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
-    from leakatk.data import Prompt
-    from leakatk.models import LoadedModel
+    from leakatk.models.load import LoadedModel
+    from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
-    from leakatk.unlearning.rule import RuleResult
-    from leakatk.unlearning.schedule import TrainSettings
+    from leakatk.unlearning.rule.rule import RuleResult
+    from leakatk.unlearning.settings import TrainSettings
 
 EXAMPLES = options.examples(
     "leakatk unlearn models/full --forget forget.jsonl --retain retain.jsonl --method npo --out models/npo",
@@ -122,7 +122,7 @@ def run(
     config: Config = None,
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
-    from leakatk.data import columns_from, load_prompts
+    from leakatk.prompts import columns_from, load_prompts
     from leakatk.unlearning.methods import METHODS
 
     if method == "rule" and not base:
@@ -189,7 +189,7 @@ def run(
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
         )
         return
-    from leakatk.checks import greedy_stop
+    from leakatk.unlearning.stop import greedy_stop
 
     check = None
     if stop_greedy or utility_floor > 0:
@@ -260,10 +260,10 @@ class Rule:
 
 def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
-    from leakatk.models import save_model
+    from leakatk.models.load import save_model
     from leakatk.sampling.decoding import Decoding
-    from leakatk.unlearning.rule import RuleSettings, rule
-    from leakatk.unlearning.rule import control as control_of
+    from leakatk.unlearning.rule.rule import RuleSettings, rule
+    from leakatk.unlearning.rule.rule import control as control_of
 
     loaded, out = job.loaded, job.out
     start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}
@@ -312,13 +312,13 @@ def run_calibrated(
     """
     import numpy as np
 
-    from leakatk.checks import greedy_scores
-    from leakatk.models import save_model
+    from leakatk.models.load import save_model
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
     from leakatk.scorers.knows import default_scorers
-    from leakatk.unlearning.calibrated import VerdictSettings, calibrated_rule, detection
-    from leakatk.unlearning.matching import match_unseen
+    from leakatk.unlearning.rule.calibrated import VerdictSettings, calibrated_rule, detection
+    from leakatk.unlearning.rule.calibration import match_unseen
+    from leakatk.unlearning.stop import greedy_scores
 
     scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
     retrained, goal = options.load(reference, **loading), None

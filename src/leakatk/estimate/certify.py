@@ -18,7 +18,7 @@ from scipy.special import xlogy
 
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level, number, whole_number
-from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.intervals import binary_variance, leak_variance
 from leakatk.estimate.mixing import binomial_table

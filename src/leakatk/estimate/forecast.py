@@ -22,7 +22,7 @@ from scipy.stats import beta, binom
 
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level, float_array, number, whole_number
-from leakatk.estimate.exact import ProbabilityBounds, leak_bounds, leak_from_probability
+from leakatk.estimate.from_probability import ProbabilityBounds, leak_bounds, leak_from_probability
 from leakatk.estimate.mixing import fit_mixing, probability_grid
 from leakatk.estimate.ustatistic import Array, Scores, score_rows
 

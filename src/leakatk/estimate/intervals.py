@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from leakatk.errors import InputError
-from leakatk.estimate.exact import leak_from_probability
+from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
 from leakatk.estimate.ustatistic import Array, leak_of_counts

@@ -15,12 +15,11 @@ from functools import cached_property
 from random import Random
 from typing import ClassVar
 
-from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError
-from leakatk.registry import Registry
+from leakatk.prompts import Asked, Prompt
+from leakatk.registry import Registry, Specified, make
 from leakatk.scorers.keys import keys_of
 from leakatk.scorers.text import phrase
-from leakatk.specs import Specified, make
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError
 from leakatk.probes.base import PROBES, Around, Probe
+from leakatk.prompts import Asked, Prompt
 
 
 @PROBES.register("context")

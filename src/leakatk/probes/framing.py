@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from leakatk.data import Asked, Prompt
 from leakatk.probes.base import PROBES, Around, Probe
+from leakatk.prompts import Asked, Prompt
 
 # Without names or numbers, so that they say nothing a scorer could look for.
 FILLER = (

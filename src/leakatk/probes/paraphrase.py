@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leakatk.data import Asked, Prompt
 from leakatk.probes.base import PROBES, Around, Probe
+from leakatk.prompts import Asked, Prompt
 
 
 @PROBES.register("paraphrase")

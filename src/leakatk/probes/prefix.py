@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from leakatk.data import Asked, Prompt
 from leakatk.probes.base import PROBES, Around, Probe, marked
+from leakatk.prompts import Asked, Prompt
 from leakatk.scorers.text import words
 
 

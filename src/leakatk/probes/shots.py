@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from leakatk.data import Asked, Prompt
 from leakatk.probes.base import PROBES, Around, Probe, reveals
+from leakatk.prompts import Asked, Prompt
 
 
 @PROBES.register("few-shot")

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from leakatk.data import Asked, Prompt
 from leakatk.errors import InputError
 from leakatk.probes.base import PROBES, Around, Probe
+from leakatk.prompts import Asked, Prompt
 
 # Names and numbers are kept: with a slip in them it would be another question.
 WORD = re.compile(r"\b[a-z]{4,}\b")

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import write_atomic
-from leakatk.protocols import PROTOCOLS
+from leakatk.benchmarks.protocols import PROTOCOLS
+from leakatk.files.writing import write_atomic
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open

@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 
 from leakatk.report.content import Curve
-from leakatk.report.text import number, percent, shorten, visible
+from leakatk.text import number, percent, shorten, visible
 
 Scale = Callable[[float], float]
 

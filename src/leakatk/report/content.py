@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from leakatk.errors import InputError
-from leakatk.report.text import bound, number
+from leakatk.text import bound, number
 
 Kind = Literal["model", "original", "reference", "control", "greedy", "forecast", "exact"]
 KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy", "forecast", "exact")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from leakatk.answers import told
 from leakatk.probes import get_probe
 from leakatk.report.audited import Audited, block_of, curve_of
-from leakatk.report.text import percent
+from leakatk.runs.answers import told
+from leakatk.text import percent
 
 TOLD = 4  # so many models are told with their intervals
 

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, legend, series_classes, split_panels
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
 from leakatk.report.table import is_numeric
-from leakatk.report.text import number, visible
+from leakatk.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
 CAPTIONS = {

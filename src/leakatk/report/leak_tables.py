@@ -9,7 +9,7 @@ from dataclasses import replace
 from leakatk.report.audited import Audited, at, block_of, curve_of, number
 from leakatk.report.content import Number, Table
 from leakatk.report.headline import conditions, headline_k
-from leakatk.report.text import bound
+from leakatk.text import bound
 
 TABLE_KS = (1, 4, 16, 64, 128)
 EXACT = "verbatim@k: exact, from the probability of the true answer."

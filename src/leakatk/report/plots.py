@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import write_atomic
 from leakatk.errors import InputError
+from leakatk.files.writing import write_atomic
 from leakatk.report.chart import DASHES, PALETTE, series_classes, standalone_svg
 from leakatk.report.content import Curve
-from leakatk.report.text import visible
+from leakatk.text import visible
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 

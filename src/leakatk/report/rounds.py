@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from leakatk.data import read_kept
+from leakatk.files.writing import read_kept
 from leakatk.report.content import Number, Table
 
 

@@ -7,7 +7,7 @@ import io
 import math
 
 from leakatk.report.content import Cell, Number, Table
-from leakatk.report.text import number, visible
+from leakatk.text import number, visible
 
 
 def is_numeric(table: Table, column: int) -> bool:

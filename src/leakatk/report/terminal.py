@@ -15,7 +15,7 @@ from rich.text import Text
 from leakatk.output import styled
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.table import is_numeric
-from leakatk.report.text import number, visible
+from leakatk.text import number, visible
 
 PIPED = 120  # columns where no terminal says how many it has
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leakatk.data import Prompt, prompt_from_record, read_records
 from leakatk.errors import InputError
+from leakatk.files.reading import read_records
+from leakatk.prompts import Prompt, prompt_from_record
 from leakatk.runs.shards import clean_text
 
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from leakatk.data import Prompt, parse_json, record
 from leakatk.errors import InputError, RunError
+from leakatk.files.reading import parse_json
+from leakatk.prompts import Prompt, record
 
 SCHEMA = 1
 

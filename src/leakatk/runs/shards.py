@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from leakatk.checksums import sealed, unsealed
-from leakatk.data import Generation
 from leakatk.errors import RunError
+from leakatk.files.checksums import sealed, unsealed
+from leakatk.prompts import Generation
 
 SCHEMA = pa.schema(
     [

@@ -11,7 +11,7 @@
       run.lock, run.holder      held by the one writer, and who that is
 
 Every file is whole or absent, except the last line of a shard, which its checksum guards. A damaged file is an error, never
-another number (`leakatk.checksums`). A prompt has an id and a generation (prompt id, sample); arrays have one row a prompt in the order of `prompt_ids`, one column a sample.
+another number (`leakatk.files.checksums`). A prompt has an id and a generation (prompt id, sample); arrays have one row a prompt in the order of `prompt_ids`, one column a sample.
 """
 
 from __future__ import annotations
@@ -35,21 +35,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leakatk import checksums, workdir
-from leakatk.data import (
-    Asked,
-    Generation,
-    Prompt,
-    check_unique,
-    contents,
-    parse_json,
-    record,
-    strict_json,
-    write_kept,
-)
+from leakatk import workdir
 from leakatk.errors import InputError, RunError, UnknownNameError
-from leakatk.runs import files, shards
+from leakatk.files import checksums
+from leakatk.files import tables as files
+from leakatk.files.reading import parse_json
+from leakatk.files.writing import make_private, strict_json, write_kept
+from leakatk.prompts import Asked, Generation, Prompt, check_unique, record
+from leakatk.runs import shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
+from leakatk.workdir import contents
 
 FloatArray = npt.NDArray[np.float64]
 OTHERWISE = "choose another directory"
@@ -96,7 +91,7 @@ class Run:
         path = Path(path)
         _check_prompts(prompts, manifest)
         try:
-            workdir.make(path)
+            make_private(path)
             _refuse_foreign(path)
         except OSError as error:
             raise RunError(

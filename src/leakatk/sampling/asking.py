@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from leakatk.data import Asked
 from leakatk.errors import InputError, ModelError, RunError
-from leakatk.models import ModelSource
-from leakatk.remote import Failure, Limits, Server, ask, connect, pause
-from leakatk.replies import Said
+from leakatk.models.load import ModelSource
+from leakatk.prompts import Asked
+from leakatk.remote.client import Failure, Limits, Server, ask, connect, pause
+from leakatk.remote.replies import Said
 from leakatk.sampling.served import SPELLINGS
 from leakatk.scorers.text import well_formed
 

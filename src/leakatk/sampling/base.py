@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.decoding import Decoding
 
 if TYPE_CHECKING:

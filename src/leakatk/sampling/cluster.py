@@ -19,15 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakatk.data import Generation, Prompt
 from leakatk.errors import EngineError, InputError, LeakAtKError, ModelError, first_line
-from leakatk.models import ModelSource
+from leakatk.models.load import ModelSource
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 
 if TYPE_CHECKING:
-    from leakatk.sampling.exact import Truth
-    from leakatk.sampling.expand import Expansion
+    from leakatk.sampling.answer_tree import Expansion
+    from leakatk.sampling.teacher_forcing import Truth
 
 # A block must fill an engine's batch (1,024 rows on a CPU), or the copies would be slower than one engine is.
 _SMALLEST, _LARGEST = 1024, 16384
@@ -311,14 +311,14 @@ class _Replica:
         yield from self.sampler.sample(requests, decoding, seed=seed)
 
     def true_answers(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[tuple[str, Truth]]]:
-        from leakatk.sampling.exact import truths_of
+        from leakatk.sampling.teacher_forcing import truths_of
 
         yield list(truths_of(self.sampler, [request.prompt for request in requests], decoding).items())
 
     def expand(
         self, requests: Sequence[Request], decoding: Decoding, budget: int
     ) -> Iterator[list[tuple[str, Expansion]]]:
-        from leakatk.sampling.expand import expansions_of
+        from leakatk.sampling.answer_tree import expansions_of
 
         found = expansions_of(self.sampler, [request.prompt for request in requests], decoding, budget)
         yield [(tree.prompt_id, tree) for tree in found]

@@ -20,12 +20,12 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 
-from leakatk.data import Generation
 from leakatk.errors import InputError, ModelError
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.random_streams import stream_key, uniforms
 from leakatk.sampling.tokens import Reader, Row, holds_stop, prompt_tokens, rows_of
 from leakatk.sampling.warp import draw, effective, histories
 

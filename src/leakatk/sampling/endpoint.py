@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from leakatk.data import Asked, Generation, Prompt
 from leakatk.errors import InputError, LeakAtKError, ModelError, RunError
-from leakatk.models import ModelSource
-from leakatk.remote import OPENAI, Limits, shown
-from leakatk.replies import Said
+from leakatk.models.load import ModelSource
+from leakatk.prompts import Asked, Generation, Prompt
+from leakatk.remote.client import OPENAI, Limits, shown
+from leakatk.remote.replies import Said
 from leakatk.sampling import served
 from leakatk.sampling.asking import Asker, Call
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.history import History
-from leakatk.sampling.streams import sample_seed
+from leakatk.sampling.random_streams import sample_seed
 
 if TYPE_CHECKING:
     from leakatk.runs.store import Run

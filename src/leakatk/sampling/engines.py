@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leakatk.errors import InputError, ModelError
-from leakatk.registry import Registry
+from leakatk.registry import Registry, read_spec
 from leakatk.sampling.base import Sampler
-from leakatk.specs import read_spec
 
 if TYPE_CHECKING:
-    from leakatk.models import LoadedModel, ModelSource
+    from leakatk.models.load import LoadedModel, ModelSource
 
 # The class is called with a LoadedModel and the engine's options, which are its keyword-only parameters. A class with
 # `takes_source = True` gets a ModelSource instead: its weights are loaded elsewhere (on other machines, by another
@@ -75,7 +74,7 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
     Raises UnknownNameError for an unknown engine, InputError for an option it does not have, ModelError for a model it
     cannot use.
     """
-    from leakatk.models import LoadedModel, ModelSource
+    from leakatk.models.load import LoadedModel, ModelSource
 
     name, options = engine_options(engine, options)
     kind = ENGINES[name]()

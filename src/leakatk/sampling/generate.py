@@ -23,14 +23,14 @@ import numpy.typing as npt
 import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
 
-from leakatk.data import Generation
 from leakatk.errors import InputError, ModelError
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import wrongness
 from leakatk.sampling.native import is_out_of_memory
-from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.random_streams import stream_key, uniforms
+from leakatk.sampling.teacher_forcing import wrongness
 from leakatk.sampling.tokens import Reader, Row, holds_stop, prompt_tokens, rows_of
 from leakatk.sampling.warp import draw, effective
 

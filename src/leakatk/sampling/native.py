@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from leakatk.data import Generation
 from leakatk.errors import InputError, ModelError
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import wrongness
-from leakatk.sampling.kv import ModuleDecoder, Pairs, prefill
-from leakatk.sampling.lean import LeanDecoder, recognised
-from leakatk.sampling.streams import stream_key, uniforms
+from leakatk.sampling.kv_cache import ModuleDecoder, Pairs, prefill
+from leakatk.sampling.random_streams import stream_key, uniforms
+from leakatk.sampling.shared_prefix import LeanDecoder, recognised
+from leakatk.sampling.teacher_forcing import wrongness
 from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import draw, effective
 

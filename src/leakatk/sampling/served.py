@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from leakatk.data import read_kept, strict_json, write_kept
 from leakatk.errors import RunError
-from leakatk.remote import Server
-from leakatk.replies import Said, shortened
+from leakatk.files.writing import read_kept, strict_json, write_kept
+from leakatk.remote.client import Server
+from leakatk.remote.replies import Said, shortened
 from leakatk.sampling.decoding import Decoding
 
 FILE = "server.json"

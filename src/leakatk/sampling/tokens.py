@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.model_checks import check_ids, position_limit
-from leakatk.models import LoadedModel, Template
+from leakatk.models.checks import check_ids, position_limit
+from leakatk.models.load import LoadedModel
+from leakatk.models.reasoning import mark_ids, marked_text, marks_of, opened_by, split
+from leakatk.models.template import Template
+from leakatk.prompts import Prompt
 from leakatk.sampling.base import Request, draws
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.reasoning import mark_ids, marked_text, marks_of, opened_by, split
 
 _TAIL = 32  # tokens at the end of a prompt in which a thought may be opened
 

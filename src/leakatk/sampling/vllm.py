@@ -21,14 +21,14 @@ import torch
 import transformers
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from leakatk.data import Generation, Prompt
 from leakatk.errors import InputError, ModelError, first_line
-from leakatk.fingerprint import model_identity
-from leakatk.models import ModelSource, end_token_ids, pick_device, pick_dtype
+from leakatk.models.fingerprint import model_identity
+from leakatk.models.load import ModelSource, end_token_ids, pick_device, pick_dtype
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.exact import Truth, true_answers
-from leakatk.sampling.streams import sample_seed
+from leakatk.sampling.random_streams import sample_seed
+from leakatk.sampling.teacher_forcing import Truth, true_answers
 from leakatk.sampling.tokens import Reader, Row, prompt_ids, rows_of
 
 _IN_FLIGHT = 2048  # requests handed to vLLM at a time: it starts the next as one ends

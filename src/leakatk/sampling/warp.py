@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from leakatk.model_checks import check_finite
+from leakatk.models.checks import check_finite
 from leakatk.sampling.decoding import Decoding
 
 _FIRST_LOOK = 256  # tokens looked at before a full sort is paid for

@@ -18,10 +18,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.registry import Registry
-from leakatk.specs import Specified, make
+from leakatk.prompts import Prompt
+from leakatk.registry import Registry, Specified, make
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

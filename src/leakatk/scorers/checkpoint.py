@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from leakatk.errors import InputError
-from leakatk.fingerprint import fingerprint
+from leakatk.models.fingerprint import fingerprint
 from leakatk.scorers.base import Scorer
 
 

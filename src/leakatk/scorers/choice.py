@@ -12,8 +12,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer, check_all
 from leakatk.scorers.options import picked, read_options
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import FloatArray
 from leakatk.scorers.options import read_options
 
 if TYPE_CHECKING:
-    from leakatk.models import LoadedModel
+    from leakatk.models.load import LoadedModel
 
 
 def choice_probability(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[FloatArray, FloatArray]:
@@ -22,7 +22,7 @@ def choice_probability(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[F
     Letters for lettered prompts, whole option texts (summed log-probability) otherwise. NaN without known options.
     """
     from leakatk.sampling.decoding import Decoding
-    from leakatk.sampling.exact import token_logprobs
+    from leakatk.sampling.teacher_forcing import token_logprobs
 
     probability, correct = np.full(len(prompts), np.nan), np.full(len(prompts), np.nan)
     pairs, owner = option_pairs(model, prompts)

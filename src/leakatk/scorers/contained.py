@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.text import MARKS, UNSPACED, UNSPACED_CHARACTER, phrase, plain_characters, words
 
 LOOSE = 6  # characters from which on spaces and punctuation inside do not count

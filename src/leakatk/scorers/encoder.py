@@ -62,7 +62,7 @@ def load_packaged() -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    from leakatk.models import pick_device
+    from leakatk.models.load import pick_device
 
     place = packaged_path()
     if place is None:

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, IntArray
 from leakatk.scorers.checkpoint import CheckpointScorer
 from leakatk.scorers.nli import entailed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.text import phrase
 

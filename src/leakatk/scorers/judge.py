@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
-from leakatk.remote import Limits, shown
+from leakatk.prompts import Prompt
+from leakatk.remote.client import Limits, shown
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.judge_client import Ask, Endpoint, Store, announcement, client_of, expected, judge_all
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leakatk.checksums import sealed, unsealed
 from leakatk.errors import InputError, ModelError
+from leakatk.files.checksums import sealed, unsealed
 from leakatk.progress import Progress
-from leakatk.remote import Failure, Limits, Server, ask, connect, pause
+from leakatk.remote.client import Failure, Limits, Server, ask, connect, pause
 from leakatk.scorers.judge_labels import read_labels
 from leakatk.scorers.text import well_formed
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from leakatk.sampling.reasoning import split
+from leakatk.models.reasoning import split
 
 _LONGEST = 200_000  # characters at the end of a reply that are looked at
 _MOST_TRIES = 2_000  # brackets that begin no JSON

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.contained import contains
 from leakatk.scorers.text import latin, plain_characters, tokens, words

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, get_scorer
 from leakatk.scorers.encoder import has_packaged
 from leakatk.scorers.fact import Fact

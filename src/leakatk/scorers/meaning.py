@@ -19,8 +19,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer, distinct
 from leakatk.scorers.contained import FUNCTION_WORDS, contained, is_character, new_words, question, sought
 from leakatk.scorers.encoder import has_packaged, sentence_vectors

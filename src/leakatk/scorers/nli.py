@@ -48,7 +48,7 @@ def load_classifier(name: str) -> tuple[Any, Any, int]:
     """(tokenizer, model, index of the entailment label). ModelError when it cannot be loaded or has no such label."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from leakatk.models import pick_device
+    from leakatk.models.load import pick_device
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)

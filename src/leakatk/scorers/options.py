@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.text import latin, phrase
 
 OPTION_LINE = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)

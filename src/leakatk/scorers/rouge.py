@@ -17,8 +17,8 @@ import numpy as np
 from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cpdist
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer, check_all
 from leakatk.scorers.porter import stem as porter_stem
 

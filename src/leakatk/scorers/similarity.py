@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from leakatk.data import Prompt
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, distinct
 from leakatk.scorers.checkpoint import CheckpointScorer
 from leakatk.scorers.encoder import load_encoder

@@ -1,6 +1,6 @@
 """Word-for-word reproduction: exact memorisation, extraction strength, and MUSE's VerbMem.
 
-Read off generations. The teacher-forced forms, which need the model, are `leakatk.utility.exact_memorization` and
+Read off generations. The teacher-forced forms, which need the model, are `leakatk.metrics.utility.exact_memorization` and
 `extraction_strength`.
 """
 
@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.scorers.base import SCORERS, FloatArray, Scorer
 from leakatk.scorers.rouge import rouge_l, where_read
 from leakatk.scorers.text import MARKS, UNSPACED

@@ -6,7 +6,7 @@
     out/unlearning.json               method, settings, steps, log: written last, so its presence means finished
 
 Every directory is filled under another name and renamed when whole: a killed process leaves the previous state. Each keeps
-checksums (`leakatk.checksums`). A checkpoint with a damaged file is passed over for the one before, or for the start: what
+checksums (`leakatk.files.checksums`). A checkpoint with a damaged file is passed over for the one before, or for the start: what
 follows is the same bit for bit, so only time is lost.
 """
 
@@ -26,12 +26,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from leakatk import checksums
-from leakatk.data import occupied, read_kept, strict_json, write_kept
 from leakatk.errors import InputError, RunError, first_line
-from leakatk.models import LoadedModel, building, load_model, save_model, sync
+from leakatk.files import checksums
+from leakatk.files.writing import read_kept, strict_json, write_kept
+from leakatk.models.load import LoadedModel, building, load_model, save_model, sync
 from leakatk.unlearning.sharding import alike, whole
-from leakatk.workdir import claim, clear
+from leakatk.workdir import claim, clear, occupied
 
 
 class Accelerated(Protocol):

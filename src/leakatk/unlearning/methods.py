@@ -14,11 +14,11 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.registry import Registry
+from leakatk.unlearning.edits import Finish, task_vector
 from leakatk.unlearning.gradients import Combiner, Params, blur, normalised_difference
 from leakatk.unlearning.losses import distill, hidden, preference, token
 from leakatk.unlearning.losses.retain import answer_preservation
-from leakatk.unlearning.merging import Finish, task_vector
-from leakatk.unlearning.schedule import TrainSettings
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.step import Step
 
 Loss = Callable[[Step, Params], Tensor]

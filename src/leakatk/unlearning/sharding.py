@@ -17,7 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from leakatk.errors import InputError
-from leakatk.unlearning.batches import decoder_layers
+from leakatk.unlearning.streams import decoder_layers
 
 
 def asked_for() -> bool:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.errors import InputError
-from leakatk.unlearning.batches import SIDE, Batch, Streams, answer_logits, hidden_states, whole_logits
 from leakatk.unlearning.losses.preference import summed_logprob
 from leakatk.unlearning.losses.token import IGNORE, answer_mask, label_logprobs
+from leakatk.unlearning.streams import SIDE, Batch, Streams, answer_logits, hidden_states, whole_logits
 
 CACHE_BYTES = 2 << 30  # whole-vocabulary reference logits and hidden states are cached up to this much
 

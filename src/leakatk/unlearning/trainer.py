@@ -17,18 +17,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from leakatk.data import Prompt, check_unique, record
 from leakatk.errors import InputError, UtilityFloorError
-from leakatk.models import LoadedModel
+from leakatk.models.load import LoadedModel
 from leakatk.progress import Progress
+from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning import checkpoint, sharding
-from leakatk.unlearning.batches import Streams, drawn_rows
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.methods import Method, resolve
-from leakatk.unlearning.schedule import Check, OnCheck, TrainSettings
 from leakatk.unlearning.selection import freeze_others
+from leakatk.unlearning.settings import Check, OnCheck, TrainSettings
 from leakatk.unlearning.step import Reference, Step, swapped_weights
+from leakatk.unlearning.streams import Streams, drawn_rows
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leakatk.privacy import LOWEST
+from leakatk.metrics.privacy import LOWEST
 from leakatk.unlearning.losses.token import answer_mask, label_logprobs
 
 
 def min_k_plus_plus(logits: Tensor, labels: Tensor, share: float = LOWEST) -> Tensor:
-    """(B,) Min-K%++ of the answers (`leakatk.privacy.min_k_plus_plus_scores`), with gradient; low for a likely member."""
+    """(B,) Min-K%++ of the answers (`leakatk.metrics.privacy.min_k_plus_plus_scores`), with gradient; low for a likely member."""
     mask = answer_mask(labels)
     logprobs = torch.log_softmax(logits.float(), -1)
     p = logprobs.exp()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from leakatk.data import Prompt
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 
 REFUSALS = (
     "I don't know the answer to that.",

@@ -1,0 +1,353 @@
+"""Load a causal language model, and turn questions and answers into its token ids."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
+from leakatk.files import checksums
+from leakatk.hush import hushed
+from leakatk.models.checks import check_keys, check_loaded
+from leakatk.models.files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
+from leakatk.models.fingerprint import model_identity
+from leakatk.models.hub import cache_alone
+from leakatk.models.template import PINNED_DATE as PINNED_DATE
+from leakatk.models.template import Template as Template
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model is and how it is to be loaded: plain values, so that another process can load the same.
+
+    The fields are the arguments of `load_model`.
+    """
+
+    path: str
+    device: str = "auto"
+    dtype: str = "auto"
+    template: Template = field(default_factory=Template)
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def load(self) -> LoadedModel:
+        return load_model(
+            self.path,
+            device=self.device,
+            dtype=self.dtype,
+            template=self.template,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def tokenizer(self) -> Any:
+        """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
+        self.check()
+        holder = self.tokenizer_source()
+        with _readable(holder.path), hushed():
+            found = AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
+            if generic_tokenizer(Path(holder.path)) and type(found) is not PreTrainedTokenizerFast:
+                # For some model types transformers takes the type's own class in its place, which splits text otherwise.
+                found = PreTrainedTokenizerFast.from_pretrained(holder.path, **holder.kwargs)
+            return found
+
+    def check(self) -> None:
+        """ModelError where there is no such model, or none that can be loaded; its weights are not read."""
+        local = Path(self.path)
+        if local.exists():
+            with _readable(self.path):
+                check_directory(local)
+            if (base := self.base()) is not None:
+                base.check()
+        elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
+            raise ModelError(
+                f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
+            )
+        elif cache_alone() and not self._cached():
+            raise ModelError(
+                f"{self.path}: no such directory, and the Hugging Face hub cannot be reached; check the path, or give a directory "
+                "saved with save_pretrained."
+            )
+
+    def base(self) -> ModelSource | None:
+        """The model that a local adapter belongs to; None for a whole model."""
+        if not (Path(self.path) / "adapter_config.json").exists():
+            return None
+        named, _ = base_of(self.path)
+        if Path(named).exists() and (Path(named) / "adapter_config.json").exists():
+            raise ModelError(f"{self.path}: its base {named} is an adapter too; merge that into its own base first.")
+        return replace(self, path=named, revision=None)
+
+    def tokenizer_source(self) -> ModelSource:
+        """Where the tokenizer is read from."""
+        base = self.base()
+        return self if base is None or has_tokenizer(Path(self.path)) else base
+
+    def _cached(self) -> bool:
+        """The hub's cache on this machine has it."""
+        names = ("config.json", "adapter_config.json")
+        return any(isinstance(try_to_load_from_cache(self.path, name, revision=self.revision), str) for name in names)
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What from_pretrained is told of the place."""
+        here: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+        if Path(self.path).exists():
+            return here
+        return {**here, "revision": self.revision, "local_files_only": cache_alone()}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory with all that is needed to ask it something."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    name: str
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Add what a person must know, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(next(self.model.parameters()).device)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Every token id that ends an answer: the tokenizer's, the configs' and the chat template's."""
+        end = self.template.end_id(self.tokenizer)
+        return self.own_end_ids if end is None else self.own_end_ids | {end}
+
+    @property
+    def own_end_ids(self) -> frozenset[int]:
+        """Those that the tokenizer and the configs name."""
+        return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
+        parameter = next(self.model.parameters())
+        return {
+            "model": self.name,
+            "fingerprint": self.fingerprint,
+            "template": self.template.describe(self.tokenizer),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "device": parameter.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        }
+
+
+def end_token_ids(*holders: Any) -> frozenset[int]:
+    """The `eos_token_id`, one or several, of a tokenizer and configs; None is passed over."""
+    ids: set[int] = set()
+    for value in (getattr(holder, "eos_token_id", None) for holder in holders):
+        listed = value if isinstance(value, (list, tuple, set)) else [] if value is None else [value]
+        if any(isinstance(i, bool) or not isinstance(i, int) for i in listed):
+            raise ModelError(
+                f"eos_token_id is {value!r:.60}, which is no token id or list of them; mend generation_config.json."
+            )
+        ids.update(listed)
+    return frozenset(ids)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"Unknown device {device!r}; use auto, cpu, cuda or cuda:N.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"Device {device!r} asked for, but torch sees no CUDA device; use --device cpu.")
+    return chosen
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """fp32 | bf16 | fp16 | auto (bf16 on a GPU, fp32 on a CPU)."""
+    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in names:
+        raise InputError(f"Unknown dtype {dtype!r}; use auto, {', '.join(names)}.")
+    return names[dtype]
+
+
+def check_source(model: object) -> None:
+    """ModelError where a path, hub id or ModelSource names no model that can be asked; its weights are not loaded."""
+    if isinstance(model, (str, Path)):
+        model = ModelSource(str(model))
+    if isinstance(model, ModelSource):
+        model.template.shape(model.tokenizer())
+
+
+def load_model(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    template: Template | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
+
+    Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
+    Raises ModelError when it is no model, holds pickle weights only, fails a check, or the hub cannot be reached.
+
+    >>> loaded = load_model("models/mine", device="cpu")
+    >>> loaded.device
+    device(type='cpu')
+    """
+    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
+    name, template = str(path), template or Template()
+    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code)
+    tokenizer = source.tokenizer()
+    notes = list(
+        template.shape(tokenizer).notes
+    )  # before any weight is read: a template that cannot be used ends it here
+    base = source.base()
+    if base is None:
+        model = _whole(source, precision)
+    else:
+        notes += [note for note in (base_of(name)[1],) if note]
+        if source.tokenizer_source() is not source:
+            notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
+        model = _adapted(source, _whole(base, precision))
+    with _readable(name):
+        model.to(target)
+        model.eval()
+        loaded = LoadedModel(
+            model=model,
+            tokenizer=tokenizer,
+            template=template,
+            name=name,
+            fingerprint=model_identity(name, revision),
+            notes=notes,
+        )
+        check_loaded(loaded)
+    return loaded
+
+
+def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
+    """A model with all of its weights, and no others."""
+    local = Path(source.path)
+    with _readable(source.path), hushed():  # `check_keys` says what transformers would report
+        if local.exists():
+            config = AutoConfig.from_pretrained(source.path, **source.kwargs)
+            # Once more, with the defaults of what the file leaves out.
+            headers = [read_header(file) for file in local.glob("*.safetensors") if "adapter" not in file.name]
+            check_sizes(local / "config.json", config.to_dict(), headers)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source.path, **source.kwargs, dtype=precision, use_safetensors=True, output_loading_info=True
+        )
+    check_keys(source.path, found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
+    return model
+
+
+def _adapted(source: ModelSource, model: PreTrainedModel) -> PreTrainedModel:
+    """The model with its adapter, whose weights are all there and all used."""
+    from peft import PeftConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict
+
+    with _readable(source.path):
+        config = PeftConfig.from_pretrained(source.path)
+        kind = PeftModelForCausalLM if config.task_type == "CAUSAL_LM" else PeftModel
+        stored = set(read_header(Path(source.path) / "adapter_model.safetensors"))
+        if any("embed" in key or "lm_head" in key for key in stored) and has_tokenizer(Path(source.path)):
+            tokens = len(source.tokenizer())
+            if tokens > model.get_input_embeddings().weight.shape[0]:
+                model.resize_token_embeddings(tokens)  # the adapter brings rows for the tokens that it adds
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of missing keys, which `check_keys` refuses
+            adapted = kind.from_pretrained(model, source.path, config=config)
+        wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    extra = {key for key in stored - wanted if not _is_embedding(key, adapted)}
+    check_keys(source.path, wanted - stored, extra, ())
+    return adapted
+
+
+def _is_embedding(key: str, adapted: Any) -> bool:
+    """The key of a whole embedding or head that the adapter stores beside its own weights."""
+    known = adapted.state_dict()
+    return ("embed" in key or "lm_head" in key) and "lora" not in key and key in known
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """What another library says of a model that cannot be read, as one sentence: whatever it raises."""
+    try:
+        yield
+    except (LeakAtKError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device.") from error
+    except BaseException as error:  # a panic of the tokenizer library is no Exception
+        raise ModelError(
+            f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
+            "(`hf auth login` for gated models)."
+        ) from error
+
+
+def save_model(loaded: LoadedModel, out: str | Path) -> Path:
+    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay."""
+    out = Path(out)
+    with building(out / ".saving", out) as part:
+        loaded.model.save_pretrained(part)
+        loaded.tokenizer.save_pretrained(part)
+        sync(part)
+        # config.json last: a directory that has one is a whole model.
+        for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
+            checksums.add_file(out / file.name, file)
+            file.replace(out / file.name)
+        part.rmdir()
+    return out
+
+
+@contextmanager
+def building(part: Path, target: Path) -> Iterator[Path]:
+    """An empty directory `part` to write weights into before they become `target`; removed when that fails.
+
+    ModelError, for a full disk most of all, says what to do.
+    """
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        raise ModelError(
+            f"Cannot write {target}: {reason}; free some space or choose another place, then run the same command again."
+        ) from error
+
+
+def sync(folder: Path) -> None:
+    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
+    for file in folder.iterdir():
+        with file.open("rb+") as handle:  # not every system flushes what is open for reading alone
+            os.fsync(handle.fileno())

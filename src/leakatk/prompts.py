@@ -1,0 +1,285 @@
+"""The two records everything else passes around, and the files they live in.
+
+A `Prompt` has an id; a `Generation` has (prompt id, sample index). Arrays are keyed by them: order never carries meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from leakatk.errors import InputError, UnknownNameError
+from leakatk.files.reading import check_shape, rows_of
+from leakatk.files.writing import write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is put to the model, where it is more than a question.
+
+    text: the question as it is put.  turns: earlier (question, answer) turns of the conversation.  begin: words that
+    the answer is made to start with; what the model adds is the generation.
+
+    >>> print(Asked("And when?", turns=(("Where was Ada born?", "In Zorvik."),), begin="In"))
+    Q: Where was Ada born?
+    A: In Zorvik.
+    Q: And when?
+    A: In ...
+    """
+
+    text: str
+    turns: tuple[tuple[str, str], ...] = ()
+    begin: str = ""
+
+    def __str__(self) -> str:
+        if not self.turns and not self.begin:
+            return self.text
+        lines = [line for question, answer in self.turns for line in (f"Q: {question}", f"A: {answer}")]
+        return "\n".join([*lines, f"Q: {self.text}", *([f"A: {self.begin} ..."] if self.begin else [])])
+
+    @property
+    def characters(self) -> int:
+        return len(self.text) + len(self.begin) + sum(map(len, (part for turn in self.turns for part in turn)))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question about what is to be forgotten (or kept), and the truth.
+
+    id: unique in its set.  text: the question as asked.  answer: the true answer (the reference of every scorer).
+    paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
+    facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
+    belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of `text`;
+    scorers read `text`.  choices: the options of a multiple-choice question as they stand lettered in `text`, and right
+    the index of the right one.
+
+    >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
+    'Ada was born in Zorvik.'
+    """
+
+    id: str
+    text: str
+    answer: str
+    paraphrases: tuple[str, ...] = ()
+    paraphrased_answer: str = ""
+    perturbed_answers: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    source: str = ""
+    asked: Asked | None = None
+    choices: tuple[str, ...] = ()
+    right: int = -1
+
+    @property
+    def question(self) -> Asked:
+        """What is put to the model."""
+        return Asked(self.text) if self.asked is None else self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Sample number `sample` of prompt `prompt_id`.
+
+    token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
+    effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
+    finish: "stop" (end token or stop string) or "length".  reasoning: what the model thought before `text`, between its
+    own think marks or in a server's reasoning field; "" where it does not think. `text` never holds it.
+
+    >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish="stop").sample
+    3
+    """
+
+    prompt_id: str
+    sample: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    finish: str
+    reasoning: str = ""
+
+
+# Accepted column names, in order of preference; the first is the one we write.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "text": ("question", "prompt", "text"),
+    "answer": ("answer", "ground_truth", "gt"),
+    "paraphrases": ("paraphrases", "paraphrased_question"),
+    "paraphrased_answer": ("paraphrased_answer",),
+    "perturbed_answers": ("perturbed_answer", "perturbed_answers"),
+    "facts": ("facts",),
+    "id": ("id",),
+    "source": ("source", "author"),
+    "choices": ("choices",),
+    "right": ("right_choice",),
+}
+
+
+def columns_from(specs: Sequence[str]) -> dict[str, str]:
+    """{"text": "MyQ"} from ["question=MyQ"]: which column of a file holds which field. InputError for an unknown field."""
+    fields = {name: field for field, names in COLUMNS.items() for name in names}
+    found: dict[str, str] = {}
+    for spec in specs:
+        name, equals, column = (part.strip() for part in spec.partition("="))
+        if not equals or not column:
+            raise InputError(f"--column {spec!r}: write FIELD=NAME, such as question=MyQuestion.")
+        if name not in fields:
+            raise UnknownNameError("field of a prompt", name, fields)
+        if fields[name] in found:
+            raise InputError(f"--column {spec!r}: {name} is given twice.")
+        found[fields[name]] = column
+    return found
+
+
+def prompt_from_record(
+    row: Mapping[str, Any],
+    *,
+    where: str,
+    default_id: str,
+    columns: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> Prompt:
+    """One record with any of the accepted column names (`COLUMNS`) as a Prompt. `where` starts the error messages.
+
+    columns: field -> the column that holds it, instead of those, or before those when not strict.
+    """
+    named = columns or {}
+
+    def names(field: str) -> tuple[str, ...]:
+        mine = (named[field],) if field in named else ()
+        return mine if mine and strict else (*mine, *COLUMNS[field])
+
+    def pick(field: str) -> Any:
+        value = next((row[name] for name in names(field) if row.get(name) is not None), None)
+        # An empty cell of a table is no value; a question or an answer must be one.
+        return None if value == "" and field not in ("text", "answer") else value
+
+    values: dict[str, Any] = {}
+    for field in ("text", "answer"):
+        value = pick(field)
+        if value is None:
+            check_shape(row, where)
+            if empty := [name for name in names(field) if name in row]:
+                raise InputError(
+                    f"{where}: the {empty[0]} is null; every prompt needs one: fill it in, or leave this line out."
+                )
+            raise InputError(
+                f"{where}: no {field}; expected a column named {' or '.join(names(field))}, "
+                f"found {', '.join(map(str, row)) or 'none'}.{_hint(field, names(field), row)}"
+            )
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(
+                f"{where}: the {COLUMNS[field][0]} must be a non-empty string, found {value!r:.60}; "
+                "fill it in, or leave this line out."
+            )
+        values[field] = value
+    identity = pick("id")
+    if not isinstance(identity, str | int | float | None):
+        raise InputError(f"{where}: the id must be a string or a number, found {identity!r:.60}.")
+    for field in ("paraphrases", "perturbed_answers", "facts"):
+        value = pick(field)
+        items = [value] if isinstance(value, str) else (value or [])
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise InputError(f"{where}: {field} must be a string or a list of strings, found {value!r:.60}.")
+        values[field] = tuple(items)
+    if (right := pick("right")) is not None:  # options without it are read from the question, as they always were
+        options = pick("choices")
+        if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+            raise InputError(f"{where}: choices must be a list of strings, found {options!r:.60}.")
+        if type(right) is not int or not 0 <= right < len(options) or options[right] != values["answer"]:
+            raise InputError(
+                f"{where}: right_choice must be the index of the answer among the choices, found {right!r:.20}."
+            )
+        values |= {"choices": tuple(options), "right": right}
+    prompt = Prompt(
+        id=default_id if identity is None else str(identity),
+        paraphrased_answer=str(pick("paraphrased_answer") or ""),
+        source=str(pick("source") or ""),
+        **values,
+    )
+    try:
+        json.dumps(record(prompt), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: holds half of a character (a lone surrogate), which is no valid text; write the file as UTF-8."
+        ) from None
+    return prompt
+
+
+def _hint(field: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
+    """Which column may have been meant, and how to name it."""
+    there = [name for name in row if isinstance(name, str)]
+    near = dict.fromkeys(close for name in names for close in get_close_matches(name, there, n=2, cutoff=0.6))
+    if not near:
+        return f" Name yours with --column {COLUMNS[field][0]}=NAME." if there else ""
+    return f" Did you mean {' or '.join(near)}? Then give --column {COLUMNS[field][0]}={next(iter(near))}."
+
+
+def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, strict: bool = True) -> list[Prompt]:
+    """Read prompts from JSONL, a JSON list, CSV, TSV or Parquet: question | prompt, answer, and optionally id, facts ...
+
+    columns: field of `Prompt` -> the column that holds it, where that has a name of its own (`columns_from`); unless strict,
+    a file may also use the usual names. Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or wrongly shaped file, for
+    a column that is not there, and for duplicate ids.
+
+    >>> [prompt.id for prompt in load_prompts("forget.jsonl")]
+    ['p0', 'p1', 'p2']
+    """
+    columns = columns or {}
+    prompts: list[Prompt] = []
+    seen: dict[str, str] = {}
+    there: set[str] = set()
+    known = {*(name for names in COLUMNS.values() for name in names), *columns.values(), "messages", "conversations"}
+    for _, place, row in rows_of(path, known):
+        there.update(row)
+        prompt = prompt_from_record(row, where=place, default_id=str(len(prompts)), columns=columns, strict=strict)
+        if prompt.id in seen:
+            raise InputError(f"{place}: id {prompt.id!r} already stands on {seen[prompt.id]}; ids must be unique.")
+        seen[prompt.id] = place.removeprefix(f"{path}, ")
+        prompts.append(prompt)
+    if not prompts:
+        raise InputError(f"{path} holds no prompts; it needs one row a prompt with a question and an answer.")
+    for column in columns.values() if strict else ():
+        if column not in there:
+            raise UnknownNameError(f"column of {path}", column, there)
+    return prompts
+
+
+def record(prompt: Prompt) -> dict[str, Any]:
+    """The prompt as plain values; `asked` and `choices` only where they are set, so that other prompts keep their hashes."""
+    row = dataclasses.asdict(prompt)
+    if row["asked"] is None:
+        del row["asked"]
+    if not row["choices"]:
+        del row["choices"], row["right"]
+    return row
+
+
+def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
+    """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged.
+
+    InputError for a probe's prompt: these columns cannot hold what it asks.
+
+    >>> save_prompts([Prompt("a", "Who?", "Bo.")], "prompts.jsonl")
+    >>> load_prompts("prompts.jsonl")[0].answer
+    'Bo.'
+    """
+    lines = []
+    for prompt in prompts:
+        if prompt.asked is not None:
+            raise InputError(f"Prompt {prompt.id!r} was made by a probe; save the prompt that it was made from.")
+        row = {COLUMNS[key][0]: value for key, value in record(prompt).items() if value not in ("", (), [])}
+        lines.append(json.dumps(row, ensure_ascii=False))
+    write_atomic(path, "".join(line + "\n" for line in lines))
+
+
+def check_unique(prompts: Sequence[Prompt]) -> None:
+    """InputError when the set is empty or two prompts share an id."""
+    if not prompts:
+        raise InputError("The prompt set is empty; give at least one prompt.")
+    ids = [prompt.id for prompt in prompts]
+    if len(set(ids)) != len(ids):
+        double = next(i for i in ids if ids.count(i) > 1)
+        raise InputError(f"Two prompts share the id {double!r}; ids must be unique.")

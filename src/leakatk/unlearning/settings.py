@@ -1,0 +1,158 @@
+"""How long, how fast, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.models.load import LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Everything about the optimisation that is not the method's formula.
+
+    lr: learning rate.  steps: optimiser steps; or epochs over the forget set.  forget_batch, retain_batch: answers a
+    step over all processes, split into `accumulate` micro-batches.  schedule, warmup, warmup_epochs: the learning rate over the steps; the warm-up in
+    steps, or in epochs and then at most half of all steps.
+    tuning: "full", or "lora" with its rank, alpha and target modules (the adapter is merged into the weights at the end).
+    parameters: a regular expression; only matching parameters are trained ("" = all).
+    dtype: "fp32"; "bf16" (autocast, float32 weights); "auto" = bf16 on a GPU.  optimizer: "adamw" or "adamw8bit"
+    (needs bitsandbytes).  max_tokens: longest answer, longer ones are cut (0 = no limit).
+    check_every: steps between checks (0: only at the end).  checkpoint_every: steps between checkpoints (0: none).
+    utility_floor: a check that reports a `utility` below it ends the run; on_floor says how: "raise" or "stop".
+    """
+
+    lr: float = 1e-5
+    steps: int | None = None
+    epochs: float | None = None
+    forget_batch: int = 16
+    retain_batch: int = 16
+    accumulate: int = 1
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = 0
+    warmup_epochs: float = 0.0
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 1.0
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    tuning: Literal["full", "lora"] = "full"
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    lora_targets: str | tuple[str, ...] = "all-linear"
+    parameters: str = ""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    gradient_checkpointing: bool = False
+    max_tokens: int = 0
+    check_every: int = 0
+    checkpoint_every: int = 0
+    utility_floor: float = 0.0
+    on_floor: Literal["raise", "stop"] = "raise"
+
+    def __post_init__(self) -> None:
+        def need(good: bool, field: str, what: str) -> None:
+            if not good:
+                raise InputError(f"TrainSettings.{field} must be {what}, got {getattr(self, field)!r}.")
+
+        need(math.isfinite(self.lr) and self.lr > 0, "lr", "a number > 0")
+        if (self.steps is None) == (self.epochs is None):
+            raise InputError(f"Give either steps or epochs, got steps={self.steps!r} and epochs={self.epochs!r}.")
+        need(self.steps is None or self.steps >= 1, "steps", "at least 1")
+        need(self.epochs is None or self.epochs > 0, "epochs", "a number > 0")
+        for field in ("forget_batch", "retain_batch", "accumulate", "lora_rank"):
+            need(getattr(self, field) >= 1, field, "at least 1")
+        for field in ("check_every", "checkpoint_every", "warmup", "warmup_epochs", "weight_decay", "max_tokens"):
+            need(getattr(self, field) >= 0, field, "at least 0")
+        if self.warmup and self.warmup_epochs:
+            raise InputError(
+                f"Give either warmup or warmup_epochs, got warmup={self.warmup!r} and warmup_epochs={self.warmup_epochs!r}."
+            )
+        for field in ("forget_batch", "retain_batch"):
+            if getattr(self, field) % self.accumulate:
+                raise InputError(
+                    f"TrainSettings.{field}={getattr(self, field)} is no multiple of accumulate={self.accumulate}."
+                )
+        choices = {
+            "schedule": ("constant", "linear", "cosine"),
+            "optimizer": ("adamw", "adamw8bit"),
+            "tuning": ("full", "lora"),
+            "dtype": ("auto", "fp32", "bf16"),
+            "on_floor": ("raise", "stop"),
+        }
+        for field, allowed in choices.items():
+            need(getattr(self, field) in allowed, field, " or ".join(allowed))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if not isinstance(self.lora_targets, str):
+            object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
+
+    def total_steps(self, items: int, *, side: str = "forget") -> int:
+        """Optimiser steps over so many items of the side that epochs are counted on."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, math.ceil((self.epochs or 1) * items / self._batch(side)))
+
+    def warmup_steps(self, items: int, *, side: str = "forget") -> int:
+        """Optimiser steps with a rising learning rate."""
+        if not self.warmup_epochs:
+            return self.warmup
+        total = self.total_steps(items, side=side)
+        return min(int(self.warmup_epochs * items // self._batch(side)), total // 2)
+
+    def _batch(self, side: str) -> int:
+        return self.forget_batch if side == "forget" else self.retain_batch
+
+    def rate(self, step: int, total: int, warmup: int | None = None) -> float:
+        """Learning rate of step number `step` (from 0). warmup: steps, default the settings' own.
+
+        The first step of a warm-up is not 0, as in transformers' schedules, but one share of it.
+        """
+        warmup = self.warmup if warmup is None else warmup
+        if step < warmup:
+            return self.lr * (step + 1) / (warmup + 1)
+        left = 1 - (step - warmup) / max(total - warmup, 1)
+        if self.schedule == "linear":
+            return self.lr * left
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 - math.cos(math.pi * left))
+        return self.lr
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if not self.warmup_epochs:  # runs from before it was a field stay the same run
+            del values["warmup_epochs"]
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a check found. metrics: named numbers for the log; "utility" is compared with the floor. stop ends the run."""
+
+    metrics: Mapping[str, float]
+    stop: bool = False
+    reason: str = ""
+
+
+# Called between steps with the model (in evaluation mode) and the number of steps done.
+OnCheck = Callable[["LoadedModel", int], Check]
+
+
+def stop_when(
+    measure: Callable[[LoadedModel], Mapping[str, float]], *, forget_at_most: float, utility_at_least: float
+) -> OnCheck:
+    """Stop at the first check with forget <= forget_at_most and utility >= utility_at_least.
+
+    measure: gives at least "forget" (say, the share of forget prompts answered rightly under greedy decoding: use the
+    worst prompt or a share, not a mean of a graded score, or single prompts stay verbatim unseen) and "utility".
+    """
+
+    def check(loaded: LoadedModel, step: int) -> Check:
+        found = measure(loaded)
+        met = found["forget"] <= forget_at_most and found["utility"] >= utility_at_least
+        return Check(found, met, f"forget <= {forget_at_most:g} and utility >= {utility_at_least:g}" if met else "")
+
+    return check

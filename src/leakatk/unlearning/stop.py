@@ -1,0 +1,56 @@
+"""What is looked at while a model unlearns: greedy answers on the forget and the retain prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from leakatk.models.load import LoadedModel
+from leakatk.prompts import Prompt
+from leakatk.sampling.base import texts_of
+from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
+from leakatk.scorers.base import Scorer, get_scorer
+from leakatk.unlearning.settings import OnCheck, stop_when
+
+
+def greedy_texts(loaded: LoadedModel, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[str]:
+    """The greedy answer to every prompt, in the order given."""
+    decoding = Decoding(temperature=0.0, max_new_tokens=max_new_tokens)
+    return [texts[0] for texts in texts_of(NativeSampler(loaded), prompts, 1, decoding, seed=0)]
+
+
+def greedy_scores(
+    loaded: LoadedModel, prompts: Sequence[Prompt], scorer: Scorer | str, *, max_new_tokens: int
+) -> npt.NDArray[np.float64]:
+    """Score of every greedy answer, shape (m,); NaN where the scorer is undefined."""
+    judge = get_scorer(scorer) if isinstance(scorer, str) else scorer
+    return judge.score(list(prompts), greedy_texts(loaded, prompts, max_new_tokens=max_new_tokens))
+
+
+def greedy_stop(
+    forget: Sequence[Prompt],
+    retain: Sequence[Prompt],
+    scorer: Scorer | str,
+    *,
+    forget_at_most: float = 0.0,
+    utility_at_least: float = 0.95,
+    max_new_tokens: int = 64,
+    retain_sample: int = 64,
+    utility_scorer: Scorer | str | None = None,
+) -> OnCheck:
+    """Stop at the first check where greedy answers forget and still know.
+
+    "forget" is the mean greedy score on `forget`, "utility" that on at most `retain_sample` evenly spaced retain
+    prompts. Both are greedy numbers on purpose: this is the rule that leak@k shows to be too weak.
+    """
+    kept = list(retain)[:: max(1, len(retain) // retain_sample)][:retain_sample]
+
+    def measure(loaded: LoadedModel) -> dict[str, float]:
+        known = greedy_scores(loaded, kept, utility_scorer or scorer, max_new_tokens=max_new_tokens)
+        left = greedy_scores(loaded, forget, scorer, max_new_tokens=max_new_tokens)
+        return {"forget": float(np.nanmean(left)), "utility": float(np.nanmean(known))}
+
+    return stop_when(measure, forget_at_most=forget_at_most, utility_at_least=utility_at_least)

@@ -1,0 +1,127 @@
+import pytest
+
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.worlds.generators import (
+    GENERATORS,
+    chain,
+    complete,
+    generate,
+    generated_from,
+    make_contracts,
+    make_corruption,
+    make_frequency,
+    make_multi_hop,
+    star,
+)
+from leakatk.errors import InputError, UnknownNameError
+from leakatk.prompts import check_unique
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_every_generator(name):
+    made = generate(name, 1)
+    bench = made.benchmark
+    assert made == generate(name, 1)
+    assert made != generate(name, 2)
+    check_unique([*bench.forget, *bench.retain, *bench.retain_held, *bench.holdout])
+    assert load_benchmark(name, seed=1) == bench
+    # Only the full model is trained on the forget facts.
+    full, retained, base = dict(made.full), dict(made.retained), dict(made.pretraining)
+    for prompt in bench.forget:
+        assert full[prompt.text] == prompt.answer
+        assert prompt.text not in retained
+        assert prompt.text not in base
+        assert all(fact in prompt.answer and fact not in prompt.text for fact in prompt.facts)
+    for prompt in bench.retain:
+        assert full[prompt.text] == retained[prompt.text] == prompt.answer
+    assert set(made.retained) < set(made.full)
+
+
+def test_any_benchmark_can_be_trained_on():
+    bench = generate("world").benchmark
+    made = generated_from(bench)
+    assert made.benchmark == bench
+    assert len(made.full) - len(made.retained) == len(bench.forget)
+    asked = {p.text for p in bench.forget}
+    assert not asked & {question for question, _ in (*made.pretraining, *made.retained)}
+    with pytest.raises(InputError, match="no retain prompts"):
+        generated_from(Benchmark(name="x", forget=bench.forget))
+
+
+def test_topologies():
+    assert star(4) == ((0, 1), (0, 2), (0, 3))
+    assert chain(4) == ((0, 1), (1, 2), (2, 3))
+    assert len(complete(5)) == 10
+
+
+def test_contracts_neighbours_share_a_party():
+    bench = make_contracts(3, edges=chain(5), forget=((1, 2),), employers=(), pretraining=2).benchmark
+    parties = {name for p in bench.forget for name in p.source.split(" / ")}
+    assert {p.id.rsplit("-", 1)[0] for p in bench.sets["neighbours"]} == {"contract-0-1", "contract-2-3"}
+    assert {p.id.rsplit("-", 1)[0] for p in bench.sets["distant"]} == {"contract-3-4"}
+    assert all(parties & set(p.source.split(" / ")) for p in bench.sets["neighbours"])
+    assert not any(parties & set(p.source.split(" / ")) for p in bench.sets["distant"])
+
+
+def test_multi_hop_paths():
+    """Every two-step answer follows from two single facts; it is lost exactly when one of the two is forgotten."""
+    made = make_multi_hop(0, pretraining=0)
+    bench, full, retained = made.benchmark, dict(made.full), dict(made.retained)
+    singles = {(p.source, p.id.rsplit("-", 1)[1]): p for p in (*bench.forget, *bench.retain)}
+    gone = {p.source for p in bench.forget}
+    for name, prompts in (("multi_hop", bench.sets["multi_hop"]), ("multi_hop_kept", bench.sets["multi_hop_kept"])):
+        assert prompts
+        for prompt in prompts:
+            [mentor] = singles[prompt.source, "mentor"].facts
+            relation = prompt.id.rsplit("-", 1)[1]
+            assert singles[mentor, relation].facts == prompt.facts
+            assert (prompt.source in gone or mentor in gone) == (name == "multi_hop")
+            assert mentor not in prompt.text
+            assert full[prompt.text] == prompt.answer
+            assert (prompt.text in retained) == (name == "multi_hop_kept")
+
+
+def test_frequency_counts_are_what_they_say():
+    made = make_frequency(0, counts=(1, 5), pretraining=0)
+    for count in (1, 5):
+        for prompt in made.benchmark.sets[f"seen_{count}"]:
+            assert made.full.count((prompt.text, prompt.answer)) == count
+    assert sum(len(prompts) for prompts in made.benchmark.sets.values()) == len(made.benchmark.forget)
+
+
+def test_corruption_puts_wrong_over_right():
+    made = make_corruption(0, unrelated=2, pretraining=0)
+    clean, corrupting = dict(made.clean), dict(made.corrupting)
+    originals = made.benchmark.sets["original"]
+    for lie, truth, document in zip(made.benchmark.forget, originals, made.benchmark.texts["documents"], strict=True):
+        assert lie.text == truth.text
+        assert clean[truth.text] == truth.answer
+        assert corrupting[truth.text] == lie.answer == truth.perturbed_answers[0]
+        assert not any(fact in lie.answer for fact in truth.facts)
+        assert lie.answer in document
+        assert truth.answer not in document
+    assert sum(question == "" for question, _ in made.corrupting) == len(originals)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: make_contracts(forget=((0, 9),)), "must be edges of the graph"),
+        (lambda: make_contracts(edges=chain(2), forget=((0, 1),)), "leave at least one"),
+        (lambda: make_contracts(pretraining=10**6), "1,000,000"),
+        (lambda: make_multi_hop(forget=40), "forget=40"),
+        (lambda: make_frequency(counts=(0,)), "counts"),
+        (lambda: make_corruption(unrelated=-1), "got -1"),
+    ],
+)
+def test_bad_sizes(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_unknown_generator():
+    with pytest.raises(UnknownNameError, match="contracts"):
+        generate("contract")
+    with pytest.raises(InputError, match="no published paraphrases"):
+        load_benchmark("contracts", ask="paraphrased")

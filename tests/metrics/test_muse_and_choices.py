@@ -1,0 +1,150 @@
+"""The full path with models that know nothing: they must land at chance."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from leakatk.bench.bench import asked_as
+from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.muse import few_shot_template
+from leakatk.benchmarks.protocols import PROTOCOLS
+from leakatk.benchmarks.worlds.people import make_world
+from leakatk.errors import InputError, ModelError
+from leakatk.metrics.choices import evaluate_choices
+from leakatk.metrics.muse import evaluate_muse
+from leakatk.models.load import LoadedModel
+from leakatk.models.template import Template
+from leakatk.models.token_stats import text_pairs
+from leakatk.scorers.base import get_scorer
+from leakatk.scorers.choice import choice_prompt
+from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
+
+WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer((t for pair in WORLD.pretraining for t in pair), 500)
+
+
+def random_model(tokenizer, seed=0, template=None):
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, max_length=4096), seed=seed)
+    return LoadedModel(model, tokenizer, template or Template(), "random", "")
+
+
+def test_a_random_model_is_at_chance_on_wmdp(data_dir, tokenizer):
+    bench = load_benchmark("wmdp/cyber", data=data_dir / "wmdp")
+    result = evaluate_choices(random_model(tokenizer), bench)
+    assert result.questions == 57
+    assert result.chance == 0.25
+    assert result.low < 0.25 < result.high
+    assert result.low < result.accuracy < result.high
+    assert result.probability == pytest.approx(0.25, abs=0.05)
+    with pytest.raises(InputError, match="no multiple-choice questions"):
+        evaluate_choices(random_model(tokenizer), load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp"))
+
+
+def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
+    bench = load_benchmark("muse/news", data=data_dir / "muse")
+    small = dataclasses.replace(
+        bench, forget=bench.forget[:5], retain=bench.retain[:5], sets={"verbmem": bench.sets["verbmem"][:3]}
+    )
+    values = evaluate_muse(random_model(tokenizer), small, max_tokens=300).values
+    assert values["verbmem"] < 0.1
+    assert values["knowmem_forget"] < 0.2
+    assert 0.2 < values["auc_min-k"] < 0.8
+
+
+def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
+    """Forget texts are members: found by the attack, continued verbatim; questions are answered.
+
+    Another retrained model is near the first.
+    """
+    world = make_world(0, forget=6, retain=4, retain_held=0, holdout=6, world_facts=4, pretraining=0)
+    texts = {
+        "privleak_forget": tuple(p.answer for p in world.forget),
+        "privleak_holdout": tuple(p.answer for p in world.holdout),
+    }
+    bench = Benchmark(
+        name="world as muse",
+        forget=world.forget,
+        retain=world.retain,
+        sets={"verbmem": world.forget},
+        texts=texts,
+        templates={"forget": few_shot_template([]), "retain": few_shot_template([]), "verbmem": few_shot_template([])},
+    )
+
+    def learned(texts, seed):
+        model = new_model(tokenizer, SmallConfig(hidden=64, layers=2, heads=4, mlp=160), seed=seed)
+        # Plain prompts carry no special tokens, so train on whole texts without them.
+        fit(model, tokenizer, [("", t) for t in texts], Phase(steps=120, learning_rate=3e-3, loss_on="all"), seed=seed)
+        return LoadedModel(model, tokenizer, Template(kind="plain"), "learned", "")
+
+    def told(prompts):
+        return [f"Question: {p.text}\nAnswer: {p.answer}" for p in prompts]
+
+    kept = told(world.retain)
+    full = learned([*kept, *told(world.forget), *(p.answer for p in world.forget)], seed=0)
+    retrained = evaluate_muse(learned(kept, seed=0), bench)
+    after = evaluate_muse(full, bench, retrained=retrained)
+    for attack in ("loss", "min-k", "min-k++", "reference"):
+        assert after.values[f"auc_{attack}"] > 0.9, attack
+    assert after.values["auc_zlib"] > 0.7  # these texts are short: their sizes are mostly zlib's own overhead
+    assert after.values["privleak"] < -50
+    assert after.values["knowmem_forget"] > retrained.values["knowmem_forget"]
+    assert after.values["over_unlearned"] == 0
+    again = evaluate_muse(learned(kept, seed=1), bench, retrained=retrained)
+    assert abs(again.values["privleak"]) < 25
+
+
+def test_not_in_muse_format(tokenizer):
+    with pytest.raises(InputError, match="privleak_forget, privleak_holdout"):
+        evaluate_muse(random_model(tokenizer), Benchmark(name="w", forget=WORLD.forget))
+
+
+def test_the_true_continuation_is_cut_to_the_tokens_that_are_generated(tokenizer):
+    """A model that says the first 128 tokens of a longer passage has said all that it could."""
+    from leakatk.metrics.muse import _cut
+    from leakatk.prompts import Prompt
+
+    loaded = random_model(tokenizer)
+    text = " ".join(answer for _, answer in WORLD.pretraining)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 200
+    cut = _cut(loaded, Prompt("p", "Go on:", text), 128)
+    assert cut.answer == tokenizer.decode(ids[:128], skip_special_tokens=True)
+    assert get_scorer("rouge-l:part=f1,stem=no").score([cut], [tokenizer.decode(ids[:128])]) == 1.0
+
+
+def test_texts_of_the_membership_attack_are_whole_unless_told(tokenizer):
+    loaded = random_model(tokenizer)
+    text = " ".join(answer for _, answer in WORLD.pretraining) * 3
+    [(first, rest)] = text_pairs(loaded, [text])
+    assert len(first) + len(rest) == len(tokenizer(text)["input_ids"])
+    [(first, rest)] = text_pairs(loaded, [text], 50)
+    assert len(first) + len(rest) == 50
+
+
+def test_how_a_benchmark_is_asked():
+    """A chat model is asked multiple choice in the harness's plain prompt, questions in its own template; one can choose."""
+    chat = LoadedModel(None, SimpleNamespace(chat_template="{{ messages }}"), Template(), "chat", "")
+    base = LoadedModel(None, SimpleNamespace(chat_template=None), Template(), "base", "")
+    choices = Benchmark("c", (choice_prompt("q", "Which?", ["x", "y"], 1),), templates={"forget": "Head: {question}"})
+    questions = Benchmark("q", WORLD.forget, templates={"forget": "Head: {question}"})
+    rules = PROTOCOLS["clean"]
+    kinds = {
+        (name, bench.name, template): asked_as(loaded, bench, rules, "forget", template).template.kind
+        for name, loaded in (("chat", chat), ("base", base))
+        for bench in (choices, questions)
+        for template in ("auto", "plain")
+    }
+    assert kinds == {
+        ("chat", "c", "auto"): "plain", ("chat", "c", "plain"): "plain", ("chat", "q", "auto"): "auto",
+        ("chat", "q", "plain"): "plain", ("base", "c", "auto"): "plain", ("base", "c", "plain"): "plain",
+        ("base", "q", "auto"): "plain", ("base", "q", "plain"): "plain",
+    }  # fmt: skip
+    assert asked_as(chat, choices, rules, "forget", "chat").template.kind == "auto"
+    with pytest.raises(ModelError, match="no chat template"):
+        asked_as(base, choices, rules, "forget", "chat")

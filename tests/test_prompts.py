@@ -1,0 +1,97 @@
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from leakatk.errors import InputError
+from leakatk.files.writing import write_atomic
+from leakatk.prompts import Asked, Prompt, load_prompts, save_prompts
+from leakatk.runs.manifest import prompts_hash
+from leakatk.workdir import occupied
+
+
+def test_round_trip(tmp_path):
+    prompts = [
+        Prompt("a", "Who?", "Ann \u2028 Bo", paraphrases=("Which?",), facts=("Ann",), perturbed_answers=("x", "y")),
+        Prompt("b", "Where?", "Here", source="s"),
+    ]
+    save_prompts(prompts, tmp_path / "p.jsonl")
+    assert load_prompts(tmp_path / "p.jsonl") == prompts
+
+
+def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path):
+    plain = Prompt("a", "When?", "In May.")
+    probed = Prompt("a", "When?", "In May.", asked=Asked("And when?", (("Where?", "Here."),), "In"))
+    assert plain.question == Asked("When?")
+    assert str(plain.question) == "When?"
+    assert str(probed.question) == "Q: Where?\nA: Here.\nQ: And when?\nA: In ..."
+    assert probed.question.characters == len("And when?Where?Here.In")
+    assert Prompt("a", "When?", "x", asked=Asked("")).question == Asked("")
+    assert prompts_hash([plain]) != prompts_hash([probed])
+    # A prompt without a probe has the hash it had before there were any.
+    assert prompts_hash([plain]) == "56fba7f261ed2884ff21672b6371fb550762018a295bbe6923eb48dcd0827640"
+    with pytest.raises(InputError, match="'a' was made by a probe"):
+        save_prompts([probed], tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b'{"question": "q"}\n', "no answer"),
+        (b'{"query": "q", "answer": "a"}\n', "no text.*found query, answer"),
+        (b'{"question": "", "answer": "a"}\n', "non-empty"),
+        (b'{"question": "q", "answer": "a"', "line 1: not valid JSON"),
+        (b'[{"question": "q", "answer": "a"}', "cut short"),
+        (b"[1]", "expected a JSON object"),
+        (b'{"id": 1, "question": "q", "answer": "a"}\n{"id": "1", "question": "r", "answer": "a"}\n', "already stands"),
+        (b"\xff", "not UTF-8 .byte 0.; save the file as UTF-8, such as with `iconv"),
+        ('{"question": "q", "answer": "a"}'.encode("utf-16"), "UTF-16, not UTF-8; .*`iconv -f UTF-16 -t UTF-8"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip; .*`gunzip -c"),
+        (b"[]", "no prompts"),
+        (b"question,answer\nWho?,Bo\n", "line 1: not valid JSON, found 'question,answer'; write one object a line"),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_prompts(path)
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_prompts(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="is a directory"):
+        load_prompts(tmp_path)
+
+
+def test_what_a_killed_write_leaves_does_not_occupy_a_directory(tmp_path, monkeypatch):
+    assert not occupied(tmp_path / "absent")
+
+    def killed(*_):
+        raise KeyboardInterrupt  # not an OSError: nothing tidies up, as after kill -9
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "run.json", "{}")
+    assert list(tmp_path.iterdir())
+    assert not occupied(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert occupied(tmp_path)
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    write_atomic(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", "said")
+    assert os.read(reader, 10) == b"said"
+    os.close(reader)
+    assert not (tmp_path / "pipe").is_file()
