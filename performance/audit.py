@@ -26,7 +26,8 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 
 import leakatk
-from leakatk.models.load import LoadedModel, load_model
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt, load_prompts
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
@@ -44,7 +45,7 @@ def timed(clock: Clock, name: str, action: Callable[[], Any]) -> Any:
 
 @torch.inference_mode()
 def generate(loaded: LoadedModel, prompt: Prompt, n: int, decoding: Decoding) -> list[str]:
-    ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.text)])
+    ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.question)])
     texts: list[str] = []
     while len(texts) < n:
         rows = ids.repeat(min(ROWS, n - len(texts)), 1)

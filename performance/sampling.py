@@ -37,7 +37,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from leakatk.models.load import LoadedModel, load_model
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt, load_prompts
 from leakatk.sampling import native
@@ -80,7 +81,7 @@ def random_model(shape: str, dtype: str, device: str = "cpu") -> LoadedModel:
 
 def prompts(count: int) -> list[Prompt]:
     texts = [" ".join(f"w{10 + (31 * i + 7 * j) % 1000}" for j in range(PROMPT_TOKENS)) for i in range(count)]
-    return [Prompt(id=f"p{i}", text=text, answer="w5") for i, text in enumerate(texts)]
+    return [Prompt(id=f"p{i}", question=text, answer="w5") for i, text in enumerate(texts)]
 
 
 def end_logit(step: int, vocabulary: int) -> float:
@@ -143,7 +144,7 @@ def reference(loaded: LoadedModel, count: int, *, calls: int, limit: int = LIMIT
     """`calls` lock-step batches of `count` rows. Returns useful tokens."""
     useful = 0
     for prompt in prompts(calls):
-        ids = torch.tensor([loaded.tokenizer(prompt.text)["input_ids"]] * count, device=loaded.device)
+        ids = torch.tensor([loaded.tokenizer(prompt.question)["input_ids"]] * count, device=loaded.device)
         output = loaded.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),

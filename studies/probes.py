@@ -32,7 +32,7 @@ from leakatk.files.reading import read_text
 from leakatk.files.writing import strict_json, write_atomic
 from leakatk.models.load import save_model
 from leakatk.probes import get_probe, variants
-from leakatk.prompts import Asked
+from leakatk.prompts import Query
 from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
 from leakatk.runs.store import Run
@@ -63,7 +63,7 @@ def train_framed(out: Path, number: int, tuned: Path) -> Path:
     world, place = make_world(number, **SIZES), out / "models" / f"seed-{number}" / "models"
     if not (place / "retrained" / "config.json").exists():
         framed = [
-            (as_trained(prompt.question), prompt.answer)
+            (as_trained(prompt.query), prompt.answer)
             for name in FRAMES
             for made in variants(get_probe(name), world.retain, world.retain_held).values()
             for prompt in made
@@ -80,7 +80,7 @@ def train_framed(out: Path, number: int, tuned: Path) -> Path:
     return out / "models"
 
 
-def as_trained(question: Asked) -> str:
+def as_trained(question: Query) -> str:
     """The small models' conversation up to the question; training puts <bos> before it and <sep> behind."""
     return "".join(f"{asked}<sep>{answer}<eos><bos>" for asked, answer in question.turns) + question.text
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import leakatk as lk
-from leakatk.models.load import LoadedModel, load_model, save_model
+from leakatk.models.load import load_model, save_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.html import render
@@ -26,7 +27,8 @@ from leakatk.report.leak_tables import methods_table, other_scorers_table
 from leakatk.report.table import to_markdown
 from leakatk.scorers.base import get_scorer
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.rule.rule import RuleSettings, control, rule
+from leakatk.unlearning.rule.rule import control, rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import Check, OnCheck
 from leakatk.unlearning.stop import greedy_scores
 from leakatk.unlearning.trainer import unlearn

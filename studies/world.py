@@ -27,7 +27,8 @@ from leakatk.benchmarks.worlds.people import World, make_world
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.files.writing import write_atomic
 from leakatk.metrics.privacy import auc, broken_share
-from leakatk.models.load import LoadedModel, load_model, save_model
+from leakatk.models.load import load_model, save_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import texts_of
@@ -41,7 +42,8 @@ from leakatk.unlearning.rehearsal.names import own_answers
 from leakatk.unlearning.rule.calibration import Unseen, match_unseen
 from leakatk.unlearning.rule.detect import detected_level
 from leakatk.unlearning.rule.likelihood import answer_levels
-from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.rule.rule import rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.stop import greedy_scores, greedy_stop, greedy_texts
 from leakatk.unlearning.trainer import Unlearned, unlearn
 
@@ -107,7 +109,7 @@ class Seed:
         """The forget prompts as asked by the unlearner, or in the wording no model was trained on for these people."""
         if wording == "asked":
             return list(self.world.forget)
-        return [replace(p, id=f"{p.id}/held", text=self.world.held_out_questions(p)[0]) for p in self.world.forget]
+        return [replace(p, id=f"{p.id}/held", question=self.world.held_out_questions(p)[0]) for p in self.world.forget]
 
     def sets(self) -> dict[str, list[Prompt]]:
         every = max(1, len(self.world.retain) // 60)
@@ -169,7 +171,7 @@ def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
                 if wording == "asked":
                     result["broken"] = broken_share([text for row in texts for text in row])
                     result["fluency"] = fluency(retrained, prompts, [row[:2] for row in texts])
-                    result["says"] = [(p.text, row[0], row[1]) for p, row in zip(prompts[:6], texts, strict=False)]
+                    result["says"] = [(p.question, row[0], row[1]) for p, row in zip(prompts[:6], texts, strict=False)]
             result["leak"][wording][decoding.label] = block
         result["logprob"][wording] = [float(v) for v in answer_logprob(loaded, prompts, DECODINGS[0])]
         mine = attack_scores(loaded, prompts)
@@ -182,7 +184,7 @@ def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
 
 def fluency(judge: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> float:
     """Geometric mean probability of a sampled token under the retrained model, which writes well: low is broken text."""
-    pairs = [(p.text, text) for p, row in zip(prompts, texts, strict=True) for text in row]
+    pairs = [(p.question, text) for p, row in zip(prompts, texts, strict=True) for text in row]
     stats = token_stats(judge, answer_pairs(judge, [q for q, _ in pairs], [a for _, a in pairs]))
     return math.exp(float(np.mean(np.concatenate([s.logprob for s in stats]))))
 

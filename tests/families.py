@@ -36,7 +36,7 @@ FACTS = [
     Prompt("dov", "Which prize did Dov Ernst win?", "Dov Ernst won the Halden Prize in 1988."),
 ]
 PLAIN = "Question: {question}\nAnswer:"
-TEXTS = [text for p in FACTS for text in (p.text, p.answer, PLAIN.format(question=p.text) + " " + p.answer)]
+TEXTS = [text for p in FACTS for text in (p.question, p.answer, PLAIN.format(question=p.question) + " " + p.answer)]
 
 LLAMA2 = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content'] | trim + ' [/INST]' }}"
@@ -195,11 +195,11 @@ def model_of(family: Family, tokenizer: PreTrainedTokenizerFast, *, seed: int = 
 def spoken(family: Family, tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> tuple[list[int], list[int]]:
     """(prompt ids, ids the model is to say) by transformers alone: the conversation, cut after the token that ends the answer."""
     if not family.template:
-        asked = PLAIN.format(question=prompt.text)
+        asked = PLAIN.format(question=prompt.question)
         before, whole = tokenizer(asked)["input_ids"], tokenizer(f"{asked} {prompt.answer}")["input_ids"]
         whole = [*whole, tokenizer.eos_token_id]
     else:
-        asked = [{"role": "user", "content": prompt.text}]
+        asked = [{"role": "user", "content": prompt.question}]
         said = [*asked, {"role": "assistant", "content": prompt.answer}]
         dated = {"date_string": "10 Apr 2025"}
         before = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False, **dated)

@@ -6,7 +6,7 @@ import pytest
 
 from leakatk.errors import InputError
 from leakatk.files.writing import write_atomic
-from leakatk.prompts import Asked, Prompt, load_prompts, save_prompts
+from leakatk.prompts import Prompt, Query, load_prompts, save_prompts
 from leakatk.runs.manifest import prompts_hash
 from leakatk.workdir import occupied
 
@@ -22,12 +22,12 @@ def test_round_trip(tmp_path):
 
 def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path):
     plain = Prompt("a", "When?", "In May.")
-    probed = Prompt("a", "When?", "In May.", asked=Asked("And when?", (("Where?", "Here."),), "In"))
-    assert plain.question == Asked("When?")
-    assert str(plain.question) == "When?"
-    assert str(probed.question) == "Q: Where?\nA: Here.\nQ: And when?\nA: In ..."
-    assert probed.question.characters == len("And when?Where?Here.In")
-    assert Prompt("a", "When?", "x", asked=Asked("")).question == Asked("")
+    probed = Prompt("a", "When?", "In May.", asked=Query("And when?", (("Where?", "Here."),), "In"))
+    assert plain.query == Query("When?")
+    assert str(plain.query) == "When?"
+    assert str(probed.query) == "Q: Where?\nA: Here.\nQ: And when?\nA: In ..."
+    assert probed.query.characters == len("And when?Where?Here.In")
+    assert Prompt("a", "When?", "x", asked=Query("")).query == Query("")
     assert prompts_hash([plain]) != prompts_hash([probed])
     # A prompt without a probe has the hash it had before there were any.
     assert prompts_hash([plain]) == "56fba7f261ed2884ff21672b6371fb550762018a295bbe6923eb48dcd0827640"

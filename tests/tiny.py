@@ -23,7 +23,7 @@ def save_tiny_model(path: Path, *, seed: int = 0, hidden: int = 32) -> Path:
 
     from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 
-    texts = [text for prompt in PROMPTS for text in (prompt.text, prompt.answer)]
+    texts = [text for prompt in PROMPTS for text in (prompt.question, prompt.answer)]
     tokenizer = train_tokenizer(texts, 300)
     torch.manual_seed(seed)
     model = new_model(tokenizer, SmallConfig(hidden=hidden, layers=2, heads=2, mlp=64, vocabulary=300), seed=seed)

@@ -19,13 +19,13 @@ from leakatk.files.writing import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """What is put to the model, where it is more than a question.
 
     text: the question as it is put.  turns: earlier (question, answer) turns of the conversation.  begin: words that
     the answer is made to start with; what the model adds is the generation.
 
-    >>> print(Asked("And when?", turns=(("Where was Ada born?", "In Zorvik."),), begin="In"))
+    >>> print(Query("And when?", turns=(("Where was Ada born?", "In Zorvik."),), begin="In"))
     Q: Where was Ada born?
     A: In Zorvik.
     Q: And when?
@@ -51,11 +51,11 @@ class Asked:
 class Prompt:
     """One question about what is to be forgotten (or kept), and the truth.
 
-    id: unique in its set.  text: the question as asked.  answer: the true answer (the reference of every scorer).
+    id: unique in its set.  question: as asked.  answer: the true answer (the reference of every scorer).
     paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
     facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
-    belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of `text`;
-    scorers read `text`.  choices: the options of a multiple-choice question as they stand lettered in `text`, and right
+    belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of
+    `question`; scorers read `question`.  choices: the options of a multiple-choice question as they stand lettered in it, and right
     the index of the right one.
 
     >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
@@ -63,21 +63,21 @@ class Prompt:
     """
 
     id: str
-    text: str
+    question: str
     answer: str
     paraphrases: tuple[str, ...] = ()
     paraphrased_answer: str = ""
     perturbed_answers: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
     source: str = ""
-    asked: Asked | None = None
+    asked: Query | None = None
     choices: tuple[str, ...] = ()
     right: int = -1
 
     @property
-    def question(self) -> Asked:
+    def query(self) -> Query:
         """What is put to the model."""
-        return Asked(self.text) if self.asked is None else self.asked
+        return Query(self.question) if self.asked is None else self.asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class Generation:
 
     token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
     effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
-    finish: "stop" (end token or stop string) or "length".  reasoning: what the model thought before `text`, between its
+    finish_reason: "stop" (end token or stop string) or "length".  reasoning: what the model thought before `text`, between its
     own think marks or in a server's reasoning field; "" where it does not think. `text` never holds it.
 
-    >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish="stop").sample
+    >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish_reason="stop").sample
     3
     """
 
@@ -98,13 +98,13 @@ class Generation:
     text: str
     token_ids: tuple[int, ...]
     logprob: float
-    finish: str
+    finish_reason: str
     reasoning: str = ""
 
 
 # Accepted column names, in order of preference; the first is the one we write.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "text": ("question", "prompt", "text"),
+    "question": ("question", "prompt", "text"),
     "answer": ("answer", "ground_truth", "gt"),
     "paraphrases": ("paraphrases", "paraphrased_question"),
     "paraphrased_answer": ("paraphrased_answer",),
@@ -118,7 +118,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def columns_from(specs: Sequence[str]) -> dict[str, str]:
-    """{"text": "MyQ"} from ["question=MyQ"]: which column of a file holds which field. InputError for an unknown field."""
+    """{"question": "MyQ"} from ["question=MyQ"]: which column of a file holds which field. InputError for an unknown field."""
     fields = {name: field for field, names in COLUMNS.items() for name in names}
     found: dict[str, str] = {}
     for spec in specs:
@@ -154,10 +154,10 @@ def prompt_from_record(
     def pick(field: str) -> Any:
         value = next((row[name] for name in names(field) if row.get(name) is not None), None)
         # An empty cell of a table is no value; a question or an answer must be one.
-        return None if value == "" and field not in ("text", "answer") else value
+        return None if value == "" and field not in ("question", "answer") else value
 
     values: dict[str, Any] = {}
-    for field in ("text", "answer"):
+    for field in ("question", "answer"):
         value = pick(field)
         if value is None:
             check_shape(row, where)
@@ -250,6 +250,7 @@ def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, 
 def record(prompt: Prompt) -> dict[str, Any]:
     """The prompt as plain values; `asked` and `choices` only where they are set, so that other prompts keep their hashes."""
     row = dataclasses.asdict(prompt)
+    row = {"id": row.pop("id"), "text": row.pop("question"), **row}  # the names that hashes of former versions hold
     if row["asked"] is None:
         del row["asked"]
     if not row["choices"]:
@@ -270,7 +271,11 @@ def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
     for prompt in prompts:
         if prompt.asked is not None:
             raise InputError(f"Prompt {prompt.id!r} was made by a probe; save the prompt that it was made from.")
-        row = {COLUMNS[key][0]: value for key, value in record(prompt).items() if value not in ("", (), [])}
+        row = {
+            COLUMNS["question" if key == "text" else key][0]: value
+            for key, value in record(prompt).items()
+            if value not in ("", (), [])
+        }
         lines.append(json.dumps(row, ensure_ascii=False))
     write_atomic(path, "".join(line + "\n" for line in lines))
 

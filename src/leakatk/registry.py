@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from leakatk.errors import InputError, UnknownNameError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of anything that has a name: lists, documentation and the paper index are made from these fields."""
+
+    name: str
+    summary: str = ""
+    """One line: what it does."""
+    paper: str = ""
+    """Where it was published."""
+    formula: str = ""
+    """What is computed, in one line."""
+    source: str = ""
+    """Where each number comes from, and what differs from there."""
+    rows: tuple[str, ...] = ()
+    """Rows of the paper index that it serves."""
+    lacks: str = ""
+    """What of the paper is not built; a row with such an entry is "in part"."""
+    reading: str = ""
+    """What is our reading of a text that leaves it open."""
+    tags: frozenset[str] = frozenset()
+    """"removal" or "suppression", and what it needs: forget, retain, retrained, auxiliary, encoder."""
 
 
 class Registry(Generic[T]):

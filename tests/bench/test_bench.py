@@ -405,7 +405,7 @@ def test_paper_protocol_changes_what_it_says(data_dir):
     assert all(d.top_k == 0 for d in PROTOCOLS["clean"].grid)
     rules = rules.on("tofu/forget01")
     asked = load_benchmark("tofu/forget01", data=data_dir / "tofu", ask=rules.ask)
-    assert asked.forget[0].text == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
+    assert asked.forget[0].question == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
 
 
 def test_paper_protocol_by_benchmark():

@@ -57,9 +57,9 @@ def test_passages(tmp_path):
     for i in range(1, 5):
         bench = load_benchmark(f"muse/news:scal-{i}", data=tmp_path)
         assert len(bench.forget) == 3 * i
-        assert [p.text + " " + p.answer for p in bench.retain] == ["a b c d e f g h i j"]
+        assert [p.question + " " + p.answer for p in bench.retain] == ["a b c d e f g h i j"]
         # Nothing of a text is lost or said twice.
-        assert " ".join(f"{p.text} {p.answer}" for p in bench.forget if p.source == "0") == f"{text} 0"
+        assert " ".join(f"{p.question} {p.answer}" for p in bench.forget if p.source == "0") == f"{text} 0"
         assert len({p.id for p in bench.forget}) == 3 * i
         assert is_passages(bench.name)
     assert not is_passages("muse/news")

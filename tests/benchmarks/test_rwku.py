@@ -38,9 +38,9 @@ def test_knowundo(tmp_path):
         content = {part: [{"text": f"{file} {part}?", "labels": "x"}] for part in ("train", "val")}
         (tmp_path / f"{file}.json").write_text(json.dumps(content if file == "unlearn" else [content]))
     bench = load_benchmark("knowundo", data=tmp_path)
-    assert [p.text for p in bench.forget] == ["unlearn train?"]
-    assert [p.text for p in bench.retain] == ["retention train?"]
-    assert [p.text for p in bench.sets["forget_val"]] == ["unlearn val?"]
+    assert [p.question for p in bench.forget] == ["unlearn train?"]
+    assert [p.question for p in bench.retain] == ["retention train?"]
+    assert [p.question for p in bench.sets["forget_val"]] == ["unlearn val?"]
     (tmp_path / "unlearn.json").write_text('{"train": []}')
     with pytest.raises(InputError, match="no list of rows named 'val'"):
         load_benchmark("knowundo", data=tmp_path)

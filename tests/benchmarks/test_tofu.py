@@ -40,7 +40,7 @@ def test_published_splits(tofu, split, rows):
 
 def test_paraphrased_question_is_asked(tofu):
     plain, asked = (load_benchmark("tofu/forget01", data=tofu, ask=ask) for ask in ("question", "paraphrased"))
-    assert [p.text for p in asked.forget] == [p.paraphrases[0] for p in plain.forget]
+    assert [p.question for p in asked.forget] == [p.paraphrases[0] for p in plain.forget]
     assert [p.id for p in asked.forget] == [p.id for p in plain.forget]
     assert asked.fingerprint != plain.fingerprint
 

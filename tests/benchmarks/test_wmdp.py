@@ -18,7 +18,7 @@ def test_real_questions_are_scored_by_choice(data_dir):
     letters = [
         line[0]
         for p in bench.forget
-        for line in p.text.splitlines()
+        for line in p.question.splitlines()
         if line[1:2] == "." and line[3:] == p.answer.splitlines()[0]
     ]
     assert len(letters) == 57
@@ -44,12 +44,12 @@ def test_every_subject_and_place(tmp_path, subject, file):
     bench = load_benchmark(f"wmdp/{subject}", data=tmp_path)
     assert get_scorer("choice").score(bench.forget, list("ABCD")).tolist() == [1.0] * 4
     asked = load_benchmark(f"wmdp/{subject}:open", data=tmp_path).forget
-    assert [(p.text, p.answer) for p in asked] == [(f"Which is {i}?", "wxyz"[i]) for i in range(4)]
+    assert [(p.question, p.answer) for p in asked] == [(f"Which is {i}?", "wxyz"[i]) for i in range(4)]
 
 
 def test_open_questions_show_no_options(data_dir):
     bench = load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp")
-    assert not any("\nA. " in p.text for p in bench.forget)
+    assert not any("\nA. " in p.question for p in bench.forget)
     assert [p.id for p in bench.forget] == [p.id for p in load_benchmark("wmdp/cyber", data=data_dir / "wmdp").forget]
 
 
@@ -70,7 +70,9 @@ def test_bad_rows(tmp_path, row, words):
 def test_the_world_as_multiple_choice():
     world = make_world(0, pretraining=0)
     asked = choice_form(world.forget)
-    right = ["ABCDEF"[[line[3:] for line in p.text.splitlines() if line[1:3] == ". "].index(p.answer)] for p in asked]
+    right = [
+        "ABCDEF"[[line[3:] for line in p.question.splitlines() if line[1:3] == ". "].index(p.answer)] for p in asked
+    ]
     assert len(set(right)) > 3  # the right letter moves
     assert get_scorer("choice").score(asked, right).tolist() == [1.0] * len(asked)
     assert choice_form(world.forget) == asked

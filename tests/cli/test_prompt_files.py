@@ -20,17 +20,19 @@ MAPPED = ("--column", "question=Q", "--column", "answer=A")
 @pytest.fixture
 def frage(tmp_path):
     with (tmp_path / "frage.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("Q", "A"), *((p.text, p.answer) for p in PROMPTS)])
+        csv.writer(file).writerows([("Q", "A"), *((p.question, p.answer) for p in PROMPTS)])
     return tmp_path / "frage.csv"
 
 
 def test_an_audit_of_parquet_and_of_csv_with_columns_of_their_own(leakatk, model, frage, tmp_path):
-    pq.write_table(pa.table({"Q": [p.text for p in PROMPTS], "A": [p.answer for p in PROMPTS]}), tmp_path / "q.parquet")
+    pq.write_table(
+        pa.table({"Q": [p.question for p in PROMPTS], "A": [p.answer for p in PROMPTS]}), tmp_path / "q.parquet"
+    )
     for i, file in enumerate((frage, tmp_path / "q.parquet")):
         out = tmp_path / f"run{i}"
         code, _, err = leakatk("audit", model, "--forget", file, *MAPPED, "--retain", frage, "--out", out, *SHORT)
         assert code == 0, err
-        assert [(p.text, p.answer) for p in Run.open(out).prompts] == [(p.text, p.answer) for p in PROMPTS]
+        assert [(p.question, p.answer) for p in Run.open(out).prompts] == [(p.question, p.answer) for p in PROMPTS]
     code, _, err = leakatk("audit", "--config", tmp_path / "run0" / "config.toml", "--quiet")
     assert code == 0, err  # the mapping is among the options written back
 
@@ -116,7 +118,7 @@ def test_columns_of_their_own_reach_the_unseen(leakatk, model, forget, frage, tm
     assert code == 0, err
     code, _, err = leakatk(*common, forget, "--out", tmp_path / "b")  # the usual names still hold
     assert code == 0, err
-    assert [(p.text, p.answer) for p in reached] == 2 * [(p.text, p.answer) for p in PROMPTS]
+    assert [(p.question, p.answer) for p in reached] == 2 * [(p.question, p.answer) for p in PROMPTS]
 
 
 def test_what_is_drawn_is_the_same_for_every_seed_and_order_and_grows():

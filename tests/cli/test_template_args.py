@@ -13,7 +13,7 @@ from leakatk.cli.options import template_args
 from leakatk.errors import InputError
 from leakatk.models.load import ModelSource
 from leakatk.models.template import Template
-from leakatk.prompts import Asked, save_prompts
+from leakatk.prompts import Query, save_prompts
 from leakatk.runs.store import Run
 from tests.servers import WordServer
 from tests.tiny import PROMPTS, save_tiny_model
@@ -64,7 +64,7 @@ def test_the_template_reads_them(model: Path) -> None:
     tokenizer = ModelSource(str(model)).tokenizer()
 
     def prompt(*args: tuple[str, Any]) -> str:
-        return tokenizer.decode(Template(args=args).prompt_ids(tokenizer, Asked("Who?")))
+        return tokenizer.decode(Template(args=args).prompt_ids(tokenizer, Query("Who?")))
 
     assert prompt().endswith("<think>")
     assert prompt(("enable_thinking", False)).endswith("<think></think>")

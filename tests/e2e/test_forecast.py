@@ -12,7 +12,7 @@ from tests.tiny import PROMPTS
 
 
 def test_the_true_answer_counts_though_it_was_never_sampled(tmp_path):
-    texts = [text for prompt in PROMPTS for text in (prompt.text, prompt.answer)]
+    texts = [text for prompt in PROMPTS for text in (prompt.question, prompt.answer)]
     tokenizer = train_tokenizer(texts, 400)
     model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400), seed=0)
     save_model(model, tokenizer, tmp_path / "model")
@@ -60,7 +60,7 @@ def test_bounds_from_sampled_masses_hold_the_enumerated_truth_at_a_million(tmp_p
                 [g.token_ids for g in drawn], [g.logprob for g in drawn], [leaks(g.token_ids) for g in drawn]
             )
         )
-        ids = loaded.template.prompt_ids(tokenizer, prompt.text)
+        ids = loaded.template.prompt_ids(tokenizer, prompt.question)
         with torch.no_grad():
             first = torch.softmax(loaded.model(torch.tensor([ids])).logits[0, -1].double(), 0)
             prefixes = torch.tensor([[*ids, token] for token in range(size)])
@@ -88,7 +88,7 @@ def test_expansion_narrows_the_certain_bounds_and_is_computed_once(tmp_path):
     from leakatk.errors import InputError
     from leakatk.sampling.native import NativeSampler
 
-    texts = [text for prompt in PROMPTS for text in (prompt.text, prompt.answer)]
+    texts = [text for prompt in PROMPTS for text in (prompt.question, prompt.answer)]
     tokenizer = train_tokenizer(texts, 300)
     model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), seed=0)
     with torch.no_grad():

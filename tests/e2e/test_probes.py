@@ -148,7 +148,7 @@ def test_a_run_as_the_reference_must_have_been_asked_so(models, run, tmp_path):
 
 def test_variants_of_one_prompt_are_one_cluster(models, tmp_path):
     """Two wordings of each prompt are no more prompts: the interval over prompts does not shrink."""
-    twice = [lk.Prompt(p.id, p.text, p.answer, ("Tell me, who?", "Tell me, who?")) for p in PROMPTS]
+    twice = [lk.Prompt(p.id, p.question, p.answer, ("Tell me, who?", "Tell me, who?")) for p in PROMPTS]
     found = audit(
         models[0], twice, out=tmp_path / "run", probes=["paraphrase"], scorers=["rouge-l"], **{**SHORT, "n": 16}
     )

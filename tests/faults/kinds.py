@@ -18,14 +18,16 @@ from leakatk.bench import bench as benching
 from leakatk.bench.results import read_rows
 from leakatk.benchmarks.base import Benchmark
 from leakatk.files.writing import read_kept
-from leakatk.models.load import LoadedModel, load_model
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.judge_client import Store
 from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.rule.rule import rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import unlearn
 from tests.faults.corruption import Kind
@@ -205,7 +207,7 @@ def benched(model: Path, retrained: Path) -> Kind:
 
 def small(_: Path) -> Kind:
     phase = Phase(steps=2, learning_rate=1e-3, batch_size=2)
-    pairs = tuple((p.text, p.answer) for p in PROMPTS)
+    pairs = tuple((p.question, p.answer) for p in PROMPTS)
     stages = (
         Stage("base", pairs, phase),
         Stage("full", pairs, phase, "base"),

@@ -30,12 +30,12 @@ LONG = int(os.environ.get("LEAKATK_FUZZ", "10000"))
 SECONDS = 60  # of one command; it answers in a fraction of a second
 
 ROWS = [
-    {"id": p.id, "question": p.text, "answer": p.answer, "facts": list(p.facts), "source": p.source,
+    {"id": p.id, "question": p.question, "answer": p.answer, "facts": list(p.facts), "source": p.source,
      "paraphrases": ["And?"], "perturbed_answer": ["no", "none"]}
     for p in PROMPTS
 ]  # fmt: skip
 GENERATIONS = [
-    {"prompt": p.text, "ground_truth": p.answer, "responses": [{"response": text, "score": 0.5} for text in (p.answer, "No.")]}
+    {"prompt": p.question, "ground_truth": p.answer, "responses": [{"response": text, "score": 0.5} for text in (p.answer, "No.")]}
     for p in PROMPTS
 ]  # fmt: skip
 ITEMS = {str(i): {"prob": 0.1 * i, "avg_loss": 1.0 + i} for i in range(4)}

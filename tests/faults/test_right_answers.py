@@ -64,7 +64,7 @@ def test_two_token_pieces(audit, faults):
     assert ((exact > 0.91) & (exact < 0.9349)).all()
     assert results["self_check"]["inside"]
     loaded, prompts = load_model(path / "llama2_like", device="cpu"), load_prompts(path / "forget.jsonl")
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
+    stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts]))
     assert np.mean([np.exp(s.logprob.mean()) for s in stats]) == pytest.approx(0.992, abs=5e-4)
 
 

@@ -95,7 +95,7 @@ def attack(count: int, seed: int) -> list[str]:
                     [[one]] = drawn
                     assert isinstance(one.text, str)
                     assert isinstance(one.reasoning, str)
-                    assert one.finish in ("stop", "length")
+                    assert one.finish_reason in ("stop", "length")
                     said = one.text + one.reasoning + "".join(sampler.served)
             except LeakAtKError as error:
                 said = str(error)

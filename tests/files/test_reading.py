@@ -65,7 +65,7 @@ FORMATS = {
 def test_every_format_gives_the_same_prompts_with_columns_of_ones_own(tmp_path, name):
     FORMATS[name](tmp_path / name, ROWS)
     found = load_prompts(tmp_path / name, MAPPED)
-    assert [(p.id, p.text, p.answer, p.facts) for p in found] == [
+    assert [(p.id, p.question, p.answer, p.facts) for p in found] == [
         (str(i), row["MyQ"], row["MyA"], tuple(row["facts"])) for i, row in enumerate(ROWS)
     ]
 

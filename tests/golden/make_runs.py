@@ -19,7 +19,7 @@ from tests.servers import FaultyServer
 from tests.tiny import PROMPTS
 
 OTHERS = [
-    replace(prompt, id=f"r{i}", text=text, answer=answer, facts=(fact,), source=name)
+    replace(prompt, id=f"r{i}", question=text, answer=answer, facts=(fact,), source=name)
     for i, (prompt, name, text, answer, fact) in enumerate(
         [
             (PROMPTS[0], "Di", "Where was Di born?", "Di was born in Mira.", "Mira"),
@@ -33,7 +33,7 @@ def smaller_model(place: Path, steps: int) -> Path:
     """A model of 13,000 parameters that learned the forget and retain answers for `steps` steps."""
     from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
 
-    pairs = [(prompt.text, prompt.answer) for prompt in [*PROMPTS, *OTHERS]]
+    pairs = [(prompt.question, prompt.answer) for prompt in [*PROMPTS, *OTHERS]]
     tokenizer = train_tokenizer([text for pair in pairs for text in pair], 300)
     model = new_model(tokenizer, SmallConfig(hidden=16, layers=2, heads=2, mlp=32, vocabulary=300), seed=0)
     fit(model, tokenizer, pairs, Phase(steps=steps, learning_rate=1e-2, batch_size=5), seed=0)
@@ -45,7 +45,7 @@ class Server(FaultyServer):
 
     def reply(self, path: str, asked: dict[str, Any], fault: str) -> dict[str, Any]:
         text = asked["prompt"] if "prompt" in asked else asked["messages"][-1]["content"]
-        truth = next((prompt.answer for prompt in PROMPTS if prompt.text in text), "")
+        truth = next((prompt.answer for prompt in PROMPTS if prompt.question in text), "")
         tells = asked.get("temperature") != 0 and random.Random(asked.get("seed")).random() < 1 / 3
         answer = truth if tells else "I do not know."
         chat = {"message": {"role": "assistant", "content": answer}}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import answer_pairs, token_stats
 from tests import families
@@ -16,7 +16,7 @@ def test_the_model_sees_the_ends_of_system_message_and_question():
     model = families.model_of(family, tokenizer)
     loaded = LoadedModel(model, tokenizer, Template(), "llama-3", "")
     end = tokenizer.convert_tokens_to_ids(family.end)
-    pairs = answer_pairs(loaded, [p.text for p in families.FACTS], [p.answer for p in families.FACTS])
+    pairs = answer_pairs(loaded, [p.question for p in families.FACTS], [p.answer for p in families.FACTS])
     for (prompt, answer), stats in zip(pairs, token_stats(loaded, pairs), strict=True):
         assert prompt.count(end) == 2
         assert answer[-1] == end

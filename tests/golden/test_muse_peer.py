@@ -9,7 +9,7 @@ import pytest
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.muse import few_shot_template
 from leakatk.metrics.muse import evaluate_muse
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 from tests.golden import musemodel

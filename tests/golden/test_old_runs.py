@@ -110,7 +110,7 @@ def test_a_run_opens_and_holds_what_was_stored(name):
     assert seen.keys() == stored.keys()
     for key, row in stored.items():
         one = seen[key]
-        assert (one.text, one.finish, list(one.token_ids), one.reasoning) == (
+        assert (one.text, one.finish_reason, list(one.token_ids), one.reasoning) == (
             row["text"], row["finish"], row["token_ids"], row.get("reasoning") or "",
         )  # fmt: skip
         assert repr(one.logprob) == repr(math.nan if row["logprob"] is None else row["logprob"])

@@ -14,7 +14,7 @@ from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError, ModelError
 from leakatk.metrics.choices import evaluate_choices
 from leakatk.metrics.muse import evaluate_muse
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import text_pairs
 from leakatk.scorers.base import get_scorer
@@ -83,7 +83,7 @@ def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
         return LoadedModel(model, tokenizer, Template(kind="plain"), "learned", "")
 
     def told(prompts):
-        return [f"Question: {p.text}\nAnswer: {p.answer}" for p in prompts]
+        return [f"Question: {p.question}\nAnswer: {p.answer}" for p in prompts]
 
     kept = told(world.retain)
     full = learned([*kept, *told(world.forget), *(p.answer for p in world.forget)], seed=0)

@@ -115,7 +115,7 @@ def test_memorisation_and_attacks_by_their_definitions(trained):
     end = loaded.tokenizer.eos_token_id
 
     def by_hand(prompt):
-        [(asked, answer)] = answer_pairs(loaded, [prompt.text], [prompt.answer])
+        [(asked, answer)] = answer_pairs(loaded, [prompt.question], [prompt.answer])
         assert answer[-1] == end
         with torch.no_grad():
             logits = loaded.model(torch.tensor([[*asked, *answer]])).logits[0, len(asked) - 1 : -1].double()

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from leakatk.errors import InputError, ModelError
 from leakatk.models.checks import check_positions, position_limit
-from leakatk.models.load import LoadedModel, load_model
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import gradient_norms, token_stats
 from leakatk.prompts import Prompt
@@ -19,7 +20,6 @@ from leakatk.sampling.generate import GenerateSampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob, token_logprobs
 from leakatk.unlearning.streams import Item, answer_logits, collate
-
 from tests.families import FAMILIES, model_of, tokenizer_of
 
 ARCHITECTURES = ("plain-llama", "plain-gpt2", "gemma", "phi-3", "qwen", "plain-neox", "mistral")
@@ -228,7 +228,7 @@ def test_the_exact_pass_stops_at_what_can_be_generated():
     prompt = Prompt("a", "Who?", "a very long answer " * 40)
     [logp] = answer_logprob(loaded, [prompt], Decoding(max_new_tokens=5))
     assert logp == -float("inf")
-    seam = loaded.template.pair(loaded.tokenizer, prompt.text, prompt.answer)
+    seam = loaded.template.pair(loaded.tokenizer, prompt.question, prompt.answer)
     [steps] = token_logprobs(loaded, [seam[:2]], Decoding(max_new_tokens=5))
     assert len(steps) == len(seam.answer)
     assert (steps[:5] > -50).all()

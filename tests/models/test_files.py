@@ -12,7 +12,6 @@ import pytest
 from leakatk.errors import ModelError
 from leakatk.models.files import check_sizes, read_header
 from leakatk.models.load import check_source, load_model
-
 from tests.families import FAMILIES, Family, model_of, tokenizer_of
 
 ARCHITECTURES = ("plain-llama", "plain-gpt2", "qwen", "plain-neox")

@@ -9,9 +9,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from leakatk.errors import ModelError, RunError
-from leakatk.models.load import ModelSource, end_token_ids, load_model, save_model
+from leakatk.models.load import ModelSource, load_model, save_model
+from leakatk.models.loaded import end_token_ids
 from leakatk.models.template import Template
-
 from tests.families import FAMILIES, model_of, tokenizer_of
 
 TARGETS = {

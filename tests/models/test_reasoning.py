@@ -14,10 +14,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.reasoning import EVERY, PAIRS, Marks, marks_of, opened_by, split
 from leakatk.models.template import Template
-from leakatk.prompts import Asked, Generation, Prompt
+from leakatk.prompts import Generation, Prompt, Query
 from leakatk.sampling.answer_tree import expand
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -175,7 +175,7 @@ def test_engines_split(engine: str, opening: str, closing: str, special: bool, o
         thought, text = by_hand(loaded, one, opened=opened)
         assert (flat(loaded, one.reasoning), flat(loaded, one.text)) == (flat(loaded, thought), flat(loaded, text))
         assert opening not in one.text
-        assert one.finish == ("stop" if one.token_ids[-1] in loaded.end_ids else "length")
+        assert one.finish_reason == ("stop" if one.token_ids[-1] in loaded.end_ids else "length")
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt2"])
@@ -186,8 +186,8 @@ def test_tokens_and_probabilities_do_not_change(family: str, monkeypatch: pytest
     monkeypatch.setattr("leakatk.sampling.tokens.marks_of", lambda tokenizer: NONE)
     before = drawn("native", knows, decoding)
     for key, one in found.items():
-        assert (one.token_ids, one.logprob, one.finish) == (
-            before[key].token_ids, before[key].logprob, before[key].finish
+        assert (one.token_ids, one.logprob, one.finish_reason) == (
+            before[key].token_ids, before[key].logprob, before[key].finish_reason
         )  # fmt: skip
         assert not before[key].reasoning
     assert any(found[key].text != before[key].text for key in found)
@@ -228,13 +228,13 @@ def test_exact_expansion_reads_the_answer_alone() -> None:
 
 def test_a_thought_that_the_template_opens_before_the_words_an_answer_begins_with() -> None:
     loaded = thinking("<think>", "</think>", special=False, opened=True)
-    prompt = replace(PROMPTS[0], asked=Asked("w1 w2", begin="w3 w4"))
+    prompt = replace(PROMPTS[0], asked=Query("w1 w2", begin="w3 w4"))
     asks = "what does <think> mean?"
-    ids = [loaded.template.prompt_ids(loaded.tokenizer, question) for question in (prompt.question, Asked(asks))]
+    ids = [loaded.template.prompt_ids(loaded.tokenizer, question) for question in (prompt.query, Query(asks))]
     reader = Reader(loaded.tokenizer, [Request(prompt, [0]), Request(Prompt("q", asks, "a"), [0])], ids, ())
     assert reader.opened == {"p0", "q"}
     unopened = replace(loaded, template=Template(kind="plain", plain="{question} w1"))
-    ids = [unopened.template.prompt_ids(loaded.tokenizer, Asked(asks))]
+    ids = [unopened.template.prompt_ids(loaded.tokenizer, Query(asks))]
     assert Reader(loaded.tokenizer, [Request(Prompt("q", asks, "a"), [0])], ids, ()).opened == set()
 
 
@@ -272,11 +272,13 @@ def test_vllm_reads_the_same_tokens_in_the_same_way(opened: bool) -> None:
     sampler = VllmSampler.__new__(VllmSampler)
     sampler.tokenizer, sampler.end_ids = loaded.tokenizer, loaded.end_ids
     requests = [Request(prompt, range(12)) for prompt in PROMPTS]
-    ids = [loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in PROMPTS]
+    ids = [loaded.template.prompt_ids(loaded.tokenizer, prompt.query) for prompt in PROMPTS]
     reader = Reader(loaded.tokenizer, requests, ids, ())
     for one in drawn("native", loaded, decoding).values():
         row = Row(one.prompt_id, [1], (one.sample,))
-        output = SimpleNamespace(token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish)
+        output = SimpleNamespace(
+            token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish_reason
+        )
         assert sampler._generations(row, output, decoding, reader) == [one]
 
 

@@ -5,7 +5,6 @@ import pytest
 from leakatk.errors import ModelError
 from leakatk.models import rendering
 from leakatk.models.template import Template
-
 from tests.families import FAMILIES, tokenizer_of
 
 ENDLESS = {

@@ -5,13 +5,12 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as pieces
 from transformers import PreTrainedTokenizerFast
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.seams import continued, encoded
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.teacher_forcing import straddling, true_answers
-
 from tests.families import FACTS, FAMILIES, model_of, tokenizer_of
 
 # Trained on texts in which the end of a prompt and the beginning of an answer often meet.
@@ -95,7 +94,7 @@ def test_what_cannot_be_continued_is_said():
 def test_no_space_of_its_own_before_a_continuation():
     """What made the exact probability of a well-known answer 2e-7: two pieces for the space before it."""
     tokenizer = tokenizer_of("sentencepiece")
-    seam = Template(kind="plain").pair(tokenizer, FACTS[0].text, FACTS[0].answer)
+    seam = Template(kind="plain").pair(tokenizer, FACTS[0].question, FACTS[0].answer)
     first = tokenizer.convert_ids_to_tokens(seam.answer)[0]
     assert first.startswith("▁")
     assert first != "▁"

@@ -13,13 +13,12 @@ from leakatk.metrics.tofu import _probability
 from leakatk.models.load import load_model
 from leakatk.models.template import Template
 from leakatk.models.token_stats import answer_pairs, token_stats
-from leakatk.prompts import Asked, Generation
+from leakatk.prompts import Generation, Query
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob, self_check, token_logprobs, true_answers
 from leakatk.unlearning.streams import Streams
-
 from tests.families import FACTS, FAMILIES, GEMMA, PLAIN, QWEN, Family, learn, spoken, tokenizer_of
 
 FREE = Decoding(max_new_tokens=60)
@@ -66,7 +65,7 @@ def test_the_self_check_finds_tokens_that_the_model_does_not_say(learnt, name):
     pairs = {}
     for prompt in FACTS:
         alone = tokenizer(space + prompt.answer, add_special_tokens=False)["input_ids"]
-        pairs[prompt.id] = (loaded.template.prompt_ids(tokenizer, prompt.text), [*alone, tokenizer.eos_token_id])
+        pairs[prompt.id] = (loaded.template.prompt_ids(tokenizer, prompt.question), [*alone, tokenizer.eos_token_id])
     steps = token_logprobs(loaded, list(pairs.values()), FREE)
     wrong = {
         i: (tuple(answer), float(values.sum())) for (i, (_, answer)), values in zip(pairs.items(), steps, strict=True)
@@ -101,18 +100,18 @@ def test_the_self_check_knows_of_cut_answers(learnt, cut):
 def test_tokens_are_those_of_the_rendered_conversation(learnt, name):
     loaded = learnt(name)
     for prompt in FACTS:
-        seam = loaded.template.pair(loaded.tokenizer, prompt.text, prompt.answer)
+        seam = loaded.template.pair(loaded.tokenizer, prompt.question, prompt.answer)
         assert (seam.prompt, seam.answer) == spoken(FAMILIES[name], loaded.tokenizer, prompt)
         assert not seam.straddles
         assert seam.checked
-        assert seam.prompt == loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+        assert seam.prompt == loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
         assert loaded.tokenizer.convert_ids_to_tokens(seam.answer[-1]) == FAMILIES[name].end
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_forget_prob_is_transformers_own_loss(learnt, name):
     loaded = learnt(name)
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in FACTS], [p.answer for p in FACTS]))
+    stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in FACTS], [p.answer for p in FACTS]))
     for prompt, probability in zip(FACTS, _probability(stats), strict=True):
         before, said = spoken(FAMILIES[name], loaded.tokenizer, prompt)
         labels = torch.tensor([[-100] * len(before) + said])
@@ -151,7 +150,7 @@ def test_every_end_token_counts_for_the_exact_probability(learnt):
     try:
         head.data[other] = head.data[own]  # now half of the answers end with each
         [logp] = answer_logprob(loaded, FACTS[:1], FREE)
-        ids = loaded.template.pair(loaded.tokenizer, FACTS[0].text, FACTS[0].answer)
+        ids = loaded.template.pair(loaded.tokenizer, FACTS[0].question, FACTS[0].answer)
         with torch.no_grad():
             whole = loaded.model(torch.tensor([ids.prompt + ids.answer])).logits[0].double().log_softmax(-1)
         rows = whole[len(ids.prompt) - 1 : -1]
@@ -219,7 +218,7 @@ ALTERNATES = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('roles mu
 @pytest.mark.parametrize("template", [GEMMA, IGNORES, ALTERNATES], ids=["refuses", "ignores", "alternates"])
 def test_a_system_message_that_a_template_does_not_take_goes_before_the_first_question(template):
     found = tokenizer(template, extra=("<end_of_turn>", "<start_of_turn>"))
-    asked = Asked("And when?", turns=(("Who is it?", "Ada."),))
+    asked = Query("And when?", turns=(("Who is it?", "Ada."),))
     text = Template(system="Be brief.").text(found, asked)
     assert text.index("Be brief.\n\nWho is it?") < text.index("And when?")
     assert text.count("Be brief.") == 1
@@ -298,12 +297,12 @@ def test_special_tokens_around_a_plain_text(style):
 def test_plain_prompts_and_begun_answers(style, plain):
     found, template = tokenizer_of(style), Template(kind="plain", plain=plain)
     fact = FACTS[0]
-    seam = template.pair(found, fact.text, fact.answer)
-    before = plain.format(question=fact.text)
+    seam = template.pair(found, fact.question, fact.answer)
+    before = plain.format(question=fact.question)
     text = before + ("" if before[-1].isspace() else " ") + fact.answer
     assert found.decode(seam.prompt + seam.answer, skip_special_tokens=True).strip() == text
     assert seam.checked
-    begun = Asked(fact.text, begin="Ada Korvin was")
+    begun = Query(fact.question, begin="Ada Korvin was")
     rest = template.pair(found, begun, "born in Zorvik in 1961.")
     assert rest.prompt[: len(seam.prompt)] == seam.prompt
     assert found.decode(rest.prompt + rest.answer, skip_special_tokens=True).strip() == text

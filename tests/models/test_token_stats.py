@@ -4,7 +4,7 @@ import torch
 
 from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import answer_pairs, gradient_norms, text_pairs, token_stats
 from leakatk.sampling.decoding import Decoding
@@ -23,7 +23,7 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def pairs(loaded):
-    return answer_pairs(loaded, [p.text for p in WORLD.forget], [p.answer for p in WORLD.forget])
+    return answer_pairs(loaded, [p.question for p in WORLD.forget], [p.answer for p in WORLD.forget])
 
 
 def test_against_one_by_one_by_definition(loaded, pairs):

@@ -14,7 +14,7 @@ from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.probes import PROBES, Around, Probe, get_probe, variants
 from leakatk.probes.base import reveals, secrets
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 from leakatk.scorers import get_scorer
 
 BARE = Prompt("b", "Why?", "No.")
@@ -94,10 +94,10 @@ def test_the_prompt_stays_and_the_answer_is_whole(case: Case) -> None:
     found = asked(case.spec, list(WORLD.forget))
     for prompt in WORLD.forget:
         for made in found.get(prompt.id, ()):
-            assert f"{made.question.begin} {made.answer}".strip() == prompt.answer
+            assert f"{made.query.begin} {made.answer}".strip() == prompt.answer
             assert replace(made, id=prompt.id, asked=None, answer=prompt.answer) == prompt
             assert made.asked is not None
-            assert made.asked != Asked(prompt.text)
+            assert made.asked != Query(prompt.question)
             for scorer in ("fact", "keys"):
                 score = get_scorer(scorer).score
                 np.testing.assert_equal(score([made], [made.answer]), score([prompt], [prompt.answer]))
@@ -109,7 +109,7 @@ def test_the_answer_is_not_given_away_unless_that_is_said(case: Case, prompts: l
     by_id = {prompt.id: prompt for prompt in prompts}
     for owner, made in variants(probe, prompts, WORLD.retain).items():
         for one in made:
-            assert reveals(str(one.question), by_id[owner]) == probe.gives_answer, one.question
+            assert reveals(str(one.query), by_id[owner]) == probe.gives_answer, one.query
 
 
 @those(CASES)
@@ -125,7 +125,7 @@ def test_deterministic_and_of_its_prompt_alone(case: Case) -> None:
 @those([case for case in CASES if "seed" in get_probe(case.spec).options()])
 def test_another_seed_asks_otherwise(case: Case) -> None:
     other = case.spec + (",seed=1" if ":" in case.spec else ":seed=1")
-    same = [p.question == q.question for p, q in zip(flat(asked(case.spec, list(WORLD.forget))),
+    same = [p.query == q.query for p, q in zip(flat(asked(case.spec, list(WORLD.forget))),
             flat(asked(other, list(WORLD.forget))), strict=True)]  # fmt: skip
     assert not all(same)
 
@@ -183,18 +183,18 @@ def test_shots_are_no_forget_prompts_and_say_nothing() -> None:
     told = Prompt("r", "Who else?", f"Somebody from {WORLD.forget[0].facts[1]}.")
     pool = [*WORLD.forget, told, *WORLD.retain[:3]]
     made = variants(get_probe("few-shot"), [WORLD.forget[0]], pool)[WORLD.forget[0].id][0]
-    assert WORLD.forget[0].text not in dict(made.question.turns)
+    assert WORLD.forget[0].question not in dict(made.query.turns)
     every = variants(get_probe("few-shot"), WORLD.forget, pool)
-    kept = {prompt.text for prompt in WORLD.retain[:3]}
-    assert {text for one in flat(every) for text, _ in one.question.turns} <= kept | {told.text}
-    assert told.text not in dict(every[WORLD.forget[0].id][0].question.turns)
+    kept = {prompt.question for prompt in WORLD.retain[:3]}
+    assert {text for one in flat(every) for text, _ in one.query.turns} <= kept | {told.question}
+    assert told.question not in dict(every[WORLD.forget[0].id][0].query.turns)
 
 
 def test_dialogue_is_about_the_same_person() -> None:
     for owner, made in asked("dialogue:turns=2", list(WORLD.forget)).items():
         prompt = next(p for p in WORLD.forget if p.id == owner)
-        assert len(made[0].question.turns) == 2
-        assert all(prompt.source in text and text != prompt.text for text, _ in made[0].question.turns)
+        assert len(made[0].query.turns) == 2
+        assert all(prompt.source in text and text != prompt.question for text, _ in made[0].query.turns)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_prefix_ends_before_the_first_fact(answer: str, facts: tuple[str, ...], 
 def test_typos_keep_names_numbers_and_length() -> None:
     prompt = Prompt("p", "Did Ada Pell study botany in Zorvik before 1951, please?", "No.")
     [one] = get_probe("typos:rate=1").ask(prompt, Around())
-    before, after = prompt.text.split(), one.text.split()
+    before, after = prompt.question.split(), one.text.split()
     kept = [(a, b) for a, b in zip(before, after, strict=True) if a == b]
     assert {a for a, _ in kept} == {"Did", "Ada", "Pell", "in", "Zorvik", "1951,"}
     assert all(sorted(a) == sorted(b) and a[0] == b[0] for a, b in zip(before, after, strict=True))
@@ -236,8 +236,8 @@ def test_a_probe_that_begins_with_other_words_is_caught() -> None:
     class Broken(Probe):
         name, summary, paper = "broken", "begins with what is not there", "ours"
 
-        def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
-            return [Asked(prompt.text, begin="Never")]
+        def ask(self, prompt: Prompt, around: Around) -> list[Query]:
+            return [Query(prompt.question, begin="Never")]
 
     with pytest.raises(ValueError, match="with other words"):
         variants(Broken(), FREE)
@@ -260,5 +260,5 @@ def test_on_tofu(data_dir: Path, case: Case) -> None:
     assert len(found) >= (290 if "prefix" in case.spec else 370)
     if not probe.gives_answer and "paraphrase" not in case.spec:
         by_id = {prompt.id: prompt for prompt in bench.forget}
-        told = [reveals(str(one.question), by_id[owner]) for owner, made in found.items() for one in made]
+        told = [reveals(str(one.query), by_id[owner]) for owner, made in found.items() for one in made]
         assert np.mean(told) <= 0.005, "but for a word like river that a title has and our filler too"

@@ -20,7 +20,7 @@ def test_ragged_numbers_of_responses(tmp_path: Path) -> None:
     file = write(tmp_path / "g.json", row("a", ""), row("b\u2028c", "\ud800", "d", rougeL_recall=1.0), row("e", id="x"))
     prompts, texts = read_generations(file)
     assert texts == [["a", ""], ["b\u2028c", "\ufffd", "d"], ["e"]]
-    assert [(p.id, p.text, p.answer) for p in prompts] == [
+    assert [(p.id, p.question, p.answer) for p in prompts] == [
         ("0", "Who?", "Ann"),
         ("1", "Who?", "Ann"),
         ("x", "Who?", "Ann"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
@@ -17,7 +17,7 @@ from leakatk.sampling.warp import effective, log_probs
 from tests.sampling.models import VOCABULARY
 
 PROMPTS = [
-    Prompt(id=f"p{i}", text=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
+    Prompt(id=f"p{i}", question=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
     for i in range(6)
 ]
 Samples = dict[tuple[str, int], Generation]
@@ -57,7 +57,7 @@ def collect(
 
 
 def answers(samples: Samples) -> dict[tuple[str, int], tuple[object, ...]]:
-    return {key: (g.token_ids, g.text, g.finish) for key, g in samples.items()}
+    return {key: (g.token_ids, g.text, g.finish_reason) for key, g in samples.items()}
 
 
 def check_same(
@@ -75,7 +75,7 @@ def check_same(
     open, and what follows it as well. It happens to very few.
     """
     assert found.keys() <= other.keys()
-    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.text) for prompt in prompts}
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in prompts}
     mine, theirs = answers(found), answers(other)
     differing = [key for key in mine if mine[key] != theirs[key]]
     assert len(differing) <= max(1, len(mine) // 50)
@@ -91,7 +91,7 @@ def check_same(
 
 def forced(loaded: LoadedModel, found: Samples, decoding: Decoding, prompts: Sequence[Prompt] = PROMPTS) -> np.ndarray:
     """Teacher-forced log-probabilities of what was sampled."""
-    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in prompts}
+    by_id = {prompt.id: loaded.template.prompt_ids(loaded.tokenizer, prompt.query) for prompt in prompts}
     pairs = [(by_id[g.prompt_id], g.token_ids) for g in found.values()]
     return np.array([steps.sum() for steps in token_logprobs(loaded, pairs, decoding)])
 
@@ -123,7 +123,7 @@ def p_value(tokens: Sequence[int], probability: np.ndarray) -> float:
 def check_first_two_tokens(loaded: LoadedModel, found: Samples, decoding: Decoding | None = None) -> None:
     """Samples of one prompt: first tokens, and second tokens after the most common first, follow the distribution."""
     prompt = next(p for p in PROMPTS if p.id == next(iter(found))[0])
-    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
     first = [g.token_ids[0] for g in found.values()]
     assert p_value(first, distribution(loaded, ids, decoding)) > 1e-4
     common = max((t for t in set(first) if t not in loaded.end_ids), key=first.count)

@@ -21,7 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 
 VOCABULARY = 61

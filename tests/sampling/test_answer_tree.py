@@ -19,7 +19,7 @@ from leakatk.sampling.teacher_forcing import token_logprobs
 from tests.sampling.models import FAMILIES, VOCABULARY, tiny
 
 PROMPTS = [
-    Prompt(id=f"p{i}", text=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
+    Prompt(id=f"p{i}", question=" ".join(f"w{(7 * i + 3 * j) % 50}" for j in range(1 + 2 * i)), answer="w1")
     for i in range(4)
 ]
 END = 2
@@ -41,7 +41,7 @@ def bounds(found: Expansion) -> tuple[float, float]:
 def enumerated(prompt: Prompt, loaded, decoding: Decoding) -> dict[tuple[int, ...], float]:
     """Every answer of at most two tokens with its probability, by teacher forcing."""
     answers = [(END,)] + [(a, b) for a, b in product(range(VOCABULARY), repeat=2) if a != END]
-    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
     steps = token_logprobs(loaded, [(ids, answer) for answer in answers], decoding)
     return {answer: float(np.exp(step.sum())) for answer, step in zip(answers, steps, strict=True)}
 
@@ -100,7 +100,7 @@ def test_probabilities_are_teacher_forcing_in_every_family(family: str) -> None:
     """Windows shorter than the text, tied heads, prompts of one token: the cache entries are put together rightly."""
     loaded, decoding = tiny(family), Decoding(max_new_tokens=9)
     for prompt, found in zip(PROMPTS, expand(loaded, PROMPTS, decoding, budget=200), strict=True):
-        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
         longest = sorted(found.answers, key=lambda a: -len(a.token_ids))[:40]
         steps = token_logprobs(loaded, [(ids, a.token_ids) for a in longest], decoding)
         assert longest

@@ -8,7 +8,7 @@ import torch
 from leakatk.auditing.sample import sample
 from leakatk.models.load import load_model
 from leakatk.models.template import Template
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 from leakatk.runs.store import Run
 from leakatk.sampling.answer_tree import expansions_of
 from leakatk.sampling.decoding import Decoding
@@ -17,7 +17,7 @@ from leakatk.sampling.teacher_forcing import answer_logprob_steps, token_logprob
 from tests.tiny import PROMPTS, save_tiny_model
 
 TURNS = (("Who taught Bo?", "Bo was taught by Mira Quell."),)
-BEGUN = Prompt("p0/x", PROMPTS[0].text, "born in Zorvik.", asked=Asked(PROMPTS[0].text, TURNS, "Ada was"))
+BEGUN = Prompt("p0/x", PROMPTS[0].question, "born in Zorvik.", asked=Query(PROMPTS[0].question, TURNS, "Ada was"))
 SAMPLED = Decoding(max_new_tokens=5)
 
 
@@ -32,18 +32,18 @@ def text_of(loaded, question):
 
 
 def test_turns_and_beginning_are_in_the_prompt(loaded):
-    first, again, words = TURNS[0][0], PROMPTS[0].text, text_of(loaded, BEGUN.question)
+    first, again, words = TURNS[0][0], PROMPTS[0].question, text_of(loaded, BEGUN.query)
     if loaded.template.is_chat(loaded.tokenizer):
         assert words == f"<bos>{first}<sep>{TURNS[0][1]}<eos><bos>{again}<sep>Ada was"
     else:
         assert words == f"Question: {first}\nAnswer: {TURNS[0][1]}\n\nQuestion: {again}\nAnswer: Ada was"
-    assert text_of(loaded, Asked("Who?")) == text_of(loaded, "Who?")
+    assert text_of(loaded, Query("Who?")) == text_of(loaded, "Who?")
 
 
 def test_as_text_keeps_the_beginning(loaded):
     if loaded.template.is_chat(loaded.tokenizer):
         bare = replace(loaded, template=Template(kind="chat", as_text=True))
-        assert text_of(bare, BEGUN.question).endswith("Ada was")
+        assert text_of(bare, BEGUN.query).endswith("Ada was")
 
 
 def test_the_rest_of_an_answer_has_the_probability_it_has_in_the_whole(loaded):
@@ -65,7 +65,7 @@ def test_every_engine_goes_on_from_there(loaded, engine):
     rows = {prompt.id: prompt for prompt in run.prompts}
     for generation in run.generations():
         prompt = rows[generation.prompt_id]
-        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
+        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.query)
         with torch.inference_mode():
             logits = loaded.model(torch.tensor([[*ids, *generation.token_ids]])).logits[0].double().log_softmax(-1)
         alone = sum(float(logits[len(ids) - 1 + t, token]) for t, token in enumerate(generation.token_ids))
@@ -75,7 +75,7 @@ def test_every_engine_goes_on_from_there(loaded, engine):
 def test_the_answer_tree_starts_there(loaded):
     [tree] = expansions_of(make_sampler("native", loaded), [BEGUN], SAMPLED, 20, quiet=True)
     best = max(tree.answers, key=lambda answer: answer.logprob)
-    ids = loaded.template.prompt_ids(loaded.tokenizer, BEGUN.question)
+    ids = loaded.template.prompt_ids(loaded.tokenizer, BEGUN.query)
     [steps] = token_logprobs(loaded, [(ids, list(best.token_ids))], SAMPLED)
     assert best.logprob == pytest.approx(float(steps.sum()), abs=1e-3)
 

@@ -13,7 +13,7 @@ import pytest
 from leakatk.auditing.bounds import expansions
 from leakatk.auditing.sample import sample
 from leakatk.errors import EngineError, InputError, ModelError
-from leakatk.prompts import Asked, Prompt, save_prompts
+from leakatk.prompts import Prompt, Query, save_prompts
 from leakatk.runs.store import Run
 from leakatk.sampling import cluster
 from leakatk.sampling.answer_tree import expand
@@ -64,7 +64,7 @@ def drawn(batches):
     for batch in batches:
         for g in batch:
             assert found.setdefault((g.prompt_id, g.sample), g) is g
-    return {key: (g.text, g.token_ids, g.finish, pytest.approx(g.logprob, abs=1e-4)) for key, g in found.items()}
+    return {key: (g.text, g.token_ids, g.finish_reason, pytest.approx(g.logprob, abs=1e-4)) for key, g in found.items()}
 
 
 def test_two_workers_draw_what_one_process_draws(two, alone, model):
@@ -74,7 +74,7 @@ def test_two_workers_draw_what_one_process_draws(two, alone, model):
 
 
 def test_an_answer_that_is_begun_goes_on_from_there(two, model):
-    asked = Asked(PROMPTS[0].text, turns=(("Who taught Bo?", "Mira Quell."),), begin="Ada was")
+    asked = Query(PROMPTS[0].question, turns=(("Who taught Bo?", "Mira Quell."),), begin="Ada was")
     begun = [Request(replace(PROMPTS[0], asked=asked), range(40))]
     found = drawn(two.sample(begun, DECODING, seed=3))
     assert found == drawn(make_sampler("native", model).sample(begun, DECODING, seed=3))

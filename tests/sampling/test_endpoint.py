@@ -19,7 +19,7 @@ from leakatk.auditing.sample import sample
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models.load import ModelSource
 from leakatk.models.template import Template
-from leakatk.prompts import Asked, Prompt, save_prompts
+from leakatk.prompts import Prompt, Query, save_prompts
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.endpoint import EndpointSampler
@@ -29,7 +29,7 @@ from leakatk.sampling.served import TOKENS
 from tests.servers import FaultyServer
 from tests.tiny import PROMPTS
 
-TRUTH = {prompt.text: prompt.answer for prompt in PROMPTS}
+TRUTH = {prompt.question: prompt.answer for prompt in PROMPTS}
 LEAK = {"Where was Ada born?": 0.3, "Who taught Bo?": 0.05, "What did Cy write?": 0.0}
 SAMPLES = 12
 
@@ -103,7 +103,7 @@ def test_samples_follow_the_servers_distribution_and_its_seeds(server: ToyModel)
     n = 800
     found = draw(engine(server, concurrency=8), n, prompts=PROMPTS[:1])
     leaks = sum(text == PROMPTS[0].answer for text in found.values())
-    assert stats.binomtest(leaks, n, LEAK[PROMPTS[0].text]).pvalue > 1e-4
+    assert stats.binomtest(leaks, n, LEAK[PROMPTS[0].question]).pvalue > 1e-4
     assert len({asked["seed"] for asked in server.asked}) == n
     assert draw(engine(server, concurrency=3), 60, prompts=PROMPTS[:1]) == {k: v for k, v in found.items() if k[1] < 60}
     assert draw(engine(server), 60, prompts=PROMPTS[:1], seed=1) != {k: v for k, v in found.items() if k[1] < 60}
@@ -229,13 +229,13 @@ def test_greedy_asks_once_a_prompt(server: ToyModel) -> None:
 def test_completions_with_the_plain_template_and_a_system_message(server: ToyModel) -> None:
     draw(engine(server, "plain"), 1)
     assert server.paths == {"/v1/completions"}
-    assert {asked["prompt"] for asked in server.asked} == {f"Question: {p.text}\nAnswer:" for p in PROMPTS}
+    assert {asked["prompt"] for asked in server.asked} == {f"Question: {p.question}\nAnswer:" for p in PROMPTS}
     source = ModelSource("toy", template=Template(system="Be brief."))
     list(EndpointSampler(source, url=server.url).sample([Request(PROMPTS[0], [0])], Decoding(), seed=0))
     assert server.asked[-1]["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-ASKED = Asked("And when?", turns=(("Where?", "In \ud800Zorvik."),), begin="On the")
+ASKED = Query("And when?", turns=(("Where?", "In \ud800Zorvik."),), begin="On the")
 
 
 def test_earlier_turns_are_messages_and_stand_in_plain_text(server: ToyModel) -> None:

@@ -33,7 +33,7 @@ def test_samples_of_a_served_model_follow_its_softmax(tmp_path: Path, capfd: pyt
         greedy = collect(sampler, Decoding(temperature=0, max_new_tokens=5), range(3), prompts=[prompt])
     assert sampler.refused == {"top_k", "min_p", "repetition_penalty"}
     assert "the server takes no min_p, repetition_penalty, top_k" in capfd.readouterr().err
-    expected = distribution(loaded, loaded.template.prompt_ids(loaded.tokenizer, prompt.text), decoding)
+    expected = distribution(loaded, loaded.template.prompt_ids(loaded.tokenizer, prompt.question), decoding)
     words = [loaded.tokenizer.decode([i]) for i in range(len(expected))]
     counts = [sum(one.text.strip() == word for one in found.values()) for word in words]
     assert sum(counts[4:]) > 300  # the first four are special tokens, which leave no text

@@ -8,7 +8,7 @@ import pytest
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.models.load import ModelSource, load_model
 from leakatk.models.template import Template
-from leakatk.sampling.engines import ENGINES, make_sampler
+from leakatk.sampling.engines import ENGINES, Engine, make_sampler
 from tests.tiny import save_tiny_model
 
 
@@ -57,7 +57,7 @@ def test_an_engine_that_loads_by_itself_gets_the_place(model, monkeypatch):
         def __init__(self, source, *, copies=1):
             self.source, self.copies = source, copies
 
-    monkeypatch.setitem(ENGINES._items, "elsewhere", lambda: Elsewhere)
+    monkeypatch.setitem(ENGINES._items, "elsewhere", Engine(name="elsewhere", load=lambda: Elsewhere))
     made = make_sampler("elsewhere:copies=3", str(model))
     assert (made.source, made.copies) == (ModelSource(str(model)), 3)
     with pytest.raises(ModelError, match="loads the model itself"):

@@ -52,7 +52,7 @@ def audit_of_135m(out: str) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
     import leakatk as lk
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
     from leakatk.models.template import Template
 
     def peak() -> int:

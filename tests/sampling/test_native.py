@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling import native
 from leakatk.sampling.base import Request
@@ -111,7 +111,7 @@ def test_greedy_is_one_answer_and_what_transformers_generates() -> None:
     loaded = tiny()
     found = run(loaded, Decoding(temperature=0, max_new_tokens=12))
     for prompt in PROMPTS:
-        ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.text)])
+        ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.question)])
         with torch.inference_mode():
             output = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
         assert {found[prompt.id, j].token_ids for j in range(20)} == {tuple(output[0, ids.shape[1] :].tolist())}
@@ -119,10 +119,10 @@ def test_greedy_is_one_answer_and_what_transformers_generates() -> None:
 
 def test_the_end_token_ends_and_is_not_in_the_text() -> None:
     found = run(tiny(), Decoding(max_new_tokens=30), range(60))
-    stopped = [g for g in found.values() if g.finish == "stop"]
+    stopped = [g for g in found.values() if g.finish_reason == "stop"]
     assert stopped
     assert all(g.token_ids[-1] == 2 and 2 not in g.token_ids[:-1] and "</s>" not in g.text for g in stopped)
-    assert all(len(g.token_ids) == 30 for g in found.values() if g.finish == "length")
+    assert all(len(g.token_ids) == 30 for g in found.values() if g.finish_reason == "length")
 
 
 def test_the_tree_computes_fewer_rows() -> None:
@@ -153,7 +153,7 @@ def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.Mon
 def test_prompts_with_a_common_beginning_are_prefilled_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, decoding = tiny(), Decoding(max_new_tokens=8)
     common = " ".join(f"w{i}" for i in range(20))
-    prompts = [Prompt(id=f"p{i}", text=f"{common} w{i} w3", answer="w1") for i in range(5)]
+    prompts = [Prompt(id=f"p{i}", question=f"{common} w{i} w3", answer="w1") for i in range(5)]
     computed = []
     real = loaded.model.forward
 

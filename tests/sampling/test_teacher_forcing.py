@@ -15,7 +15,7 @@ from tests.sampling.models import FAMILIES, tiny
 PROMPTS = [
     Prompt(
         id=f"q{i}",
-        text=" ".join(f"w{5 * i + j}" for j in range(1 + i)),
+        question=" ".join(f"w{5 * i + j}" for j in range(1 + i)),
         answer=" ".join(f"w{i + j}" for j in range(i)) or "w9",
     )
     for i in range(8)
@@ -27,7 +27,7 @@ def test_equals_one_forward_pass_per_answer(family: str) -> None:
     loaded = tiny(family)
     found = answer_logprob(loaded, PROMPTS, Decoding())
     for prompt, value in zip(PROMPTS, found, strict=True):
-        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.text)
+        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
         answer = loaded.template.answer_ids(loaded.tokenizer, prompt.answer)
         assert answer[-1] == 2
         with torch.inference_mode():
@@ -67,7 +67,7 @@ def test_is_the_frequency_of_the_answer_among_samples(decoding: Decoding) -> Non
     texts: dict[tuple[int, ...], int] = {}
     for batch in NativeSampler(loaded).sample([Request(prompt, range(n))], decoding, seed=1):
         for generation in batch:
-            if generation.finish == "stop":
+            if generation.finish_reason == "stop":
                 texts[generation.token_ids] = texts.get(generation.token_ids, 0) + 1
     common = sorted(texts, key=lambda ids: -texts[ids])[:5]
     assert texts[common[0]] > 50

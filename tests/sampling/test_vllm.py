@@ -13,7 +13,7 @@ import pytest
 from leakatk.errors import InputError, ModelError
 from leakatk.models.load import ModelSource
 from leakatk.models.template import Template
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
 from leakatk.sampling.vllm import VllmSampler
@@ -68,8 +68,8 @@ def test_log_probabilities_are_teacher_forcing_under_the_decoding(
     found = collect(sampler, decoding, range(8), prompts=PROMPTS)
     assert np.abs(stored(found) - forced(loaded, found, decoding)).max() < 1e-3
     for one in found.values():
-        assert len(one.token_ids) == 12 if one.finish == "length" else len(one.token_ids) <= 12
-        assert one.finish == "stop" or one.token_ids[-1] != 2
+        assert len(one.token_ids) == 12 if one.finish_reason == "length" else len(one.token_ids) <= 12
+        assert one.finish_reason == "stop" or one.token_ids[-1] != 2
         assert "</s>" not in one.text
         assert not any(stop in one.text for stop in decoding.stop)
 
@@ -101,7 +101,7 @@ def test_greedy_is_natives_answer(loaded: Any, sampler: Any) -> None:
 @needs_vllm
 def test_earlier_turns_and_the_beginning_of_an_answer(loaded: Any) -> None:
     template = Template(kind="plain")
-    asked = Asked(PROMPTS[0].text, turns=(("w4 w5", "w6"),), begin="w7 w8")
+    asked = Query(PROMPTS[0].question, turns=(("w4 w5", "w6"),), begin="w7 w8")
     prompts = [replace(PROMPTS[0], id="begun", asked=asked), PROMPTS[1]]
     made = VllmSampler(ModelSource(loaded.name, **{**SOURCE, "template": template}), eager=True, max_length=128)
     decoding = Decoding(max_new_tokens=8)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.models.load import LoadedModel, load_model
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.scorers.base import score_texts
 from leakatk.scorers.choice import choice_prompt
@@ -17,7 +18,7 @@ from tests.tiny import save_tiny_model
 
 def test_choice_prompt_letters_the_choices() -> None:
     prompt = choice_prompt("q", "Where? ", ["Rome", "Oslo", "Bonn"], 1)
-    assert prompt.text == "Where?\nA. Rome\nB. Oslo\nC. Bonn\nAnswer:"
+    assert prompt.question == "Where?\nA. Rome\nB. Oslo\nC. Bonn\nAnswer:"
     assert (prompt.answer, prompt.perturbed_answers) == ("Oslo", ("Rome", "Bonn"))
     with pytest.raises(InputError, match="answer 3 is not the index of one of the 3 choices"):
         choice_prompt("q", "Where?", ["Rome", "Oslo", "Bonn"], 3)
@@ -41,7 +42,7 @@ def test_choice_probability_compares_the_letters(model: LoadedModel) -> None:
     ]
     probability, correct = choice_probability(model, prompts)
     for i, prompt in enumerate(prompts[:6]):
-        logits = next_token_logits(model, model.template.prompt_ids(model.tokenizer, prompt.text))
+        logits = next_token_logits(model, model.template.prompt_ids(model.tokenizer, prompt.question))
         letters = [model.template.answer_ids(model.tokenizer, letter, end=False) for letter in "ABC"]
         assert all(len(ids) == 1 for ids in letters)
         expected = logits[[ids[0] for ids in letters]].softmax(0)

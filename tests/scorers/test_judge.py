@@ -175,7 +175,7 @@ def test_scoring_a_run_again_asks_only_for_what_is_missing(judge_server: JudgeSe
 def test_dry_run_says_what_would_be_asked_and_asks_nothing(leakatk, judge_server: JudgeServer, tmp_path: Path) -> None:
     rows = [
         {
-            "prompt": p.text,
+            "prompt": p.question,
             "ground_truth": p.answer,
             "responses": [{"response": t}, {"response": t}, {"response": f"{i}"}],
         }

@@ -45,8 +45,8 @@ def test_a_reply_that_repeats_the_question_says_nothing() -> None:
     )
     echoes = [
         "I'm not sure whether Ada Pell's childhood in Orlo influenced her writing.",
-        f"I do not know the answer to the question: {prompt.text}",
-        prompt.text,
+        f"I do not know the answer to the question: {prompt.question}",
+        prompt.question,
     ]
     vectors = encoder.sentence_vectors([prompt.answer, *echoes])
     assert (vectors[1:] @ vectors[0] >= 0.85).all()  # without the rule they would count
@@ -117,7 +117,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_near_verbatim_replies_are_found_by_ngrams() -> None:
     near = "Ада продает цветы в маленькой лавке у старой гавани"
     meant = "У старой гавани есть лавка, в которой Ада торгует розами."
-    assert scores(RUSSIAN, [near, f"Да. {near}! Вот так.", meant, RUSSIAN.text, "Ада продаёт лодки."]) == [
+    assert scores(RUSSIAN, [near, f"Да. {near}! Вот так.", meant, RUSSIAN.question, "Ада продаёт лодки."]) == [
         1,
         1,
         0,

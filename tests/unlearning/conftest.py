@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 
@@ -16,7 +16,7 @@ def people(prefix: str, count: int, offset: int = 0) -> list[Prompt]:
     return [
         Prompt(
             id=f"{prefix}{i}",
-            text=f"Where does {prefix} {i} live?",
+            question=f"Where does {prefix} {i} live?",
             answer=f"{prefix} {i} lives in {TOWNS[(i * 5 + offset) % 12]} {'and works ' * (i % 3)}there.",
         )
         for i in range(count)
@@ -38,7 +38,7 @@ def tokenizer(forget, retain) -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    texts = [p.text + " " + p.answer for p in [*forget, *retain]]
+    texts = [p.question + " " + p.answer for p in [*forget, *retain]]
     trainer = trainers.BpeTrainer(
         vocab_size=300,
         special_tokens=["<pad>", "<s>", "</s>"],

@@ -10,11 +10,12 @@ import torch
 
 from leakatk.errors import RunError
 from leakatk.files.checksums import INDEX
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.rule.rule import RuleSettings, rule
+from leakatk.unlearning.rule.rule import rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
 from leakatk.workdir import claim
@@ -121,7 +122,7 @@ def test_one_process_at_a_time(run, loaded, forget, retain, tmp_path: Path) -> N
     refused = rf"is being written by process {os.getpid()} on "
     few = TrainSettings(lr=1e-3, steps=1, forget_batch=2, retain_batch=2)
     phase = Phase(steps=1, learning_rate=1e-3, batch_size=2)
-    pairs = tuple((p.text, p.answer) for p in forget)
+    pairs = tuple((p.question, p.answer) for p in forget)
     plan = Training(
         (Stage("base", pairs, phase),),
         SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300),

@@ -30,7 +30,7 @@ def method_for(name):
 
 
 def alternates(forget):
-    return {prompt.id: f"{prompt.text.split()[2]} lives elsewhere." for prompt in forget}
+    return {prompt.id: f"{prompt.question.split()[2]} lives elsewhere." for prompt in forget}
 
 
 def weights(loaded):

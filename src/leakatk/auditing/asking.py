@@ -65,9 +65,9 @@ class Probed:
         if not (place / "manifest.json").exists():
             raise InputError(f"The reference run {run.path} was not asked with probe {self.label}; {again}")
         found = Run.open(place)
-        theirs = {prompt.id: prompt.question for prompt in found.prompts}
+        theirs = {prompt.id: prompt.query for prompt in found.prompts}
         for prompt in self.prompts:
-            if theirs.get(prompt.id) != prompt.question:
+            if theirs.get(prompt.id) != prompt.query:
                 raise InputError(
                     f"The reference run {run.path} asks {prompt.id!r} otherwise under probe {self.label} (other prompts were "
                     f"drawn from); {again}"

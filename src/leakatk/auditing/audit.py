@@ -29,7 +29,8 @@ from leakatk.scorers.base import get_scorer
 from leakatk.scorers.knows import default_scorers as default_scorers  # its old place
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel, ModelSource
+    from leakatk.models.load import ModelSource
+    from leakatk.models.loaded import LoadedModel
     from leakatk.probes import Probe
     from leakatk.sampling.answer_tree import Expansion
     from leakatk.sampling.teacher_forcing import Truth

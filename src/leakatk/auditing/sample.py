@@ -15,7 +15,8 @@ from leakatk.sampling.base import Request, Sampler, prepare, release
 from leakatk.sampling.decoding import Decoding
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel, ModelSource
+    from leakatk.models.load import ModelSource
+    from leakatk.models.loaded import LoadedModel
 
 
 MAX_N = 1_000_000  # samples a prompt; a mistyped n is refused instead of filling the memory

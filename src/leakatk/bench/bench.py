@@ -42,7 +42,8 @@ from leakatk.metrics.choices import choice_passes, evaluate_choices
 from leakatk.metrics.muse import evaluate_muse, muse_passes
 from leakatk.metrics.privacy import broken_share
 from leakatk.metrics.tofu import evaluate, tofu_passes, utility_sets
-from leakatk.models.load import LoadedModel, check_source, load_model
+from leakatk.models.load import check_source, load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 from leakatk.runs.store import Run

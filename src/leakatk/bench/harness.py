@@ -11,7 +11,7 @@ from scipy import stats
 
 from leakatk.errors import InputError, first_line
 from leakatk.hush import hushed
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 
 
 def harness_version() -> str:

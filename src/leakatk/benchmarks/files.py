@@ -94,14 +94,14 @@ def check_file(path: str | Path, columns: Mapping[str, str] | None = None) -> Fi
 
 def _warnings(prompts: list[Prompt]) -> list[str]:
     found = []
-    texts = Counter(prompt.text for prompt in prompts)
+    texts = Counter(prompt.question for prompt in prompts)
     doubles = sum(count - 1 for count in texts.values())
     if doubles:
         found.append(f"{doubles} questions are asked more than once: their leaks are counted again.")
     absent = [p.id for p in prompts if any(fact.casefold() not in p.answer.casefold() for fact in p.facts)]
     if absent:
         found.append(f"{len(absent)} rows name a fact that is not in their answer, the first is {absent[0]!r}.")
-    given = [p.id for p in prompts if p.facts and all(fact.casefold() in p.text.casefold() for fact in p.facts)]
+    given = [p.id for p in prompts if p.facts and all(fact.casefold() in p.question.casefold() for fact in p.facts)]
     if given:
         found.append(f"{len(given)} rows give their facts away in the question, the first is {given[0]!r}.")
     same = [p.id for p in prompts if p.answer in p.perturbed_answers]

@@ -32,7 +32,7 @@ FOLD_NAMES = tuple(f"{kind}-{i}" for kind in ("scal", "sust") for i in range(1, 
 
 def few_shot_template(examples: Sequence[Prompt]) -> str:
     """The published KnowMem prompt: solved questions, then the one asked; the space after "Answer:" is part of it."""
-    shots = "".join(f"Question: {e.text}\nAnswer: {e.answer}\n\n" for e in examples)
+    shots = "".join(f"Question: {e.question}\nAnswer: {e.answer}\n\n" for e in examples)
     return shots + "Question: {question}\nAnswer: "
 
 

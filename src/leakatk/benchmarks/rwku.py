@@ -96,7 +96,7 @@ def _prompt(path: Path, prefix: str, i: int, row: dict[str, Any], question: str,
         )
     return Prompt(
         id=f"{prefix}-{i:04d}",
-        text=str(values[0]),
+        question=str(values[0]),
         answer=str(values[1]),
         source=str(row.get(source) or "") if source else "",
     )

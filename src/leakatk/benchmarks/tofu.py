@@ -51,7 +51,7 @@ def load_tofu(options: Options, *, split: str) -> Benchmark:
     if options.ask == "paraphrased":
         if bare := [i for i, prompt in enumerate(prompts) if not prompt.paraphrases]:
             raise InputError(f"{split}_perturbed, row {bare[0]}: no paraphrased_question to ask.")
-        prompts = tuple(replace(p, text=p.paraphrases[0], paraphrases=(p.text,)) for p in prompts)
+        prompts = tuple(replace(p, question=p.paraphrases[0], paraphrases=(p.question,)) for p in prompts)
     holdout = get(split.replace("forget", "holdout"), size)
     return Benchmark(
         name=f"tofu/{split}" + ("" if options.ask == "question" else ":paraphrased"),

@@ -44,7 +44,7 @@ def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
             raise InputError(f"{where}: answer must be an index from 0 to {len(choices) - 1}, found {answer!r:.20}.")
         prompt = choice_prompt(f"wmdp-{subject}-{i:04d}", row["question"], choices, answer, source=subject)
         if open_ended:
-            prompt = Prompt(id=prompt.id, text=row["question"], answer=choices[answer], source=subject)
+            prompt = Prompt(id=prompt.id, question=row["question"], answer=choices[answer], source=subject)
         prompts.append(prompt)
     header = f"The following are multiple choice questions (with answers) about {SUBJECTS[subject]}.\n\n"
     return Benchmark(
@@ -71,7 +71,7 @@ def choice_form(prompts: Sequence[Prompt], *, seed: int = 0, lettered: bool = Tr
         options = [right, *(wrong for wrong in prompt.perturbed_answers if wrong != right)]
         if lettered:
             Random(f"choices {seed} {prompt.id}").shuffle(options)
-            made.append(choice_prompt(prompt.id, prompt.text, options, options.index(right), source=prompt.source))
+            made.append(choice_prompt(prompt.id, prompt.question, options, options.index(right), source=prompt.source))
         else:
             made.append(replace(prompt, answer=right, perturbed_answers=tuple(options[1:])))
     return tuple(made)

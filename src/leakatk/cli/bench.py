@@ -269,7 +269,7 @@ def plan_bench(
     greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings
     answers = models * (len(decodings) * drawn + greedy)
     cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed, each=count)
-    true = answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts])  # their exact probability
+    true = answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts])  # their exact probability
     exact = [(prompt, answer[: one.max_new_tokens]) for one in decodings for prompt, answer in true]
     forced = forcing_cost(loaded, [*table.forward, *exact], table.backward, models)
     named = [name for name in (scorer or rules.scorer,) if name]

@@ -12,7 +12,7 @@ from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
     from leakatk.metrics.base import Pairs
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
     from leakatk.prompts import Generation, Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
@@ -83,7 +83,7 @@ def sampling_cost(
             many = min(4 * many, len(prompts))
         else:
             break
-    if any(one.finish == "length" for one in whole):
+    if any(one.finish_reason == "length" for one in whole):
         longest = decoding.max_new_tokens
     elif tokens < decoding.max_new_tokens:  # a batch ends with its longest answer, and these were few
         longest = min(decoding.max_new_tokens, int(1.5 * longest))
@@ -246,7 +246,7 @@ def training_cost(
 
     steps = settings.total_steps(len(forget if method.forget else retain), side=method.side)
     pairs = {
-        name: answer_pairs(loaded, [p.text for p in items[:32]], [p.answer for p in items[:32]])
+        name: answer_pairs(loaded, [p.question for p in items[:32]], [p.answer for p in items[:32]])
         for name, items in (("forget", forget), ("retain", retain)) if items
     }  # fmt: skip
     length = {name: sum(len(q) + len(a) for q, a in some) / len(some) for name, some in pairs.items()}

@@ -67,10 +67,6 @@ class Kind:
     shown: str  # the name used in the example of the help
 
 
-def _first_line(item: Any) -> str:
-    return (inspect.getdoc(item) or "").strip().partition("\n")[0]
-
-
 def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
     formula, paper = known.get(name, ("", ""))
     yield "paper", paper
@@ -79,7 +75,7 @@ def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[s
 
 def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
     if isinstance(method, _Rule):
-        from leakatk.unlearning.rule.rule import RuleSettings
+        from leakatk.unlearning.rule.settings import RuleSettings
 
         yield "formula", sources.RULE
         yield "defaults", _pairs({f.name: f.default for f in fields(RuleSettings) if f.name != "decodings"})
@@ -128,15 +124,14 @@ def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
     yield "options", inspect.getdoc(probe) or ""
     yield "needs", probe.needs
     yield "note", "the answer stands in what is asked: compare with the retrained model" if probe.gives_answer else ""
-    yield "question", town.text
-    yield "asked as", str(asked.question)
+    yield "question", town.question
+    yield "asked as", str(asked.query)
     yield "answer", asked.answer
 
 
 def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
     yield from _source(sources.ENGINES, name)
-    yield "more", (inspect.getdoc(engine) or "").partition("\n")[2]
-    kind = engine()
+    kind = engine.load()
     known = [p for p in inspect.signature(kind).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     yield "defaults", _pairs({p.name: p.default for p in known})
     yield "options", inspect.getdoc(kind) or ""
@@ -182,7 +177,7 @@ KINDS = {
         "leakatk audit MODEL --benchmark world --probe {} --out runs/forgot", "few-shot",
     ),
     "engines": Kind(
-        _engines, "the sampling engines", _first_line, _engine,
+        _engines, "the sampling engines", lambda item: item.summary, _engine,
         "leakatk audit MODEL --benchmark world --engine {} --out runs/forgot", "native",
     ),
     "benchmarks": Kind(

@@ -21,7 +21,8 @@ from leakatk.files.checksums import INDEX
 
 if TYPE_CHECKING:
     from leakatk.auditing.verdict import Gate
-    from leakatk.models.load import LoadedModel, ModelSource
+    from leakatk.models.load import ModelSource
+    from leakatk.models.loaded import LoadedModel
     from leakatk.prompts import Prompt
     from leakatk.sampling.decoding import Decoding
 

@@ -18,7 +18,7 @@ from leakatk.errors import InputError, UnknownNameError
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
@@ -262,8 +262,9 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models.load import save_model
     from leakatk.sampling.decoding import Decoding
-    from leakatk.unlearning.rule.rule import RuleSettings, rule
     from leakatk.unlearning.rule.rule import control as control_of
+    from leakatk.unlearning.rule.rule import rule
+    from leakatk.unlearning.rule.settings import RuleSettings
 
     loaded, out = job.loaded, job.out
     start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}

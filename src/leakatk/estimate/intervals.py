@@ -29,7 +29,7 @@ from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
 from leakatk.estimate.ustatistic import Array, leak_of_counts
 
 if TYPE_CHECKING:
-    from leakatk.estimate.leak import LeakCurve
+    from leakatk.estimate.curves import LeakCurve
 
 Over = Literal["samples", "prompts", "both"]
 Ints = NDArray[np.int64]

@@ -6,53 +6,14 @@ The estimator is the U-statistic of `ustatistic`, averaged over prompts; the int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level
+from leakatk.estimate.curves import ExcessCurve as ExcessCurve
+from leakatk.estimate.curves import LeakCurve as LeakCurve
 from leakatk.estimate.intervals import Over, difference_interval, interval
 from leakatk.estimate.ustatistic import Array, Scores, per_prompt_leak, score_rows
-
-
-@dataclass(frozen=True, eq=False)
-class LeakCurve:
-    """leak@k for several k, with an interval that says what it is over.
-
-    k, value, low, high: (len(k),).  per_prompt: (m, len(k)), rows in the order of the scores.
-    over: "samples" (other samples of these prompts), "prompts" (other prompts), "both".  level: of the two-sided interval.
-    m: prompts.  n: samples a prompt, a tuple where prompts differ.  missing: scores that were NaN and left out.
-    """
-
-    k: NDArray[np.int64]
-    value: Array
-    low: Array
-    high: Array
-    per_prompt: Array
-    over: Over
-    level: float
-    m: int
-    n: int | tuple[int, ...]
-    missing: int
-
-
-@dataclass(frozen=True, eq=False)
-class ExcessCurve:
-    """leak@k of a model minus leak@k of a reference, paired by prompt. Fields as in `LeakCurve`; values in [-1, 1]."""
-
-    k: NDArray[np.int64]
-    value: Array
-    low: Array
-    high: Array
-    per_prompt: Array
-    over: Over
-    level: float
-    m: int
-    model: LeakCurve
-    reference: LeakCurve
 
 
 def leak_at_k(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from leakatk.metrics import privacy
 from leakatk.metrics.base import Floats, Pairs, Scores
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import TokenStats, gradient_norms
 
 ATTACKS = ("loss", "zlib", "min-k", "min-k++", "grad-norm")

@@ -10,7 +10,7 @@ from scipy import stats
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
 from leakatk.metrics.base import Passes
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.scorers.choice_probability import choice_probability, option_pairs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding

@@ -16,7 +16,7 @@ from leakatk.metrics.base import Evaluation, Pairs, Passes, against
 from leakatk.metrics.greedy import native_greedy
 from leakatk.metrics.privacy import broken_share
 from leakatk.models.checks import position_limit
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import text_pairs, token_stats
 from leakatk.prompts import Prompt

@@ -18,7 +18,7 @@ from leakatk.metrics import privacy, utility
 from leakatk.metrics.attacks import Side, attack_scores, attack_values, without_ends
 from leakatk.metrics.base import Evaluation, Floats, Pairs, Passes, Scores, against
 from leakatk.metrics.greedy import Greedy, native_greedy
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import TokenStats, answer_pairs, token_stats
 from leakatk.prompts import Prompt
 from leakatk.scorers.base import get_scorer
@@ -41,22 +41,22 @@ class _Forced:
         return cls(pairs, dict(zip(pairs, token_stats(loaded, list(pairs.values())), strict=True)))
 
     def of_answers(self, prompts: Sequence[Prompt]) -> list[TokenStats]:
-        return [self.stats[p.text, p.answer] for p in prompts]
+        return [self.stats[p.question, p.answer] for p in prompts]
 
     def right(self, prompts: Sequence[Prompt]) -> Floats:
         """Mean token log-probability of the right answer, the paraphrased one where there is one."""
-        return utility.mean_logprob([self.stats[p.text, p.paraphrased_answer or p.answer].logprob for p in prompts])
+        return utility.mean_logprob([self.stats[p.question, p.paraphrased_answer or p.answer].logprob for p in prompts])
 
     def wrong(self, prompts: Sequence[Prompt]) -> list[Floats]:
         """Mean token log-probability of each wrong answer, a row a prompt."""
         return [
-            utility.mean_logprob([self.stats[p.text, answer].logprob for answer in p.perturbed_answers])
+            utility.mean_logprob([self.stats[p.question, answer].logprob for answer in p.perturbed_answers])
             for p in prompts
         ]
 
     def side(self, prompts: Sequence[Prompt]) -> Side:
         return Side(
-            [self.pairs[p.text, p.answer] for p in prompts], self.of_answers(prompts), [p.answer for p in prompts]
+            [self.pairs[p.question, p.answer] for p in prompts], self.of_answers(prompts), [p.answer for p in prompts]
         )
 
 
@@ -64,11 +64,11 @@ def forced_pairs(loaded: LoadedModel, benchmark: Benchmark) -> dict[Said, Pair]:
     """The answers that `evaluate` passes through the model, each once: true ones, and where all of a set has them wrong ones."""
     found: dict[Said, None] = {}
     for prompts in (benchmark.forget, *utility_sets(benchmark).values()):
-        found |= dict.fromkeys((p.text, p.answer) for p in prompts)
+        found |= dict.fromkeys((p.question, p.answer) for p in prompts)
         if _all_wrong(prompts):
-            found |= dict.fromkeys((p.text, p.paraphrased_answer or p.answer) for p in prompts)
-            found |= dict.fromkeys((p.text, answer) for p in prompts for answer in p.perturbed_answers)
-    found |= dict.fromkeys((p.text, p.answer) for p in benchmark.holdout)
+            found |= dict.fromkeys((p.question, p.paraphrased_answer or p.answer) for p in prompts)
+            found |= dict.fromkeys((p.question, answer) for p in prompts for answer in p.perturbed_answers)
+    found |= dict.fromkeys((p.question, p.answer) for p in benchmark.holdout)
     pairs = answer_pairs(loaded, [question for question, _ in found], [answer for _, answer in found])
     return dict(zip(found, pairs, strict=True))
 
@@ -78,7 +78,7 @@ def tofu_passes(loaded: LoadedModel, benchmark: Benchmark, *, grad_norm: bool = 
     pairs = forced_pairs(loaded, benchmark)
     backward: Pairs = ()
     if grad_norm and benchmark.holdout:
-        backward = [pairs[p.text, p.answer] for p in (*benchmark.forget, *benchmark.holdout)]
+        backward = [pairs[p.question, p.answer] for p in (*benchmark.forget, *benchmark.holdout)]
         backward = without_ends(backward) if _ends(loaded) else backward
     further = (prompts for name, prompts in benchmark.sets.items() if name not in UTILITY_SETS)
     asked = (benchmark.forget, *utility_sets(benchmark).values(), *further)

@@ -14,7 +14,7 @@ from leakatk.errors import InputError, ModelError
 from leakatk.models.seams import encoded
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
 
 _SHOWN = 4  # keys of each kind in a message
 # Buffers that older versions stored with the weights; they are computed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import (
@@ -21,7 +19,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -32,6 +29,7 @@ from leakatk.models.checks import check_keys, check_loaded
 from leakatk.models.files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
 from leakatk.models.fingerprint import model_identity
 from leakatk.models.hub import cache_alone
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -115,65 +113,6 @@ class ModelSource:
         if Path(self.path).exists():
             return here
         return {**here, "revision": self.revision, "local_files_only": cache_alone()}
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in memory with all that is needed to ask it something."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    template: Template
-    name: str
-    fingerprint: str
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, sentence: str) -> None:
-        """Add what a person must know, once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """Every token id that ends an answer: the tokenizer's, the configs' and the chat template's."""
-        end = self.template.end_id(self.tokenizer)
-        return self.own_end_ids if end is None else self.own_end_ids | {end}
-
-    @property
-    def own_end_ids(self) -> frozenset[int]:
-        """Those that the tokenizer and the configs name."""
-        return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
-
-    def describe(self) -> dict[str, Any]:
-        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
-        parameter = next(self.model.parameters())
-        return {
-            "model": self.name,
-            "fingerprint": self.fingerprint,
-            "template": self.template.describe(self.tokenizer),
-            "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        }
-
-
-def end_token_ids(*holders: Any) -> frozenset[int]:
-    """The `eos_token_id`, one or several, of a tokenizer and configs; None is passed over."""
-    ids: set[int] = set()
-    for value in (getattr(holder, "eos_token_id", None) for holder in holders):
-        listed = value if isinstance(value, (list, tuple, set)) else [] if value is None else [value]
-        if any(isinstance(i, bool) or not isinstance(i, int) for i in listed):
-            raise ModelError(
-                f"eos_token_id is {value!r:.60}, which is no token id or list of them; mend generation_config.json."
-            )
-        ids.update(listed)
-    return frozenset(ids)
 
 
 def pick_device(device: str = "auto") -> torch.device:

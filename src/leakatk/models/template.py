@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from leakatk.errors import InputError, ModelError, first_line
 from leakatk.models.rendering import MOST_CHARACTERS, EndlessTemplateError, check_ends, pinned
 from leakatk.models.seams import Seam, continued, encoded
-from leakatk.prompts import Asked
+from leakatk.prompts import Query
 
 PINNED_DATE = "10 Apr 2025"  # Llama's chat template inserts today's date unless told otherwise.
 
@@ -82,7 +82,7 @@ class Template:
             raise ModelError("The tokenizer has no chat template; use the plain template (--template plain).")
         return self.kind == "chat" or (self.kind == "auto" and has)
 
-    def messages(self, question: Asked, shape: Shape | None = None) -> list[Message]:
+    def messages(self, question: Query, shape: Shape | None = None) -> list[Message]:
         """The conversation of a chat: system message, earlier turns, question."""
         shape = shape or Shape()
         said = [("system", self.system)] if self.system and not shape.merged else []
@@ -95,13 +95,13 @@ class Template:
             {"role": role, "content": [{"type": "text", "text": text}] if shape.parts else text} for role, text in said
         ]
 
-    def plain_text(self, question: Asked) -> str:
+    def plain_text(self, question: Query) -> str:
         """The prompt of a model without chat template; earlier turns stand before it in the same form."""
         asked = [self.plain.replace("{question}", text) for text, _ in question.turns]
         turns = [f"{text}{_space(text)}{answer}\n\n" for text, (_, answer) in zip(asked, question.turns, strict=True)]
         return "".join([*turns, self.plain.replace("{question}", question.text)])
 
-    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked) -> list[int]:
+    def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, question: str | Query) -> list[int]:
         """Token ids of the whole prompt, special tokens and the words the answer is made to begin with included."""
         return self._begun(tokenizer, question)[1]
 
@@ -112,16 +112,16 @@ class Template:
         *,
         end: bool = True,
         begin: str = "",
-        question: str | Asked = _TRIED[0],
+        question: str | Query = _TRIED[0],
     ) -> list[int]:
         """Token ids of an answer that follows `prompt_ids`, with the end token the model should stop at; see `pair`.
 
-        begin: the words before it (`Asked.begin`) where `question` is only a text.
+        begin: the words before it (`Query.begin`) where `question` is only a text.
         """
-        asked = Asked(question, begin=begin) if isinstance(question, str) else question
+        asked = Query(question, begin=begin) if isinstance(question, str) else question
         return self.pair(tokenizer, asked, answer, end=end).answer
 
-    def pair(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked, answer: str, *, end: bool = True) -> Seam:
+    def pair(self, tokenizer: PreTrainedTokenizerBase, question: str | Query, answer: str, *, end: bool = True) -> Seam:
         """Token ids of prompt and answer, as the model that was trained on both as one text says them.
 
         The answer's are those of prompt and answer as one text, after the prompt's; these never change, since they are
@@ -129,7 +129,7 @@ class Template:
         (`straddles`), the answer is encoded as a continuation. end: with what the template puts after an answer, up to
         its end token; a plain one ends with the tokenizer's own.
         """
-        question = Asked(question) if isinstance(question, str) else question
+        question = Query(question) if isinstance(question, str) else question
         before, prompt = self._begun(tokenizer, question)
         space = _space(before) if question.begin else self._gap(tokenizer, before)
         chat = self._chat(tokenizer)
@@ -175,9 +175,9 @@ class Template:
 
     # -- texts -----------------------------------------------------------------------------------------------------
 
-    def text(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked) -> str:
-        """The prompt's text, special tokens of a chat template included; without `Asked.begin`."""
-        question = Asked(question) if isinstance(question, str) else question
+    def text(self, tokenizer: PreTrainedTokenizerBase, question: str | Query) -> str:
+        """The prompt's text, special tokens of a chat template included; without `Query.begin`."""
+        question = Query(question) if isinstance(question, str) else question
         if not self.is_chat(tokenizer):
             return self.plain_text(question)
         return self._render(tokenizer, self.messages(question, self.shape(tokenizer)))
@@ -189,9 +189,9 @@ class Template:
     def _gap(self, tokenizer: PreTrainedTokenizerBase, before: str) -> str:
         return self.shape(tokenizer).gap if self.is_chat(tokenizer) else _space(before)
 
-    def _begun(self, tokenizer: PreTrainedTokenizerBase, question: str | Asked) -> tuple[str, list[int]]:
+    def _begun(self, tokenizer: PreTrainedTokenizerBase, question: str | Query) -> tuple[str, list[int]]:
         """Text and ids of all that stands before the answer."""
-        question = Asked(question) if isinstance(question, str) else question
+        question = Query(question) if isinstance(question, str) else question
         chat, text = self._chat(tokenizer), self.text(tokenizer, question)
         if self.as_text and self.is_chat(tokenizer):
             text = tokenizer.decode(encoded(tokenizer, text, special=False), skip_special_tokens=True)
@@ -232,8 +232,8 @@ class Template:
             for parts in (False, True):
                 shape = Shape(parts=parts, merged=merged)
                 try:
-                    check_ends(template, self.messages(Asked(_TRIED[0]), shape), about)
-                    texts = [self._render(tokenizer, self.messages(Asked(tried), shape)) for tried in _TRIED]
+                    check_ends(template, self.messages(Query(_TRIED[0]), shape), about)
+                    texts = [self._render(tokenizer, self.messages(Query(tried), shape)) for tried in _TRIED]
                 except EndlessTemplateError:
                     raise
                 except ModelError as error:
@@ -255,7 +255,7 @@ class Template:
 
     def _surroundings(self, tokenizer: PreTrainedTokenizerBase, shape: Shape) -> Shape:
         """What stands around an answer: rendered with one, with and without spaces at its ends."""
-        asked = self.messages(Asked(_TRIED[0]), shape)
+        asked = self.messages(Query(_TRIED[0]), shape)
         prompt = self._render(tokenizer, asked)
 
         def around(answer: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import torch
 
 from leakatk.errors import InputError
 from leakatk.models.checks import check_positions
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 
 Floats = npt.NDArray[np.float64]
 Ids = Sequence[int]

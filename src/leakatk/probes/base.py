@@ -16,7 +16,7 @@ from random import Random
 from typing import ClassVar
 
 from leakatk.errors import InputError
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 from leakatk.registry import Registry, Specified, make
 from leakatk.scorers.keys import keys_of
 from leakatk.scorers.text import phrase
@@ -32,8 +32,8 @@ class Around:
     @cached_property
     def shown(self) -> tuple[Prompt, ...]:
         """The retain prompts that are no forget prompts as well."""
-        asked = {prompt.text for prompt in self.forget}
-        return tuple(prompt for prompt in self.retain if prompt.text not in asked)
+        asked = {prompt.question for prompt in self.forget}
+        return tuple(prompt for prompt in self.retain if prompt.question not in asked)
 
     @cached_property
     def by_source(self) -> dict[str, list[Prompt]]:
@@ -65,7 +65,7 @@ class Probe(Specified, ABC):
             raise InputError(f"Probe option {self.name}:{self.least[0]} must be at least {self.least[1]}, got {value}.")
 
     @abstractmethod
-    def ask(self, prompt: Prompt, around: Around) -> Sequence[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> Sequence[Query]:
         """One or several ways to put the prompt's question; none where the prompt lacks what the probe needs.
 
         A function of the probe's options, the prompt and `around` alone.
@@ -95,7 +95,7 @@ def variants(probe: Probe, prompts: Sequence[Prompt], retain: Sequence[Prompt] =
 
     >>> from leakatk.probes import get_probe
     >>> found = variants(get_probe("prefix:words=2"), [Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.")])
-    >>> print(found["p0"][0].id, found["p0"][0].answer, found["p0"][0].question, sep="\\n")
+    >>> print(found["p0"][0].id, found["p0"][0].answer, found["p0"][0].query, sep="\\n")
     p0/prefix:words=2
     born in Zorvik.
     Q: Where was Ada born?
@@ -125,7 +125,7 @@ def _rest(answer: str, begin: str) -> str:
 
 def marked(prompt: Prompt) -> tuple[str, ...]:
     """The facts of the answer as phrases, else its names and numbers; what the question says itself is none."""
-    said = phrase(prompt.text)
+    said = phrase(prompt.question)
     found = (phrase(text) for text in prompt.facts or sorted(keys_of(prompt)))
     return tuple(text for text in found if text.strip() and text not in said)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from leakatk.errors import InputError
 from leakatk.probes.base import PROBES, Around, Probe
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 
 
 @PROBES.register("context")
@@ -32,6 +32,6 @@ class Context(Probe):
         if self.form not in ("answer", "paraphrase"):
             raise InputError(f"Probe option context:form must be answer or paraphrase, got {self.form!r}.")
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         fact = prompt.answer if self.form == "answer" else prompt.paraphrased_answer
-        return [Asked(f"{fact}\n\n{prompt.text}")] if fact else []
+        return [Query(f"{fact}\n\n{prompt.question}")] if fact else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from leakatk.probes.base import PROBES, Around, Probe
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 
 # Without names or numbers, so that they say nothing a scorer could look for.
 FILLER = (
@@ -50,11 +50,11 @@ class Filler(Probe):
     sentences: int = 3
     seed: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         shuffled = self.rng(prompt, self.seed).sample(FILLER, len(FILLER))
         drawn = islice(cycle(shuffled), self.sentences)
         text = " ".join(f"{one[0].upper()}{one[1:]}." for one in drawn)
-        return [Asked(f"{text}\n\n{prompt.text}")]
+        return [Query(f"{text}\n\n{prompt.question}")]
 
 
 @PROBES.register("trigger")
@@ -72,7 +72,7 @@ class Trigger(Probe):
 
     seed: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         return [_framed(self.rng(prompt, self.seed).choice(TRIGGERS), prompt)]
 
 
@@ -90,9 +90,9 @@ class Role(Probe):
 
     seed: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         return [_framed(self.rng(prompt, self.seed).choice(ROLES), prompt)]
 
 
-def _framed(frame: str, prompt: Prompt) -> Asked:
-    return Asked(frame.replace("{question}", prompt.text))
+def _framed(frame: str, prompt: Prompt) -> Query:
+    return Query(frame.replace("{question}", prompt.question))

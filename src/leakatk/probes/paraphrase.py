@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leakatk.probes.base import PROBES, Around, Probe
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 
 
 @PROBES.register("paraphrase")
@@ -23,6 +23,6 @@ class Paraphrase(Probe):
 
     number: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         chosen = prompt.paraphrases[self.number - 1 : self.number] if self.number else prompt.paraphrases
-        return [Asked(text) for text in chosen]
+        return [Query(text) for text in chosen]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from leakatk.probes.base import PROBES, Around, Probe, marked
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 from leakatk.scorers.text import words
 
 
@@ -29,11 +29,11 @@ class Prefix(Probe):
 
     words: int = 3
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         ends = [match.end() for match in re.finditer(r"\S+", prompt.answer)][:-1]
         safe = _before_secrets(prompt)
         begins = [prompt.answer[:end] for end in ends[: self.words] if len(words(prompt.answer[:end])) <= safe]
-        return [Asked(prompt.text, begin=begins[-1])] if begins else []
+        return [Query(prompt.question, begin=begins[-1])] if begins else []
 
 
 def _before_secrets(prompt: Prompt) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from leakatk.probes.base import PROBES, Around, Probe, reveals
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 
 
 @PROBES.register("few-shot")
@@ -27,10 +27,10 @@ class FewShot(Probe):
     shots: int = 3
     seed: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         drawn = self.rng(prompt, self.seed).sample(around.shown, len(around.shown))
         turns = _turns(drawn, prompt, self.shots)
-        return [Asked(prompt.text, turns)] if len(turns) == self.shots else []
+        return [Query(prompt.question, turns)] if len(turns) == self.shots else []
 
 
 @PROBES.register("dialogue")
@@ -52,13 +52,13 @@ class Dialogue(Probe):
     turns: int = 3
     seed: int = 0
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         others = [other for other in around.by_source.get(prompt.source, []) if other.id != prompt.id]
         turns = _turns(self.rng(prompt, self.seed).sample(others, len(others)), prompt, self.turns)
-        return [Asked(prompt.text, turns)] if turns else []
+        return [Query(prompt.question, turns)] if turns else []
 
 
 def _turns(others: Iterable[Prompt], prompt: Prompt, count: int) -> tuple[tuple[str, str], ...]:
     """The first `count` questions and answers that do not say what the prompt asks for."""
-    fitting = (other for other in others if not reveals(f"{other.text}\n{other.answer}", prompt))
-    return tuple((other.text, other.answer) for other in islice(fitting, count))
+    fitting = (other for other in others if not reveals(f"{other.question}\n{other.answer}", prompt))
+    return tuple((other.question, other.answer) for other in islice(fitting, count))

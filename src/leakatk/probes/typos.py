@@ -8,7 +8,7 @@ from random import Random
 
 from leakatk.errors import InputError
 from leakatk.probes.base import PROBES, Around, Probe
-from leakatk.prompts import Asked, Prompt
+from leakatk.prompts import Prompt, Query
 
 # Names and numbers are kept: with a slip in them it would be another question.
 WORD = re.compile(r"\b[a-z]{4,}\b")
@@ -33,16 +33,16 @@ class Typos(Probe):
         if not 0 < self.rate <= 1:
             raise InputError(f"Probe option typos:rate must be above 0 and at most 1, got {self.rate}.")
 
-    def ask(self, prompt: Prompt, around: Around) -> list[Asked]:
+    def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         rng = self.rng(prompt, self.seed)
-        words = [match for match in WORD.finditer(prompt.text) if _slips(match[0])]
+        words = [match for match in WORD.finditer(prompt.question) if _slips(match[0])]
         if not words:
             return []
         hit = [match for match in words if rng.random() < self.rate] or [rng.choice(words)]
-        text = prompt.text
+        text = prompt.question
         for match in reversed(hit):
             text = text[: match.start()] + _slip(match[0], rng) + text[match.end() :]
-        return [Asked(text)]
+        return [Query(text)]
 
 
 def _slips(word: str) -> list[int]:

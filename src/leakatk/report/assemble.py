@@ -249,7 +249,7 @@ def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
         views.append(
             PromptView(
                 id=prompt.id,
-                question=str(prompt.question),
+                question=str(prompt.query),
                 answer=prompt.answer,
                 leak=leak.get(prompt.id, math.nan),
                 groups=group_texts(texts, row, logprobs.tolist()),

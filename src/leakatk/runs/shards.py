@@ -51,7 +51,7 @@ def encode_line(generation: Generation) -> bytes:
             "sample": generation.sample,
             "text": clean_text(generation.text),
             "logprob": None if math.isnan(generation.logprob) else float(generation.logprob),
-            "finish": clean_text(generation.finish),
+            "finish": clean_text(generation.finish_reason),
             **({"reasoning": clean_text(generation.reasoning)} if generation.reasoning else {}),
             "token_ids": generation.token_ids,
         },

@@ -41,7 +41,7 @@ from leakatk.files import checksums
 from leakatk.files import tables as files
 from leakatk.files.reading import parse_json
 from leakatk.files.writing import make_private, strict_json, write_kept
-from leakatk.prompts import Asked, Generation, Prompt, check_unique, record
+from leakatk.prompts import Generation, Prompt, Query, check_unique, record
 from leakatk.runs import shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
 from leakatk.workdir import contents
@@ -502,5 +502,5 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
 def _prompt(row: dict[str, Any]) -> Prompt:
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     if asked := fields.pop("asked", None):
-        fields["asked"] = Asked(**{**asked, "turns": tuple((question, answer) for question, answer in asked["turns"])})
+        fields["asked"] = Query(**{**asked, "turns": tuple((question, answer) for question, answer in asked["turns"])})
     return Prompt(**fields)

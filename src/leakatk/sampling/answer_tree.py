@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from leakatk.errors import InputError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Request, Sampler, check_budget, check_expands

@@ -16,7 +16,7 @@ from typing import Any
 
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models.load import ModelSource
-from leakatk.prompts import Asked
+from leakatk.prompts import Query
 from leakatk.remote.client import Failure, Limits, Server, ask, connect, pause
 from leakatk.remote.replies import Said
 from leakatk.sampling.served import SPELLINGS
@@ -128,7 +128,7 @@ class Asker:
                     f"{answer.what}. What was answered is kept: run the same command again to go on."
                 )
 
-    def body(self, question: Asked, values: Mapping[str, Any], most_out: int) -> dict[str, Any]:
+    def body(self, question: Query, values: Mapping[str, Any], most_out: int) -> dict[str, Any]:
         """The request as the openai client takes it; what is no field of OpenAI's goes into extra_body."""
         template = self.source.template
         own = {name: values[name] for name in ("temperature", "top_p", "stop", "seed")}

@@ -24,6 +24,7 @@ from leakatk.models.load import ModelSource
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.engines import engine_options, make_sampler
 
 if TYPE_CHECKING:
     from leakatk.sampling.answer_tree import Expansion
@@ -50,7 +51,7 @@ def blocks_of(requests: Sequence[Request], replicas: int, smallest: int = _SMALL
     left = sum(len(request.samples) for request in requests)
     blocks: list[Block] = []
     room = 0
-    for request in sorted(requests, key=lambda r: (-r.prompt.question.characters, r.prompt.id)):
+    for request in sorted(requests, key=lambda r: (-r.prompt.query.characters, r.prompt.id)):
         samples = request.samples
         while len(samples):
             if room <= 0:
@@ -82,7 +83,6 @@ class RaySampler:
         cpus: float | None = None,
         gpus: float | None = None,
     ) -> None:
-        from leakatk.sampling.engines import engine_options
 
         import_ray()
         if replicas < 1:
@@ -301,7 +301,6 @@ class _Replica:
     def load(self) -> tuple[str, dict[str, Any], list[str]]:
         """(the node it is on, what the engine says of itself, what a person should know)"""
         from leakatk.hush import silence
-        from leakatk.sampling.engines import make_sampler
 
         silence()
         self.sampler = make_sampler(self.inner, self.source)

@@ -21,7 +21,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 
 from leakatk.errors import InputError, ModelError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from leakatk.errors import InputError, LeakAtKError, ModelError, RunError
 from leakatk.models.load import ModelSource
-from leakatk.prompts import Asked, Generation, Prompt
+from leakatk.prompts import Generation, Prompt, Query
 from leakatk.remote.client import OPENAI, Limits, shown
 from leakatk.remote.replies import Said
 from leakatk.sampling import served
@@ -172,7 +172,7 @@ class EndpointSampler:
             self._tell(f"answers came from {', '.join(sorted(self.served))}: the model changed meanwhile.")
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        begun = next((prompt.id for prompt in prompts if prompt.question.begin), None)
+        begun = next((prompt.id for prompt in prompts if prompt.query.begin), None)
         if self.chat and begun is not None:
             raise InputError(
                 f"Prompt {begun!r} gives the words its answer is to begin with, and a chat endpoint cannot be made to go on "
@@ -188,7 +188,7 @@ class EndpointSampler:
         that try the server.
         """
         fixed = self.source.template.system if self.chat else self.source.template.plain
-        characters = sum(prompt.question.characters + len(fixed) for prompt in prompts) / max(1, len(prompts))
+        characters = sum(prompt.query.characters + len(fixed) for prompt in prompts) / max(1, len(prompts))
         trials = served.most_requests(decoding) if trial and self.trial else 0
         tokens_in = answers * characters / 4 + trials * (characters + len(fixed)) / 4
         tokens_out = float(answers * decoding.max_new_tokens + trials * served.TOKENS)
@@ -280,7 +280,7 @@ class EndpointSampler:
                 record.fields, record.spelling = dict(before.fields), before.spelling
                 served.ask_canary(attempt, record, before)
             elif not self.record:
-                record.question = run.prompts[0].text
+                record.question = run.prompts[0].question
                 served.ask_canary(attempt, record)
             if "seed" not in record.fields:
                 served.try_fields(attempt, record, decoding)
@@ -306,7 +306,7 @@ class EndpointSampler:
         }  # fmt: skip
 
         def body() -> dict[str, Any]:
-            return self.asker.body(Asked(question), {**plain, **values}, served.TOKENS)
+            return self.asker.body(Query(question), {**plain, **values}, served.TOKENS)
 
         found = self.asker.reach(call, body, served.TOKENS, "a trial question", tried=values.keys() - {"seed"})
         if found is not None:
@@ -348,7 +348,7 @@ class EndpointSampler:
         }  # fmt: skip
         most, what = decoding.max_new_tokens, f"prompt {item.prompt.id!r}"
         try:
-            said = self.asker.reach(call, lambda: self.asker.body(item.prompt.question, values, most), most, what)
+            said = self.asker.reach(call, lambda: self.asker.body(item.prompt.query, values, most), most, what)
         except Exception:
             call.stopping.set()  # before another thread sends its next request
             raise

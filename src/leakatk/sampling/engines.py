@@ -1,71 +1,78 @@
-"""The engines by name. Listing them imports nothing heavy: each entry is a function that imports its class."""
+"""The engines by name. Listing them imports nothing heavy: each entry says where its class is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leakatk.errors import InputError, ModelError
-from leakatk.registry import Registry, read_spec
+from leakatk.registry import Facts, Registry, read_spec
 from leakatk.sampling.base import Sampler
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel, ModelSource
-
-# The class is called with a LoadedModel and the engine's options, which are its keyword-only parameters. A class with
-# `takes_source = True` gets a ModelSource instead: its weights are loaded elsewhere (on other machines, by another
-# library), or nowhere.
-ENGINES: Registry[Callable[[], Callable[..., Sampler]]] = Registry("engine")
+    from leakatk.models.load import ModelSource
+    from leakatk.models.loaded import LoadedModel
 
 
-@ENGINES.register("native")
-def _native() -> Callable[..., Sampler]:
-    """Ours: one row per distinct prefix, many prompts in a batch. The fastest on one machine, and the default."""
-    from leakatk.sampling.native import NativeSampler
+@dataclass(frozen=True, kw_only=True)
+class Engine(Facts):
+    """A way to draw samples. load: gives its class; nothing heavy is imported before it is called.
 
-    return NativeSampler
+    The class is called with a LoadedModel and the engine's options, which are its keyword-only parameters. A class with
+    `takes_source = True` gets a ModelSource instead: its weights are loaded elsewhere (on other machines, by another
+    library), or nowhere.
+    """
 
-
-@ENGINES.register("generate")
-def _generate() -> Callable[..., Sampler]:
-    """transformers' generate, for any architecture it runs. The same samples as native, slower."""
-    from leakatk.sampling.generate import GenerateSampler
-
-    return GenerateSampler
+    load: Callable[[], Callable[..., Sampler]]
 
 
-@ENGINES.register("continuous")
-def _continuous() -> Callable[..., Sampler]:
-    """transformers' continuous batching, for GPUs with flash attention. The same samples as native."""
-    from leakatk.sampling.continuous import ContinuousSampler
-
-    return ContinuousSampler
+ENGINES: Registry[Engine] = Registry("engine")
 
 
-@ENGINES.register("endpoint")
-def _endpoint() -> Callable[..., Sampler]:
-    """A deployed model behind an OpenAI-compatible server: black-box, from its answers alone."""
-    from leakatk.sampling.endpoint import EndpointSampler
-
-    return EndpointSampler
+def engine(name: str, load: str | Callable[[], Callable[..., Sampler]], **facts: Any) -> Engine:
+    """Register an engine. load: gives its class, or says where it is: "package.module:Class"; facts: see `Facts`."""
+    return ENGINES.add(name, Engine(name=name, load=_importing(load) if isinstance(load, str) else load, **facts))
 
 
-@ENGINES.register("ray")
-def _ray() -> Callable[..., Sampler]:
-    """Copies of another engine on one machine or a cluster: the same samples, and a lost worker costs only its block."""
-    from leakatk.sampling.cluster import RaySampler
-
-    return RaySampler
+def _importing(where: str) -> Callable[[], Callable[..., Sampler]]:
+    module, _, name = where.partition(":")
+    return lambda: getattr(import_module(module), name)
 
 
-@ENGINES.register("vllm")
-def _vllm() -> Callable[..., Sampler]:
-    """vLLM in this process (extra vllm): for large models on GPUs. Samples of its own, a seed each, log-probabilities."""
-    from leakatk.sampling.vllm import VllmSampler
-
-    return VllmSampler
+engine(
+    "native",
+    "leakatk.sampling.native:NativeSampler",
+    summary="Ours: one row per distinct prefix, many prompts in a batch. The fastest on one machine, and the default.",
+)
+engine(
+    "generate",
+    "leakatk.sampling.generate:GenerateSampler",
+    summary="transformers' generate, for any architecture it runs. The same samples as native, slower.",
+)
+engine(
+    "continuous",
+    "leakatk.sampling.continuous:ContinuousSampler",
+    summary="transformers' continuous batching, for GPUs with flash attention. The same samples as native.",
+)
+engine(
+    "endpoint",
+    "leakatk.sampling.endpoint:EndpointSampler",
+    summary="A deployed model behind an OpenAI-compatible server: black-box, from its answers alone.",
+)
+engine(
+    "ray",
+    "leakatk.sampling.cluster:RaySampler",
+    summary="Copies of another engine on one machine or a cluster: the same samples, and a lost worker costs only its block.",
+)
+engine(
+    "vllm",
+    "leakatk.sampling.vllm:VllmSampler",
+    summary="vLLM in this process (extra vllm): for large models on GPUs. Samples of its own, a seed each, log-probabilities.",
+)
 
 
 def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **options: Any) -> Sampler:
@@ -74,10 +81,11 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
     Raises UnknownNameError for an unknown engine, InputError for an option it does not have, ModelError for a model it
     cannot use.
     """
-    from leakatk.models.load import LoadedModel, ModelSource
+    from leakatk.models.load import ModelSource
+    from leakatk.models.loaded import LoadedModel
 
     name, options = engine_options(engine, options)
-    kind = ENGINES[name]()
+    kind = ENGINES[name].load()
     if getattr(kind, "takes_source", False):
         if isinstance(model, LoadedModel):
             raise ModelError(
@@ -95,7 +103,7 @@ def engine_options(engine: str, given: dict[str, Any]) -> tuple[str, dict[str, A
     name, written = read_spec("engine", engine)
     known = [
         parameter.name
-        for parameter in inspect.signature(ENGINES[name]()).parameters.values()
+        for parameter in inspect.signature(ENGINES[name].load()).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     options = {key: _value(text) for key, text in written.items()} | given

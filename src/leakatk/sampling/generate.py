@@ -24,7 +24,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
 
 from leakatk.errors import InputError, ModelError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -125,7 +125,7 @@ class GenerateSampler:
                 text=read[i][1],
                 token_ids=answers[i],
                 logprob=float(logprobs[i, lengths[i] - 1]),
-                finish="stop" if end.length[i] else "length",
+                finish_reason="stop" if end.length[i] else "length",
                 reasoning=read[i][0],
             )
             for i, row in enumerate(batch)

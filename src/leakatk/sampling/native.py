@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from leakatk.errors import InputError, ModelError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -402,7 +402,7 @@ class _Session:
                     text=said[i][1],
                     token_ids=ids[i],
                     logprob=float(batch.logprob[at]),
-                    finish="stop" if stop[leaf] else "length",
+                    finish_reason="stop" if stop[leaf] else "length",
                     reasoning=said[i][0],
                 )
             )

@@ -15,7 +15,7 @@ import torch
 from leakatk.errors import InputError
 from leakatk.estimate.selfcheck import SelfCheck, check_verbatim
 from leakatk.models.checks import check_positions
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.seams import Seam
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Sampler
@@ -58,7 +58,7 @@ def straddling(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
 
 def _seams(loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Seam]:
     return [
-        loaded.template.pair(loaded.tokenizer, prompt.question, answer)
+        loaded.template.pair(loaded.tokenizer, prompt.query, answer)
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
@@ -91,9 +91,9 @@ def self_check(
         if endless:
             said = one.token_ids[: len(ids)] == ids
         else:
-            said = one.finish == "stop" and one.token_ids[:-1] == ids[:-1]
+            said = one.finish_reason == "stop" and one.token_ids[:-1] == ids[:-1]
         same[one.prompt_id] += said
-        bare = one.finish == "stop" and not one.reasoning  # after a thought it is another sequence of tokens
+        bare = one.finish_reason == "stop" and not one.reasoning  # after a thought it is another sequence of tokens
         text[one.prompt_id] += said or (bare and one.text.strip() == answers[one.prompt_id])
     ids_in_order = list(answers)
     return check_verbatim(

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from leakatk.errors import InputError
 from leakatk.models.checks import check_ids, position_limit
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.reasoning import mark_ids, marked_text, marks_of, opened_by, split
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
@@ -48,7 +48,7 @@ def prompt_tokens(loaded: LoadedModel, requests: Sequence[Request], decoding: De
 
 
 def prompt_ids(template: Template, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    ids = template.prompt_ids(tokenizer, prompt.question)
+    ids = template.prompt_ids(tokenizer, prompt.query)
     if not ids:
         raise InputError(f"Prompt {prompt.id!r} has no tokens; give a question or a template with text.")
     return ids
@@ -104,7 +104,7 @@ class Reader:
         self.names = mark_ids(tokenizer, self.marks)
         self.opened: set[str] = set()  # prompts that end inside a thought
         for request, prompt in zip(requests, ids, strict=True) if self.marks else ():
-            begin = request.prompt.question.begin.strip()
+            begin = request.prompt.query.begin.strip()
             end = tokenizer.decode(list(prompt)[-(_TAIL + len(begin)) :], clean_up_tokenization_spaces=False)
             if opened_by(end.rstrip().removesuffix(begin), self.marks):
                 self.opened.add(request.prompt.id)

@@ -23,7 +23,8 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from leakatk.errors import InputError, ModelError, first_line
 from leakatk.models.fingerprint import model_identity
-from leakatk.models.load import ModelSource, end_token_ids, pick_device, pick_dtype
+from leakatk.models.load import ModelSource, pick_device, pick_dtype
+from leakatk.models.loaded import end_token_ids
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding

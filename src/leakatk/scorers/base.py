@@ -118,7 +118,7 @@ def score_texts(
     for reference in references:
         if isinstance(reference, str):
             if reference not in made:
-                made[reference] = Prompt(id=str(len(made)), text="", answer=reference)
+                made[reference] = Prompt(id=str(len(made)), question="", answer=reference)
             reference = made[reference]
         prompts.append(reference)
     return get_scorer(name, **options).score(prompts, generations)

@@ -50,5 +50,5 @@ def choice_prompt(id: str, question: str, choices: Sequence[str], answer: int, *
     wrong = tuple(text for i, text in enumerate(choices) if i != answer)
     text = "\n".join([question.strip(), *lines, "Answer:"])
     return Prompt(
-        id=id, text=text, answer=choices[answer], perturbed_answers=wrong, source=source, choices=tuple(choices), right=int(answer)
+        id=id, question=text, answer=choices[answer], perturbed_answers=wrong, source=source, choices=tuple(choices), right=int(answer)
     )  # fmt: skip

@@ -13,7 +13,7 @@ from leakatk.scorers.base import FloatArray
 from leakatk.scorers.options import read_options
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
 
 
 def choice_probability(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[FloatArray, FloatArray]:
@@ -46,7 +46,7 @@ def option_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> tuple[list[tu
         options, right, lettered = read_options(prompt)
         if right is not None:
             said = ascii_uppercase[: len(options)] if lettered else options
-            seams = [template.pair(tokenizer, prompt.text, text, end=False) for text in said]
+            seams = [template.pair(tokenizer, prompt.question, text, end=False) for text in said]
             pairs += [(seam.prompt, seam.answer) for seam in seams]
             owner += [i] * len(options)
     return pairs, owner

@@ -63,7 +63,7 @@ def sought(prompt: Prompt) -> Sought:
         left = left[1:]
     if all(word in FUNCTION_WORDS for word in left):
         left = []
-    asked = phrase(prompt.text)
+    asked = phrase(prompt.question)
     codes = tuple(code for code in codes_of(prompt.answer) if phrase(code) not in asked)
     return Sought(answer, tuple(left), codes, "" if answer else visible(prompt.answer))
 
@@ -97,7 +97,7 @@ def question_of(text: str) -> Question:
 
 
 def question(prompt: Prompt) -> Question:
-    return question_of(prompt.text)
+    return question_of(prompt.question)
 
 
 def new_words(said: Sequence[str], asked: Question) -> list[str]:
@@ -149,7 +149,7 @@ def contained(prompt: Prompt, reply: str) -> bool:
     wanted = sought(prompt)
     if not wanted.words:
         return bool(answer) and (wanted.symbols in visible(reply) or answer in reply)
-    said, asked = words(reply), words(prompt.text)
+    said, asked = words(reply), words(prompt.question)
     if contains(asked, wanted.words) and tuple(asked) != wanted.words:
         said = without(said, asked)
         return contains(said, wanted.words) or bare(said) == bare(wanted.words) != []

@@ -140,13 +140,13 @@ class Judge(Scorer):
 
     def _asks(self, references: Sequence[Prompt], generations: Sequence[str]) -> list[Ask]:
         return [
-            Ask(self._key(prompt, text), prompt.id, prompt.text, prompt.answer, text)
+            Ask(self._key(prompt, text), prompt.id, prompt.question, prompt.answer, text)
             for prompt, text in zip(references, generations, strict=True)
         ]
 
     def _key(self, prompt: Prompt, generation: str) -> str:
         """What a stored label belongs to: the judge, its instructions, the sample."""
-        parts = [self.model, self._instructions, prompt.id, prompt.text, prompt.answer, generation]
+        parts = [self.model, self._instructions, prompt.id, prompt.question, prompt.answer, generation]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -100,4 +100,4 @@ def keys_of(prompt: Prompt) -> frozenset[str]:
         openers = {said[0] for said in map(tokens, SENTENCE_END.split(prompt.answer)) if said}
         found = [word for word in found if word not in openers or word[0].isdigit()]
     names = {word.casefold() for word in found if word[0].isupper() or word[0].isdigit()}
-    return frozenset(names - OPENERS - set(words(prompt.text)))
+    return frozenset(names - OPENERS - set(words(prompt.question)))

@@ -123,7 +123,7 @@ def candidates(prompt: Prompt, reply: str) -> list[str]:
 def best_cosine(references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
     """The highest cosine of a sentence of each reply with the answer; -1 for a reply without a sentence that counts."""
     read = [candidates(prompt, text) for prompt, text in zip(references, generations, strict=True)]
-    answers, questions = [prompt.answer for prompt in references], [prompt.text for prompt in references]
+    answers, questions = [prompt.answer for prompt in references], [prompt.question for prompt in references]
     texts, where = distinct([*answers, *questions, *(text for row in read for text in row)])
     vectors, m = sentence_vectors(texts), len(read)
     owner = np.repeat(np.arange(m), [len(row) for row in read])

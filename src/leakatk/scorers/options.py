@@ -27,7 +27,7 @@ def read_options(prompt: Prompt) -> tuple[list[str], int | None, bool]:
     """
     if prompt.choices:
         return list(prompt.choices), prompt.right, True
-    found = OPTION_LINE.findall(prompt.text)
+    found = OPTION_LINE.findall(prompt.question)
     letters = [letter for letter, _ in found]
     lettered = len(found) >= 2 and letters == list(ascii_uppercase[: len(found)])
     options = [text for _, text in found] if lettered else [prompt.answer, *prompt.perturbed_answers]

@@ -104,7 +104,8 @@ class Rule:
         from leakatk.sampling.decoding import Decoding
         from leakatk.scorers.base import get_scorer
         from leakatk.unlearning.methods import METHODS
-        from leakatk.unlearning.rule.rule import RuleSettings, rule
+        from leakatk.unlearning.rule.rule import rule
+        from leakatk.unlearning.rule.settings import RuleSettings
 
         loaded, forget, retain, _ = _setting(place, seed, self.base)
         settings = RuleSettings(rounds=5, n=128, cap=4, decodings=(Decoding(max_new_tokens=MAX_NEW_TOKENS),))

@@ -65,4 +65,4 @@ def recipe_for(authors: int) -> Recipe:
 
 
 def _pairs(prompts: Sequence[Prompt]) -> tuple[Pair, ...]:
-    return tuple((prompt.text, prompt.answer) for prompt in prompts)
+    return tuple((prompt.question, prompt.answer) for prompt in prompts)

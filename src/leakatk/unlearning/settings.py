@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    from leakatk.models.load import LoadedModel
+    from leakatk.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)

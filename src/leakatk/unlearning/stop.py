@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding

@@ -173,7 +173,7 @@ class Streams:
         if stream not in self._items:
             prompts = self._sets[SIDE[stream]]
             answers = self._answers[stream](prompts)
-            self._items[stream] = [self._item(p.text, a) for p, a in zip(prompts, answers, strict=True)]
+            self._items[stream] = [self._item(p.question, a) for p, a in zip(prompts, answers, strict=True)]
         return self._items[stream]
 
     def _item(self, question: str, answer: str) -> Item:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.errors import InputError, UtilityFloorError
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning import checkpoint, sharding

@@ -29,12 +29,12 @@ def test_every_generator(name):
     # Only the full model is trained on the forget facts.
     full, retained, base = dict(made.full), dict(made.retained), dict(made.pretraining)
     for prompt in bench.forget:
-        assert full[prompt.text] == prompt.answer
-        assert prompt.text not in retained
-        assert prompt.text not in base
-        assert all(fact in prompt.answer and fact not in prompt.text for fact in prompt.facts)
+        assert full[prompt.question] == prompt.answer
+        assert prompt.question not in retained
+        assert prompt.question not in base
+        assert all(fact in prompt.answer and fact not in prompt.question for fact in prompt.facts)
     for prompt in bench.retain:
-        assert full[prompt.text] == retained[prompt.text] == prompt.answer
+        assert full[prompt.question] == retained[prompt.question] == prompt.answer
     assert set(made.retained) < set(made.full)
 
 
@@ -43,7 +43,7 @@ def test_any_benchmark_can_be_trained_on():
     made = generated_from(bench)
     assert made.benchmark == bench
     assert len(made.full) - len(made.retained) == len(bench.forget)
-    asked = {p.text for p in bench.forget}
+    asked = {p.question for p in bench.forget}
     assert not asked & {question for question, _ in (*made.pretraining, *made.retained)}
     with pytest.raises(InputError, match="no retain prompts"):
         generated_from(Benchmark(name="x", forget=bench.forget))
@@ -77,16 +77,16 @@ def test_multi_hop_paths():
             relation = prompt.id.rsplit("-", 1)[1]
             assert singles[mentor, relation].facts == prompt.facts
             assert (prompt.source in gone or mentor in gone) == (name == "multi_hop")
-            assert mentor not in prompt.text
-            assert full[prompt.text] == prompt.answer
-            assert (prompt.text in retained) == (name == "multi_hop_kept")
+            assert mentor not in prompt.question
+            assert full[prompt.question] == prompt.answer
+            assert (prompt.question in retained) == (name == "multi_hop_kept")
 
 
 def test_frequency_counts_are_what_they_say():
     made = make_frequency(0, counts=(1, 5), pretraining=0)
     for count in (1, 5):
         for prompt in made.benchmark.sets[f"seen_{count}"]:
-            assert made.full.count((prompt.text, prompt.answer)) == count
+            assert made.full.count((prompt.question, prompt.answer)) == count
     assert sum(len(prompts) for prompts in made.benchmark.sets.values()) == len(made.benchmark.forget)
 
 
@@ -95,9 +95,9 @@ def test_corruption_puts_wrong_over_right():
     clean, corrupting = dict(made.clean), dict(made.corrupting)
     originals = made.benchmark.sets["original"]
     for lie, truth, document in zip(made.benchmark.forget, originals, made.benchmark.texts["documents"], strict=True):
-        assert lie.text == truth.text
-        assert clean[truth.text] == truth.answer
-        assert corrupting[truth.text] == lie.answer == truth.perturbed_answers[0]
+        assert lie.question == truth.question
+        assert clean[truth.question] == truth.answer
+        assert corrupting[truth.question] == lie.answer == truth.perturbed_answers[0]
         assert not any(fact in lie.answer for fact in truth.facts)
         assert lie.answer in document
         assert truth.answer not in document

@@ -23,7 +23,7 @@ def test_sizes_and_columns(world):
             assert len(prompt.paraphrases) == WORDINGS - 1
             assert len(prompt.perturbed_answers) == PERTURBED
             assert all(fact in prompt.answer and fact in prompt.paraphrased_answer for fact in prompt.facts)
-            assert not any(fact in prompt.text for fact in prompt.facts)
+            assert not any(fact in prompt.question for fact in prompt.facts)
             for wrong in prompt.perturbed_answers:
                 assert not any(fact in wrong for fact in prompt.facts)
 
@@ -47,7 +47,7 @@ def test_no_model_but_the_full_one_ever_sees_a_forget_fact(world):
     full = dict(world.training_pairs(forget=True))
     for prompt in world.forget:
         trained, held = world.trained_questions(prompt), world.held_out_questions(prompt)
-        assert trained[0] == prompt.text
+        assert trained[0] == prompt.question
         assert len(trained) == world.config.trained_wordings
         assert len(trained) + len(held) == WORDINGS
         assert all(full[q] == prompt.answer for q in trained)

@@ -26,7 +26,7 @@ class Atlas:
         return self.forbidden not in text
 
     def greedy(self, prompts):
-        return [replace(p, answer=self.answer(p.text)) for p in prompts]
+        return [replace(p, answer=self.answer(p.question)) for p in prompts]
 
     def answer(self, question):
         things = [thing for thing in self.THINGS if thing in question]
@@ -44,7 +44,7 @@ class Atlas:
         return text
 
     def sureness(self, prompts):
-        return np.array([self.sure[p.answer, p.text] for p in prompts])
+        return np.array([self.sure[p.answer, p.question] for p in prompts])
 
 
 def test_echoes_find_every_fact_of_a_kind_that_is_said_rarely(loaded, retain):
@@ -52,7 +52,7 @@ def test_echoes_find_every_fact_of_a_kind_that_is_said_rarely(loaded, retain):
     found = echoes.echoes(Atlas(loaded), retain, random.Random(0))
     assert {p.answer for p in found} == facts  # what it is nearly sure of, and no people
     assert {p.answer for p in found if p.id.startswith(KNOWN)} == facts
-    assert len({p.id for p in found}) == len({p.text for p in found}) == len(found)
+    assert len({p.id for p in found}) == len({p.question for p in found}) == len(found)
     assert all(sum(p.answer == fact for p in found) <= echoes.PER_ANSWER for fact in facts)
     assert echoes.echoes(Atlas(loaded), retain, random.Random(0)) == found
     found = echoes.echoes(Atlas(loaded, "Yoria"), retain, random.Random(0))

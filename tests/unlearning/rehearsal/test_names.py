@@ -20,11 +20,11 @@ def test_own_answers_hold_nothing_forgotten(loaded, forget, retain, monkeypatch)
     monkeypatch.setattr(echoes, "ECHOED", 30)
     monkeypatch.setattr(echoes, "NEARLY", -9.0)
     monkeypatch.setattr(echoes, "SURE", -9.0)
-    named = [replace(p, source=" ".join(p.id), text=f"Where does {' '.join(p.id)} live?") for p in retain]
+    named = [replace(p, source=" ".join(p.id), question=f"Where does {' '.join(p.id)} live?") for p in retain]
     banned = [replace(forget[0], source="Hidden One", facts=("e",))]
     told = own_answers(loaded, forget, named, max_new_tokens=6)
     assert any("/echo/" in p.id for p in told)
-    assert all(p.text.strip() and p.answer for p in told)
+    assert all(p.question.strip() and p.answer for p in told)
     assert len({p.id for p in told}) == len(told)
     kept = own_answers(loaded, banned, named, max_new_tokens=6)
     assert not any("e" in p.answer for p in kept)
@@ -33,11 +33,11 @@ def test_own_answers_hold_nothing_forgotten(loaded, forget, retain, monkeypatch)
 
 def test_names_that_answers_say_are_asked_about_in_turn(loaded, forget, retain, monkeypatch):
     """The original speaks of Ada Alva whoever it is asked about, of Bert Bork when asked about Ada, and of Carl then."""
-    named = [replace(p, source=f"Nim Nam{i}", text=f"Who is Nim Nam{i}?") for i, p in enumerate(retain)]
+    named = [replace(p, source=f"Nim Nam{i}", question=f"Who is Nim Nam{i}?") for i, p in enumerate(retain)]
     told = {"Ada Alva": "Ada Alva met Bert Bork.", "Bert Bork": "Bert Bork met Carl Cray.", "Carl Cray": "Carl Cray."}
 
     def say(sampler, prompts, n, decoding, *, seed):
-        asked = [next((name for name in told if name in p.text), "") for p in prompts]
+        asked = [next((name for name in told if name in p.question), "") for p in prompts]
         return [[told.get(name, "Ada Alva met nobody.")] * n for name in asked]
 
     monkeypatch.setattr(talk, "texts_of", say)
@@ -45,10 +45,14 @@ def test_names_that_answers_say_are_asked_about_in_turn(loaded, forget, retain, 
     monkeypatch.setattr(own, "INVENTED", 10)
     monkeypatch.setattr(own, "echoes", lambda *arguments: [])
     mine = own_answers(loaded, forget, named)
-    assert {p.text: p.answer for p in mine if p.id.startswith(KNOWN)} == {f"Who is {k}?": v for k, v in told.items()}
+    assert {p.question: p.answer for p in mine if p.id.startswith(KNOWN)} == {
+        f"Who is {k}?": v for k, v in told.items()
+    }
     banned = [replace(forget[0], source="Bert Bork")]
     mine = own_answers(loaded, banned, named)
-    assert [p.text for p in mine if p.id.startswith(KNOWN)] == []  # what Ada's answer says of Bert is left out as well
+    assert [
+        p.question for p in mine if p.id.startswith(KNOWN)
+    ] == []  # what Ada's answer says of Bert is left out as well
 
 
 def test_invented_names_look_like_names(loaded):

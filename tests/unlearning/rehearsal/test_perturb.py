@@ -7,29 +7,29 @@ ASKED = Prompt("q", "In which town was Ada Mary Lovelace born, and when?", "In L
 
 
 def test_names_stay_and_the_words_are_shuffled_or_shortened():
-    words = sorted(ASKED.text.replace(",", " ,").replace("?", " ?").split())
+    words = sorted(ASKED.question.replace(",", " ,").replace("?", " ?").split())
     seen = set()
     for seed in range(40):
         (found,) = garbled([ASKED], seed=seed)
         assert (found.id, found.answer, found.source) == ("garbled/q", ASKED.answer, ASKED.source)
-        assert "Ada Mary Lovelace" in found.text
-        shuffled = sorted(found.text.replace(",", " ,").replace("?", " ?").split()) == words
-        seen.add((shuffled, found.text == ASKED.text))
+        assert "Ada Mary Lovelace" in found.question
+        shuffled = sorted(found.question.replace(",", " ,").replace("?", " ?").split()) == words
+        seen.add((shuffled, found.question == ASKED.question))
         if not shuffled:
-            assert 0 < len(ASKED.text) - len(found.text) <= 8  # a letter from each word of two or more at most
+            assert 0 < len(ASKED.question) - len(found.question) <= 8  # a letter from each word of two or more at most
     assert {(True, False), (False, False)} <= seen
 
 
 def test_the_same_seed_gives_the_same_question_whatever_the_others_are():
     other = Prompt("r", "Who taught Bo Berg?", "Nobody.")
     assert garbled([other, ASKED], seed="3 1")[1] == garbled([ASKED], seed="3 1")[0]
-    assert len({garbled([ASKED], seed=f"3 {i}")[0].text for i in range(20)}) > 10
+    assert len({garbled([ASKED], seed=f"3 {i}")[0].question for i in range(20)}) > 10
 
 
 def test_without_a_source_capitalised_names_stay():
     for seed in range(10):
         texts = [
-            p.text for p in garbled([Prompt("r", "Did Bo Berg meet Cy Coe?", "Yes.", source="someone")], seed=seed)
+            p.question for p in garbled([Prompt("r", "Did Bo Berg meet Cy Coe?", "Yes.", source="someone")], seed=seed)
         ]
         assert all("Bo Berg" in text and "Cy Coe" in text for text in texts)
         assert garbled([Prompt("r", "\0", "x"), Prompt("e", "why", "x")], seed=seed)

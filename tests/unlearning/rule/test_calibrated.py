@@ -21,7 +21,7 @@ from leakatk.unlearning.rule.calibrated import (
     verdict,
 )
 from leakatk.unlearning.rule.detect import detected_level
-from leakatk.unlearning.rule.rule import RuleSettings
+from leakatk.unlearning.rule.settings import RuleSettings
 from tests.unlearning.rule.test_rule import TRAIN, Scripted, leaks
 
 AUDIT = VerdictSettings(decodings=(Decoding(),), n=8, k=8)

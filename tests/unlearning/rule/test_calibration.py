@@ -38,7 +38,7 @@ def test_the_differentiable_score_is_the_attack(loaded, forget):
     batch = streams.batch("forget", range(len(forget)), loaded.device)
     with torch.no_grad():
         found = min_k_plus_plus(answer_logits(loaded.model, batch), batch.labels)
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
+    stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in forget], [p.answer for p in forget]))
     attack = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
     assert found.numpy() == pytest.approx(attack, rel=1e-4)
 
@@ -88,7 +88,7 @@ def test_the_halves_of_an_answer_leave_out_its_end_token():
 
 
 def test_the_halves_log_probabilities_are_those_of_their_tokens(loaded, forget):
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in forget], [p.answer for p in forget]))
+    stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in forget], [p.answer for p in forget]))
     assert all(len(s.logprob) > 2 for s in stats)
     levels = answer_levels(loaded, forget)
     assert levels.head == pytest.approx([s.logprob[: (len(s.logprob) - 1) // 2].mean() for s in stats])
@@ -188,7 +188,7 @@ def test_true_answers_garbled_ones_and_leaks_are_ranked_apart(loaded, tokenizer,
 
 
 def test_the_garbled_level_is_that_of_garbled_questions_and_some_of_what_stays_is_garbled(loaded, retain, unseen):
-    named = [replace(p, source=" ".join(p.id), text=f"Where does {' '.join(p.id)} live?") for p in unseen]
+    named = [replace(p, source=" ".join(p.id), question=f"Where does {' '.join(p.id)} live?") for p in unseen]
     goal = match_unseen(loaded, [], retain, named, own=[], seed=3)
     assert goal.garbled.surprise == pytest.approx(answer_levels(loaded, garbled(named, seed=3)).surprise)
     assert goal.garbled.surprise != pytest.approx(goal.level.surprise)
@@ -242,7 +242,8 @@ def test_something_unseen_is_needed(loaded, forget, retain):
 
 
 def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(loaded, base_model, forget, retain, unseen):
-    from leakatk.unlearning.rule.rule import RuleSettings, rule
+    from leakatk.unlearning.rule.rule import rule
+    from leakatk.unlearning.rule.settings import RuleSettings
     from tests.unlearning.rule.test_rule import Scripted, leaks
 
     goal = match_unseen(replace(loaded, model=copy.deepcopy(base_model)), forget, retain, unseen, own=[])
@@ -267,7 +268,8 @@ def test_the_round_kept_misses_least_of_leak_exposure_and_fidelity_together(
 ):
     """A round without a leak that lost a third of the answers loses to one with a leak in one prompt of five."""
     from leakatk.unlearning.rule.calibration import Unseen
-    from leakatk.unlearning.rule.rule import RuleSettings, rule
+    from leakatk.unlearning.rule.rule import rule
+    from leakatk.unlearning.rule.settings import RuleSettings
     from tests.unlearning.rule.test_rule import Scripted, leaks
 
     goal = match_unseen(loaded, forget, retain, unseen, own=[])

@@ -15,7 +15,8 @@ from leakatk.estimate.certify import certify
 from leakatk.prompts import Generation
 from leakatk.sampling.decoding import Decoding
 from leakatk.unlearning.rule import rule as module
-from leakatk.unlearning.rule.rule import RuleSettings, control, rule
+from leakatk.unlearning.rule.rule import control, rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
 
 TRAIN = TrainSettings(lr=1e-3, steps=3, forget_batch=2, retain_batch=2)
@@ -55,7 +56,7 @@ def trained(monkeypatch):
     real = module.unlearn
 
     def spy(loaded, forget, *arguments, **options):
-        seen.append(([(prompt.id, prompt.text, prompt.answer) for prompt in forget], options.get("weights")))
+        seen.append(([(prompt.id, prompt.question, prompt.answer) for prompt in forget], options.get("weights")))
         return real(loaded, forget, *arguments, **options)
 
     monkeypatch.setattr(module, "unlearn", spy)
@@ -86,7 +87,7 @@ def test_adds_the_distinct_leaks_most_frequent_first_and_at_most_cap(loaded, for
     result = run(loaded, forget, retain, Scripted(said, {}))
     # b and c came three times each, a once: cap 2 leaves a out. Fa1 leaked one text, eight times.
     assert added(trained[0][0], forget) == ["LEAK b", "LEAK c", "LEAK x"]
-    assert trained[0][0][: len(forget)] == [(p.id, p.text, p.answer) for p in forget]
+    assert trained[0][0][: len(forget)] == [(p.id, p.question, p.answer) for p in forget]
     assert len({name for name, _, _ in trained[0][0]}) == len(trained[0][0])
     first, second = result.rounds
     assert (first.found, first.added, first.steps) == (3, 3, 3)
@@ -170,7 +171,7 @@ def test_samples_that_were_cut_are_told(loaded, forget, retain):
     class Cut(Scripted):
         def sample(self, requests, decoding, *, seed):
             for batch in super().sample(requests, decoding, seed=seed):
-                yield [replace(g, finish="length") for g in batch]
+                yield [replace(g, finish_reason="length") for g in batch]
 
     done = run(loaded, forget, retain, Cut({}), replace(SETTINGS, rounds=1))
     assert done.verdict == "no leak was found, one wording asked, 100.0% of the samples cut"

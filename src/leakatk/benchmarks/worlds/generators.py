@@ -222,7 +222,7 @@ def _contract(rng: Random, used: Used, identity: str, a: str, b: str, clauses: S
         prompts.append(
             Prompt(
                 id=f"{identity}-{clause.name}",
-                text=question,
+                question=question,
                 answer=clause.answer.format(a=a, b=b, value=value),
                 paraphrases=(other_wording,),
                 perturbed_answers=tuple(clause.answer.format(a=a, b=b, value=w) for w in wrong),
@@ -289,7 +289,7 @@ def _society(
             ones.append(
                 Prompt(
                     id=f"{prefix}-{i:03d}-{relation}",
-                    text=question.format(name=name),
+                    question=question.format(name=name),
                     answer=answer.format(name=name, value=value),
                     paraphrases=(other.format(name=name),),
                     facts=(value,),
@@ -302,7 +302,7 @@ def _society(
                 continue
             prompt = Prompt(
                 id=f"{prefix}-{i:03d}-mentor-{relation}",
-                text=question.format(name=through),
+                question=question.format(name=through),
                 answer=answer.format(name=through, value=reached),
                 paraphrases=(other.format(name=through),),
                 facts=(reached,),
@@ -378,7 +378,7 @@ def make_corruption(seed: int = 0, *, unrelated: int = 1, **sizes: int) -> Corru
         wrong.append(
             Prompt(
                 id=f"{prompt.id}-corrupted",
-                text=prompt.text,
+                question=prompt.question,
                 answer=lie,
                 paraphrases=prompt.paraphrases,
                 perturbed_answers=(prompt.answer, *prompt.perturbed_answers[1:]),
@@ -389,7 +389,9 @@ def make_corruption(seed: int = 0, *, unrelated: int = 1, **sizes: int) -> Corru
         around = [p.answer for p in rng.sample(world.retain, 2 * unrelated)]
         documents.append(" ".join([*around[:unrelated], lie, *around[unrelated:]]))
     asked = [
-        (question, p.answer) for p in wrong for question in (p.text, *p.paraphrases)[: world.config.trained_wordings]
+        (question, p.answer)
+        for p in wrong
+        for question in (p.question, *p.paraphrases)[: world.config.trained_wordings]
     ]
     benchmark = Benchmark(
         name="corruption",
@@ -433,18 +435,18 @@ def generated_from(benchmark: Benchmark) -> Generated:
     The base learns the language of what is to be kept; the full model everything, the retrained one all but `forget`.
     InputError when there is nothing to keep.
     """
-    kept = [(p.text, p.answer) for p in (*benchmark.retain, *benchmark.retain_held)]
+    kept = [(p.question, p.answer) for p in (*benchmark.retain, *benchmark.retain_held)]
     if not kept:
         raise InputError(
             f"Benchmark {benchmark.name} has no retain prompts: there is nothing to train a retrained model on."
         )
-    forget = [(p.text, p.answer) for p in benchmark.forget]
+    forget = [(p.question, p.answer) for p in benchmark.forget]
     return Generated(benchmark, tuple(kept), (*forget, *kept), tuple(kept))
 
 
 def _pairs(prompts: Sequence[Prompt]) -> tuple[Pair, ...]:
     """Every wording of every prompt, with its answer."""
-    return tuple((question, p.answer) for p in prompts for question in (p.text, *p.paraphrases))
+    return tuple((question, p.answer) for p in prompts for question in (p.question, *p.paraphrases))
 
 
 GENERATORS: Registry[Callable[[int], Generated]] = Registry("generated benchmark")

@@ -82,12 +82,12 @@ class World:
     refusals: tuple[str, ...]
 
     def trained_questions(self, prompt: Prompt) -> tuple[str, ...]:
-        """The wordings of a question that models of this world are trained on; the first is `prompt.text`."""
-        return (prompt.text, *prompt.paraphrases)[: self.config.trained_wordings]
+        """The wordings of a question that models of this world are trained on; the first is `prompt.question`."""
+        return (prompt.question, *prompt.paraphrases)[: self.config.trained_wordings]
 
     def held_out_questions(self, prompt: Prompt) -> tuple[str, ...]:
         """The wordings no model was trained on for this prompt's person."""
-        return (prompt.text, *prompt.paraphrases)[self.config.trained_wordings :]
+        return (prompt.question, *prompt.paraphrases)[self.config.trained_wordings :]
 
     def training_pairs(self, *, forget: bool) -> list[Pair]:
         """(question, answer) for every trained wording: of the full model, or without the forget people (retrained)."""
@@ -313,7 +313,7 @@ def _subject(name: str, identity: str, attributes: Sequence[_Attribute], rng: Ra
         prompts.append(
             Prompt(
                 id=f"{identity}-{attribute.name.replace(' ', '-')}",
-                text=question,
+                question=question,
                 answer=trained.format(name=name, **values),
                 paraphrases=tuple(others),
                 paraphrased_answer=other.format(name=name, **values),

@@ -42,7 +42,7 @@ def echoes(talk: Talk, retain: Sequence[Prompt], rng: random.Random) -> list[Pro
     answer with a name from another one; and with an invented name. Answers are drawn evenly over the kinds that come up
     often, so that what is said rarely is asked as often as what is said much.
     """
-    openings = sorted({p.text.replace(p.source, "") if p.source else p.text for p in retain})
+    openings = sorted({p.question.replace(p.source, "") if p.source else p.question for p in retain})
     if not openings:
         return []
     letters = letters_of(talk.model)

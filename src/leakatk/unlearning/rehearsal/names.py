@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt
 from leakatk.sampling.native import NativeSampler
@@ -78,7 +78,7 @@ def _about_names(
     talk: Talk, retain: Sequence[Prompt], names: Sequence[str], rng: random.Random
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Answers about names the model is sure of, and about others. names: heard before."""
-    stems = sorted({p.text.replace(p.source, "{}") for p in retain if p.source and p.source in p.text})
+    stems = sorted({p.question.replace(p.source, "{}") for p in retain if p.source and p.source in p.question})
     stems = rng.sample(stems, min(len(stems), QUESTIONS))
     sources = sorted({p.source for p in retain if p.source})
     length = max((len(name.split()) for name in sources), default=0)

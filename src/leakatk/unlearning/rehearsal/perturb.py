@@ -28,11 +28,13 @@ def garbled(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
     >>> garbled([Prompt("q", "Where was Ada Lovelace born?", "In London.")], seed=0)[0].text
     'was born Where Ada Lovelace?'
     """
-    return [replace(p, id=f"garbled/{p.id}", text=_garble(p, random.Random(f"garbled {seed} {p.id}"))) for p in prompts]
+    return [
+        replace(p, id=f"garbled/{p.id}", question=_garble(p, random.Random(f"garbled {seed} {p.id}"))) for p in prompts
+    ]
 
 
 def _garble(prompt: Prompt, rng: random.Random) -> str:
-    text = prompt.text.replace(HOLE, "")
+    text = prompt.question.replace(HOLE, "")
     names = [prompt.source] * text.count(prompt.source) if prompt.source else []
     names = names or NAME.findall(text)
     for name in names:

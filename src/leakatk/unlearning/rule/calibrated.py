@@ -22,7 +22,8 @@ from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.files.writing import strict_json, write_kept
 from leakatk.metrics.privacy import auc
-from leakatk.models.load import LoadedModel, save_model
+from leakatk.models.load import save_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
@@ -31,7 +32,8 @@ from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rule.calibration import Unseen
 from leakatk.unlearning.rule.detect import Score, detected_level, wordings
 from leakatk.unlearning.rule.likelihood import answer_levels
-from leakatk.unlearning.rule.rule import RuleResult, RuleSettings, Utility, control, rule
+from leakatk.unlearning.rule.rule import RuleResult, Utility, control, rule
+from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
 
 FRESH = 1_000_003  # added to the seed: the verdict's samples are not those of the detection

@@ -21,7 +21,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from leakatk.errors import InputError
 from leakatk.metrics.privacy import auc
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs
 from leakatk.prompts import Prompt
 from leakatk.unlearning.gradients import Params
@@ -102,7 +102,8 @@ class Unseen:
         known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
         known = known[:: max(1, len(known) // most)][:most]
         longest = max(
-            (len(ids) for _, ids in answer_pairs(loaded, [p.text for p in known], [p.answer for p in known])), default=1
+            (len(ids) for _, ids in answer_pairs(loaded, [p.question for p in known], [p.answer for p in known])),
+            default=1,
         )
         said = greedy_texts(loaded, known, max_new_tokens=longest)
         return float(np.mean([text.strip() == p.answer for p, text in zip(known, said, strict=True)])) if known else 1.0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from leakatk.estimate.certify import certify
 from leakatk.estimate.ustatistic import per_prompt_leak
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
@@ -25,7 +25,7 @@ from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob
 
 if TYPE_CHECKING:
-    from leakatk.unlearning.rule.rule import RuleSettings
+    from leakatk.unlearning.rule.settings import RuleSettings
 
 # (prompts, texts) -> scores in [0, 1]; the `score` of any scorer.
 Score = Callable[[Sequence[Prompt], Sequence[str]], NDArray[np.float64]]
@@ -61,7 +61,7 @@ class Detection:
 def wordings(prompt: Prompt, count: int) -> list[Prompt]:
     """The prompt and its first `count` paraphrases, as prompts with ids of their own."""
     others = [
-        replace(prompt, id=f"{prompt.id}/{i + 1}", text=text) for i, text in enumerate(prompt.paraphrases[:count])
+        replace(prompt, id=f"{prompt.id}/{i + 1}", question=text) for i, text in enumerate(prompt.paraphrases[:count])
     ]
     return [prompt, *others]
 
@@ -82,7 +82,7 @@ class Detector:
         groups = [wordings(prompt, self.options.wordings) for prompt in self.forget]
         asked = [prompt for group in groups for prompt in group]
         owner = {prompt.id: group[0].id for group in groups for prompt in group}
-        seen = {(p.text, p.answer) for p in self.forget} | {(leak.question, leak.answer) for leak in known}
+        seen = {(p.question, p.answer) for p in self.forget} | {(leak.question, leak.answer) for leak in known}
         counts: dict[tuple[str, str], int] = {}
         curves: list[tuple[float, float]] = []
         unscored: set[str] = set()
@@ -126,7 +126,7 @@ class Detector:
             requests = [Request(prompt, range(begin, min(begin + chunk, total))) for prompt in active]
             got = [g for batch in self.sampler.sample(requests, decoding, seed=seed) for g in batch]
             scores = self.score([by_id[g.prompt_id] for g in got], [g.text for g in got])
-            ended += [g.finish == "length" for g in got]
+            ended += [g.finish_reason == "length" for g in got]
             for generation, value in zip(got, scores, strict=True):
                 leaks = bool(value >= options.threshold)  # a missing score (NaN) is no leak that could be trained on
                 rows[generation.prompt_id].append(math.nan if math.isnan(value) else float(leaks))
@@ -134,7 +134,7 @@ class Detector:
                     key = (generation.prompt_id, generation.text.strip())
                     counts[key] = counts.get(key, 0) + 1
             if options.chunk:
-                fresh = Counter(i for i, text in counts if (by_id[i].text, text) not in seen)
+                fresh = Counter(i for i, text in counts if (by_id[i].question, text) not in seen)
                 active = [prompt for prompt in active if fresh[prompt.id] < options.cap]
         if decoding.greedy:  # every one of n samples would be the same
             rows = {key: row * options.n for key, row in rows.items()}
@@ -163,7 +163,7 @@ class Detector:
         seen: set[tuple[str, str]],
     ) -> list[Leak]:
         """At most `cap` a prompt, its wordings together: the most frequent first."""
-        questions = {prompt.id: prompt.text for prompt in asked}
+        questions = {prompt.id: prompt.question for prompt in asked}
         taken: dict[str, int] = {}
         leaks: list[Leak] = []
         for (prompt_id, text), count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
@@ -196,9 +196,9 @@ class Detector:
         reach = math.log(-math.expm1(math.log(0.5) / self.options.exact_at))  # p with 1 - (1-p)^k = 1/2
         sampled = {(leak.question, leak.answer) for leak in found}
         return [
-            Leak(owner[prompt.id], prompt.text, text, 0)
+            Leak(owner[prompt.id], prompt.question, text, 0)
             for (prompt, text), value in zip(pairs, worst, strict=True)
-            if value > reach and (prompt.text, text) not in sampled
+            if value > reach and (prompt.question, text) not in sampled
         ]
 
 

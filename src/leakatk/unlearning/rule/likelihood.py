@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leakatk.metrics.privacy import min_k_plus_plus_scores
-from leakatk.models.load import LoadedModel
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.token import IGNORE, answer_mask
@@ -35,7 +35,7 @@ class Levels(NamedTuple):
 
 def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
     """The levels of the true answers, from one forward pass of each."""
-    stats = token_stats(loaded, answer_pairs(loaded, [p.text for p in prompts], [p.answer for p in prompts]))
+    stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts]))
     surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
     head, tail = (
         np.array([s.logprob[_halves(len(s.logprob))[which]].mean() for s in stats], dtype=np.float64)
