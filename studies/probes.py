@@ -29,7 +29,8 @@ from leakatk.auditing.score import score
 from leakatk.benchmarks.worlds.people import make_world
 from leakatk.estimate.leak import leak_at_k
 from leakatk.files.reading import read_text
-from leakatk.files.writing import strict_json, write_atomic
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import write_atomic
 from leakatk.models.load import save_model
 from leakatk.probes import get_probe, variants
 from leakatk.prompts import Query

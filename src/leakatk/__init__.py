@@ -34,7 +34,7 @@ _WHERE = {
     "rule": "leakatk.unlearning.rule.rule",
     "sample": "leakatk.auditing.sample",
     "save_prompts": "leakatk.prompts",
-    "score": "leakatk.auditing.sample",
+    "score": "leakatk.auditing.score",
     "score_texts": "leakatk.scorers.base",
     "unlearn": "leakatk.unlearning.trainer",
 }

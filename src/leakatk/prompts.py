@@ -258,6 +258,14 @@ def record(prompt: Prompt) -> dict[str, Any]:
     return row
 
 
+def from_record(row: Mapping[str, Any]) -> Prompt:
+    """The prompt that `record` made plain."""
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    if asked := fields.pop("asked", None):
+        fields["asked"] = Query(**{**asked, "turns": tuple((question, answer) for question, answer in asked["turns"])})
+    return Prompt(question=fields.pop("text"), **fields)
+
+
 def save_prompts(prompts: Iterable[Prompt], path: str | Path) -> None:
     """Write prompts as JSONL in TOFU's column names; `load_prompts` reads them back unchanged.
 

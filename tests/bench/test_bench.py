@@ -153,7 +153,7 @@ def passed(monkeypatch):
     monkeypatch.setattr(native.NativeSampler, "sample", sample)
     monkeypatch.setattr(native, "wrongness", lambda *_: 0.0)  # the engine's look at a handful of its samples
     monkeypatch.setattr(
-        "leakatk.models.checks.check_loaded", lambda *_: None
+        "leakatk.models.load.check_loaded", lambda *_: None
     )  # and the one prompt that a model is tried with
     return done
 

@@ -76,7 +76,7 @@ def test_passages(tmp_path):
             r"forget_qa\.json has 1 rows, the published file has 100",
         ),
         ("forget_qa.json", '[{"question": "a", ', r"forget_qa\.json: not valid JSON"),
-        ("verbmem_forget.json", '[{"prefix": "a"}]', "verbmem_forget.json, row 1: no text"),
+        ("verbmem_forget.json", '[{"prefix": "a"}]', "verbmem_forget.json, row 1: no question"),
         ("privleak_holdout.json", '["a", 3]', "privleak_holdout.json"),
         ("privleak_holdout.json", '["a", "b"', "privleak_holdout.json: not valid JSON"),
     ],

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from leakatk.benchmarks.base import BENCHMARKS
+from leakatk.benchmarks.catalog import BENCHMARKS
 from leakatk.benchmarks.catalog import benchmark, load_benchmark
 from leakatk.errors import InputError, UnknownNameError
 

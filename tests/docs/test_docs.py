@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from leakatk.bench.results import read_rows
-from leakatk.benchmarks.base import BENCHMARKS
+from leakatk.benchmarks.catalog import BENCHMARKS
 from leakatk.models.load import load_model
 from leakatk.prompts import save_prompts
 from leakatk.scorers import Entailment

@@ -13,7 +13,7 @@ from leakatk.errors import RunError
 ROWS = """
 import sys, time
 from pathlib import Path
-from leakatk import results
+from leakatk.bench import results
 from tests.faults.test_processes import row
 write = results.write_table
 # Between reading and writing, where another's rows would be lost, there is time for another.

@@ -160,7 +160,7 @@ def test_a_half_written_line_of_the_index_does_no_harm(tmp_path: Path) -> None:
         write_kept(path, "1")
 
 
-ADD = "import sys; from leakatk.prompts import write_kept; [write_kept(f'{sys.argv[1]}/{sys.argv[2]}-{i}.json', str(i)) for i in range(40)]"
+ADD = "import sys; from leakatk.files.writing import write_kept; [write_kept(f'{sys.argv[1]}/{sys.argv[2]}-{i}.json', str(i)) for i in range(40)]"
 
 
 def test_several_processes_add_to_one_index(tmp_path: Path) -> None:

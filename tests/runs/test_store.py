@@ -304,7 +304,7 @@ def test_no_space_to_compact_keeps_the_shards(tmp_path: Path, monkeypatch: pytes
         fill(run)
         before = snapshot(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr("leakatk.prompts.os.fsync", full)
+            patch.setattr("leakatk.files.writing.os.fsync", full)
             with pytest.raises(LeakAtKError, match=r"Cannot write .*generations\.parquet: No space left"):
                 run.finish()
             with pytest.raises(LeakAtKError, match="No space left"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.benchmarks.base import BENCHMARKS
+from leakatk.benchmarks.catalog import BENCHMARKS
 from leakatk.probes import PROBES
 from leakatk.scorers.base import SCORERS
 from leakatk.unlearning.methods import METHODS

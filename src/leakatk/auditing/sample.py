@@ -48,8 +48,8 @@ def sample(
 
     >>> from leakatk import load_prompts
     >>> run = sample("models/mine", load_prompts("forget.jsonl"), n=4, seed=1, quiet=True)
-    >>> score(run, "fact").shape
-    (3, 4)
+    >>> run.n
+    4
     """
     if not 1 <= n <= MAX_N:
         raise InputError(f"n must be at least 1 and at most {MAX_N:,}, got {n}.")

@@ -26,7 +26,7 @@ def score(run: Run | str | Path, scorer: str, *, part: Part = "answer", **option
     the same generations and options they are read back. The model is never needed. part: the answers, or what the model
     thought before them; a sample without a thought has nothing to leak there and scores the lowest.
 
-    >>> from leakatk import load_prompts
+    >>> from leakatk import load_prompts, sample
     >>> run = sample("models/mine", load_prompts("forget.jsonl"), n=2, quiet=True)
     >>> bool((score(run, "rouge-l") <= 1).all())
     True

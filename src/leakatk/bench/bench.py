@@ -36,7 +36,8 @@ from leakatk.benchmarks.muse import is_passages
 from leakatk.benchmarks.protocols import PROTOCOLS, Protocol
 from leakatk.errors import InputError, RunError, first_line
 from leakatk.estimate.leak import leak_at_k
-from leakatk.files.writing import plain, read_kept, strict_json, write_kept
+from leakatk.files.strict_json import plain, strict_json
+from leakatk.files.writing import read_kept, write_kept
 from leakatk.metrics.base import Evaluation, Passes, against
 from leakatk.metrics.choices import choice_passes, evaluate_choices
 from leakatk.metrics.muse import evaluate_muse, muse_passes

@@ -198,7 +198,8 @@ def run(
     )
     if gate:
         from leakatk.auditing.verdict import judge_audits
-        from leakatk.files.writing import strict_json, write_atomic
+        from leakatk.files.strict_json import strict_json
+        from leakatk.files.writing import write_atomic
 
         looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
         # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.

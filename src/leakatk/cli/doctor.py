@@ -114,7 +114,7 @@ def data() -> str:
         return "none named: benchmarks come from the hub; give --data DIR, or set LEAKATK_DATA to hold tofu/, muse/ ..."
     if not Path(named).is_dir():
         return f"LEAKATK_DATA is {named}, which is no directory"
-    from leakatk.benchmarks.base import BENCHMARKS
+    from leakatk.benchmarks.catalog import BENCHMARKS
 
     families = {name.partition("/")[0] for name in BENCHMARKS}
     found = sorted(path.name for path in Path(named).iterdir() if path.is_dir() and path.name in families)

@@ -37,7 +37,7 @@ def _engines() -> Mapping[str, Any]:
 
 
 def _benchmarks() -> Mapping[str, Any]:
-    from leakatk.benchmarks.base import BENCHMARKS
+    from leakatk.benchmarks.catalog import BENCHMARKS
 
     return BENCHMARKS  # type: ignore[return-value]
 

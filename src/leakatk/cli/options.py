@@ -190,7 +190,7 @@ def reading(*places: Path) -> Iterator[None]:
 
 def echo_json(value: object) -> None:
     """Print plain values as JSON; what is missing (NaN) is null."""
-    from leakatk.files.writing import strict_json
+    from leakatk.files.strict_json import strict_json
 
     typer.echo(strict_json(value, indent=2, default=str))
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from leakatk.errors import InputError, RunError
 from leakatk.files import checksums
@@ -24,24 +19,6 @@ def read_kept(path: Path, remedy: str = "delete it and run the same command agai
         return parse_json(read_text(path), path)
     except InputError as error:
         raise RunError(f"{error} It is a file that leakatk keeps: restore it from a copy, or {remedy}.") from None
-
-
-def plain(value: Any) -> Any:
-    """As JSON can hold it: NumPy values as Python's, tuples as lists, NaN and infinities as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def strict_json(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
-    """`plain` as JSON that every reader takes. default: what becomes of other objects (as in json.dumps)."""
-    return json.dumps(plain(value), indent=indent, allow_nan=False, default=default)
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from leakatk.files.writing import strict_json
+from leakatk.files.strict_json import strict_json
 from leakatk.report.content import ReportContent
 
 

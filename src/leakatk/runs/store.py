@@ -40,8 +40,9 @@ from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.files import checksums
 from leakatk.files import tables as files
 from leakatk.files.reading import parse_json
-from leakatk.files.writing import make_private, strict_json, write_kept
-from leakatk.prompts import Generation, Prompt, Query, check_unique, record
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import make_private, write_kept
+from leakatk.prompts import Generation, Prompt, check_unique, from_record, record
 from leakatk.runs import shards
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
 from leakatk.workdir import contents
@@ -273,7 +274,7 @@ class Run:
         """All generations, by prompt (in row order) and sample; an unfinished run has some beyond `n`."""
         for batch in self._load(tokens=True).to_batches(max_chunksize=1024):
             for row in batch.to_pylist():
-                yield Generation(**{**row, "token_ids": tuple(row["token_ids"])})
+                yield Generation(finish_reason=row.pop("finish"), **{**row, "token_ids": tuple(row["token_ids"])})
 
     def texts(self) -> list[list[str]]:
         """m rows of n texts."""
@@ -491,16 +492,9 @@ def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
     manifest = _read_manifest(path)
     try:
         lines = files.read_text(path / "prompts.jsonl", OTHERWISE).split("\n")
-        prompts = [_prompt(json.loads(line)) for line in lines if line]
+        prompts = [from_record(json.loads(line)) for line in lines if line]
     except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError):
         prompts = []
     if not prompts or prompts_hash(prompts) != manifest.prompts_sha256:
         raise RunError(f"{path / 'prompts.jsonl'} is not the file this run was made with; restore it from a copy.")
     return manifest, prompts
-
-
-def _prompt(row: dict[str, Any]) -> Prompt:
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    if asked := fields.pop("asked", None):
-        fields["asked"] = Query(**{**asked, "turns": tuple((question, answer) for question, answer in asked["turns"])})
-    return Prompt(**fields)

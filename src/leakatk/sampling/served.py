@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.errors import RunError
-from leakatk.files.writing import read_kept, strict_json, write_kept
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import read_kept, write_kept
 from leakatk.remote.client import Server
 from leakatk.remote.replies import Said, shortened
 from leakatk.sampling.decoding import Decoding

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from leakatk.errors import InputError, RunError, first_line
 from leakatk.files import checksums
-from leakatk.files.writing import read_kept, strict_json, write_kept
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.load import building, load_model, save_model, sync
 from leakatk.models.loaded import LoadedModel
 from leakatk.unlearning.sharding import alike, whole

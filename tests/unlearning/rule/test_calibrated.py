@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.files.writing import strict_json
+from leakatk.files.strict_json import strict_json
 from leakatk.sampling.decoding import Decoding
 from leakatk.unlearning.rule.calibrated import (
     Findings,

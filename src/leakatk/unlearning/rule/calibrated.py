@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from leakatk.errors import InputError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
-from leakatk.files.writing import strict_json, write_kept
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import write_kept
 from leakatk.metrics.privacy import auc
 from leakatk.models.load import save_model
 from leakatk.models.loaded import LoadedModel

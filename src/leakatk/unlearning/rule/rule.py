@@ -23,7 +23,8 @@ from typing import Any
 from torch import Tensor
 
 from leakatk.errors import RunError
-from leakatk.files.writing import read_kept, strict_json, write_kept
+from leakatk.files.strict_json import strict_json
+from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
