@@ -61,7 +61,7 @@ class Scale:
         made = {}
         for name, lr in self.lr.items():
             method = METHODS[name].for_small_models().with_params(**self.params.get(name, {}))
-            settings = replace(method.settings, lr=lr, steps=self.steps, check_every=self.check_every)
+            settings = replace(method.settings, learning_rate=lr, max_steps=self.steps, check_every=self.check_every)
             made[name] = replace(method, settings=settings)
         return made
 
@@ -172,7 +172,7 @@ class Study:
         settings = RuleSettings(
             rounds=scale.rounds, n=scale.rule_n, k=min(128, scale.rule_n), decodings=(scale.decoding,)
         )
-        train = replace(method.settings, steps=scale.round_steps, check_every=0)
+        train = replace(method.settings, max_steps=scale.round_steps, check_every=0)
         for name in (f"rule-{base}", f"control-{base}"):
             place = self.out / "models" / name
             loaded = load_model(self.out / "models" / base)

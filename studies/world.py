@@ -196,7 +196,9 @@ def prepared(name: str, rate: float) -> Method:
     """The preset for small models at `rate` times its learning rate."""
     method = METHODS[name].for_small_models()
     steps = 20 if method.finish else STEPS  # a task vector has no stop rule: its checks would see the wrong weights
-    settings = replace(method.settings, lr=method.settings.lr * rate, steps=steps, check_every=CHECK_EVERY)
+    settings = replace(
+        method.settings, learning_rate=method.settings.learning_rate * rate, max_steps=steps, check_every=CHECK_EVERY
+    )
     return replace(method, settings=settings)
 
 
@@ -244,7 +246,7 @@ def first_model(seed: Seed, name: str, rate: float) -> dict[str, Any]:
     done = forget_by(seed, method, loaded)
     save_model(loaded, seed.place / "models" / name)
     return {
-        "steps": done.steps, "met": bool(done.stopped), "lr": method.settings.lr, "params": dict(method.params),
+        "steps": done.steps, "met": bool(done.stopped), "lr": method.settings.learning_rate, "params": dict(method.params),
         "cpu_seconds": time.process_time() - cpu,
     }  # fmt: skip
 
@@ -307,11 +309,13 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
         if not stored["chosen"]:
             return {"same": base}
         settings = replace(settings, augment=False, rounds=stored["chosen"], utility_floor=0.0)
-    train = replace(method.settings, steps=ROUND_STEPS, check_every=0, retain_batch=ROUND_RETAIN)
+    train = replace(method.settings, max_steps=ROUND_STEPS, check_every=0, retain_batch=ROUND_RETAIN)
     if calibrated:
-        train = replace(train, steps=CALIBRATED_STEPS)
+        train = replace(train, max_steps=CALIBRATED_STEPS)
         if not twin:
-            train = replace(train, lr=CALIBRATED_RATE, schedule="linear", weight_decay=0.0, betas=CALIBRATED_BETAS)
+            train = replace(
+                train, learning_rate=CALIBRATED_RATE, schedule="linear", weight_decay=0.0, betas=CALIBRATED_BETAS
+            )
     cpu = time.process_time()
     result = rule(
         loaded, seed.world.forget, seed.world.retain, method,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.benchmarks.catalog import BENCHMARKS
-from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.catalog import BENCHMARKS, load_benchmark
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from leakatk.benchmarks.catalog import BENCHMARKS
-from leakatk.benchmarks.catalog import benchmark, load_benchmark
+from leakatk.benchmarks.catalog import BENCHMARKS, benchmark, load_benchmark
 from leakatk.errors import InputError, UnknownNameError
 
 

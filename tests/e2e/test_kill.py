@@ -46,7 +46,7 @@ def unlearn(model, out):
     from leakatk.unlearning.trainer import unlearn
 
     torch.set_num_threads(1)
-    settings = TrainSettings(lr=1e-3, steps=12, forget_batch=2, retain_batch=2, checkpoint_every=2)
+    settings = TrainSettings(learning_rate=1e-3, max_steps=12, forget_batch=2, retain_batch=2, checkpoint_every=2)
     unlearn(load_model(model), PROMPTS, PROMPTS, METHODS["npo"], out=out, settings=settings, quiet=True)
 
 

@@ -107,7 +107,9 @@ def interrupted(model: Path) -> Kind:
 # --- unlearning
 
 
-TRAIN = TrainSettings(lr=1e-3, steps=6, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1)
+TRAIN = TrainSettings(
+    learning_rate=1e-3, max_steps=6, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1
+)
 
 
 def trained(model: Path, *, stop: int | None) -> Kind:
@@ -153,7 +155,7 @@ class Scripted:
 
 
 def ruled(model: Path) -> Kind:
-    few = TrainSettings(lr=1e-3, steps=2, forget_batch=2, retain_batch=2, checkpoint_every=1)
+    few = TrainSettings(learning_rate=1e-3, max_steps=2, forget_batch=2, retain_batch=2, checkpoint_every=1)
 
     def leaks(_: Any, texts: Any) -> Any:
         return np.array([float("LEAK" in text) for text in texts])

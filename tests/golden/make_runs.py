@@ -79,7 +79,9 @@ def unlearning(out: str, *, stop_at: int = 0) -> Any:
             raise KeyboardInterrupt
         return Check({"step": float(step)})
 
-    settings = TrainSettings(lr=1e-3, steps=6, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1)
+    settings = TrainSettings(
+        learning_rate=1e-3, max_steps=6, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1
+    )
     try:
         return trainer.unlearn(
             load_model("model", device="cpu"), PROMPTS, OTHERS, METHODS["npo"],

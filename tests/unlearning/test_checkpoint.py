@@ -20,7 +20,9 @@ from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
 from leakatk.workdir import claim
 
-SETTINGS = TrainSettings(lr=1e-3, steps=9, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1)
+SETTINGS = TrainSettings(
+    learning_rate=1e-3, max_steps=9, forget_batch=2, retain_batch=2, checkpoint_every=2, check_every=1
+)
 Prompts = list[Prompt]
 
 
@@ -120,7 +122,7 @@ def test_a_damaged_finished_model_is_said_and_made_again(run, tmp_path: Path, na
 
 def test_one_process_at_a_time(run, loaded, forget, retain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     refused = rf"is being written by process {os.getpid()} on "
-    few = TrainSettings(lr=1e-3, steps=1, forget_batch=2, retain_batch=2)
+    few = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=2, retain_batch=2)
     phase = Phase(steps=1, learning_rate=1e-3, batch_size=2)
     pairs = tuple((p.question, p.answer) for p in forget)
     plan = Training(

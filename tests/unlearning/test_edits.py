@@ -12,7 +12,7 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
 
-SETTINGS = TrainSettings(lr=1e-3, steps=3, forget_batch=5, retain_batch=9)
+SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=3, forget_batch=5, retain_batch=9)
 
 
 def test_task_vector_goes_back_the_way_training_went():

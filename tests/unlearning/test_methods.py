@@ -17,7 +17,7 @@ from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import tiny_model
 
-SETTINGS = TrainSettings(lr=1e-3, steps=1, forget_batch=4, retain_batch=3)
+SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=4, retain_batch=3)
 
 
 def log_softmax(z):

@@ -20,7 +20,7 @@ from leakatk.unlearning.trainer import unlearn
 
 # One of each kind: summed losses, a reference, hidden states, two gradients combined, a dual weight kept between steps.
 NAMES = ("graddiff", "npo", "rmu", "blur-npo", "ngdiff", "pdu")
-SETTINGS = TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4)
+SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
 
 SCRIPT = """
 import sys
@@ -53,7 +53,7 @@ for name in sys.argv[2].split(","):
             unlearn(
                 loaded, load_prompts(place / "forget.jsonl"), load_prompts(place / "retain.jsonl"), method,
                 settings=TrainSettings(
-                    lr=1e-3, steps=4, forget_batch=4, retain_batch=4, check_every=1, checkpoint_every=2
+                    learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4, check_every=1, checkpoint_every=2
                 ),
                 out=place / name, seed=3, quiet=True, on_check=check,
             )

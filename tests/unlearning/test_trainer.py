@@ -19,7 +19,7 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import Check, TrainSettings, stop_when
 from leakatk.unlearning.trainer import unlearn
 
-SHORT = TrainSettings(lr=1e-3, steps=4, forget_batch=4, retain_batch=4)
+SHORT = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
 NAMES = sorted(METHODS)
 
 
@@ -79,7 +79,9 @@ def test_every_method_trains_and_resumes_bit_for_bit(loaded, base_model, tokeniz
 def test_micro_batches_give_the_same_step(loaded, base_model, forget, retain, name):
     other = replace(loaded, model=copy.deepcopy(base_model))
     one = unlearn(loaded, forget, retain, method_for(name), settings=SHORT, quiet=True)
-    four = unlearn(other, forget, retain, method_for(name), settings=replace(SHORT, accumulate=4), quiet=True)
+    four = unlearn(
+        other, forget, retain, method_for(name), settings=replace(SHORT, gradient_accumulation=4), quiet=True
+    )
     for left, right in zip(one.log, four.log, strict=True):
         assert left["forget"] == pytest.approx(right["forget"], rel=1e-4)
         assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=2e-3)
@@ -122,11 +124,18 @@ def test_only_the_named_parameters_are_trained(loaded, forget, retain):
 def test_forgetting_lowers_the_answers_and_keeps_the_others(loaded, forget, retain):
     """From a model that knows both sets, SimNPO with its retain term makes the forget answers far less likely."""
     decoding = Decoding(max_new_tokens=40)
-    learn = replace(SHORT, lr=3e-3, steps=150, retain_batch=8)
+    learn = replace(SHORT, learning_rate=3e-3, max_steps=150, retain_batch=8)
     unlearn(loaded, forget, [*forget, *retain], "retrain", settings=learn, quiet=True)
     known = answer_logprob(loaded, forget, decoding).mean(), answer_logprob(loaded, retain, decoding).mean()
     method = METHODS["simnpo"].for_small_models()
-    unlearn(loaded, forget, retain, method, settings=replace(SHORT, lr=1e-3, steps=40, retain_batch=8), quiet=True)
+    unlearn(
+        loaded,
+        forget,
+        retain,
+        method,
+        settings=replace(SHORT, learning_rate=1e-3, max_steps=40, retain_batch=8),
+        quiet=True,
+    )
     left = answer_logprob(loaded, forget, decoding).mean(), answer_logprob(loaded, retain, decoding).mean()
     assert min(known) > -8
     assert left[0] < known[0] - 10
@@ -152,7 +161,7 @@ def test_the_stop_rule_ends_the_run(loaded, forget, retain):
     seen = iter([{"forget": 0.5, "utility": 1.0}, {"forget": 0.0, "utility": 0.9}, {"forget": 0.0, "utility": 0.97}])
     check = stop_when(lambda loaded: next(seen), forget_at_most=0.0, utility_at_least=0.95)
     done = unlearn(
-        loaded, forget, retain, "npo", settings=replace(SHORT, steps=20, check_every=1), on_check=check, quiet=True
+        loaded, forget, retain, "npo", settings=replace(SHORT, max_steps=20, check_every=1), on_check=check, quiet=True
     )
     assert done.steps == 3
     assert "utility >= 0.95" in done.stopped
@@ -176,12 +185,12 @@ def test_another_run_is_refused_by_the_fields_that_differ(loaded, base_model, fo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 0.0}, "lr must be a number > 0"),
-        ({"steps": None}, "either steps or epochs"),
-        ({"forget_batch": 3, "accumulate": 2}, "no multiple of accumulate"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number > 0"),
+        ({"max_steps": None}, "either max_steps or epochs"),
+        ({"forget_batch": 3, "gradient_accumulation": 2}, "no multiple of gradient_accumulation"),
         ({"tuning": "half"}, "tuning must be full or lora"),
         ({"warmup_epochs": -1.0}, "warmup_epochs must be at least 0"),
-        ({"warmup": 3, "warmup_epochs": 1.0}, "either warmup or warmup_epochs"),
+        ({"warmup_steps": 3, "warmup_epochs": 1.0}, "either warmup_steps or warmup_epochs"),
     ],
 )
 def test_settings_are_checked(changes, message):
@@ -198,7 +207,7 @@ WARM_UPS = [("npo", 400, 125, 12), ("altpo", 400, 25, 12), ("me", 400, 63, 12), 
 def test_the_studys_optimiser_warms_up_for_one_epoch(name, prompts, steps, warm):
     method = METHODS[name]
     assert method.settings.total_steps(prompts, side=method.side) == steps
-    assert method.settings.warmup_steps(prompts, side=method.side) == warm
+    assert method.settings.rising_steps(prompts, side=method.side) == warm
 
 
 def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
@@ -207,20 +216,22 @@ def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
 
 
 def test_a_warm_up_is_at_most_half_of_the_run():
-    assert replace(METHODS["npo"].settings, steps=4, epochs=None).warmup_steps(400) == 2
-    assert replace(SHORT, warmup=3).warmup_steps(400) == 3
+    assert replace(METHODS["npo"].settings, max_steps=4, epochs=None).warmup_steps(400) == 2
+    assert replace(SHORT, warmup_steps=3).warmup_steps(400) == 3
 
 
 def test_the_learning_rate_rises_and_falls(loaded, forget, retain):
     """Five prompts in batches of two, two epochs: five steps, of which int(1.6 x 5 / 2) = 4 would be warm-up, so half: two."""
-    settings = TrainSettings(lr=3e-3, epochs=2, warmup_epochs=1.6, schedule="linear", forget_batch=2, retain_batch=2)
+    settings = TrainSettings(
+        learning_rate=3e-3, epochs=2, warmup_epochs=1.6, schedule="linear", forget_batch=2, retain_batch=2
+    )
     done = unlearn(loaded, forget, retain, "npo", settings=settings, quiet=True)
     expected = [1e-3, 2e-3, 3e-3, 2e-3, 1e-3]  # thirds, then down to where a sixth step would be 0
     assert [row["lr"] for row in done.log] == pytest.approx(expected)
 
 
 def test_epochs_of_retrain_count_retain_batches(loaded, forget, retain):
-    settings = TrainSettings(lr=1e-3, epochs=2, forget_batch=2, retain_batch=3)
+    settings = TrainSettings(learning_rate=1e-3, epochs=2, forget_batch=2, retain_batch=3)
     done = unlearn(loaded, forget, retain, "retrain", settings=settings, quiet=True)
     assert done.steps == 6  # nine prompts in batches of three, twice
 

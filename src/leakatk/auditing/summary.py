@@ -12,8 +12,7 @@ from leakatk.auditing.asking import Probed, worst_case
 from leakatk.auditing.bounds import bounds_block, exact_bounds, forecast_block
 from leakatk.auditing.score import Part, score
 from leakatk.errors import InputError
-from leakatk.estimate.curves import ExcessCurve, LeakCurve
-from leakatk.estimate.intervals import Over
+from leakatk.estimate.curves import ExcessCurve, LeakCurve, Over
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.runs.store import Run
 from leakatk.scorers.knows import parts, parts_sentence

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.score import Part, score
 from leakatk.errors import CANNOT_SAY, DONE, FAILED, InputError
-from leakatk.estimate.intervals import Over
+from leakatk.estimate.curves import Over
 from leakatk.estimate.leak import leak_at_k
 from leakatk.probes import get_probe
 from leakatk.runs.answers import cut, limit_is_own, thought

@@ -31,7 +31,7 @@ def named(kind: str) -> Callable[[str], list[str]]:
     """Completion in a shell: the names that `leakatk KIND` lists."""
 
     def complete(incomplete: str) -> list[str]:
-        from leakatk.cli.names import KINDS
+        from leakatk.cli.kinds import KINDS
 
         return [name for name in sorted(KINDS[kind].load()) if name.startswith(incomplete)]
 

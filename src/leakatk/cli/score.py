@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from leakatk.estimate.intervals import Over
+    from leakatk.estimate.curves import Over
     from leakatk.prompts import Prompt
     from leakatk.runs.store import Run
     from leakatk.scorers.base import Scorer

@@ -170,8 +170,8 @@ def run(
     loaded = options.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
-        {"lr": lr, "steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
-         "accumulate": accumulate, "tuning": "lora" if lora else None,
+        {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
+         "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
          "checkpoint_every": checkpoint_every, "utility_floor": utility_floor},
         checked=stop_greedy or utility_floor > 0, check_every=check_every,
     )  # fmt: skip
@@ -185,7 +185,7 @@ def run(
         each = f" a round, in up to {rounds} rounds, each after {len(items) * n:,} samples" if method == "rule" else ""
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
-            f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.lr:g}, "
+            f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
         )
         return
@@ -395,12 +395,12 @@ def configure(
         values[name] = _like(method.params.get(name), value, text)
     method = method.with_params(**values)
     given = {key: value for key, value in overrides.items() if value is not None}
-    if "steps" in given and "epochs" in given:
+    if "max_steps" in given and "epochs" in given:
         raise InputError("Give either --steps or --epochs, not both.")
-    if "steps" in given:
+    if "max_steps" in given:
         given["epochs"] = None
     if "epochs" in given and given["epochs"] is not None:
-        given["steps"] = None
+        given["max_steps"] = None
     if checked:
         given["check_every"] = check_every
     elif "check_every" not in given:

@@ -17,8 +17,7 @@ import numpy as np
 
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level, float_array, number, whole_number
-from leakatk.estimate.curves import LeakCurve
-from leakatk.estimate.intervals import Over
+from leakatk.estimate.curves import LeakCurve, Over
 from leakatk.estimate.leak import leak_at_k
 from leakatk.estimate.ustatistic import Array
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leakatk.estimate.intervals import Over
 from leakatk.estimate.ustatistic import Array
+
+Over = Literal["samples", "prompts", "both"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ and 1; and each is at least as wide as what is certain when nothing, or everythi
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,8 @@ from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
 from leakatk.estimate.ustatistic import Array, leak_of_counts
 
 if TYPE_CHECKING:
-    from leakatk.estimate.curves import LeakCurve
+    from leakatk.estimate.curves import LeakCurve, Over
 
-Over = Literal["samples", "prompts", "both"]
 Ints = NDArray[np.int64]
 
 _FULL = 1 - 1e-12  # a mean of ones, up to rounding

@@ -12,7 +12,8 @@ from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level
 from leakatk.estimate.curves import ExcessCurve as ExcessCurve
 from leakatk.estimate.curves import LeakCurve as LeakCurve
-from leakatk.estimate.intervals import Over, difference_interval, interval
+from leakatk.estimate.curves import Over
+from leakatk.estimate.intervals import difference_interval, interval
 from leakatk.estimate.ustatistic import Array, Scores, per_prompt_leak, score_rows
 
 

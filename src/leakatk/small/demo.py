@@ -119,7 +119,7 @@ class Rule:
         method = METHODS[self.base].for_small_models()
         rule(
             loaded, forget, retain, method, score=get_scorer("fact").score, settings=settings,
-            train=replace(method.settings, steps=ROUND_STEPS, check_every=0), out=place / "rounds" / name,
+            train=replace(method.settings, max_steps=ROUND_STEPS, check_every=0), out=place / "rounds" / name,
             seed=seed, quiet=True,
         )  # fmt: skip
         save_model(loaded, place / "models" / name)

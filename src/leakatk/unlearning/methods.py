@@ -25,10 +25,10 @@ Loss = Callable[[Step, Params], Tensor]
 
 # Llama-3.2-1B on TOFU forget10 in the Leak@k study; open-unlearning's TOFU experiment has the same optimiser.
 LEAKATK_STUDY = TrainSettings(
-    lr=1e-5, epochs=10, schedule="linear", warmup_epochs=1.0, forget_batch=32, retain_batch=32
+    learning_rate=1e-5, epochs=10, schedule="linear", warmup_epochs=1.0, forget_batch=32, retain_batch=32
 )
 # For models of about a million parameters. SimNPO, NPO, IdkNLL and RMU were tried on small worlds; the others were not tuned.
-SMALL = TrainSettings(lr=3e-4, steps=150, betas=(0.9, 0.98), check_every=5)
+SMALL = TrainSettings(learning_rate=3e-4, max_steps=150, betas=(0.9, 0.98), check_every=5)
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ add(
         forget=_rmu_forget,
         retain=_rmu_retain,
         params={"layer": 15, "coefficient": 100.0, "positions": "answer"},
-        small=replace(SMALL, lr=1e-3),
+        small=replace(SMALL, learning_rate=1e-3),
         small_params={"layer": 1, "coefficient": 6.0},
         note="Trains every parameter, as open-unlearning does; the paper trains the MLP output projections of three "
         "layers: settings.parameters = selection.mlp_down(layer). Each answer's sum is divided by its own length; "
@@ -220,8 +220,10 @@ add(
         source="TOFU's fine-tuning recipe",
         forget=None,
         retain=_nll("retain"),
-        settings=TrainSettings(lr=1e-5, epochs=5, schedule="linear", warmup_epochs=1.0, retain_batch=32),
-        small=TrainSettings(lr=2e-3, steps=700, retain_batch=32, betas=(0.9, 0.98), schedule="cosine", warmup=20),
+        settings=TrainSettings(learning_rate=1e-5, epochs=5, schedule="linear", warmup_epochs=1.0, retain_batch=32),
+        small=TrainSettings(
+            learning_rate=2e-3, max_steps=700, retain_batch=32, betas=(0.9, 0.98), schedule="cosine", warmup_steps=20
+        ),
         note="Start it from the model before fine-tuning; epochs count the retain set.",
     )
 )
@@ -306,7 +308,7 @@ add(
         forget=_dpo("alternate"),
         retain=_nll("retain"),
         params={"beta": 0.1},
-        settings=replace(LEAKATK_STUDY, lr=5e-5, epochs=2),
+        settings=replace(LEAKATK_STUDY, learning_rate=5e-5, epochs=2),
         note="Needs alternate answers: unlearn(..., alternates={prompt id: text}). The paper samples five for each question.",
     )
 )
@@ -331,7 +333,7 @@ add(
         retain=_nll("retain"),
         params={"beta": 0.1, "gamma": 1.0},
         combine=blur,
-        settings=replace(LEAKATK_STUDY, lr=2.5e-5),
+        settings=replace(LEAKATK_STUDY, learning_rate=2.5e-5),
     )
 )
 add(
@@ -343,7 +345,7 @@ add(
         retain=_nll("retain"),
         params={"strength": 10.0, "retain_weight": 0.0, "positions": "all"},
         small_params={"positions": "answer"},
-        settings=replace(LEAKATK_STUDY, lr=1e-4),
+        settings=replace(LEAKATK_STUDY, learning_rate=1e-4),
         note="After question tokens the target is the reference itself, as in open-unlearning, which there lowers the logit of "
         "token V-100 by its mark for no label. Its mean counts padding too; ours does not. retain_weight above 0 adds the "
         "retain loss; its sweep tries 1, 2 and 5.",

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
 
 
+# What a field is called in the manifests of trained models, which were written before it had its name.
+_FORMER = {"learning_rate": "lr", "max_steps": "steps", "gradient_accumulation": "accumulate", "warmup_steps": "warmup"}
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Everything about the optimisation that is not the method's formula.
 
-    lr: learning rate.  steps: optimiser steps; or epochs over the forget set.  forget_batch, retain_batch: answers a
-    step over all processes, split into `accumulate` micro-batches.  schedule, warmup, warmup_epochs: the learning rate over the steps; the warm-up in
+    learning_rate: learning rate.  steps: optimiser steps; or epochs over the forget set.  forget_batch, retain_batch: answers a
+    step over all processes, split into `gradient_accumulation` micro-batches.  schedule, warmup_steps, warmup_epochs: the learning rate over the steps; the warm-up in
     steps, or in epochs and then at most half of all steps.
     tuning: "full", or "lora" with its rank, alpha and target modules (the adapter is merged into the weights at the end).
     parameters: a regular expression; only matching parameters are trained ("" = all).
@@ -28,14 +32,14 @@ class TrainSettings:
     utility_floor: a check that reports a `utility` below it ends the run; on_floor says how: "raise" or "stop".
     """
 
-    lr: float = 1e-5
-    steps: int | None = None
+    learning_rate: float = 1e-5
+    max_steps: int | None = None
     epochs: float | None = None
     forget_batch: int = 16
     retain_batch: int = 16
-    accumulate: int = 1
+    gradient_accumulation: int = 1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: int = 0
+    warmup_steps: int = 0
     warmup_epochs: float = 0.0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
@@ -59,23 +63,25 @@ class TrainSettings:
             if not good:
                 raise InputError(f"TrainSettings.{field} must be {what}, got {getattr(self, field)!r}.")
 
-        need(math.isfinite(self.lr) and self.lr > 0, "lr", "a number > 0")
-        if (self.steps is None) == (self.epochs is None):
-            raise InputError(f"Give either steps or epochs, got steps={self.steps!r} and epochs={self.epochs!r}.")
-        need(self.steps is None or self.steps >= 1, "steps", "at least 1")
-        need(self.epochs is None or self.epochs > 0, "epochs", "a number > 0")
-        for field in ("forget_batch", "retain_batch", "accumulate", "lora_rank"):
-            need(getattr(self, field) >= 1, field, "at least 1")
-        for field in ("check_every", "checkpoint_every", "warmup", "warmup_epochs", "weight_decay", "max_tokens"):
-            need(getattr(self, field) >= 0, field, "at least 0")
-        if self.warmup and self.warmup_epochs:
+        need(math.isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "a number > 0")
+        if (self.max_steps is None) == (self.epochs is None):
             raise InputError(
-                f"Give either warmup or warmup_epochs, got warmup={self.warmup!r} and warmup_epochs={self.warmup_epochs!r}."
+                f"Give either max_steps or epochs, got max_steps={self.max_steps!r} and epochs={self.epochs!r}."
+            )
+        need(self.max_steps is None or self.max_steps >= 1, "max_steps", "at least 1")
+        need(self.epochs is None or self.epochs > 0, "epochs", "a number > 0")
+        for field in ("forget_batch", "retain_batch", "gradient_accumulation", "lora_rank"):
+            need(getattr(self, field) >= 1, field, "at least 1")
+        for field in ("check_every", "checkpoint_every", "warmup_steps", "warmup_epochs", "weight_decay", "max_tokens"):
+            need(getattr(self, field) >= 0, field, "at least 0")
+        if self.warmup_steps and self.warmup_epochs:
+            raise InputError(
+                f"Give either warmup_steps or warmup_epochs, got warmup_max_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
             )
         for field in ("forget_batch", "retain_batch"):
-            if getattr(self, field) % self.accumulate:
+            if getattr(self, field) % self.gradient_accumulation:
                 raise InputError(
-                    f"TrainSettings.{field}={getattr(self, field)} is no multiple of accumulate={self.accumulate}."
+                    f"TrainSettings.{field}={getattr(self, field)} is no multiple of gradient_accumulation={self.gradient_accumulation}."
                 )
         choices = {
             "schedule": ("constant", "linear", "cosine"),
@@ -92,14 +98,14 @@ class TrainSettings:
 
     def total_steps(self, items: int, *, side: str = "forget") -> int:
         """Optimiser steps over so many items of the side that epochs are counted on."""
-        if self.steps is not None:
-            return self.steps
+        if self.max_steps is not None:
+            return self.max_steps
         return max(1, math.ceil((self.epochs or 1) * items / self._batch(side)))
 
-    def warmup_steps(self, items: int, *, side: str = "forget") -> int:
+    def rising_steps(self, items: int, *, side: str = "forget") -> int:
         """Optimiser steps with a rising learning rate."""
         if not self.warmup_epochs:
-            return self.warmup
+            return self.warmup_steps
         total = self.total_steps(items, side=side)
         return min(int(self.warmup_epochs * items // self._batch(side)), total // 2)
 
@@ -111,21 +117,21 @@ class TrainSettings:
 
         The first step of a warm-up is not 0, as in transformers' schedules, but one share of it.
         """
-        warmup = self.warmup if warmup is None else warmup
+        warmup = self.warmup_steps if warmup is None else warmup
         if step < warmup:
-            return self.lr * (step + 1) / (warmup + 1)
+            return self.learning_rate * (step + 1) / (warmup + 1)
         left = 1 - (step - warmup) / max(total - warmup, 1)
         if self.schedule == "linear":
-            return self.lr * left
+            return self.learning_rate * left
         if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 - math.cos(math.pi * left))
-        return self.lr
+            return self.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
+        return self.learning_rate
 
     def as_dict(self) -> dict[str, Any]:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.warmup_epochs:  # runs from before it was a field stay the same run
             del values["warmup_epochs"]
-        return values
+        return {_FORMER.get(name, name): value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

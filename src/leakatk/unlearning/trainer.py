@@ -101,7 +101,7 @@ def unlearn(
 
     >>> from leakatk import load_model, load_prompts
     >>> prompts = load_prompts("forget.jsonl")
-    >>> done = unlearn(load_model("models/mine"), prompts, prompts, "npo", settings=TrainSettings(steps=2), quiet=True)
+    >>> done = unlearn(load_model("models/mine"), prompts, prompts, "npo", settings=TrainSettings(max_steps=2), quiet=True)
     >>> done.steps
     2
     """
@@ -201,7 +201,7 @@ class Trainer:
         self.weights = weights
         self.device = loaded.device
         self.total = settings.total_steps(streams.size(method.side), side=method.side)
-        self.warmup = settings.warmup_steps(streams.size(method.side), side=method.side)
+        self.warmup = settings.rising_steps(streams.size(method.side), side=method.side)
         self.state: dict[str, float] = {}
         # The model stays where the caller put it; several processes come from `accelerate launch` alone.
         self.accelerator = Accelerator(device_placement=False)
@@ -214,7 +214,7 @@ class Trainer:
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
             raise InputError(
                 f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
-                f"{self.accelerator.num_processes} processes x {settings.accumulate} micro-batches."
+                f"{self.accelerator.num_processes} processes x {settings.gradient_accumulation} micro-batches."
             )
         self.model: nn.Module = loaded.model
         self.reference = Reference(streams, self.device, self._autocast)
@@ -224,7 +224,7 @@ class Trainer:
 
     @property
     def _splits(self) -> int:
-        return self.settings.accumulate * int(self.accelerator.num_processes)
+        return self.settings.gradient_accumulation * int(self.accelerator.num_processes)
 
     @property
     def _low_precision(self) -> bool:
@@ -244,7 +244,7 @@ class Trainer:
         model.eval()
         rows: dict[str, list[int]] = {"forget": [], "retain": []}
         for step in range(self.total):
-            for micro in range(settings.accumulate):
+            for micro in range(settings.gradient_accumulation):
                 for side, chosen in self._rows(step, micro).items():
                     rows[side] += chosen
         with swapped_weights(model, reference_weights):
@@ -316,7 +316,7 @@ class Trainer:
 
     def step(self, number: int) -> dict[str, float]:
         """One optimiser step; its record for the log."""
-        settings, params, parts = self.settings, self.method.params, self.settings.accumulate
+        settings, params, parts = self.settings, self.method.params, self.settings.gradient_accumulation
         torch.manual_seed((self.seed << 32) + number)  # dropout, where a model has it
         self.model.train()
         trained = list(self.parameters().values())
@@ -353,7 +353,7 @@ class Trainer:
         norm = float(sharding.whole(torch.nn.utils.clip_grad_norm_(trained, limit)))
         if not math.isfinite(norm):
             raise InputError(
-                f"The gradient at step {number + 1} is not finite; lower the learning rate ({settings.lr:g})."
+                f"The gradient at step {number + 1} is not finite; lower the learning rate ({settings.learning_rate:g})."
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -399,7 +399,11 @@ def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:
 
 
 def _optimizer(parameters: Any, settings: TrainSettings) -> torch.optim.Optimizer:
-    options: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "weight_decay": settings.weight_decay}
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": settings.betas,
+        "weight_decay": settings.weight_decay,
+    }
     if settings.optimizer == "adamw8bit":
         try:
             from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]

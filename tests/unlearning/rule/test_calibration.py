@@ -21,7 +21,7 @@ from leakatk.unlearning.streams import Streams, answer_logits
 from leakatk.unlearning.trainer import Trainer, unlearn
 from tests.unlearning.conftest import people, tiny_model
 
-SETTINGS = TrainSettings(lr=3e-3, steps=40, forget_batch=5, retain_batch=9, weight_decay=0.0)
+SETTINGS = TrainSettings(learning_rate=3e-3, max_steps=40, forget_batch=5, retain_batch=9, weight_decay=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +131,15 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
 def test_it_ends_at_the_level_from_both_sides(loaded, forget, retain, unseen, known):
     """A model that knows the answers and one that was driven far below end where unseen answers are."""
     goal = match_unseen(loaded, forget, retain, unseen, own=[])
-    settings = replace(SETTINGS, steps=30)
-    unlearn(loaded, forget, [], "ga", settings=replace(settings, steps=8), quiet=True)
+    settings = replace(SETTINGS, max_steps=30)
+    unlearn(loaded, forget, [], "ga", settings=replace(settings, max_steps=8), quiet=True)
     if known:
         loaded.model.load_state_dict(goal.original)
         unlearn(loaded, retain, forget, "retrain", settings=replace(settings, retain_batch=5), quiet=True)
     before = goal.exposures(loaded, forget)[0]
     assert before > 0.95 if known else before < 0.05
     method = goal.method(loaded, forget)
-    settings = replace(SETTINGS, steps=100, schedule="linear")
+    settings = replace(SETTINGS, max_steps=100, schedule="linear")
     unlearn(loaded, forget, goal.kept, method, settings=settings, reference_weights=goal.original, quiet=True)
     assert goal.exposures(loaded, forget)[0] == pytest.approx(0.5, abs=0.1)
     levels = answer_levels(loaded, forget)
@@ -154,7 +154,7 @@ def test_blending_stops_where_the_exposure_is_right(loaded, base_model, forget, 
     )  # the original is a little too sure
     assert goal.blend(loaded, forget) == 1.0
     assert all(torch.equal(v, base_model.state_dict()[k]) for k, v in weights(loaded.model).items())
-    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
+    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, max_steps=8), quiet=True)
     far = weights(loaded.model)
     assert goal.exposure(loaded, forget) < 0.1
     share = goal.blend(loaded, forget)
@@ -247,7 +247,7 @@ def test_rule_matches_in_its_rounds_and_goes_on_until_the_exposure_is_right(load
     from tests.unlearning.rule.test_rule import Scripted, leaks
 
     goal = match_unseen(replace(loaded, model=copy.deepcopy(base_model)), forget, retain, unseen, own=[])
-    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, steps=8), quiet=True)
+    unlearn(loaded, forget, [], "ga", settings=replace(SETTINGS, max_steps=8), quiet=True)
     far = {
         part: getattr(goal, part)._replace(surprise=getattr(goal, part).surprise + 3.0) for part in ("level", "garbled")
     }
@@ -279,7 +279,7 @@ def test_the_round_kept_misses_least_of_leak_exposure_and_fidelity_together(
     leak = {"Fa0": ["LEAK a"]}
     done = rule(
         loaded, forget, retain, "npo", score=leaks, settings=RuleSettings(rounds=3, n=8, k=8, yardstick=0.0),
-        train=replace(SETTINGS, steps=1), matching=goal, sampler=Scripted(leak, {}, leak, leak), quiet=True,
+        train=replace(SETTINGS, max_steps=1), matching=goal, sampler=Scripted(leak, {}, leak, leak), quiet=True,
     )  # fmt: skip
     # Missing in all: .2 + .48, .32, .2, .2 + .28.
     assert done.chosen == 2

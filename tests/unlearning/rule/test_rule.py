@@ -19,7 +19,7 @@ from leakatk.unlearning.rule.rule import control, rule
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
 
-TRAIN = TrainSettings(lr=1e-3, steps=3, forget_batch=2, retain_batch=2)
+TRAIN = TrainSettings(learning_rate=1e-3, max_steps=3, forget_batch=2, retain_batch=2)
 SETTINGS = RuleSettings(rounds=2, n=8, k=8, cap=2)
 
 
@@ -246,7 +246,7 @@ def test_several_decodings_and_wordings_are_asked_and_the_worst_counts(loaded, f
 def test_hidden_answers_count_without_being_sampled(loaded, forget, retain):
     from leakatk.unlearning.trainer import unlearn
 
-    learn = replace(TRAIN, lr=3e-3, steps=150, retain_batch=8)
+    learn = replace(TRAIN, learning_rate=3e-3, max_steps=150, retain_batch=8)
     unlearn(loaded, forget, forget, "retrain", settings=learn, quiet=True)
     done = run(loaded, forget, retain, Scripted({}), replace(SETTINGS, rounds=1, exact_at=1000))
     assert done.rounds[0].hidden > 0

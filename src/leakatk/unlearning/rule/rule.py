@@ -114,7 +114,7 @@ def rule(
     >>> prompts, few = load_prompts("forget.jsonl"), RuleSettings(rounds=1, n=4, k=4)
     >>> result = rule(
     ...     load_model("models/mine"), prompts, prompts, "npo", score=get_scorer("fact").score,
-    ...     settings=few, train=TrainSettings(steps=2), quiet=True,
+    ...     settings=few, train=TrainSettings(max_steps=2), quiet=True,
     ... )
     >>> len(result.rounds)
     1
