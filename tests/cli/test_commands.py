@@ -181,7 +181,7 @@ def test_the_gate_of_a_bench_is_about_the_model_not_its_reference(leakatk, model
 
 
 def test_caps_reach_the_judge():
-    from leakatk.cli.options import with_caps
+    from leakatk.cli.inputs import with_caps
     from leakatk.scorers.base import get_scorer
 
     assert with_caps("rouge-l", 1.0, 5) == "rouge-l"

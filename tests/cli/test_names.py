@@ -102,7 +102,7 @@ def test_doctor_finds_the_hub_or_says_it_does_not(leakatk, monkeypatch):
 
 
 def test_data_is_found_by_the_environment(monkeypatch, tmp_path):
-    from leakatk.cli.options import data_of
+    from leakatk.cli.inputs import data_of
 
     (tmp_path / "tofu").mkdir()
     monkeypatch.setenv("LEAKATK_DATA", str(tmp_path))

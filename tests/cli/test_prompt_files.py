@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from leakatk.cli import options
+from leakatk.cli import inputs
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
 from leakatk.runs.store import Run
@@ -123,10 +123,10 @@ def test_columns_of_their_own_reach_the_unseen(leakatk, model, forget, frage, tm
 
 def test_what_is_drawn_is_the_same_for_every_seed_and_order_and_grows():
     prompts = [Prompt(f"author-{i // 20}-{i}", "?", "a") for i in range(400)]
-    few, more = options.drawn(prompts, 40), options.drawn(prompts, 80)
+    few, more = inputs.drawn(prompts, 40), inputs.drawn(prompts, 80)
     assert {p.id for p in few} < {p.id for p in more}
-    assert {p.id for p in options.drawn(prompts[::-1], 40)} == {p.id for p in few}
+    assert {p.id for p in inputs.drawn(prompts[::-1], 40)} == {p.id for p in few}
     assert [p.id for p in few] == [p.id for p in prompts if p in few]
     assert len({p.id.split("-")[1] for p in few}) > 10, "the first forty are of two authors"
     with pytest.raises(InputError, match="no retain prompts"):
-        options.limited(prompts, [], None, 3)
+        inputs.limited(prompts, [], None, 3)

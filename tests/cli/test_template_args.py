@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from leakatk.cli.options import template_args
+from leakatk.cli.inputs import template_args
 from leakatk.errors import InputError
 from leakatk.models.load import ModelSource
 from leakatk.models.template import Template

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
+from leakatk.metrics.choice_probability import choice_probability
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.scorers.base import score_texts
 from leakatk.scorers.choice import choice_prompt
-from leakatk.scorers.choice_probability import choice_probability
 from tests.tiny import save_tiny_model
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -135,10 +135,10 @@ def run(
         temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
         repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, stop=tuple(stop or ()),
     )  # fmt: skip
-    scorer = [options.with_caps(name, max_cost, max_requests) for name in scorer or []]
+    scorer = [inputs.with_caps(name, max_cost, max_requests) for name in scorer or []]
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before anything is loaded
-    name, prompts, kept = options.prompts_of(
+    name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, held=True, column=column, limit=limit, retain_limit=retain_limit
     )
     from leakatk.auditing.asking import probed, with_wordings
@@ -151,14 +151,14 @@ def run(
     asked = probed(probe or [], prompts, kept)
     asked = asked if one_wording else with_wordings(asked, prompts, kept)
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
-    loading["args"] = options.template_args(template_arg or [])
-    engine, engine_options = options.engine_caps(
+    loading["args"] = inputs.template_args(template_arg or [])
+    engine, engine_options = inputs.engine_caps(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    sampler = as_sampler(options.source(model, **loading), engine, **engine_options)
+    sampler = as_sampler(inputs.source(model, **loading), engine, **engine_options)
     run_given = (Path(reference) / "manifest.json").exists()
-    other = reference if run_given or not reference else options.source(reference, **loading)
+    other = reference if run_given or not reference else inputs.source(reference, **loading)
     if dry_run:
         sampled = n if other and not run_given else 0
         plan_audit(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -155,7 +155,7 @@ def run(
     if dry_run or column or limit or retain_limit:
         loaded = load_benchmark(
             benchmark,
-            data=options.data_of(benchmark, data),
+            data=inputs.data_of(benchmark, data),
             seed=seed,
             ask=ask or rules.ask,  # type: ignore[arg-type]
             revision=revision,
@@ -169,7 +169,7 @@ def run(
             paraphrases=bool(gate) and not one_wording, template=template,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
-            template_args=options.template_args(template_arg or []),
+            template_args=inputs.template_args(template_arg or []),
         )  # fmt: skip
         return
     with written_back(context, out):
@@ -177,8 +177,8 @@ def run(
             model, found, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
-            probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=options.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype, template_args=options.template_args(template_arg or []),
+            probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
+            seed=seed, device=device, dtype=dtype, template_args=inputs.template_args(template_arg or []),
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -216,10 +216,10 @@ def run(
 
 def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -> Benchmark:
     """The benchmark with so many prompts at most, which its origin says in every row of the results."""
-    forget, retain, said = options.limited(benchmark.forget, benchmark.retain, limit, retain_limit)
+    forget, retain, said = inputs.limited(benchmark.forget, benchmark.retain, limit, retain_limit)
     held = benchmark.retain_held
     if retain_limit is not None and held:
-        held = tuple(options.drawn(held, retain_limit))
+        held = tuple(inputs.drawn(held, retain_limit))
     origin = "; ".join(filter(None, (benchmark.origin, said)))
     return replace(benchmark, forget=tuple(forget), retain=tuple(retain), retain_held=held, origin=origin)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
@@ -69,7 +69,7 @@ def run(
         opened = Run.open(source) if source.is_dir() else None
         prompts, read = (opened.prompts, None) if opened else read_generations(source)
         names = list(dict.fromkeys(scorer or [headline(opened, prompts)]))
-    names = [options.with_caps(name, max_cost, max_requests) for name in names]
+    names = [inputs.with_caps(name, max_cost, max_requests) for name in names]
     judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
     if dry_run:
         texts = opened.texts() if opened else read or []

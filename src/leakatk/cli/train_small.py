@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(
     """
     from leakatk.small.smallmodel import save_benchmark, train
 
-    found, training = chosen(benchmark, options.data_of(benchmark, data), authors, forget_authors, seed)
+    found, training = chosen(benchmark, inputs.data_of(benchmark, data), authors, forget_authors, seed)
     if dry_run:
         from leakatk.cli.dry import says, small_training_cost
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.workdir import claim
@@ -148,7 +148,7 @@ def run(
     chosen = METHODS[base or method]
     if method == "rule" and steps is None and epochs is None:
         steps = 20
-    asked_for, items, kept = options.prompts_of(
+    asked_for, items, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
@@ -166,8 +166,8 @@ def run(
         )  # fmt: skip
     if template == "auto" and is_passages(benchmark):
         template = "text"
-    args = options.template_args(template_arg or [])
-    loaded = options.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
+    args = inputs.template_args(template_arg or [])
+    loaded = inputs.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
@@ -322,9 +322,9 @@ def run_calibrated(
     from leakatk.unlearning.stop import greedy_scores
 
     scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
-    retrained, goal = options.load(reference, **loading), None
+    retrained, goal = inputs.load(reference, **loading), None
     if unseen:
-        before = options.load(original, **loading)
+        before = inputs.load(original, **loading)
         goal = match_unseen(
             before,
             job.forget,

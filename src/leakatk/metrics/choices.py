@@ -10,8 +10,8 @@ from scipy import stats
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
 from leakatk.metrics.base import Passes
+from leakatk.metrics.choice_probability import choice_probability, option_pairs
 from leakatk.models.loaded import LoadedModel
-from leakatk.scorers.choice_probability import choice_probability, option_pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
-import re
 import shutil
 import tempfile
 import weakref
@@ -42,13 +40,12 @@ from leakatk.files import tables as files
 from leakatk.files.reading import parse_json
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import make_private, write_kept
-from leakatk.prompts import Generation, Prompt, check_unique, from_record, record
-from leakatk.runs import shards
-from leakatk.runs.manifest import Manifest, canonical_json, differences, notes, prompts_hash
-from leakatk.workdir import contents
+from leakatk.prompts import Generation, Prompt
+from leakatk.runs import score_files, shards
+from leakatk.runs.head import check_prompts, prompts_to_jsonl, read_head, refuse_foreign
+from leakatk.runs.manifest import Manifest, canonical_json, differences, notes
 
 FloatArray = npt.NDArray[np.float64]
-OTHERWISE = "choose another directory"
 
 
 class Run:
@@ -90,10 +87,10 @@ class Run:
         (the fields are named), or a run another process is writing. n may be larger than before: the run grows.
         """
         path = Path(path)
-        _check_prompts(prompts, manifest)
+        check_prompts(prompts, manifest)
         try:
             make_private(path)
-            _refuse_foreign(path)
+            refuse_foreign(path)
         except OSError as error:
             raise RunError(
                 f"Cannot use {path} as a run directory: {error.strerror or error}; choose a directory you can write."
@@ -102,7 +99,7 @@ class Run:
         try:
             if (path / "manifest.json").exists():
                 return cls._resume(path, manifest, held)
-            write_kept(path / "prompts.jsonl", _prompts_to_jsonl(prompts))
+            write_kept(path / "prompts.jsonl", prompts_to_jsonl(prompts))
             (path / "generations").mkdir(exist_ok=True)
             write_kept(path / "manifest.json", manifest.to_json())
             return cls(path, manifest, prompts, held=held)
@@ -112,7 +109,7 @@ class Run:
 
     @classmethod
     def _resume(cls, path: Path, manifest: Manifest, held: workdir.Claim) -> Run:
-        before, prompts = _read_head(path)
+        before, prompts = read_head(path)
         if differ := differences(before, manifest):
             raise RunError(
                 f"{path} holds a run made otherwise (there, now): {'; '.join(differ)}. "
@@ -149,7 +146,7 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise RunError(f"{path}: no such run directory; check the path.")
-        return cls(path, *_read_head(path))
+        return cls(path, *read_head(path))
 
     def __enter__(self) -> Run:
         return self
@@ -379,18 +376,12 @@ class Run:
                 f"Scores {name!r} have shape {values.shape}, the run {self.path} has {shape[0]} prompts x {shape[1]} samples; "
                 "give one score for each."
             )
-        ids = np.repeat(np.array(self.prompt_ids, dtype=object), self.n)
-        columns = {
-            "prompt_id": pa.array(ids, pa.large_string()),
-            "sample": pa.array(np.tile(np.arange(self.n, dtype=np.int32), shape[0])),
-            "score": pa.array(values.ravel()),
-        }
         about = {"name": name, "generations_sha256": self.generations_hash, "info": dict(info or {})}
-        files.write_table(files.with_about(pa.table(columns), about), self._score_path(name))
+        score_files.write(self.path, name, self.prompt_ids, values, about)
 
     def scores(self, name: str) -> FloatArray:
         """(m, n) scores kept under `name`. RunError when they belong to other generations than the run has now."""
-        table, about = self._score_file(name)
+        table, about = score_files.read(self.path, name)
         if about["generations_sha256"] != self.generations_hash:
             raise RunError(
                 f"The scores {name!r} in {self.path} belong to other generations ({table.num_rows} scored, "
@@ -404,7 +395,7 @@ class Run:
     def has_scores(self, name: str) -> bool:
         """True when `scores(name)` will succeed: kept, whole, and of the generations the run has now."""
         try:
-            return bool(self._score_file(name)[1]["generations_sha256"] == self.generations_hash)
+            return bool(score_files.read(self.path, name)[1]["generations_sha256"] == self.generations_hash)
         except UnknownNameError:
             return False
         except RunError as error:
@@ -413,24 +404,12 @@ class Run:
 
     def score_info(self, name: str) -> dict[str, Any]:
         """What was kept with the scores."""
-        info: dict[str, Any] = self._score_file(name)[1]["info"]
+        info: dict[str, Any] = score_files.read(self.path, name)[1]["info"]
         return info
 
     def score_names(self) -> list[str]:
         """Names under which scores are kept, current or not."""
-        return sorted(files.read_about(path)[1]["name"] for path in (self.path / "scores").glob("*/scores.parquet"))
-
-    def _score_path(self, name: str) -> Path:
-        safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
-        if safe != name:  # two names must not share a folder
-            safe = f"{safe}.{hashlib.sha256(shards.clean_text(name).encode()).hexdigest()[:8]}"
-        return self.path / "scores" / safe / "scores.parquet"
-
-    def _score_file(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
-        path = self._score_path(name)
-        if not path.exists():
-            raise UnknownNameError("scores", name, self.score_names() or ["none yet; score the run first"])
-        return files.read_about(path)
+        return score_files.names(self.path)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep results.json. NumPy numbers and arrays are fine; what is not finite becomes null."""
@@ -447,54 +426,3 @@ class Run:
                 f"{error} The file is damaged: run the same audit again, nothing is sampled twice."
             ) from None
         return found
-
-
-def _check_prompts(prompts: Sequence[Prompt], manifest: Manifest) -> None:
-    check_unique(prompts)
-    if prompts_hash(prompts) != manifest.prompts_sha256:
-        raise InputError("The manifest was made for other prompts; make it with Manifest.create(prompts=...) of these.")
-    for prompt in prompts:
-        try:
-            _prompts_to_jsonl([prompt]).encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                f"Prompt {prompt.id!r} holds a surrogate, which is no valid text; save its file as UTF-8."
-            ) from None
-
-
-def _prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
-    return "".join(json.dumps(record(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
-
-
-def _refuse_foreign(path: Path) -> None:
-    """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
-    names = contents(path)
-    if "manifest.json" in names:
-        _read_manifest(path)  # refuses one that is not ours
-        return
-    ours = {"prompts.jsonl", "generations"}
-    begun = any((path / name).exists() for name in workdir.OWN)
-    if names and (not begun or names - ours):
-        strange = sorted(names - ours or names)
-        raise RunError(
-            f"{path} is no run directory and not empty (it holds {', '.join(strange[:3])}{' ...' if len(strange) > 3 else ''}); "
-            "choose a new directory. Nothing was changed."
-        )
-
-
-def _read_manifest(path: Path) -> Manifest:
-    return Manifest.from_json(files.read_text(path / "manifest.json", OTHERWISE), where=str(path / "manifest.json"))
-
-
-def _read_head(path: Path) -> tuple[Manifest, list[Prompt]]:
-    if not (path / "manifest.json").exists():
-        raise RunError(f"{path} is no run directory: it has no manifest.json; give one made by a leakatk run.")
-    manifest = _read_manifest(path)
-    try:
-        lines = files.read_text(path / "prompts.jsonl", OTHERWISE).split("\n")
-        prompts = [from_record(json.loads(line)) for line in lines if line]
-    except (json.JSONDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError):
-        prompts = []
-    if not prompts or prompts_hash(prompts) != manifest.prompts_sha256:
-        raise RunError(f"{path / 'prompts.jsonl'} is not the file this run was made with; restore it from a copy.")
-    return manifest, prompts
