@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,59 @@ class Generation:
     logprob: float
     finish_reason: str
     reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What guards, attacks and writers may be given. One that needs what is not here is an error before anything is computed."""
+
+    forget: tuple[Prompt, ...] = ()
+    """What is to be forgotten."""
+    retain: tuple[Prompt, ...] = ()
+    """What is to be kept; disjoint from `forget`."""
+    holdout: tuple[Prompt, ...] = ()
+    """Like `forget`, but no model was trained on it."""
+    seen: tuple[Prompt, ...] = ()
+    """The part of `forget` that a cross-fitted attack is trained on."""
+    unseen: tuple[Prompt, ...] = ()
+    """The part of `forget` that it is measured on."""
+    retrained: str = ""
+    """Directory or hub id of the model that never saw `forget`."""
+    original: str = ""
+    """Directory or hub id of the model before unlearning."""
+    auxiliary: Mapping[str, str] = field(default_factory=dict)
+    """Name -> directory or hub id of another model: a small clean or dirty one, a reinforced one."""
+    encoder: str = ""
+    """Directory or hub id of a sentence encoder."""
+    text: tuple[str, ...] = ()
+    """General text without labels."""
+
+    def need(self, who: str, *names: str) -> None:
+        """InputError naming the first of these fields, or "auxiliary NAME", that is missing, and how to give it."""
+        for name in names:
+            kind, _, key = name.partition(" ")
+            if kind == "auxiliary":
+                if key not in self.auxiliary:
+                    there = ", ".join(sorted(self.auxiliary)) or "none"
+                    raise InputError(
+                        f"{who} needs an auxiliary model named {key!r} (given: {there}); give it with --auxiliary {key}=MODEL."
+                    )
+            elif not getattr(self, name):
+                raise InputError(f"{who} needs {_NEEDED[name]}")
+
+
+# What is missing, and the option that gives it.
+_NEEDED = {
+    "forget": "the forget prompts; give them with --forget or --benchmark.",
+    "retain": "retain prompts; give them with --retain or --benchmark.",
+    "holdout": "prompts that no model was trained on; take a benchmark that has them.",
+    "seen": "a part of the forget prompts to train on; give at least two forget prompts.",
+    "unseen": "a part of the forget prompts to measure on; give at least two forget prompts.",
+    "retrained": "the model trained without the forget data; give it with --retrained MODEL.",
+    "original": "the model before unlearning; give it with --original MODEL.",
+    "encoder": "a sentence encoder; give it with --encoder MODEL.",
+    "text": "general text; give it with --text FILE.",
+}
 
 
 # Accepted column names, in order of preference; the first is the one we write.

@@ -216,8 +216,8 @@ def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
 
 
 def test_a_warm_up_is_at_most_half_of_the_run():
-    assert replace(METHODS["npo"].settings, max_steps=4, epochs=None).warmup_steps(400) == 2
-    assert replace(SHORT, warmup_steps=3).warmup_steps(400) == 3
+    assert replace(METHODS["npo"].settings, max_steps=4, epochs=None).rising_steps(400) == 2
+    assert replace(SHORT, warmup_steps=3).rising_steps(400) == 3
 
 
 def test_the_learning_rate_rises_and_falls(loaded, forget, retain):
