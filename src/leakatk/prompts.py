@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Known:
     """Directory or hub id of the model that never saw `forget`."""
     original: str = ""
     """Directory or hub id of the model before unlearning."""
-    auxiliary: Mapping[str, str] = field(default_factory=dict)
+    auxiliary: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Name -> directory or hub id of another model: a small clean or dirty one, a reinforced one."""
     encoder: str = ""
     """Directory or hub id of a sentence encoder."""
