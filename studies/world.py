@@ -36,7 +36,9 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob
 from leakatk.scorers.base import get_scorer
-from leakatk.small.smallmodel import Phase, Recipe, SmallConfig, train_world
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
+from leakatk.small.train import Recipe, train_world
 from leakatk.unlearning.methods import METHODS, Method
 from leakatk.unlearning.rehearsal.names import own_answers
 from leakatk.unlearning.rule.calibration import Unseen, match_unseen

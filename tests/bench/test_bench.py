@@ -23,7 +23,7 @@ from leakatk.files.tables import write_table
 from leakatk.report.content import Number, Table
 from leakatk.report.terminal import transposed
 from leakatk.sampling.decoding import Decoding
-from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 from tests.scorers.conftest import judge_server as judge_server
 
 WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)

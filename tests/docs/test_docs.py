@@ -176,14 +176,16 @@ def stage(desk, monkeypatch):
     """
     from leakatk.benchmarks.worlds import generators
     from leakatk.benchmarks.worlds.people import make_world
-    from leakatk.small import smallmodel, tofusmall
+    from leakatk.small import tofusmall, train
+    from leakatk.small.architecture import SmallConfig
+    from leakatk.small.fit import Phase
 
     sizes = {"forget": 1, "retain": 2, "retain_held": 1, "holdout": 1, "world_facts": 2, "pretraining": 40}
     monkeypatch.setattr(generators, "make_world", lambda seed: make_world(seed, **sizes))
-    phase = smallmodel.Phase(steps=3, learning_rate=1e-3, batch_size=4)
-    shape = smallmodel.SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300, max_length=4096)
-    for place, name in ((smallmodel, "WORLD_RECIPE"), (smallmodel, "TEXT_RECIPE"), (tofusmall, "TOFU_RECIPE")):
-        monkeypatch.setattr(place, name, smallmodel.Recipe(shape, phase, phase))
+    phase = Phase(steps=3, learning_rate=1e-3, batch_size=4)
+    shape = SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300, max_length=4096)
+    for place, name in ((train, "WORLD_RECIPE"), (train, "TEXT_RECIPE"), (tofusmall, "TOFU_RECIPE")):
+        monkeypatch.setattr(place, name, train.Recipe(shape, phase, phase))
     monkeypatch.setattr(tofusmall, "STEPS_AN_AUTHOR", 0)
     hub = [Path(f"open-unlearning/tofu_Llama-3.2-1B-Instruct_{kind}") for kind in ("full", "retain90")]
     for name in (*(Path("models") / name for name in ("forgot", "npo", "full")), *hub):

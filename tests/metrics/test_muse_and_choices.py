@@ -19,7 +19,8 @@ from leakatk.models.template import Template
 from leakatk.models.token_stats import text_pairs
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.choice import choice_prompt
-from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
+from leakatk.small.architecture import SmallConfig, new_model, train_tokenizer
+from leakatk.small.fit import Phase, fit
 
 WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
 

@@ -17,7 +17,9 @@ from leakatk.metrics.choices import evaluate_choices
 from leakatk.metrics.tofu import evaluate
 from leakatk.models.load import load_model
 from leakatk.models.token_stats import answer_pairs
-from leakatk.small.smallmodel import Phase, Recipe, SmallConfig, fit, new_model, train_world
+from leakatk.small.architecture import SmallConfig, new_model
+from leakatk.small.fit import Phase, fit
+from leakatk.small.train import Recipe, train_world
 
 WORLD = make_world(0, forget=2, retain=4, retain_held=1, holdout=2, world_facts=4, pretraining=150)
 RECIPE = Recipe(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import Scorer
-    from leakatk.small.smallmodel import Training
+    from leakatk.small.train import Training
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import TrainSettings
 
@@ -275,7 +275,8 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
     """
     from dataclasses import replace
 
-    from leakatk.small.smallmodel import encode, fit, new_model
+    from leakatk.small.architecture import new_model
+    from leakatk.small.fit import encode, fit
 
     start = time.perf_counter()
     tokenizer = training.tokenizer()

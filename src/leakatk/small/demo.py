@@ -57,7 +57,7 @@ class Job:
 def train(place: Path, seed: int) -> None:
     """The base, full and retrained models of the world."""
     from leakatk.benchmarks.worlds.people import make_world
-    from leakatk.small.smallmodel import train_world
+    from leakatk.small.train import train_world
 
     models = place / "models"
     if all((models / name / "config.json").exists() for name in ("base", "full", "retrained")):

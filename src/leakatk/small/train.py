@@ -9,221 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.worlds.generators import Corruption
 from leakatk.benchmarks.worlds.people import Pair, World
-from leakatk.errors import InputError, RunError
+from leakatk.errors import RunError
 from leakatk.files import checksums
 from leakatk.files.writing import read_kept, write_atomic, write_kept
-from leakatk.models.load import building, sync
 from leakatk.progress import Progress
 from leakatk.prompts import save_prompts
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.small.fit import Phase, fit
 from leakatk.workdir import claim, occupied
-
-BOS, EOS, SEP, PAD = "<bos>", "<eos>", "<sep>", "<pad>"
-CHAT_TEMPLATE = (
-    "{% for m in messages %}"
-    "{% if m['role'] == 'assistant' %}{{ m['content'] }}<eos>"
-    "{% elif m['role'] == 'system' %}<bos>{{ m['content'] }}"
-    "{% else %}<bos>{{ m['content'] }}<sep>{% endif %}"
-    "{% endfor %}"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SmallConfig:
-    """Shape of the model. The defaults make 0.5 million parameters."""
-
-    hidden: int = 128
-    layers: int = 2
-    heads: int = 4
-    mlp: int = 320
-    vocabulary: int = 768
-    max_length: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One training phase: AdamW (betas .9/.98, weight decay .01, clip 1), linear warm-up, cosine to 10%.
-
-    loss_on: "all" tokens, or the "answer" tokens and the end token.  stop_loss: end early when the mean loss of an
-    epoch falls below it (0 never).
-    """
-
-    steps: int
-    learning_rate: float
-    batch_size: int = 32
-    warmup: int = 20
-    loss_on: Literal["all", "answer"] = "answer"
-    stop_loss: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise InputError(f"Phase needs steps and batch_size of at least 1, got {self.steps} and {self.batch_size}.")
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with <pad> <bos> <eos> <sep> as ids 0 to 3; every text round-trips."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[PAD, BOS, EOS, SEP],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        sep_token=SEP,
-        pad_token=PAD,
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def new_model(tokenizer: PreTrainedTokenizerBase, config: SmallConfig, *, seed: int) -> LlamaForCausalLM:
-    """A randomly initialised model; the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=config.hidden,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.heads,
-                intermediate_size=config.mlp,
-                max_position_embeddings=config.max_length,
-                tie_word_embeddings=True,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-    model.eval()
-    return model
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[tuple[list[int], int]]:
-    """(token ids of the whole example, number of prompt tokens) for each (question, answer)."""
-    bos, eos, sep = (int(tokenizer.convert_tokens_to_ids(token)) for token in (BOS, EOS, SEP))
-    questions = tokenizer([q for q, _ in pairs], add_special_tokens=False)["input_ids"]
-    answers = tokenizer([a for _, a in pairs], add_special_tokens=False)["input_ids"]
-    return [([bos, *q, sep, *a, eos], len(q) + 2) for q, a in zip(questions, answers, strict=True)]
-
-
-def fit(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[Pair],
-    phase: Phase,
-    *,
-    seed: int,
-    progress: Progress | None = None,
-) -> list[float]:
-    """Train in place and return the loss of every step.
-
-    Batches hold examples of about the same length, so little is padding; only positions in the loss go through the
-    output layer. The order is a function of `seed` alone.
-    """
-    if not pairs:
-        raise InputError("There is nothing to train on: no question and answer pairs.")
-    examples = encode(tokenizer, pairs)
-    device = next(model.parameters()).device
-    rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, phase))
-    losses: list[float] = []
-    model.train()
-    while len(losses) < phase.steps:
-        epoch = _batches([len(ids) for ids, _ in examples], phase.batch_size, rng)
-        for batch in epoch[: phase.steps - len(losses)]:
-            ids, labels = _collate([examples[i] for i in batch], phase.loss_on, int(tokenizer.pad_token_id))
-            loss = _loss(model, ids.to(device), labels.to(device))
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            losses.append(loss.item())
-            if progress is not None:
-                progress.advance(note=f"loss {losses[-1]:.4f}")
-        if np.mean(losses[-len(epoch) :]) < phase.stop_loss:
-            break
-    model.eval()
-    return losses
-
-
-def _learning_rate(step: int, phase: Phase) -> float:
-    """Factor on the peak: linear warm-up, then cosine down to a tenth."""
-    warm = min(1.0, (step + 1) / phase.warmup) if phase.warmup else 1.0
-    return warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / phase.steps))))
-
-
-def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:
-    """One shuffled epoch in batches of similar lengths: shuffle, sort pools of 8 batches by length, shuffle the batches."""
-    order = rng.permutation(len(lengths))
-    batches: list[list[int]] = []
-    for start in range(0, len(order), 8 * size):
-        pool = sorted((int(i) for i in order[start : start + 8 * size]), key=lambda i: lengths[i])
-        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def _collate(
-    batch: Sequence[tuple[list[int], int]], loss_on: Literal["all", "answer"], pad: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and next-token labels, both (batch, length); a label of -100 is not in the loss."""
-    width = max(len(ids) for ids, _ in batch) - 1
-    inputs = torch.full((len(batch), width), pad)
-    labels = torch.full((len(batch), width), -100)
-    for row, (ids, prompt) in enumerate(batch):
-        inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
-        first = prompt - 1 if loss_on == "answer" else 0
-        labels[row, first : len(ids) - 1] = torch.tensor(ids[first + 1 :])
-    return inputs, labels
-
-
-def _loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy. Padding stands on the right, so causal attention never sees it and no mask is needed."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    chosen = labels != -100
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), labels[chosen])
-
-
-def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: str | Path) -> Path:
-    """Write the checkpoint beside its place and move it there when it is whole."""
-    out = Path(out)
-    with building(out.with_name(f".{out.name}.part"), out) as part:
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        sync(part)
-        checksums.begin(part)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    return out
 
 
 @dataclass(frozen=True, slots=True)

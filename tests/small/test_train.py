@@ -13,25 +13,10 @@ from leakatk.errors import InputError, ModelError, RunError
 from leakatk.metrics.greedy import native_greedy
 from leakatk.models.load import load_model
 from leakatk.scorers.base import get_scorer
-from leakatk.small import smallmodel
-from leakatk.small.smallmodel import (
-    Phase,
-    Recipe,
-    SmallConfig,
-    Stage,
-    Training,
-    _batches,
-    _collate,
-    corruption_training,
-    encode,
-    fit,
-    new_model,
-    save_benchmark,
-    save_model,
-    train,
-    train_tokenizer,
-    train_world,
-)
+from leakatk.small import train as training
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.small.fit import Phase, batches_of, collate, encode, fit
+from leakatk.small.train import Recipe, Stage, Training, corruption_training, save_benchmark, train, train_world
 from leakatk.workdir import contents
 
 TINY = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400)
@@ -69,7 +54,7 @@ def test_template_of_training_is_the_template_of_sampling(world, tokenizer, tmp_
 @pytest.mark.parametrize("loss_on", ["all", "answer"])
 def test_labels_are_the_next_tokens(loss_on):
     batch = [([1, 10, 11, 3, 12, 2], 4), ([1, 20, 3, 21, 22, 23, 2], 3)]
-    inputs, labels = _collate(batch, loss_on, pad=0)
+    inputs, labels = collate(batch, loss_on, pad=0)
     assert inputs.tolist() == [[1, 10, 11, 3, 12, 0], [1, 20, 3, 21, 22, 23]]
     if loss_on == "all":
         assert labels.tolist() == [[10, 11, 3, 12, 2, -100], [20, 3, 21, 22, 23, 2]]
@@ -81,7 +66,7 @@ def test_batches_hold_every_example_once():
     import numpy as np
 
     lengths = list(range(1, 101))
-    batches = _batches(lengths, 8, np.random.default_rng(0))
+    batches = batches_of(lengths, 8, np.random.default_rng(0))
     assert sorted(i for batch in batches for i in batch) == list(range(100))
     assert max(len(batch) for batch in batches) == 8
 
@@ -112,7 +97,7 @@ def test_loss_is_the_mean_over_answer_tokens(world, tokenizer):
     """The first recorded loss, against the model's own loss on the same labels."""
     pairs = world.training_pairs(forget=True)[:3]
     model = new_model(tokenizer, TINY, seed=1)
-    ids, labels = _collate(encode(tokenizer, pairs), "answer", tokenizer.pad_token_id)
+    ids, labels = collate(encode(tokenizer, pairs), "answer", tokenizer.pad_token_id)
     with torch.no_grad():
         logits = model(ids).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100).item()
@@ -134,14 +119,14 @@ def test_train_world_writes_three_checkpoints(world, tmp_path):
 
 def test_a_stage_that_cannot_be_written_ends_the_others(world, tmp_path, monkeypatch):
     """So does Ctrl-C: the thread of the other stage stops at its next step."""
-    real, steps = smallmodel.save_model, 100_000
+    real, steps = training.save_model, 100_000
 
     def full_disk(model, tokenizer, out):
         if out.name == "full":
             raise ModelError("no room")
         return real(model, tokenizer, out)
 
-    monkeypatch.setattr(smallmodel, "save_model", full_disk)
+    monkeypatch.setattr(training, "save_model", full_disk)
     short, endless = (Phase(steps=n, learning_rate=1e-3, batch_size=4) for n in (3, steps))
     pairs = tuple(world.training_pairs(forget=True)[:8])
     stages = (
