@@ -9,7 +9,7 @@ import pytest
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Generation, Prompt
-from leakatk.sampling import native
+from leakatk.sampling import native, native_batch
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from tests.tiny import PROMPTS, save_tiny_model
@@ -23,7 +23,7 @@ def test_cache_is_freed_without_the_collector(tmp_path, monkeypatch):
             super().__init__(*arguments)
             caches.append((weakref.ref(self), self.rows))
 
-    monkeypatch.setattr(native, "LeanDecoder", Seen)
+    monkeypatch.setattr(native_batch, "LeanDecoder", Seen)
     sampler = native.NativeSampler(load_model(save_tiny_model(tmp_path / "tiny")))
     gc.disable()
     try:
