@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from leakatk.errors import ModelError
+from leakatk.sampling.decoding import Decoding
 
 Int = npt.NDArray[np.int64]
 Pairs = list[tuple[Tensor, Tensor]]
@@ -209,3 +211,15 @@ def _not_known(model: PreTrainedModel, why: str) -> ModelError:
         f"The native engine does not know the architecture of {type(model).__name__}: {why}. "
         "Use --engine generate, which samples whatever transformers can generate from."
     )
+
+
+def slots_for(longest: int, decoding: Decoding) -> int:
+    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
+    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+
+
+def common_beginning(prompts: Sequence[list[int]]) -> list[int]:
+    """The tokens that all prompts begin with; each has at least two more. Empty for a single prompt."""
+    low, high = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 2 if len(prompts) > 1 else 0
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[: max(0, most)], high, strict=False))]

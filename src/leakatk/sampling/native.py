@@ -21,8 +21,8 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv_cache import ModuleDecoder, prefill
-from leakatk.sampling.native_batch import Job, Session, Work, slots_for
+from leakatk.sampling.kv_cache import ModuleDecoder, prefill, slots_for
+from leakatk.sampling.native_batch import Job, Session, Work
 from leakatk.sampling.random_streams import stream_key
 from leakatk.sampling.shared_prefix import recognised
 from leakatk.sampling.teacher_forcing import wrongness

@@ -6,9 +6,8 @@ A row carries all samples that share its tokens so far; where they draw differen
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import torch
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.kv_cache import ModuleDecoder, Pairs, prefill
+from leakatk.sampling.kv_cache import ModuleDecoder, Pairs, common_beginning, prefill, slots_for
 from leakatk.sampling.random_streams import uniforms
 from leakatk.sampling.shared_prefix import LeanDecoder, recognised
 from leakatk.sampling.tokens import Reader, holds_stop
@@ -92,18 +91,6 @@ class Batch:
         self.logprob, self.uniform = self.logprob[keep], self.uniform[keep]
 
 
-def slots_for(longest: int, decoding: Decoding) -> int:
-    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
-    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
-
-
-def _common(prompts: Sequence[list[int]]) -> list[int]:
-    """The tokens that all prompts begin with; each has at least two more. Empty for a single prompt."""
-    low, high = min(prompts), max(prompts)
-    most = min(map(len, prompts)) - 2 if len(prompts) > 1 else 0
-    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[: max(0, most)], high, strict=False))]
-
-
 class Session:
     """One run through the queue with a fixed cache; ends when queue and batch are empty."""
 
@@ -131,7 +118,7 @@ class Session:
         self.prefix_room = longest - 1
         self.slots = slots_for(longest, decoding)
         self.decoder: ModuleDecoder | LeanDecoder | None = None
-        self.common = _common([job.ids for job in queue])
+        self.common = common_beginning([job.ids for job in queue])
         self.begun: Pairs | None = None  # keys and values of the beginning that all prompts share
         self.batch = Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
