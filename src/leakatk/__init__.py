@@ -63,7 +63,12 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"module 'leakatk' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, n=1)
+        raise AttributeError(
+            f"module 'leakatk' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     return getattr(import_module(_WHERE[name]), name)
 
 

@@ -167,8 +167,6 @@ class Session:
             for inner in range(0, len(logits), few):
                 yield at + inner, logits[inner : inner + few]
 
-    # -- entering ------------------------------------------------------------------------------------------------
-
     def _admit(self) -> None:
         """Let waiting jobs in while their expected rows fit, once enough of the room is free."""
         batch = self.batch
@@ -241,8 +239,6 @@ class Session:
         if base is not None:
             return LeanDecoder(base, shapes, self.max_rows, self.slots, self.prefix_room)
         return ModuleDecoder(self.model, shapes, self.max_rows, self.slots, self.prefix_room)
-
-    # -- one step ------------------------------------------------------------------------------------------------
 
     def _uniforms(self) -> npt.NDArray[np.float64]:
         """Each sample's uniform for its own step."""
