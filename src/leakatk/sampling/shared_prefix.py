@@ -68,7 +68,7 @@ def _slides(config: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Groups:
+class Groups:
     """Rows by prompt, at most W of one prompt side by side, the last group of a prompt padded with row 0."""
 
     prompt: Tensor  # (g,) the prompt of each group
@@ -76,7 +76,7 @@ class _Groups:
     place: Tensor  # (R,) the place of each row
 
 
-def _group(prompt: Int) -> _Groups:
+def group_rows(prompt: Int) -> Groups:
     """prompt (R,): the prompt of each row. Padding at most doubles the work, however uneven the prompts are."""
     counts = np.bincount(prompt)
     present = np.flatnonzero(counts)
@@ -89,7 +89,7 @@ def _group(prompt: Int) -> _Groups:
     place[order] = begins[prompt[order]] * width + np.arange(len(prompt)) - first[prompt[order]]
     rows = np.zeros(int(parts.sum()) * width, dtype=np.int64)
     rows[place] = np.arange(len(prompt))
-    return _Groups(*(torch.from_numpy(x) for x in (np.repeat(np.arange(len(counts)), parts), rows, place)))
+    return Groups(*(torch.from_numpy(x) for x in (np.repeat(np.arange(len(counts)), parts), rows, place)))
 
 
 class LeanDecoder(Slots):
@@ -139,7 +139,7 @@ class LeanDecoder(Slots):
         """(R, hidden size) the normed hidden states; arguments as in `kv.ModuleDecoder.features`."""
         decoder = self.base.model
         self.low = self.lowest(start, drawn)
-        groups = _group(prompt)
+        groups = group_rows(prompt)
         position = torch.from_numpy(self.cursor - start)
         step = _Step(
             rotation=(self.cos[position], self.sin[position]),
@@ -196,7 +196,7 @@ class _Step:
     """What all layers of a step share. Masks are added to scores, None where nothing is masked."""
 
     rotation: tuple[Tensor, Tensor]
-    groups: _Groups
+    groups: Groups
     own_mask: Tensor | None
     prompt_mask: Tensor | None
 
