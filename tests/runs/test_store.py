@@ -260,7 +260,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete(tmp_path)
-    monkeypatch.setattr("leakatk.files.tables._MOST", 100)
+    monkeypatch.setattr("leakatk.files.tables.MOST_BYTES", 100)
     monkeypatch.setattr("pyarrow.parquet.read_table", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(RunError, match=r"generations\.parquet unpacks to [\d,]+ bytes, and at most 100 are read"):
         Run.open(tmp_path)

@@ -35,7 +35,7 @@ def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.
     loaded = tiny(family)
     decoding = Decoding(max_new_tokens=20)
     for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
-        monkeypatch.setattr(native_batch, "_REFILL_CPU", refill)
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
         found = run(loaded, decoding, tree=tree, max_rows=rows)
         stored = np.array([g.logprob for g in found.values()])
         assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
@@ -73,7 +73,7 @@ def test_invariances(monkeypatch: pytest.MonkeyPatch) -> None:
     random.Random(0).shuffle(shuffled)
     check_same(loaded, base, run(loaded, decoding, range(200)), decoding)
     for rows, tree, refill in ((5, True, 1.0), (64, False, 0.25), (64, True, 0.5), (4096, True, 1.0)):
-        monkeypatch.setattr(native_batch, "_REFILL_CPU", refill)
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
         other = run(loaded, decoding, range(50), max_rows=rows, tree=tree, prompts=shuffled)
         assert other.keys() == base.keys()
         check_same(loaded, other, base, decoding)

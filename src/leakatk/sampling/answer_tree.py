@@ -35,7 +35,7 @@ from leakatk.sampling.warp import effective, histories, log_probs
 Int = npt.NDArray[np.int64]
 
 _ROWS = 8  # prefixes of one prompt expanded at a time: few, so that the best-first order is kept ...
-_PROMPTS = 32  # ... and prompts expanded side by side: many, so that the batch is full
+PROMPTS_AT_ONCE = 32  # ... and prompts expanded side by side: many, so that the batch is full
 _CHILDREN = 256  # continuations of a prefix that are followed; the mass of the others stays unexpanded
 _LEAST = 10.0  # what is less probable than _LEAST * unknown / budget is not followed, nor kept as an answer
 _SPREAD = 2.0  # a prompt's rows reach down to e^-2 of its most probable prefix
@@ -84,8 +84,8 @@ def expand(
     found: list[Expansion] = []
     with Progress("expanding", budget * len(prompts), unit="prefixes", quiet=quiet) as progress:
         while len(found) < len(prompts):
-            some = prompts[len(found) : len(found) + _PROMPTS]
-            done = _expand_group(loaded, some, decoding, budget, unknown, progress)
+            some = prompts[len(found) : len(found) + PROMPTS_AT_ONCE]
+            done = expand_group(loaded, some, decoding, budget, unknown, progress)
             found += done
             if keep is not None:
                 keep(done)
@@ -95,7 +95,7 @@ def expand(
 @torch.inference_mode()
 def check_memory(loaded: LoadedModel, budget: int) -> None:
     """InputError for a budget whose keys and values, those of one prompt, cannot fit."""
-    need, room = budget * ModuleDecoder.bytes_per_slot(prefill(loaded.model, [[0]])), _memory(loaded.device)
+    need, room = budget * ModuleDecoder.bytes_per_slot(prefill(loaded.model, [[0]])), memory_of(loaded.device)
     if need > room:
         raise InputError(
             f"{budget:,} prefixes of one prompt can take {need / 1e9:,.0f} GB of keys and values, and there are {room / 1e9:.0f} GB "
@@ -103,7 +103,7 @@ def check_memory(loaded: LoadedModel, budget: int) -> None:
         )
 
 
-def _memory(device: torch.device) -> float:
+def memory_of(device: torch.device) -> float:
     """Bytes that the device has in all; infinite where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[1])
@@ -135,7 +135,7 @@ def expansions_of(
 
 
 @torch.inference_mode()
-def _expand_group(
+def expand_group(
     loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, budget: int, unknown: float, progress: Progress
 ) -> list[Expansion]:
     """As many of the prompts as fit into memory, side by side."""
@@ -147,7 +147,7 @@ def _expand_group(
             trees = trees[: number + 1]
             break
     while rows := [(tree, prefix) for tree in trees for prefix in tree.next()]:
-        logits, entries = _forward(loaded, rows, store)
+        logits, entries = forward(loaded, rows, store)
         logp = log_probs(_warped(logits, rows, decoding))
         at = 0
         for tree, group in groupby(rows, key=lambda row: row[0]):
@@ -202,7 +202,7 @@ def _grown(old: Tensor | None, room: int, like: Tensor) -> Tensor:
     return larger
 
 
-def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Int]:
+def forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Int]:
     """Feed each prefix its last token: logits (rows, V), and the new cache entries."""
     device = loaded.device
     width = max(len(prefix.path) for _, prefix in rows)

@@ -28,9 +28,9 @@ from leakatk.sampling.shared_prefix import recognised
 from leakatk.sampling.teacher_forcing import wrongness
 from leakatk.sampling.tokens import Reader, prompt_tokens
 
-_YIELD = 256  # finished samples handed over at a time
+YIELD = 256  # finished samples handed over at a time
 _ROWS_CPU, _ROWS_GPU = 1024, 4096
-_MEMORY_CPU, _MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
+MEMORY_CPU, MEMORY_GPU = 2.0e9, 0.5  # bytes; share of the free memory
 
 
 class NativeSampler:
@@ -89,7 +89,7 @@ class NativeSampler:
                     if finished and not checked:
                         self._check(ids, finished, decoding)
                         checked = True
-                    if len(finished) >= _YIELD:
+                    if len(finished) >= YIELD:
                         yield finished
                         finished = []
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -135,8 +135,8 @@ class NativeSampler:
         need = ModuleDecoder.bytes_per_slot(shapes) * slots
         if self.loaded.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.loaded.device)
-            return max(1, min(_ROWS_GPU, int(free * _MEMORY_GPU / need)))
-        return max(1, min(_ROWS_CPU, int(_MEMORY_CPU / need)))
+            return max(1, min(_ROWS_GPU, int(free * MEMORY_GPU / need)))
+        return max(1, min(_ROWS_CPU, int(MEMORY_CPU / need)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

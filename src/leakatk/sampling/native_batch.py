@@ -45,7 +45,7 @@ _DRAWN_CPU = 4 << 20  # ... and drawn from at a time, on a CPU: what stays in it
 
 # Share of the room that is free before new rows enter. All rows keep as many columns as the longest answer has: on a CPU,
 # where few rows cost little, it is half as fast again to let a batch end; a GPU takes as long for few rows as for many.
-_REFILL_CPU, _REFILL_GPU = 1.0, 0.25
+REFILL_CPU, REFILL_GPU = 1.0, 0.25
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Session:
         self.begun: Pairs | None = None  # keys and values of the beginning that all prompts share
         self.batch = Batch()
         self.history = np.zeros((rows, self.slots + 1), dtype=np.int64)  # token ids, in the layout of the cache
-        self.refill = _REFILL_GPU if self.device.type == "cuda" else _REFILL_CPU
+        self.refill = REFILL_GPU if self.device.type == "cuda" else REFILL_CPU
         self.share = 1.0  # expected rows per sample, learnt from finished jobs
 
     @property
