@@ -197,7 +197,7 @@ def fluency(judge: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[Seque
 def prepared(name: str, rate: float) -> Method:
     """The preset for small models at `rate` times its learning rate."""
     method = METHODS[name].for_small_models()
-    steps = 20 if method.finish else STEPS  # a task vector has no stop rule: its checks would see the wrong weights
+    steps = 20 if method.edits_last else STEPS  # a task vector has no stop rule: its checks would see the wrong weights
     settings = replace(
         method.settings, learning_rate=method.settings.learning_rate * rate, max_steps=steps, check_every=CHECK_EVERY
     )
@@ -208,7 +208,7 @@ def forget_by(seed: Seed, method: Method, loaded: LoadedModel) -> Unlearned:
     """Unlearn the full model until greedy answers say no forgotten fact and at least 95% of the kept ones."""
     world = seed.world
     check = None
-    if method.finish is None:
+    if not method.edits_last:
         check = greedy_stop(world.forget, world.retain, "fact", max_new_tokens=LONGEST, retain_sample=32)
     alternates = {p.id: p.perturbed_answers[0] for p in world.forget} if method.name == "altpo" else None
     return unlearn(

@@ -17,8 +17,9 @@ import torch
 
 from leakatk.unlearning.losses import hidden
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.step import Reference, Step
+from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import Item, collate
+from leakatk.unlearning.teachers import Teachers
 from tests.golden import peer_inputs
 
 GOLDEN = json.loads(Path(__file__).with_name("methods.json").read_text())
@@ -50,28 +51,25 @@ class Peer:
         self.method = METHODS[name].with_params(**CHANGED.get(name, {}))
         self.model, reference = peer_inputs.model(0), peer_inputs.model(1)
         self.streams, self.cpu, self.state = Ids(), torch.device("cpu"), {}
-        self.reference = Reference(self.streams, self.cpu, nullcontext)
+        self.teachers = Teachers(self.streams, self.cpu, nullcontext)
         every = range(4)
-        self.reference.collect(
+        self.teachers.collect(
             reference,
             lambda: self._terms(reference, every),
             {"forget": every, "retain": every},
             batch_size=4,
-            copy_model=False,
+            weights={"reference": None},
         )
-        assert self.reference.complete
+        assert self.teachers.complete
         self.state.clear()
 
     def _terms(self, model, rows, number=0):
         step = Step(
-            model, self.streams, {"forget": tuple(rows), "retain": tuple(rows)}, self.reference, self.cpu,
+            model, self.streams, {"forget": tuple(rows), "retain": tuple(rows)}, self.teachers, self.cpu,
             number=number, state=self.state,
         )  # fmt: skip
-        p = self.method.params
-        return [
-            term(step, p) if term is not None and p[f"{side}_weight"] else torch.zeros(())
-            for side, term in (("forget", self.method.forget), ("retain", self.method.retain))
-        ]
+        losses = self.method.trains[0].losses(step, self.method.params).values()
+        return [torch.zeros(()) if loss is None else loss for loss in losses]
 
     def terms(self, rows=range(4), number=0):
         return self._terms(self.model, rows, number)

@@ -46,9 +46,9 @@ class Setting:
     """A batch as plain answers: now(stream) under the model, then(stream) under the reference."""
 
     def __init__(self, trainer, model, reference):
-        self.rows, self.streams = trainer._rows(0, 0), trainer.streams
+        self.rows, self.streams = trainer.rows(0, 0), trainer.streams
         self.models = {"now": model, "then": reference}
-        self.seed, self.p = trainer.seed, trainer.method.params
+        self.seed, self.p = trainer.seed, trainer.params
 
     def answers(self, which, stream):
         side = "retain" if stream.startswith("retain") else "forget"
@@ -235,11 +235,12 @@ def agrees(method, expected, loaded, tokenizer, forget, retain):
         forget, retain, tokenizer, loaded.template, seed=3,
         alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
     )  # fmt: skip
-    trainer = Trainer(loaded, streams, method, SETTINGS, 3)
-    trainer.prepare(reference.state_dict())
+    trainer = Trainer(loaded, streams, method.trains[0], method.params, SETTINGS, 3)
+    trainer.prepare({"reference": reference.state_dict()})
     plain = Setting(trainer, copy.deepcopy(loaded.model).eval(), reference)
-    losses = trainer._losses(trainer._make_step(0, 0, loaded.model))
-    for loss, formula in zip(losses, expected, strict=True):
+    losses = trainer.losses(trainer.make_step(0, 0, loaded.model))
+    assert list(losses) == ["forget", "retain"]
+    for loss, formula in zip(losses.values(), expected, strict=True):
         assert (loss is None) == (formula is None)
         if formula is not None:
             assert float(loss.detach()) == pytest.approx(formula(plain), rel=2e-5, abs=2e-5)

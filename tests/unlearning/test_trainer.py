@@ -212,7 +212,7 @@ def test_the_studys_optimiser_warms_up_for_one_epoch(name, prompts, steps, warm)
 
 def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
     assert {METHODS[name].settings.warmup_epochs for name in METHODS} == {1.0}
-    assert {METHODS[name].small.warmup_epochs for name in METHODS} == {0.0}
+    assert {METHODS[name].small_settings.warmup_epochs for name in METHODS} == {0.0}
 
 
 def test_a_warm_up_is_at_most_half_of_the_run():

@@ -244,13 +244,13 @@ def training_cost(
     """
     from leakatk.models.token_stats import answer_pairs, token_stats
 
-    steps = settings.total_steps(len(forget if method.forget else retain), side=method.side)
+    steps = settings.total_steps(len(forget if method.side == "forget" else retain), side=method.side)
     pairs = {
         name: answer_pairs(loaded, [p.question for p in items[:32]], [p.answer for p in items[:32]])
         for name, items in (("forget", forget), ("retain", retain)) if items
     }  # fmt: skip
     length = {name: sum(len(q) + len(a) for q, a in some) / len(some) for name, some in pairs.items()}
-    used = (method.forget is not None, method.retain is not None)
+    used = ("forget" in method.sides, "retain" in method.sides)
     batch = [settings.forget_batch * used[0], settings.retain_batch * used[1]]
     tokens = steps * sum(size * length.get(name, 0.0) for size, name in zip(batch, ("forget", "retain"), strict=True))
     sample = pairs.get("forget") or pairs["retain"]

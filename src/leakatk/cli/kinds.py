@@ -84,12 +84,12 @@ def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
         )
         return
     yield "paper", method.paper
-    yield "formula", sources.METHODS.get(name, "")
+    yield "formula", method.formula
     yield "where", sources.NOTATION
     yield "defaults", _pairs(method.params)
     yield "training", _pairs(_changed(method.settings))
     yield "from", method.source
-    yield "small", _pairs({**method.small_params, **_changed(method.small)}) + "  (--preset small)"
+    yield "small", _pairs({**method.small, **_changed(method.small_settings)}) + "  (--preset small)"
     yield "note", method.note
 
 

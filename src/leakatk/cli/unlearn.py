@@ -152,7 +152,7 @@ def run(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
-    if chosen.retain is not None and not kept:
+    if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
     from leakatk.scorers.base import get_scorer

@@ -2,6 +2,8 @@
 
     out/run.json                      which run this is; another run is refused
     out/checkpoints/step-00000020/    weights.safetensors, optimizer.safetensors, progress.json; the latest two
+    out/stages/unit-0002/             weights.safetensors, progress.json: where a later stage began; the latest two
+    out/kept/NAME.safetensors         weights at the start and those that a stage kept (`leakatk.unlearning.stored`)
     out/*.safetensors, config, ...    the final model, a plain transformers checkpoint
     out/unlearning.json               method, settings, steps, log: written last, so its presence means finished
 
@@ -42,6 +44,7 @@ class Accelerated(Protocol):
     main: bool
 
 
+FOLDERS = ("checkpoints", "stages", "kept")  # what an unfinished run has
 KEPT = 2  # checkpoints: one may turn out damaged
 # Parameters of methods that had none of that name before, and what they did then.
 BEFORE = {"positions": "answer"}
@@ -56,7 +59,8 @@ def claimed(out: Path | None, *, resume: bool) -> AbstractContextManager[object]
         return nullcontext()
     _refuse_foreign(out, resume)  # before anything is left there
     held = claim(out)
-    clear(out / "checkpoints")
+    for name in FOLDERS:
+        clear(out / name)
     return held
 
 
@@ -127,9 +131,9 @@ def save(
 
 
 def load_latest(
-    out: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    out: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, unit: int = 0
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Put the latest whole checkpoint into the parameters and the optimiser.
+    """Put the latest whole checkpoint of stage number `unit` into the parameters and the optimiser.
 
     Gives its progress record, None without one, and a sentence for each that is damaged and was passed over.
     """
@@ -143,6 +147,8 @@ def load_latest(
             notes.append(
                 f"The checkpoint {folder} is damaged and was passed over, training goes on {instead}: {first_line(error)}."
             )
+            continue
+        if progress.get("unit", 0) != unit:  # of a stage that is done, or to be done again
             continue
         if note := checksums.note(folder):
             notes.append(note)
@@ -186,7 +192,8 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
         return
     save_model(loaded, out)
     write_kept(out / "unlearning.json", strict_json(record, indent=1))
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    for name in FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def load_final(loaded: LoadedModel, out: Path) -> None:

@@ -1,20 +1,30 @@
-"""Weight arithmetic on models of one shape."""
+"""Weight arithmetic on models of one shape: what an `Edit` stage does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-# Applied once after the last step: the weights at the start, the trained model (changed in place), the method's numbers.
-Finish = Callable[[Mapping[str, Tensor], nn.Module, Mapping[str, Any]], None]
+if TYPE_CHECKING:
+    from leakatk.unlearning.work import Weights, Work
+
+Params = Mapping[str, Any]
 
 
-@torch.no_grad()
-def task_vector(start: Mapping[str, Tensor], model: nn.Module, params: Mapping[str, Any]) -> None:
-    """theta = theta_0 - alpha * (theta_trained - theta_0): walk away from what training on the forget set did."""
-    for name, value in model.named_parameters():
-        origin = start[name].to(value.device, value.dtype)
-        value.copy_(origin - params["alpha"] * (value - origin))
+def extrapolate(factor: Callable[[Params], float]) -> Callable[[Work, Weights, Params], Weights]:
+    """theta_0 + factor (theta - theta_0): -alpha negates a task vector, above 1 goes farther the same way.
+
+    factor: a function of the method's numbers.
+    """
+
+    def edit(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+        share = factor(params)
+        return {name: _towards(work.start[name].to(value), value, share) for name, value in now.items()}
+
+    return edit
+
+
+def _towards(origin: Tensor, value: Tensor, factor: float) -> Tensor:
+    return origin + factor * (value - origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from leakatk.errors import InputError
@@ -126,6 +126,16 @@ class TrainSettings:
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
         return self.learning_rate
+
+    def without_decay(self) -> TrainSettings:
+        """The same without weight decay."""
+        return replace(self, weight_decay=0.0)
+
+    def changed(self, changes: Mapping[str, Any]) -> TrainSettings:
+        """The same with other fields; of max_steps and epochs the one that is given holds."""
+        other = {"max_steps": "epochs", "epochs": "max_steps"}
+        ruled_out = {other[name]: None for name in changes if name in other and changes[name] is not None}
+        return replace(self, **{**ruled_out, **changes})
 
     def as_dict(self) -> dict[str, Any]:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

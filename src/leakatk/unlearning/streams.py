@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from leakatk.errors import InputError
+from leakatk.errors import InputError, UnknownNameError
 from leakatk.models.checks import check_positions, position_limit
-from leakatk.prompts import Prompt
+from leakatk.prompts import Known, Prompt, Query
+from leakatk.registry import Registry
 from leakatk.unlearning.losses import targets
 from leakatk.unlearning.losses.token import IGNORE
 
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from leakatk.models.template import Template
-
-# Which rows a stream's batch holds: those drawn from the forget set or those drawn from the retain set.
-SIDE: Mapping[str, str] = {
-    "forget": "forget",  # (x_f, y_f)
-    "refusal": "forget",  # (x_f, a refusal)
-    "random": "forget",  # (x_f, another forget prompt's answer)
-    "alternate": "forget",  # (x_f, the supplied alternate answer)
-    "retain": "retain",  # (x_r, y_r)
-    "retain_refusal": "retain",  # (x_r, a refusal)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +104,33 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     return found[0]
 
 
-def hidden_states(model: nn.Module, batch: Batch, layer: int) -> Tensor:
-    """(B, start + T, d) output of decoder layer number `layer`, counted from 0 (negative: from the last)."""
+# The parts of a decoder layer that hidden states are taken from: names of modules, and whether it is what goes in.
+_PARTS = {
+    "mlp": (("mlp", "feed_forward", "ffn"), False),
+    "mlp_in": (("mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "feed_forward.w2"), True),
+    "attention": (("self_attn", "attn", "attention", "self_attention"), False),
+}
+
+
+def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block") -> Tensor:
+    """(B, start + T, d) output of decoder layer number `layer`, counted from 0 (negative: from the last).
+
+    at: "block" the layer; "mlp" or "attention" what that part of it gives; "mlp_in" what goes into its MLP's last matrix.
+    """
     layers = decoder_layers(model)
     if not -len(layers) <= layer < len(layers):
         raise InputError(f"layer must be between 0 and {len(layers) - 1} for this model, got {layer}.")
     kept: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+    def keep(output: Tensor | tuple[Tensor, ...]) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)
 
-    handle = layers[layer].register_forward_hook(keep)
+    part, before = (layers[layer], False) if at == "block" else _part(layers[layer], at)
+    handle = (
+        part.register_forward_pre_hook(lambda _, inputs: keep(inputs))
+        if before
+        else part.register_forward_hook(lambda _, inputs, output: keep(output))
+    )
     try:
         model(
             input_ids=batch.input_ids,
@@ -137,8 +144,117 @@ def hidden_states(model: nn.Module, batch: Batch, layer: int) -> Tensor:
     return kept[0]
 
 
+def _part(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
+    if at not in _PARTS:
+        raise UnknownNameError("part of a layer", at, ["block", *_PARTS])
+    names, before = _PARTS[at]
+    there = dict(layer.named_modules())
+    for name in names:
+        if name in there:
+            return there[name], before
+    raise InputError(f"Cannot find the {at} of {type(layer).__name__}; take at=block.")
+
+
+Pair = tuple[str | Query, str]  # what is asked, and the answer
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a stream may be made from, besides the prompts whose rows it has."""
+
+    seed: int
+    forget: Sequence[Prompt]
+    retain: Sequence[Prompt]
+    refusals: Sequence[str] = targets.REFUSALS
+    alternates: Mapping[str, str] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A query and an answer for each prompt of one set. of: that set; a batch holds the rows drawn from it."""
+
+    name: str
+    of: str
+    pairs: Callable[[Sequence[Prompt], Given], Sequence[Pair]]
+
+    @property
+    def side(self) -> str:
+        """Whose gradient a loss on it joins: "forget" or "retain"."""
+        return "forget" if self.of == "forget" else "retain"
+
+
+STREAMS: Registry[Stream] = Registry("stream")
+# The sets that rows are drawn from. Those besides forget and retain come from `Known`, and are drawn as the retain set is.
+SETS = ("forget", "retain", "holdout", "text")
+
+
+def stream(name: str, *, of: str) -> Callable[[Callable[..., Sequence[Pair]]], Callable[..., Sequence[Pair]]]:
+    """Register a stream: a function of the prompts of one set and `Given` that gives a query and an answer for each."""
+    if of not in SETS:
+        raise ValueError(f"A stream is of {', '.join(SETS)}, got {of!r}.")
+
+    def add(pairs: Callable[..., Sequence[Pair]]) -> Callable[..., Sequence[Pair]]:
+        STREAMS.add(name, Stream(name, of, pairs))
+        return pairs
+
+    return add
+
+
+def _answered(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Pair]:
+    return [(prompt.question, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+@stream("forget", of="forget")
+def forget_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f, y_f)"""
+    return _answered(prompts, [prompt.answer for prompt in prompts])
+
+
+@stream("refusal", of="forget")
+def forget_refusals(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f, a refusal)"""
+    return _answered(prompts, targets.refusals(prompts, given.seed, given.refusals))
+
+
+@stream("random", of="forget")
+def random_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f, another forget prompt's answer)"""
+    return _answered(prompts, targets.random_answers(prompts, [p.answer for p in given.forget], given.seed))
+
+
+@stream("alternate", of="forget")
+def alternate_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f, the supplied alternate answer)"""
+    return _answered(prompts, targets.alternates(prompts, given.alternates))
+
+
+@stream("retain", of="retain")
+def retain_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_r, y_r)"""
+    return _answered(prompts, [prompt.answer for prompt in prompts])
+
+
+@stream("retain_refusal", of="retain")
+def retain_refusals(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_r, a refusal)"""
+    return _answered(prompts, targets.refusals(prompts, given.seed, given.refusals))
+
+
+@stream("holdout", of="holdout")
+def holdout_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x, y) of prompts that no model was trained on"""
+    return _answered(prompts, [prompt.answer for prompt in prompts])
+
+
+@stream("text", of="text")
+def general_text(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """A passage as the answer to nothing"""
+    return _answered(prompts, [prompt.answer for prompt in prompts])
+
+
 class Streams:
-    """The forget and retain sets, tokenised, and the streams derived from them, made when first asked for."""
+    """The sets of prompts, tokenised, and the streams made of them when first asked for."""
 
     def __init__(
         self,
@@ -151,43 +267,40 @@ class Streams:
         refusals: Sequence[str] = targets.REFUSALS,
         alternates: Mapping[str, str] | None = None,
         max_tokens: int | None = None,
+        known: Known | None = None,
     ) -> None:
-        self._sets = {"forget": list(forget), "retain": list(retain)}
+        known = known or Known()
+        self._given = Given(seed, forget, retain, refusals, alternates or {}, known)
+        text = [Prompt(f"text {i}", "", passage) for i, passage in enumerate(known.text)]
+        self._sets = {"forget": list(forget), "retain": list(retain), "holdout": list(known.holdout), "text": text}
         self._tokenizer, self._template, self._max = tokenizer, template, max_tokens
-        pool = [prompt.answer for prompt in forget]
-        self._answers: dict[str, Callable[[list[Prompt]], list[str]]] = {
-            "forget": lambda prompts: [p.answer for p in prompts],
-            "retain": lambda prompts: [p.answer for p in prompts],
-            "refusal": lambda prompts: targets.refusals(prompts, seed, refusals),
-            "retain_refusal": lambda prompts: targets.refusals(prompts, seed, refusals),
-            "random": lambda prompts: targets.random_answers(prompts, pool, seed),
-            "alternate": lambda prompts: targets.alternates(prompts, alternates or {}),
-        }
         self._items: dict[str, list[Item]] = {}
-        self._prompt_ids: dict[str, tuple[int, ...]] = {}
+        self._prompt_ids: dict[str | Query, tuple[int, ...]] = {}
 
-    def size(self, side: str) -> int:
-        return len(self._sets[side])
+    def size(self, of: str) -> int:
+        """How many prompts a set has."""
+        return len(self._sets[of])
 
     def items(self, stream: str) -> list[Item]:
+        """The items of a stream, one a prompt of its set. UnknownNameError for a stream that does not exist."""
         if stream not in self._items:
-            prompts = self._sets[SIDE[stream]]
-            answers = self._answers[stream](prompts)
-            self._items[stream] = [self._item(p.question, a) for p, a in zip(prompts, answers, strict=True)]
+            made = STREAMS[stream]
+            self._items[stream] = [self._item(*pair) for pair in made.pairs(self._sets[made.of], self._given)]
         return self._items[stream]
 
-    def _item(self, question: str, answer: str) -> Item:
+    def _item(self, question: str | Query, answer: str) -> Item:
         seam = self._template.pair(self._tokenizer, question, answer)
         # Items of one question share its ids.
         prompt = self._prompt_ids.setdefault(question, tuple(seam.prompt))
         return Item(prompt, tuple(seam.answer)[: self._max])
 
     def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch:
+        """Those rows of a stream, padded."""
         items = self.items(stream)
         return collate([items[row] for row in rows], rows, device)
 
 
-def drawn_rows(size: int, count: int, start: int, seed: int, weights: Sequence[float] | None = None) -> list[int]:
+def drawn_rows(size: int, count: int, start: int, seed: int | str, weights: Sequence[float] | None = None) -> list[int]:
     """Rows number start .. start+count of an endless sequence that depends on (size, seed) alone.
 
     Without weights the sequence is shuffled epochs, each row once an epoch; with weights, independent draws.

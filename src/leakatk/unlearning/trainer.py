@@ -1,73 +1,39 @@
-"""The one training loop. What it does at step s is a function of (data, settings, seed, s) and the weights alone."""
+"""Make a model forget by a method: `unlearn`, and how its stages follow one another."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from leakatk.errors import InputError, UtilityFloorError
+from leakatk.errors import UtilityFloorError
 from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
-from leakatk.prompts import Prompt, check_unique, record
-from leakatk.unlearning import checkpoint, sharding
-from leakatk.unlearning.gradients import Gradients
+from leakatk.prompts import Known, Prompt, record
+from leakatk.unlearning import boundary, checkpoint
+from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
-from leakatk.unlearning.methods import Method, resolve
-from leakatk.unlearning.selection import freeze_others
-from leakatk.unlearning.settings import Check, OnCheck, TrainSettings
-from leakatk.unlearning.step import Reference, Step, swapped_weights
-from leakatk.unlearning.streams import Streams, drawn_rows
+from leakatk.unlearning.method import Method
+from leakatk.unlearning.methods import resolve
+from leakatk.unlearning.record import Position, Unlearned, check_data, manifest, weights_hash
+from leakatk.unlearning.settings import OnCheck, TrainSettings
+from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Train, flat
+from leakatk.unlearning.stored import Store, put
+from leakatk.unlearning.streams import Streams
+from leakatk.unlearning.view import REFERENCE
+from leakatk.unlearning.work import Work
 
+__all__ = ["Trainer", "Unlearned", "unlearn", "weights_hash"]
 
-@dataclass(frozen=True)
-class Unlearned:
-    """What a run did. log: one record a step (forget and retain loss before weighting, learning rate, gradient norm).
-    checks: one record a check. stopped: why it ended before the last step, "" when it did not. The model itself was
-    changed in place; `out` is its directory when one was asked for. notes: sentences a person should see, such as of a
-    damaged checkpoint that was passed over.
-    """
-
-    method: str
-    params: Mapping[str, Any]
-    settings: TrainSettings
-    steps: int
-    seconds: float
-    stopped: str = ""
-    below_floor: bool = False
-    checks: Sequence[Mapping[str, float]] = ()
-    log: Sequence[Mapping[str, float]] = ()
-    out: Path | None = None
-    notes: Sequence[str] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For unlearning.json."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "out"}
-        return {**values, "settings": self.settings.as_dict(), "params": dict(self.params)}
-
-
-@dataclass
-class _Progress:
-    """What a checkpoint holds besides weights and optimiser."""
-
-    step: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    below_floor: bool = False
-    log: list[dict[str, float]] = field(default_factory=list)
-    checks: list[dict[str, float]] = field(default_factory=list)
-    state: dict[str, float] = field(default_factory=dict)
+ORDER = 1_000_003  # between the seeds of the data's order in one stage and in the next
 
 
 def unlearn(
@@ -87,17 +53,21 @@ def unlearn(
     alternates: Mapping[str, str] | None = None,
     reference_weights: Mapping[str, Tensor] | None = None,
     label: str = "",
+    known: Known | None = None,
 ) -> Unlearned:
     """Train `loaded.model` in place to forget `forget` and keep `retain`, by `method`.
 
     settings: default the method's published ones.  out: a directory for checkpoints and the final model (a plain
     transformers checkpoint and unlearning.json); a killed run continues from the last checkpoint there and ends with
-    the same weights bit for bit, a finished one is loaded.  on_check: every `check_every` steps and at the end.
+    the same weights bit for bit, a finished one is loaded.  on_check: every `check_every` steps and at the end, in the
+    last stage that trains.
     weights: how often each forget prompt is drawn (default: each once an epoch).  alternates: prompt id -> alternate
     answer, for the methods that need one.  reference_weights: a state dict to compare with instead of the start.
+    known: other prompts and models, for the methods that need them.
 
-    Raises InputError (empty or duplicate prompts, bad numbers), RunError (`out` holds another run, or another process
-    trains there), UtilityFloorError (a check found `utility` below settings.utility_floor).
+    Raises InputError (empty or duplicate prompts, bad numbers, something missing that the method needs), RunError (`out`
+    holds another run, or another process trains there), UtilityFloorError (a check found `utility` below
+    settings.utility_floor).
 
     >>> from leakatk import load_model, load_prompts
     >>> prompts = load_prompts("forget.jsonl")
@@ -107,373 +77,239 @@ def unlearn(
     """
     method = resolve(method)
     settings = settings or method.settings
-    _check_data(method, forget, retain, weights)
+    known = known or Known()
+    check_data(method, forget, retain, weights)
+    known.need(f"Method {method.name}", *method.needs)
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
-        return _unlearn(
-            loaded, forget, retain, method, directory, settings, seed, resume, quiet, on_check, weights, refusals, alternates,
-            reference_weights, label,
+        seconds = time.perf_counter()
+        identity: dict[str, Any] = {}
+        if directory is not None:
+            identity = manifest(
+                loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights,
+                _described(known, method),
+            )  # fmt: skip
+            finished = checkpoint.open_run(directory, identity, resume=resume)
+            if finished is not None:
+                checkpoint.load_final(loaded, directory)
+                done = {**finished, "settings": settings, "out": directory}
+                return Unlearned(**{f.name: done[f.name] for f in dataclasses.fields(Unlearned) if f.name in done})
+        streams = Streams(
+            forget, retain, loaded.tokenizer, loaded.template,
+            seed=seed, refusals=refusals, alternates=alternates, max_tokens=settings.max_tokens or None, known=known,
         )  # fmt: skip
+        work = Work(loaded, forget, retain, streams, settings, method.params, seed, known)
+        run = _Run(
+            work, method, directory, identity, resume, quiet, on_check, weights, reference_weights, label or method.name,
+            seconds,
+        )  # fmt: skip
+        return run.go()
 
 
-def _unlearn(
-    loaded: LoadedModel, forget: Sequence[Prompt], retain: Sequence[Prompt], method: Method, directory: Path | None,
-    settings: TrainSettings, seed: int, resume: bool, quiet: bool, on_check: OnCheck | None, weights: Sequence[float] | None,
-    refusals: Sequence[str], alternates: Mapping[str, str] | None, reference_weights: Mapping[str, Tensor] | None, label: str,
-) -> Unlearned:  # fmt: skip
-    seconds = time.perf_counter()
-    manifest: dict[str, Any] = {}
-    if directory is not None:
-        manifest = _manifest(
-            loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights
-        )
-        finished = checkpoint.open_run(directory, manifest, resume=resume)
-        if finished is not None:
-            checkpoint.load_final(loaded, directory)
-            done = {**finished, "settings": settings, "out": directory}
-            return Unlearned(**{f.name: done[f.name] for f in dataclasses.fields(Unlearned) if f.name in done})
-    streams = Streams(
-        forget, retain, loaded.tokenizer, loaded.template,
-        seed=seed, refusals=refusals, alternates=alternates, max_tokens=settings.max_tokens or None,
-    )  # fmt: skip
-    trainer = Trainer(loaded, streams, method, settings, seed, weights)
-    trainer.prepare(reference_weights)
-    progress = _Progress()
-    notes: list[str] = []
-    if directory is not None and resume:
-        saved, notes = checkpoint.load_latest(directory, trainer.parameters(), trainer.optimizer)
-        progress = _Progress(**saved) if saved is not None else progress
-    trainer.state = progress.state
-    if trainer.main:
-        sys.stderr.writelines(f"{note}\n" for note in notes)
-
-    total = trainer.total
-    seconds -= progress.seconds
-    with Progress(
-        label or method.name, total, unit="steps", quiet=quiet or not trainer.main, done=progress.step
-    ) as bar:
-        while progress.step < total and not progress.stopped:
-            progress.log.append(trainer.step(progress.step))
-            progress.step += 1
-            last = progress.step == total
-            if on_check is not None and (last or (settings.check_every and progress.step % settings.check_every == 0)):
-                with trainer.whole():
-                    _check(loaded, on_check, progress, settings)
-            progress.seconds = time.perf_counter() - seconds
-            every = settings.checkpoint_every
-            if directory is not None and every and progress.step % every == 0 and not (last or progress.stopped):
-                checkpoint.save(
-                    directory, trainer.parameters(), trainer.optimizer, dataclasses.asdict(progress), trainer.main
-                )
-            bar.advance(1, _note(progress))
-    if progress.below_floor and settings.on_floor == "raise":
-        trainer.finish()
-        raise UtilityFloorError(
-            f"{method.name} was stopped at step {progress.step}: {progress.stopped}. "
-            "Lower the learning rate, raise retain_weight, or take another method."
-        )
-    trainer.finish()
-    result = Unlearned(
-        method=method.name, params=method.params, settings=settings, steps=progress.step, seconds=progress.seconds,
-        stopped=progress.stopped, below_floor=progress.below_floor, checks=progress.checks, log=progress.log, out=directory,
-        notes=notes,
-    )  # fmt: skip
-    if directory is not None:
-        checkpoint.save_final(loaded, directory, {**manifest, **result.as_dict()}, trainer)
-    return result
+def _described(known: Known, method: Method) -> dict[str, Any]:
+    """What of `known` can change the result, for the manifest; empty where nothing of it was given."""
+    values = {f.name: getattr(known, f.name) for f in dataclasses.fields(known)}
+    plain = {
+        name: [record(item) if isinstance(item, Prompt) else item for item in value] if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value
+    }  # fmt: skip
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in plain.items()}
 
 
-class Trainer:
-    """Model, optimiser and data order of one run; `step` does one optimiser step."""
+@dataclass
+class _Run:
+    """One run of a method: its stages in order, and how far it is."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        streams: Streams,
-        method: Method,
-        settings: TrainSettings,
-        seed: int,
-        weights: Sequence[float] | None = None,
-    ) -> None:
-        from accelerate import Accelerator
+    work: Work
+    method: Method
+    out: Path | None
+    identity: Mapping[str, Any]
+    resume: bool
+    quiet: bool
+    on_check: OnCheck | None
+    weights: Sequence[float] | None
+    reference_weights: Mapping[str, Tensor] | None
+    label: str
+    begun: float
+    position: Position = field(default_factory=Position)
+    notes: list[str] = field(default_factory=list)
 
-        self.loaded, self.streams, self.method, self.settings, self.seed = loaded, streams, method, settings, seed
-        self.weights = weights
-        self.device = loaded.device
-        self.total = settings.total_steps(streams.size(method.side), side=method.side)
-        self.warmup = settings.rising_steps(streams.size(method.side), side=method.side)
-        self.state: dict[str, float] = {}
-        # The model stays where the caller put it; several processes come from `accelerate launch` alone.
-        self.accelerator = Accelerator(device_placement=False)
-        self.main = self.accelerator.is_main_process
-        self.sharded = sharding.asked_for() and self.accelerator.num_processes > 1
-        if self.sharded and (settings.tuning == "lora" or settings.optimizer != "adamw"):
-            raise InputError(
-                "Shards are trained in full and by adamw; launch without --use_fsdp for an adapter or the 8-bit optimiser."
-            )
-        if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
-            raise InputError(
-                f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
-                f"{self.accelerator.num_processes} processes x {settings.gradient_accumulation} micro-batches."
-            )
-        self.model: nn.Module = loaded.model
-        self.reference = Reference(streams, self.device, self._autocast)
-        self.optimizer: torch.optim.Optimizer
-        self._dtype = next(loaded.model.parameters()).dtype
-        self._start: dict[str, Tensor] = {}  # kept only for a method with a last step
+    def go(self) -> Unlearned:
+        """Do what is left of the run; its record."""
+        from accelerate import PartialState
 
-    @property
-    def _splits(self) -> int:
-        return self.settings.gradient_accumulation * int(self.accelerator.num_processes)
+        state = PartialState()
+        self.main, self.wait = bool(state.is_main_process), state.wait_for_everyone
+        model, stages = self.work.loaded.model, flat(self.method.stages)
+        self.dtype = next(model.parameters()).dtype
+        self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
+        self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
+        self.store = Store(self.out, main=self.main, wait=self.wait)
+        self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
+        self.asked = 0  # answers of `until` used up
+        try:
+            if self.staged:
+                self._begin()
+            for stage in self.method.stages:
+                self._do(stage)
+            return self._end()
+        finally:
+            self.store.close()
 
-    @property
-    def _low_precision(self) -> bool:
-        return self.settings.dtype == "bf16" or (self.settings.dtype == "auto" and self.device.type == "cuda")
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self._low_precision else nullcontext()
-
-    # -- before the first step
-
-    def prepare(self, reference_weights: Mapping[str, Tensor] | None) -> None:
-        model, settings = self.loaded.model, self.settings
-        if self.method.finish is not None:
-            self._start = {name: value.detach().cpu().clone() for name, value in model.named_parameters()}
-        if settings.tuning == "full":
-            model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
-        model.eval()
-        rows: dict[str, list[int]] = {"forget": [], "retain": []}
-        for step in range(self.total):
-            for micro in range(settings.gradient_accumulation):
-                for side, chosen in self._rows(step, micro).items():
-                    rows[side] += chosen
-        with swapped_weights(model, reference_weights):
-            self.reference.collect(
-                model,
-                lambda: self._losses(self._make_step(0, 0, model)),
-                rows,
-                batch_size=max(settings.forget_batch, settings.retain_batch),
-                copy_model=settings.tuning == "full" or reference_weights is not None,
-            )
-        self.state = {}
-        if settings.tuning == "lora":
-            self.model = _with_adapter(model, settings)
-            if not self.reference.complete and reference_weights is None:
-                self.reference.live(self.model, cast(Any, self.model).disable_adapter)
-            if settings.parameters:
-                freeze_others(self.model, settings.parameters)
-        else:
-            freeze_others(model, settings.parameters)
-        if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        if self.sharded:
-            self.model = sharding.sharded(model, self.device, self.accelerator.num_processes)
-            sharding.release(model)
-        self.optimizer = _optimizer(self.parameters().values(), settings)
-
-    def parameters(self) -> dict[str, Tensor]:
-        """The trained parameters by name."""
-        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-
-    # -- one step
-
-    def _rows(self, step: int, micro: int) -> dict[str, list[int]]:
-        """This process's rows of a micro-batch."""
-        rows: dict[str, list[int]] = {}
-        part = micro * self.accelerator.num_processes + self.accelerator.process_index
-        for offset, (side, size) in enumerate(
-            (("forget", self.settings.forget_batch), ("retain", self.settings.retain_batch))
+    def _begin(self) -> None:
+        """Keep the weights at the start, and go to where an earlier try came."""
+        work, model = self.work, self.work.loaded.model
+        if any(
+            isinstance(stage, Train) and self._settings(stage).tuning == "full" for stage in flat(self.method.stages)
         ):
-            if count := self.streams.size(side):
-                share = size // self._splits
-                weights = self.weights if side == "forget" else None
-                rows[side] = drawn_rows(count, share, step * size + part * share, 2 * self.seed + offset, weights)
-        return rows
+            model.float()  # and so is what is kept: nothing is rounded between stages
+        work.start = self.store.write("start", model)
+        if self.out is not None and self.resume:
+            found, weights, notes = boundary.load_latest(self.out, self.store)
+            self._say(notes)
+            if found is not None:
+                self.position = Position(**found)
+                self.resumed = self.position.unit
+                put(model, weights)
+                work.kept = {name: self.store.read(name) for name in self.position.kept}
+                work.state = dict(self.position.state)
 
-    def _make_step(self, number: int, micro: int, model: nn.Module) -> Step:
-        return Step(
-            model=model,
-            streams=self.streams,
-            rows=self._rows(number, micro),
-            reference=self.reference,
-            device=self.device,
-            number=number,
-            seed=self.seed,
-            state=self.state,
-            average=self._average,
-        )
+    def _say(self, notes: Sequence[str]) -> None:
+        self.notes += notes
+        if self.main:
+            sys.stderr.writelines(f"{note}\n" for note in notes)
 
-    def _average(self, value: Tensor) -> Tensor:
-        mean: Tensor = self.accelerator.reduce(value.detach(), "mean")
-        return mean
+    def _settings(self, stage: Train) -> TrainSettings:
+        return self.work.settings.changed(stage.settings)
 
-    def _losses(self, step: Step) -> tuple[Tensor | None, Tensor | None]:
-        params = self.method.params
-        with self._autocast():
-            forget = self.method.forget(step, params) if self.method.forget and params["forget_weight"] else None
-            retain = self.method.retain(step, params) if self.method.retain and params["retain_weight"] else None
-        return forget, retain
+    # -- stages
 
-    def step(self, number: int) -> dict[str, float]:
-        """One optimiser step; its record for the log."""
-        settings, params, parts = self.settings, self.method.params, self.settings.gradient_accumulation
-        torch.manual_seed((self.seed << 32) + number)  # dropout, where a model has it
-        self.model.train()
-        trained = list(self.parameters().values())
-        sums = {"forget": 0.0, "retain": 0.0}
-        kept: dict[str, Gradients] = {}
-        for micro in range(parts):
-            step = self._make_step(number, micro, self.model)
-            forget, retain = self._losses(step)
-            terms = {"forget": forget, "retain": retain}
-            weighted = {k: v * params[f"{k}_weight"] / parts for k, v in terms.items() if v is not None}
-            for key, value in terms.items():
-                sums[key] += float(self._average(value)) / parts if value is not None else math.nan
-            if self.method.combine is None or len(weighted) < 2:
-                self.accelerator.backward(sum(weighted.values()))
-                continue
-            for key, loss in weighted.items():
-                self.accelerator.backward(loss, retain_graph=key == "forget")
-                grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
-                kept[key] = [a + b for a, b in zip(kept[key], grads, strict=True)] if key in kept else grads
-                self.optimizer.zero_grad()
-        if not self.sharded:  # shards come averaged
-            # Here and not by a wrapper around the model, which would want every parameter used and one backward pass.
-            for parameter in trained:
-                parameter.grad = None if parameter.grad is None else self._average(parameter.grad)
-            kept = {key: [self._average(gradient) for gradient in gradients] for key, gradients in kept.items()}
-        if kept and self.method.combine is not None:
-            combined = self.method.combine(kept["forget"], kept["retain"], params, number)
-            for parameter, gradient in zip(trained, combined, strict=True):
-                parameter.grad = gradient
-        rate = settings.rate(number, self.total, self.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        limit = settings.max_grad_norm or math.inf
-        norm = float(sharding.whole(torch.nn.utils.clip_grad_norm_(trained, limit)))
-        if not math.isfinite(norm):
-            raise InputError(
-                f"The gradient at step {number + 1} is not finite; lower the learning rate ({settings.learning_rate:g})."
+    def _do(self, stage: Stage) -> None:
+        if isinstance(stage, Repeat):
+            rounds = 0
+            while True:
+                for one in stage.stages:
+                    self._do(one)
+                rounds += 1
+                if self._ended(stage, rounds):
+                    return
+        unit, self.entered = self.entered, self.entered + 1
+        if unit < self.resumed:
+            return
+        self.position.unit = unit
+        if isinstance(stage, Train):
+            self._train(stage)
+        elif isinstance(stage, Keep):
+            self._keep(stage)
+        else:
+            self._edit(stage)
+        self.position.unit = unit + 1
+
+    def _ended(self, stage: Repeat, rounds: int) -> bool:
+        """Whether a Repeat ends; of rounds before a restart as it was then."""
+        self.asked += 1
+        if self.entered <= self.resumed and self.asked <= len(self.position.ended):
+            return self.position.ended[self.asked - 1]
+        answer = bool(self.position.stopped) or bool(stage.until(self.work, rounds))
+        self.position.ended.append(answer)
+        return answer
+
+    def _keep(self, stage: Keep) -> None:
+        self.work.kept = {**self.work.kept, stage.name: self.store.write(stage.name, self.work.loaded.model)}
+        self.position.kept = [*dict.fromkeys([*self.position.kept, stage.name])]
+        if stage.back:
+            put(self.work.loaded.model, self.work.start)
+
+    def _edit(self, stage: Edit) -> None:
+        model = self.work.loaded.model
+        with torch.no_grad():
+            now = {name: value.detach() for name, value in model.named_parameters()}
+            put(model, stage.edit(self.work, now, self.work.params))
+
+    def _train(self, stage: Train) -> None:
+        position, work, settings = self.position, self.work, self._settings(stage)
+        position.first = position.step
+        if self.out is not None and position.unit and position.unit != self.resumed:
+            boundary.save(self.out, work.loaded.model, dataclasses.asdict(position), self.main)
+            self.wait()
+        trainer = Trainer(
+            work.loaded, work.streams, stage, work.params, settings, work.seed,
+            weights=self.weights, order=work.seed + ORDER * position.trained,
+        )  # fmt: skip
+        reference = self.reference_weights if self.reference_weights is not None else (work.start or None)
+        trainer.prepare(
+            {REFERENCE: reference if position.unit or self.reference_weights is not None else None, **work.kept},
+            work, (lambda model: self.store.write("now", model)) if work.kept else None,
+        )  # fmt: skip
+        if self.out is not None and self.resume:
+            saved, notes = checkpoint.load_latest(self.out, trainer.parameters(), trainer.optimizer, position.unit)
+            self._say(notes)
+            position = self.position = Position(**saved) if saved is not None else position
+        trainer.state = work.state = position.state
+        self._steps(stage, trainer, settings)
+        trainer.finish()
+        position.trained += 1
+        if position.below_floor and settings.on_floor == "raise":
+            self._restore()
+            raise UtilityFloorError(
+                f"{self.method.name} was stopped at step {position.step}: {position.stopped}. "
+                "Lower the learning rate, raise retain_weight, or take another method."
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.model.eval()
-        return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
 
-    # -- after the last step
+    def _steps(self, stage: Train, trainer: Trainer, settings: TrainSettings) -> None:
+        position = self.position
+        checked = self.on_check if stage is self.last else None
+        begun = self.begun - position.seconds
+        label = self.label if self.last is None or not self.staged else f"{self.label}, stage {position.unit + 1}"
+        done = position.step - position.first
+        with Progress(label, trainer.total, unit="steps", quiet=self.quiet or not trainer.main, done=done) as bar:
+            while done < trainer.total and not position.stopped:
+                row = trainer.step(done)
+                position.step += 1
+                done += 1
+                position.log.append({**row, "step": position.step})
+                last = done == trainer.total
+                if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
+                    with trainer.whole():
+                        self._check(checked, settings)
+                position.seconds = time.perf_counter() - begun
+                every = settings.checkpoint_every
+                if self.out is not None and every and done % every == 0 and not (last or position.stopped):
+                    checkpoint.save(
+                        self.out, trainer.parameters(), trainer.optimizer, dataclasses.asdict(position), trainer.main
+                    )
+                bar.advance(1, position.note())
+        self.begun = time.perf_counter() - position.seconds
 
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Within the block `loaded.model` holds the weights of the moment."""
-        if self.sharded:
-            sharding.fill(self.loaded.model, self.model)
-        yield
-        if self.sharded:
-            sharding.release(self.loaded.model)
+    @torch.no_grad()
+    def _check(self, on_check: OnCheck, settings: TrainSettings) -> None:
+        position = self.position
+        found = on_check(self.work.loaded, position.step)
+        position.checks.append({"step": position.step, **{k: float(v) for k, v in found.metrics.items()}})
+        utility = found.metrics.get("utility", math.nan)
+        if utility < settings.utility_floor:
+            position.below_floor = True
+            position.stopped = f"utility {utility:.3f} fell below the floor {settings.utility_floor:g}"
+        elif found.stop:
+            position.stopped = found.reason or "the stop rule was met"
 
-    def finish(self) -> None:
-        """Merge an adapter, apply the method's last step, restore the dtype and leave the model in evaluation mode, ready to be sampled."""
-        model = self.loaded.model
-        if self.sharded:
-            sharding.fill(model, self.model)
-        if self.settings.gradient_checkpointing:
-            model.gradient_checkpointing_disable()
-        if self.settings.tuning == "lora":
-            cast(Any, self.model).merge_and_unload()
-        if self.method.finish is not None:
-            self.method.finish(self._start, model, self.method.params)
-        model.to(self._dtype)
+    # -- the end
+
+    def _restore(self) -> None:
+        model = self.work.loaded.model
+        model.to(self.dtype)
         model.requires_grad_(True)
         model.eval()
 
-
-def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    targets = settings.lora_targets if isinstance(settings.lora_targets, str) else list(settings.lora_targets)
-    config = LoraConfig(
-        r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    wrapped: nn.Module = get_peft_model(model, config)
-    return wrapped
-
-
-def _optimizer(parameters: Any, settings: TrainSettings) -> torch.optim.Optimizer:
-    options: dict[str, Any] = {
-        "lr": settings.learning_rate,
-        "betas": settings.betas,
-        "weight_decay": settings.weight_decay,
-    }
-    if settings.optimizer == "adamw8bit":
-        try:
-            from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
-        except ImportError:
-            raise InputError("optimizer adamw8bit needs bitsandbytes (pip install bitsandbytes).") from None
-        eight: torch.optim.Optimizer = AdamW8bit(list(parameters), **options)
-        return eight
-    return torch.optim.AdamW(list(parameters), **options)
-
-
-def _check_data(
-    method: Method, forget: Sequence[Prompt], retain: Sequence[Prompt], weights: Sequence[float] | None
-) -> None:
-    if method.forget is not None:
-        check_unique(forget)
-    if method.retain is not None:
-        check_unique(retain)
-    if weights is not None and (len(weights) != len(forget) or min(weights) < 0 or not sum(weights) > 0):
-        raise InputError(f"weights must be {len(forget)} numbers >= 0, not all zero; got {len(weights)}.")
-
-
-@torch.no_grad()
-def _check(loaded: LoadedModel, on_check: OnCheck, progress: _Progress, settings: TrainSettings) -> None:
-    found: Check = on_check(loaded, progress.step)
-    progress.checks.append({"step": progress.step, **{k: float(v) for k, v in found.metrics.items()}})
-    utility = found.metrics.get("utility", math.nan)
-    if utility < settings.utility_floor:
-        progress.below_floor = True
-        progress.stopped = f"utility {utility:.3f} fell below the floor {settings.utility_floor:g}"
-    elif found.stop:
-        progress.stopped = found.reason or "the stop rule was met"
-
-
-def _note(progress: _Progress) -> str:
-    last = progress.log[-1]
-    parts = [f"{key} {last[key]:.3f}" for key in ("forget", "retain") if not math.isnan(last[key])]
-    if progress.checks:
-        parts += [f"{key} {value:.3f}" for key, value in progress.checks[-1].items() if key != "step"]
-    return "  ".join(parts)
-
-
-def _manifest(
-    loaded: LoadedModel, forget: Sequence[Prompt], retain: Sequence[Prompt], method: Method, settings: TrainSettings,
-    seed: int, weights: Sequence[float] | None, refusals: Sequence[str], alternates: Mapping[str, str] | None,
-    reference_weights: Mapping[str, Tensor] | None,
-) -> dict[str, Any]:  # fmt: skip
-    """What makes two runs the same run."""
-
-    def digest(value: Any) -> str:
-        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-    data = [[record(p) for p in prompts] for prompts in (forget, retain)]
-    return {
-        "start": weights_hash(loaded.model.state_dict()),
-        "model": loaded.name,
-        "template": loaded.template.describe(loaded.tokenizer),
-        "forget": digest(data[0]),
-        "retain": digest(data[1]),
-        "targets": digest([list(weights or []), list(refusals), sorted((alternates or {}).items())]),
-        "reference": weights_hash(reference_weights) if reference_weights is not None else "start",
-        "method": method.name,
-        "params": dict(method.params),
-        "settings": settings.as_dict(),
-        "seed": seed,
-    }
-
-
-def weights_hash(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    def _end(self) -> Unlearned:
+        self._restore()
+        position = self.position
+        result = Unlearned(
+            method=self.method.name, params=self.method.params, settings=self.work.settings, steps=position.step,
+            seconds=position.seconds, stopped=position.stopped, below_floor=position.below_floor, checks=position.checks,
+            log=position.log, out=self.out, notes=self.notes,
+        )  # fmt: skip
+        if self.out is not None:
+            checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
+        return result

@@ -105,9 +105,11 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
     goal = match_unseen(loaded, forget, retain, unseen, own=[])
     now = replace(loaded, model=tiny_model(tokenizer, seed=4))
     method = goal.method(now, forget, params={"logprob_weight": 0.7})
-    trainer = Trainer(now, Streams(forget, goal.kept, tokenizer, now.template, seed=0), method, SETTINGS, 0)
-    trainer.prepare(goal.original)
-    step = trainer._make_step(0, 0, now.model)
+    trainer = Trainer(
+        now, Streams(forget, goal.kept, tokenizer, now.template, seed=0), method.trains[0], method.params, SETTINGS, 0
+    )
+    trainer.prepare({"reference": goal.original})
+    step = trainer.make_step(0, 0, now.model)
     rows = step.rows["forget"]
     _, surprise, head, tail = answer_levels(now, forget)
 
@@ -120,11 +122,11 @@ def test_the_loss_is_its_formula(loaded, tokenizer, forget, retain, unseen):
         for found, wanted in ((head, goal.level.head), (tail, goal.level.tail))
     )
     odd = huber((surprise - quantile_targets(surprise, goal.level.surprise)) / spread)[rows].mean()
-    forget_loss, retain_loss = trainer._losses(step)
+    forget_loss, retain_loss = trainer.losses(step).values()
     assert forget_loss.item() == pytest.approx(0.7 * likely + odd, rel=1e-4)
     assert retain_loss.item() > 0
     now.model.load_state_dict(goal.original)
-    assert trainer._losses(trainer._make_step(0, 0, now.model))[1].item() == pytest.approx(0, abs=1e-5)
+    assert trainer.losses(trainer.make_step(0, 0, now.model))["retain"].item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -171,12 +173,13 @@ def test_true_answers_garbled_ones_and_leaks_are_ranked_apart(loaded, tokenizer,
     hard = garbled(forget, seed=0)
     leaks = [replace(p, id=f"{p.id}#0", answer=unseen[i].answer) for i, p in enumerate(forget)]
     items = [*forget, *hard, *leaks]
+    method = goal.method(loaded, items, len(forget), params={"logprob_weight": 0.0})
     trainer = Trainer(
         loaded, Streams(items, goal.kept, tokenizer, loaded.template, seed=0),
-        goal.method(loaded, items, len(forget), params={"logprob_weight": 0.0}), SETTINGS, 0,
+        method.trains[0], method.params, SETTINGS, 0,
     )  # fmt: skip
-    trainer.prepare(goal.original)
-    step = trainer._make_step(0, 0, loaded.model)
+    trainer.prepare({"reference": goal.original})
+    step = trainer.make_step(0, 0, loaded.model)
     spread = np.subtract(*np.quantile(goal.level.surprise, [0.75, 0.25]))
     gaps = []
     for part, wanted in ((forget, goal.level), (hard, goal.garbled), (leaks, goal.level)):
@@ -184,7 +187,7 @@ def test_true_answers_garbled_ones_and_leaks_are_ranked_apart(loaded, tokenizer,
         gaps.append((values - quantile_targets(values, wanted.surprise)) / spread)
     drawn = np.concatenate(gaps)[step.rows["forget"]]
     expected = np.where(np.abs(drawn) < 1, drawn**2 / 2, np.abs(drawn) - 0.5).mean()
-    assert trainer._losses(step)[0].item() == pytest.approx(expected, rel=1e-4)
+    assert trainer.losses(step)["forget"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_garbled_level_is_that_of_garbled_questions_and_some_of_what_stays_is_garbled(loaded, retain, unseen):

@@ -7,11 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from leakatk.unlearning.losses.token import answer_mask, sequence_mean
-
-
-def _token_mean(values: Tensor, labels: Tensor) -> Tensor:
-    return sequence_mean(values, answer_mask(labels)).mean()
+from leakatk.unlearning.losses.token import Mean, answer_mask, mean_over_answers
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -20,35 +16,39 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * difference).sum(-1)
 
 
-def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(p_ref || p_theta), token mean: TOFU's and open-unlearning's retain term."""
-    return _token_mean(_kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1)), labels)
+    return mean(
+        _kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1)), answer_mask(labels)
+    )
 
 
-def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
+def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(p_theta || p_ref), token mean."""
-    return _token_mean(_kl(torch.log_softmax(logits.float(), -1), torch.log_softmax(reference.float(), -1)), labels)
+    return mean(
+        _kl(torch.log_softmax(logits.float(), -1), torch.log_softmax(reference.float(), -1)), answer_mask(labels)
+    )
 
 
-def kl_uniform_to_model(logits: Tensor, labels: Tensor) -> Tensor:
+def kl_uniform_to_model(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(U || p_theta), token mean: the ME forget loss (arXiv 2410.08109, as its code computes it)."""
     logprobs = torch.log_softmax(logits.float(), -1)
-    return _token_mean(-math.log(logits.shape[-1]) - logprobs.mean(-1), labels)
+    return mean(-math.log(logits.shape[-1]) - logprobs.mean(-1), answer_mask(labels))
 
 
-def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
+def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """JS divergence of two sets of logits (natural log, at most ln 2), token mean."""
     log_p, log_q = torch.log_softmax(first.float(), -1), torch.log_softmax(second.float(), -1)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return _token_mean(0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m), labels)
+    return mean(0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m), answer_mask(labels))
 
 
-def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """Cross entropy to softmax(target_logits), token mean; no gradient reaches the target."""
     target = torch.softmax(target_logits.detach().float(), -1)
     logprobs = torch.log_softmax(logits.float(), -1)
     # A token with target probability 0 adds nothing, however small its log-probability.
-    return _token_mean(-torch.where(target > 0, target * logprobs, 0.0).sum(-1), labels)
+    return mean(-torch.where(target > 0, target * logprobs, 0.0).sum(-1), answer_mask(labels))
 
 
 def undial_target(reference: Tensor, labels: Tensor, strength: float) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from leakatk.unlearning.losses.token import Mean, mean_over_answers
+
 
 def random_direction(size: int, seed: int) -> Tensor:
     """(d,) RMU's fixed control vector: uniform in [0, 1)^d, normalised."""
@@ -12,11 +14,9 @@ def random_direction(size: int, seed: int) -> Tensor:
     return torch.nn.functional.normalize(vector, dim=0)
 
 
-def masked_mse(states: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def masked_mse(states: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """Mean squared difference over the masked positions of each sequence, then over sequences.
 
     target: (B, L, d) or anything that broadcasts to it.
     """
-    squares = (states.float() - target.float()).pow(2).mean(-1)
-    per_sequence = torch.where(mask, squares, 0.0).sum(-1) / mask.sum(-1).clamp_min(1)
-    return per_sequence.mean()
+    return mean((states.float() - target.float()).pow(2).mean(-1), mask)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 IGNORE = -100
+# How values (B, T) become a scalar, given a mask (B, T) bool of those that count.
+Mean = Callable[[Tensor, Tensor], Tensor]
 
 
 def answer_mask(labels: Tensor) -> Tensor:
@@ -30,9 +34,19 @@ def sequence_mean(values: Tensor, mask: Tensor) -> Tensor:
     return sequence_sum(values, mask) / mask.sum(-1).clamp_min(1)
 
 
+def mean_over_answers(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over an answer's tokens, then over answers: a long answer weighs as much as a short one."""
+    return sequence_mean(values, mask).mean()
+
+
+def mean_over_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over all masked tokens of the batch, as in most published code: a long answer weighs more."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+
 def nll(logits: Tensor, labels: Tensor) -> Tensor:
     """Negative log-likelihood: the mean over an answer's tokens, then over answers."""
-    return sequence_mean(-label_logprobs(logits, labels), answer_mask(labels)).mean()
+    return mean_over_answers(-label_logprobs(logits, labels), answer_mask(labels))
 
 
 def gradient_ascent(logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,7 +57,7 @@ def gradient_ascent(logits: Tensor, labels: Tensor) -> Tensor:
 def weighted_ascent(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """-mean_t w_t nll_t with detached weights (B, T)."""
     values = weights.detach() * label_logprobs(logits, labels)
-    return sequence_mean(values, answer_mask(labels)).mean()
+    return mean_over_answers(values, answer_mask(labels))
 
 
 def wga(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
@@ -57,22 +71,22 @@ def satimp(logits: Tensor, labels: Tensor, beta1: float, beta2: float) -> Tensor
     return weighted_ascent(logits, labels, p**beta1 * (1 - p) ** beta2)
 
 
-def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def entropy(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """Mean entropy (nats) of the predictive distribution on the answer tokens."""
     logprobs = torch.log_softmax(logits.float(), dim=-1)
-    return sequence_mean(-(logprobs.exp() * logprobs).sum(-1), answer_mask(labels)).mean()
+    return mean(-(logprobs.exp() * logprobs).sum(-1), answer_mask(labels))
 
 
-def flat_logits(logits: Tensor, labels: Tensor) -> Tensor:
+def flat_logits(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """PDU's forget loss: mean_t (max_v z_tv - mean_v z_tv)^2; zero for a uniform prediction."""
     spread = logits.float().max(dim=-1).values - logits.float().mean(dim=-1)
-    return sequence_mean(spread**2, answer_mask(labels)).mean()
+    return mean(spread**2, answer_mask(labels))
 
 
-def inverted_hinge(logits: Tensor, labels: Tensor) -> Tensor:
+def inverted_hinge(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """LoKU's forget loss (ICLR 2025): mean_t [1 + p(y_t) - max_{v != y_t} p(v)], bounded in [0, 2]."""
     p = torch.softmax(logits.float(), dim=-1)
     index = labels.clamp_min(0).unsqueeze(-1)
     true = p.gather(-1, index).squeeze(-1)
     other = p.scatter(-1, index, -1.0).max(dim=-1).values
-    return sequence_mean(1 + true - other, answer_mask(labels)).mean()
+    return mean(1 + true - other, answer_mask(labels))

@@ -25,16 +25,17 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs
 from leakatk.prompts import Prompt
 from leakatk.unlearning.gradients import Params
-from leakatk.unlearning.losses import distill
 from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
 from leakatk.unlearning.losses.preference import mean_logprob
-from leakatk.unlearning.methods import Method
+from leakatk.unlearning.losses.terms import kl_from_reference
+from leakatk.unlearning.method import Method
 from leakatk.unlearning.rehearsal.asker import KNOWN
 from leakatk.unlearning.rehearsal.names import own_answers
 from leakatk.unlearning.rehearsal.perturb import garbled
 from leakatk.unlearning.rule.likelihood import Levels, answer_levels, halves
-from leakatk.unlearning.step import Step
+from leakatk.unlearning.stages import Term, Train
 from leakatk.unlearning.stop import greedy_texts
+from leakatk.unlearning.view import View
 
 GARBLED = 0.3  # share of what must stay that is kept to a garbled question as well
 
@@ -140,8 +141,8 @@ class Unseen:
         goal = {name: targets(name) for name in ("head", "tail", "surprise")}
         spread = max(float(np.subtract(*np.quantile(self.level.surprise, [0.75, 0.25]))), 1e-6)
 
-        def forget(step: Step, p: Params) -> Tensor:
-            view, rows = step.view("forget"), list(step.batch("forget").rows)
+        def forget(view: View, p: Params) -> Tensor:
+            rows = list(view.rows)
             target = {name: value[rows].to(view.logits.device) for name, value in goal.items()}
             likely = sum(
                 smooth_l1_loss(mean_logprob(view.logits, part), target[name])
@@ -153,19 +154,13 @@ class Unseen:
 
         return Method(
             name="match-unseen",
+            stages=(Train((Term(forget, "forget"), Term(kl_from_reference, "retain"))),),
             paper="ours",
             source="chosen on one generated world",
-            forget=forget,
-            retain=_distil,
             # What the original says is lost faster than it is regained: with weight 1 the first round around IdkNLL left a
             # quarter of it, with weight 5 nearly all; with garbled questions to unlearn as well it takes 10.
             params={"logprob_weight": 1.0, "retain_weight": 10.0, **(params or {})},
         )
-
-
-def _distil(step: Step, p: Params) -> Tensor:
-    view = step.view("retain")
-    return distill.kl_reference_to_model(step.reference_logits("retain"), view.logits, view.labels)
 
 
 def match_unseen(

@@ -284,7 +284,7 @@ class _Run:
             return
         wanted = {
             "method": self.method.name,
-            "params": dict(self.method.params),
+            "params": self.method.identity,
             "rule": self.options.as_dict(),
             "train": train.as_dict(),
             "first": first.as_dict() if first else None,

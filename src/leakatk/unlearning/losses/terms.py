@@ -1,0 +1,151 @@
+"""Losses of methods, over views: (View of each stream ..., the method's numbers) -> a scalar to minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from leakatk.errors import InputError
+from leakatk.unlearning.losses import distill, hidden, preference, retain, token
+from leakatk.unlearning.view import View
+
+Params = Mapping[str, Any]
+
+
+def positions(p: Params, *places: str) -> str:
+    """Where the loss looks; InputError for what it has not."""
+    if p["positions"] not in places:
+        raise InputError(f"positions must be {' or '.join(places)}, got {p['positions']!r}.")
+    return str(p["positions"])
+
+
+# -- likelihood
+
+
+def nll(view: View, p: Params) -> Tensor:
+    """-<log p(y_t)>"""
+    return view.mean(-view.token_logprob)
+
+
+def ascent(view: View, p: Params) -> Tensor:
+    """<log p(y_t)>, that is -nll. Unbounded below: give it a retain term and a utility floor."""
+    return -nll(view, p)
+
+
+def wga(view: View, p: Params) -> Tensor:
+    """Weighted gradient ascent (arXiv 2502.19301): <w_t log p(y_t)>, w_t = p(y_t)^beta detached."""
+    weights = view.token_logprob.exp() ** p["beta"]
+    return view.mean(weights.detach() * view.token_logprob)
+
+
+def satimp(view: View, p: Params) -> Tensor:
+    """SatImp (arXiv 2505.11953): <w_t log p(y_t)>, w_t = p(y_t)^beta1 (1 - p(y_t))^beta2 detached."""
+    prob = view.token_logprob.exp()
+    weights = prob ** p["beta1"] * (1 - prob) ** p["beta2"]
+    return view.mean(weights.detach() * view.token_logprob)
+
+
+def entropy(view: View, p: Params) -> Tensor:
+    """<H(p)> in nats"""
+    return token.entropy(view.logits, view.labels, view.mean)
+
+
+def inverted_hinge(view: View, p: Params) -> Tensor:
+    """LoKU (ICLR 2025): <1 + p(y_t) - max_{v != y_t} p(v)>"""
+    return token.inverted_hinge(view.logits, view.labels, view.mean)
+
+
+def flat_logits(view: View, p: Params) -> Tensor:
+    """PDU (arXiv 2506.05314): <(max_v z_v - mean_v z_v)^2>; positions "unshifted": after each answer token."""
+    if positions(p, "answer", "unshifted") == "unshifted":
+        whole = view.whole
+        return token.flat_logits(whole.logits, whole.answers, view.mean)
+    return token.flat_logits(view.logits, view.labels, view.mean)
+
+
+def held_below(view: View, p: Params) -> Tensor:
+    """PDU's retain term: lambda * nll, lambda the dual weight of the constraint nll <= epsilon, raised after each use."""
+    step, loss = view.step, nll(view, p)
+    weight = step.state.get("lambda", float(p["lambda_0"]))
+    if step.number >= p["warmup_steps"]:
+        violation = float(step.average(loss)) - p["epsilon"]
+        step.state["lambda"] = max(0.0, weight + p["eta"] * violation)
+    return weight * loss
+
+
+# -- preference
+
+
+def npo(view: View, p: Params) -> Tensor:
+    """NPO (arXiv 2404.05868): -(2/beta) E log sigma(-beta [log p(y|x) - log p_ref(y|x)])"""
+    return preference.npo(view.logprob, view.reference.logprob, p["beta"])
+
+
+def simnpo(view: View, p: Params) -> Tensor:
+    """SimNPO (arXiv 2410.07163): -(2/beta) E log sigma(-beta [<log p(y_t)> + delta])"""
+    return preference.simnpo(view.mean_logprob, p["beta"], p["delta"])
+
+
+def dpo(win: View, lose: View, p: Params) -> Tensor:
+    """DPO: -(2/beta) E log sigma(beta [log p/p_ref (y_win|x) - log p/p_ref (y_lose|x)])"""
+    return preference.dpo(win.logprob, win.reference.logprob, lose.logprob, lose.reference.logprob, p["beta"])
+
+
+def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
+    """AP (arXiv 2410.08109): -(1/beta) E log sigma(beta [log p(y|x) - log p(y_idk|x)])"""
+    return retain.answer_preservation(answer.logprob, refusal.logprob, p["beta"])
+
+
+# -- distillation
+
+
+def kl_from_reference(view: View, p: Params) -> Tensor:
+    """<KL(p_ref || p)>; positions "all": after every token of question and answer, the last one included."""
+    if p.get("positions", "answer") == "answer":
+        return distill.kl_reference_to_model(view.reference.logits, view.logits, view.labels, view.mean)
+    positions(p, "answer", "all")
+    whole = view.whole
+    return distill.kl_reference_to_model(whole.reference.logits, whole.logits, whole.tokens, view.mean)
+
+
+def kl_from_uniform(view: View, p: Params) -> Tensor:
+    """ME (arXiv 2410.08109): <KL(uniform || p)>; positions "all": wherever a token of question or answer is predicted."""
+    seen = view.whole if positions(p, "answer", "all") == "all" else view
+    return distill.kl_uniform_to_model(seen.logits, seen.labels, view.mean)
+
+
+def undial(view: View, p: Params) -> Tensor:
+    """UNDIAL (arXiv 2402.10052): cross entropy to softmax(z_ref - strength * onehot(y_t)).
+
+    positions "all": also to softmax(z_ref) where the question's tokens are predicted.
+    """
+    if positions(p, "answer", "all") == "all":
+        whole = view.whole
+        target = distill.undial_target(whole.reference.logits, whole.answer_labels, p["strength"])
+        return distill.cross_entropy_to(target, whole.logits, whole.labels, view.mean)
+    target = distill.undial_target(view.reference.logits, view.labels, p["strength"])
+    return distill.cross_entropy_to(target, view.logits, view.labels, view.mean)
+
+
+def ce_u(view: View, p: Params) -> Tensor:
+    """CE-U (arXiv 2503.01224): cross entropy to softmax(z with z[y_t] = -inf), the first skip_first tokens left out."""
+    labels = distill.skip_first(view.labels, p["skip_first"])
+    return distill.cross_entropy_to(distill.without_label(view.logits, view.labels), view.logits, labels, view.mean)
+
+
+# -- representation
+
+
+def to_random_direction(view: View, p: Params) -> Tensor:
+    """RMU (arXiv 2403.03218): E |h - coefficient * u|^2 / d, u a fixed random unit vector, h the states after `layer`."""
+    states = view.hidden(p["layer"])
+    direction = hidden.random_direction(states.shape[-1], view.step.seed).to(states.device)
+    return hidden.masked_mse(states, p["coefficient"] * direction, view.positions(p["positions"]), view.mean)
+
+
+def to_reference_states(view: View, p: Params) -> Tensor:
+    """E |h - h_ref|^2 / d"""
+    mask = view.positions(p["positions"])
+    return hidden.masked_mse(view.hidden(p["layer"]), view.reference.hidden(p["layer"]), mask, view.mean)

@@ -1,0 +1,13 @@
+"""The presets, one file a family. Importing this registers them."""
+
+from leakatk.unlearning.method import METHODS, Method, method, resolve
+from leakatk.unlearning.methods import (  # noqa: F401
+    distillation,
+    likelihood,
+    merging,
+    preference,
+    representation,
+    surgery,
+)
+
+__all__ = ["METHODS", "Method", "method", "resolve"]

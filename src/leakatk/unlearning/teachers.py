@@ -1,0 +1,200 @@
+"""The frozen models that a loss compares with: the start of a run, models that a stage kept, models that were given."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from leakatk.errors import UnknownNameError
+from leakatk.unlearning.losses.token import answer_mask, label_logprobs
+from leakatk.unlearning.stored import put
+from leakatk.unlearning.streams import STREAMS, Batch, Item, answer_logits, hidden_states, whole_logits
+
+CACHE_BYTES = 2 << 30  # whole-vocabulary logits and hidden states of one kind are cached up to this much
+
+Values = Callable[[nn.Module, Batch], Tensor]
+Key = tuple[str, str, str]  # teacher, stream, kind of value
+
+
+class Rows(Protocol):
+    """The part of `Streams` that teachers need."""
+
+    def items(self, stream: str) -> list[Item]: ...
+
+    def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch: ...
+
+
+def _values(kind: str) -> Values:
+    """ "logp" (B, T) label log-probabilities; "logits" (B, T, V); "whole" (B, L, V) logits after every token;
+    "hidden:block:3" (B, L, d) of decoder layer 3 (`hidden_states`)."""
+    if kind == "logp":
+        return lambda model, batch: label_logprobs(answer_logits(model, batch), batch.labels)
+    if kind == "logits":
+        return answer_logits
+    if kind == "whole":
+        return whole_logits
+    _, at, layer = kind.split(":")
+    return lambda model, batch: hidden_states(model, batch, int(layer), at)
+
+
+class Teachers:
+    """Values of frozen models on every row that training draws, never a second model in memory unless nothing else fits.
+
+    Before training `collect` finds out which values the losses ask of which teacher, puts each teacher's weights into the
+    model for a moment and keeps the values: label log-probabilities always, logits and hidden states up to CACHE_BYTES
+    a kind. What is too big comes from the LoRA adapter switched off (`live`), or else from one frozen copy, which takes on
+    the weights of the teacher that is asked.
+    """
+
+    def __init__(
+        self, streams: Rows, device: torch.device, autocast: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        self._streams, self._device, self._autocast = streams, device, autocast
+        self._asked: dict[Key, int] = {}  # bytes a row
+        self._cache: dict[Key, dict[int, Tensor]] = {}
+        self._any: nn.Module | None = None  # stands in for every teacher while we find out what is asked
+        self._live: tuple[nn.Module, Callable[[], AbstractContextManager[object]]] | None = None
+        self._spare: nn.Module | None = None
+        self._weights: Mapping[str, Mapping[str, Tensor] | None] = {}
+        self._holds = ""  # the teacher whose weights the spare copy has
+
+    def values(self, teacher: str, kind: str, stream: str, batch: Batch) -> Tensor:
+        """A teacher's values on a batch, without gradient."""
+        key = (teacher, stream, kind)
+        cached = self._cache.get(key)
+        if cached is not None:
+            return _pad(kind, [cached[row] for row in batch.rows], batch)
+        model, context = self._model(teacher)
+        with torch.no_grad(), context, self._autocast():
+            values = _values(kind)(model, batch)
+        self._asked[key] = values[0].numel() * values.element_size()
+        return values
+
+    def _model(self, teacher: str) -> tuple[nn.Module, AbstractContextManager[object]]:
+        if self._any is not None:
+            return self._any, nullcontext()
+        if self._live is not None and self._weights.get(teacher) is None:
+            return self._live[0], self._live[1]()
+        if self._spare is None:
+            raise RuntimeError("A teacher was asked for a value that was not collected before training.")
+        if self._holds != teacher:
+            put(self._spare, self._weights[teacher] or {})
+            self._holds = teacher
+        return self._spare, nullcontext()
+
+    def collect(
+        self,
+        model: nn.Module,
+        probe: Callable[[], object],
+        rows: Mapping[str, Sequence[int]],
+        *,
+        batch_size: int,
+        weights: Mapping[str, Mapping[str, Tensor] | None],
+        adapter: bool = False,
+        park: Park | None = None,
+    ) -> None:
+        """Find out what the losses ask, and keep it.
+
+        model: the model that is trained, before its first step.  probe: runs the losses once.  rows: what training will
+        draw, by set.  weights: of each teacher, by parameter; None: those that the model has now.  adapter: the weights of
+        the moment stay, under an adapter; call `live` with it.  park: where the model's own weights are meanwhile.
+        """
+        park = park or in_memory
+        self._weights = weights
+        self._any = model
+        probe()
+        self._any = None
+        asked = list(dict.fromkeys(teacher for teacher, _, _ in self._asked))
+        for teacher in asked:
+            if teacher not in weights:
+                raise UnknownNameError("kept model", teacher, weights)
+            with swapped(model, weights[teacher], park):
+                for (whose, stream, kind), size in self._asked.items():
+                    wanted = sorted(set(rows[STREAMS[stream].of]))
+                    if whose == teacher and (kind == "logp" or size * len(wanted) <= CACHE_BYTES):
+                        self._cache[whose, stream, kind] = self._compute(model, kind, stream, wanted, batch_size)
+        left = {teacher for teacher, _, _ in set(self._asked) - set(self._cache)}
+        if any(not adapter or weights[teacher] is not None for teacher in left):
+            now = [teacher for teacher in left if weights[teacher] is None]
+            if now and len(left) > 1:
+                # The copy takes on other weights and must find these again.
+                self._weights = {**weights, now[0]: park(model)}
+            self._spare = copy.deepcopy(model).requires_grad_(False)
+            self._holds = now[0] if now else ""
+
+    def live(self, model: nn.Module, adapter_off: Callable[[], AbstractContextManager[object]]) -> None:
+        """Take what is not cached of the weights before training from `model` with its adapter off."""
+        self._live = (model, adapter_off)
+
+    @property
+    def complete(self) -> bool:
+        """Everything the losses ask for is cached."""
+        return set(self._asked) <= set(self._cache)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of whole models that are held besides the one that is trained."""
+        return 0 if self._spare is None else sum(p.numel() * p.element_size() for p in self._spare.parameters())
+
+    def _compute(self, model: nn.Module, kind: str, stream: str, rows: list[int], size: int) -> dict[int, Tensor]:
+        items = self._streams.items(stream)
+        rows = sorted(rows, key=lambda row: (len(items[row].answer), len(items[row].prompt), row))
+        kept: dict[int, Tensor] = {}
+        for i in range(0, len(rows), size):
+            batch = self._streams.batch(stream, rows[i : i + size], self._device)
+            with torch.no_grad(), self._autocast():
+                values = _values(kind)(model, batch)
+            for j, row in enumerate(batch.rows):
+                kept[row] = values[j][_own(kind, batch, j)].cpu()
+        return kept
+
+
+def _from_the_prompt(kind: str) -> bool:
+    return kind == "whole" or kind.startswith("hidden")
+
+
+def _own(kind: str, batch: Batch, j: int) -> slice:
+    """The columns of row j that are not padding."""
+    answer = int(answer_mask(batch.labels[j]).sum())
+    if _from_the_prompt(kind):
+        return slice(int((batch.attention_mask[j] == 0).long().argmin()), batch.start + answer)
+    return slice(0, answer)
+
+
+def _pad(kind: str, values: list[Tensor], batch: Batch) -> Tensor:
+    length = batch.input_ids.shape[1] if _from_the_prompt(kind) else batch.labels.shape[1]
+    padded = torch.zeros(len(values), length, *values[0].shape[1:], dtype=values[0].dtype)
+    for j, value in enumerate(values):
+        own = _own(kind, batch, j)
+        padded[j, own] = value
+    return padded.to(batch.labels.device)
+
+
+Park = Callable[[nn.Module], Mapping[str, Tensor]]
+
+
+def in_memory(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's parameters on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in model.named_parameters()}
+
+
+@contextmanager
+def swapped(model: nn.Module, weights: Mapping[str, Tensor] | None, park: Park = in_memory) -> Iterator[None]:
+    """Within the block the model holds `weights`; afterwards its own again. None does nothing.
+
+    park: keeps its own meanwhile, in memory or on disk.
+    """
+    if weights is None:
+        yield
+        return
+    own = park(model)
+    put(model, weights)
+    try:
+        yield
+    finally:
+        put(model, own)

@@ -1,0 +1,218 @@
+"""What a loss sees: one stream of the batch under one model, each value made when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leakatk.errors import InputError
+from leakatk.unlearning.losses.token import (
+    IGNORE,
+    answer_mask,
+    label_logprobs,
+    mean_over_answers,
+    mean_over_tokens,
+    sequence_mean,
+    sequence_sum,
+)
+from leakatk.unlearning.step import Step
+from leakatk.unlearning.streams import Batch, answer_logits, hidden_states, whole_logits
+
+PER = {"answer": mean_over_answers, "token": mean_over_tokens}
+Weigh = Callable[["View", Mapping[str, Any]], Tensor | None]
+REFERENCE = "reference"
+
+
+class View:
+    """One stream of a batch under one model. B answers of at most T tokens, L tokens with their prompts, vocabulary V.
+
+    Under the model that is trained, values have a gradient; under any other (`reference`, `under`) they have none.
+
+    >>> def ascent(view, params):
+    ...     return view.mean(view.token_logprob)
+    """
+
+    def __init__(
+        self, step: Step, stream: str, *, model: str = "", per: str = "answer", weigh: Callable[[View], Tensor | None] | None = None
+    ) -> None:  # fmt: skip
+        """model: "" the one that is trained, else a teacher.  per: whether `mean` is over answers or tokens.
+
+        weigh: gives the weights (B, T) of the answers' tokens; None: all count the same.
+        """
+        if per not in PER:
+            raise InputError(f"per must be {' or '.join(PER)}, got {per!r}.")
+        self.step, self.stream, self.model, self.per, self._weigh = step, stream, model, per, weigh
+
+    # -- what the batch is
+
+    @property
+    def batch(self) -> Batch:
+        """Token ids, attention mask and positions."""
+        return self.step.batch(self.stream)
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, T) the answers' tokens, -100 beyond an answer."""
+        return self.batch.labels
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool: where `labels` counts."""
+        return answer_mask(self.labels)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """(B,) the numbers of the prompts in their set."""
+        return self.batch.rows
+
+    @property
+    def weights(self) -> Tensor:
+        """(B, T) the weight of each token in `mean`, `logprob` and `mean_logprob`; 1 unless the method weighs tokens."""
+        found = self._weights()
+        return torch.ones_like(self.labels, dtype=torch.float32) if found is None else found
+
+    def _weights(self) -> Tensor | None:
+        if self._weigh is None:
+            return None
+        weigh, plain = self._weigh, View(self.step, self.stream, per=self.per)
+
+        def make() -> Tensor | None:
+            with torch.no_grad():
+                found = weigh(plain)
+            return None if found is None else found.detach().float()
+
+        return self.step.once(("weights", self.stream), make)
+
+    # -- what the model says of it
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, T, V): `logits[:, t]` predicts `labels[:, t]`."""
+        return self._made("logits", answer_logits)
+
+    @property
+    def token_logprob(self) -> Tensor:
+        """(B, T) log p of each label, 0 beyond an answer."""
+        if self.model:
+            return self._taught("logp")
+        return self.step.once(("logp", self.stream), lambda: label_logprobs(self.logits, self.labels))
+
+    @property
+    def logprob(self) -> Tensor:
+        """(B,) log p(answer | prompt), each token times its weight."""
+        weights = self._weights()
+        return sequence_sum(self.token_logprob if weights is None else weights * self.token_logprob, self.mask)
+
+    @property
+    def mean_logprob(self) -> Tensor:
+        """(B,) log p(answer | prompt) divided by the number of tokens, or by the sum of their weights."""
+        weights = self._weights()
+        if weights is None:
+            return sequence_mean(self.token_logprob, self.mask)
+        return self.logprob / sequence_sum(weights, self.mask).clamp_min(1e-12)
+
+    def hidden(self, layer: int, at: str = "block") -> Tensor:
+        """(B, L, d) the states of decoder layer number `layer` (from 0; negative: from the last).
+
+        at: "block" what the layer gives, "mlp" what its MLP gives, "mlp_in" what goes into the MLP's last matrix, "attention"
+        what its attention gives.
+        """
+        return self._made(f"hidden:{at}:{layer}", lambda model, batch: hidden_states(model, batch, layer, at))
+
+    def positions(self, which: str) -> Tensor:
+        """(B, L) bool for hidden states: "answer" (the answers' own tokens) or "all" (every token but padding)."""
+        mask = self.batch.attention_mask.bool()
+        if which == "all":
+            return mask
+        if which != "answer":
+            raise InputError(f"positions must be answer or all, got {which!r}.")
+        return mask & (torch.arange(mask.shape[1], device=mask.device) >= self.batch.start)
+
+    def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Of values (B, T) or (B, L): over an answer's tokens, then over answers; per "token": over all tokens at once.
+
+        mask: which of them count, of the same shape; default: the answers' tokens. Weights multiply, and the divisor is their
+        sum. InputError for weights on values that stand elsewhere than at the answers' predictions.
+        """
+        mask = self.mask if mask is None else mask
+        weights = self._weights()
+        if weights is None:
+            return PER[self.per](values, mask)
+        if values.shape != weights.shape:
+            raise InputError(
+                "Token weights belong to the predictions of answer tokens, and this loss looks elsewhere; take positions=answer, "
+                "or a loss without hidden states."
+            )
+        total, whole = sequence_sum(weights * values, mask), sequence_sum(weights, mask)
+        if self.per == "token":
+            return total.sum() / whole.sum().clamp_min(1e-12)
+        return (total / whole.clamp_min(1e-12)).mean()
+
+    # -- the same batch seen otherwise
+
+    @property
+    def reference(self) -> View:
+        """The same batch under the frozen start."""
+        return self.under(REFERENCE)
+
+    def under(self, name: str) -> View:
+        """The same batch under the model that a stage kept as `name`, or that was given under this name."""
+        return type(self)(self.step, self.stream, model=name, per=self.per, weigh=self._weigh)
+
+    @property
+    def whole(self) -> Whole:
+        """The same batch with the prompts' tokens as well."""
+        return Whole(self.step, self.stream, model=self.model, per=self.per, weigh=self._weigh)
+
+    def _made(self, kind: str, make: Callable[[Any, Batch], Tensor]) -> Tensor:
+        if self.model:
+            return self._taught(kind)
+        return self.step.once((kind, self.stream), lambda: make(self.step.model, self.batch))
+
+    def _taught(self, kind: str) -> Tensor:
+        step = self.step
+        return step.once(
+            (kind, self.stream, self.model), lambda: step.teachers.values(self.model, kind, self.stream, self.batch)
+        )
+
+
+class Whole(View):
+    """A view of prompts and answers together: `labels` (B, L) are the tokens after each token, -100 where there is none.
+
+    `logits` (B, L, V) stand after every token, without meaning at padding.
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        return _shifted(self.tokens).masked_fill(self.tokens == IGNORE, IGNORE)
+
+    @property
+    def tokens(self) -> Tensor:
+        """(B, L) the tokens themselves, -100 at padding."""
+        return self.batch.input_ids.masked_fill(self.batch.attention_mask == 0, IGNORE)
+
+    @property
+    def answers(self) -> Tensor:
+        """(B, L) the answers' own tokens: each stands where the token after it is predicted."""
+        columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return self.tokens.masked_fill(columns < self.batch.start, IGNORE)
+
+    @property
+    def answer_labels(self) -> Tensor:
+        """(B, L) the answer token after each token: where the answers are predicted."""
+        return _shifted(self.answers)
+
+    @property
+    def logits(self) -> Tensor:
+        return self._made("whole", whole_logits)
+
+    @property
+    def token_logprob(self) -> Tensor:
+        return label_logprobs(self.logits, self.labels)
+
+
+def _shifted(tokens: Tensor) -> Tensor:
+    return torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], IGNORE)], dim=1)
