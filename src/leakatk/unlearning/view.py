@@ -80,8 +80,7 @@ class View:
         weigh, plain = self._weigh, View(self.step, self.stream, per=self.per)
 
         def make() -> Tensor | None:
-            with torch.no_grad():
-                found = weigh(plain)
+            found = weigh(plain)  # what it computes with a gradient is computed once for it and for the loss
             return None if found is None else found.detach().float()
 
         return self.step.once(("weights", self.stream), make)
