@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from leakatk.unlearning.stored import Store, Stored
 KEPT = 2  # one may turn out damaged
 
 
-def save(out: Path, model: nn.Module, position: Mapping[str, Any], main: bool) -> None:
-    """Write where stage number position["unit"] begins, drop what lies before, checkpoints of earlier stages included."""
+def save(out: Path, model: nn.Module, position: Mapping[str, Any], store: Store, main: bool) -> None:
+    """Write where stage number position["unit"] begins; drop what lies before, checkpoints and kept weights included."""
     if not main:
         return
     folder = out / "stages"
@@ -45,6 +46,16 @@ def save(out: Path, model: nn.Module, position: Mapping[str, Any], main: bool) -
     for other in sorted(folder.glob("unit-*"))[:-KEPT]:
         shutil.rmtree(other, ignore_errors=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    store.keep_only(_kept(folder))
+
+
+def _kept(folder: Path) -> set[str]:
+    """What the stages on disk need of the store."""
+    needed: set[str] = set()
+    for place in folder.glob("unit-*"):
+        with suppress(RunError, OSError, ValueError):
+            needed.update(json.loads((place / "progress.json").read_text())["kept"].values())
+    return needed
 
 
 def load_latest(out: Path, store: Store) -> tuple[dict[str, Any] | None, Mapping[str, Any], list[str]]:
@@ -58,7 +69,7 @@ def load_latest(out: Path, store: Store) -> tuple[dict[str, Any] | None, Mapping
             for name in ("weights.safetensors", "progress.json"):
                 checksums.verify(folder / name)
             position: dict[str, Any] = read_kept(folder / "progress.json")
-            for name in position["kept"]:
+            for name in position["kept"].values():
                 store.read(name)
             return position, Stored(folder / "weights.safetensors"), notes
         except (RunError, OSError, SafetensorError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
@@ -96,11 +96,13 @@ class Trainer:
         teachers: Mapping[str, Weights | None] | None = None,
         work: Work | None = None,
         park: Park | None = None,
+        others: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         """Ask the teachers, choose what is trained, make the optimiser.
 
         teachers: weights by name; None: those of the moment; default: "reference" has those.  work: what the stage's hooks
         are called with.  park: where the model's weights are while it holds a teacher's; default: in memory.
+        others: how to load teachers that are models of their own.
         """
         model, settings = self.loaded.model, self.settings
         teachers = {REFERENCE: None, **(teachers or {})}
@@ -120,10 +122,12 @@ class Trainer:
             weights=teachers,
             adapter=settings.tuning == "lora",
             park=park,
+            others=others,
         )
         self.state = {}
         pattern = self.stage.select(work) if self.stage.select and work else settings.parameters
         if settings.tuning == "lora":
+            torch.manual_seed(self._order)  # the adapter's first weights, and so the run, depend on the seed alone
             self.model = _with_adapter(model, settings)
             self.teachers.live(self.model, cast(Any, self.model).disable_adapter)
             if pattern:

@@ -68,8 +68,8 @@ class Position:
     """Train stages done."""
     ended: list[bool] = field(default_factory=list)
     """What the `until` of Repeat stages said, in order."""
-    kept: list[str] = field(default_factory=list)
-    """Names that Keep stages have kept."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """What Keep stages have kept: its name, and the name that it has in the store."""
 
     def note(self) -> str:
         """The last step in a line, beside a progress bar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from leakatk.errors import InputError
 from leakatk.unlearning.gradients import Combiner, Params
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import STREAMS
-from leakatk.unlearning.view import PER, View, Weigh
+from leakatk.unlearning.view import PER, REFERENCE, View, Weigh
 
 if TYPE_CHECKING:
     from leakatk.unlearning.work import Insert, Optimiser, Select, Weights, Work
@@ -117,6 +118,12 @@ class Keep:
     """"reference" is taken: the weights at the start."""
     back: bool = False
     """Go on from the weights at the start."""
+
+    def __post_init__(self) -> None:
+        if self.name == REFERENCE or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ValueError(
+                f"Keep needs a name of letters, digits and dashes other than {REFERENCE}, got {self.name!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,12 @@ class Store:
         """What was kept under a name. RunError when it is damaged or gone."""
         checksums.verify(self._path(name))
         return Stored(self._path(name))
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Remove what is kept under other names, but for the run's own ("_start")."""
+        for path in self._folder.glob("*.safetensors"):
+            if self._main and path.stem not in names and not path.stem.startswith("_"):
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"

@@ -61,6 +61,8 @@ class Teachers:
         self._live: tuple[nn.Module, Callable[[], AbstractContextManager[object]]] | None = None
         self._spare: nn.Module | None = None
         self._weights: Mapping[str, Mapping[str, Tensor] | None] = {}
+        self._others: Mapping[str, Callable[[], nn.Module]] = {}
+        self._loaded: dict[str, nn.Module] = {}
         self._holds = ""  # the teacher whose weights the spare copy has
 
     def values(self, teacher: str, kind: str, stream: str, batch: Batch) -> Tensor:
@@ -76,6 +78,10 @@ class Teachers:
         return values
 
     def _model(self, teacher: str) -> tuple[nn.Module, AbstractContextManager[object]]:
+        if teacher in self._others:
+            if teacher not in self._loaded:
+                self._loaded[teacher] = self._others[teacher]().requires_grad_(False).eval()
+            return self._loaded[teacher], nullcontext()
         if self._any is not None:
             return self._any, nullcontext()
         if self._live is not None and self._weights.get(teacher) is None:
@@ -97,35 +103,49 @@ class Teachers:
         weights: Mapping[str, Mapping[str, Tensor] | None],
         adapter: bool = False,
         park: Park | None = None,
+        others: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         """Find out what the losses ask, and keep it.
 
         model: the model that is trained, before its first step.  probe: runs the losses once.  rows: what training will
         draw, by set.  weights: of each teacher, by parameter; None: those that the model has now.  adapter: the weights of
-        the moment stay, under an adapter; call `live` with it.  park: where the model's own weights are meanwhile.
+        the moment stay, under an adapter; call `live` with it.  park: where the model's own weights are meanwhile.  others: how to
+        load teachers that are models of their own; one stays in memory only when something of it does not fit.
         """
         park = park or in_memory
-        self._weights = weights
+        self._weights, self._others = weights, others or {}
         self._any = model
         probe()
         self._any = None
-        asked = list(dict.fromkeys(teacher for teacher, _, _ in self._asked))
-        for teacher in asked:
+        for teacher in dict.fromkeys(teacher for teacher, _, _ in self._asked):
+            if teacher in self._others:
+                self._fill(teacher, self._model(teacher)[0], rows, batch_size)
+                if teacher not in self._left():
+                    del self._loaded[teacher]
+                continue
             if teacher not in weights:
-                raise UnknownNameError("kept model", teacher, weights)
+                raise UnknownNameError("kept model", teacher, [*weights, *self._others])
             with swapped(model, weights[teacher], park):
-                for (whose, stream, kind), size in self._asked.items():
-                    wanted = sorted(set(rows[STREAMS[stream].of]))
-                    if whose == teacher and (kind == "logp" or size * len(wanted) <= CACHE_BYTES):
-                        self._cache[whose, stream, kind] = self._compute(model, kind, stream, wanted, batch_size)
-        left = {teacher for teacher, _, _ in set(self._asked) - set(self._cache)}
+                self._fill(teacher, model, rows, batch_size)
+        left = sorted(self._left() - set(self._others))
         if any(not adapter or weights[teacher] is not None for teacher in left):
             now = [teacher for teacher in left if weights[teacher] is None]
             if now and len(left) > 1:
                 # The copy takes on other weights and must find these again.
-                self._weights = {**weights, now[0]: park(model)}
+                self._weights = {**weights, **dict.fromkeys(now, park(model))}
             self._spare = copy.deepcopy(model).requires_grad_(False)
             self._holds = now[0] if now else ""
+
+    def _fill(self, teacher: str, model: nn.Module, rows: Mapping[str, Sequence[int]], batch_size: int) -> None:
+        """Compute and keep what fits of a teacher, whose weights `model` has now."""
+        for (whose, stream, kind), size in self._asked.items():
+            wanted = sorted(set(rows[STREAMS[stream].of]))
+            if whose == teacher and (kind == "logp" or size * len(wanted) <= CACHE_BYTES):
+                self._cache[whose, stream, kind] = self._compute(model, kind, stream, wanted, batch_size)
+
+    def _left(self) -> set[str]:
+        """Teachers of whom something does not fit."""
+        return {teacher for teacher, _, _ in set(self._asked) - set(self._cache)}
 
     def live(self, model: nn.Module, adapter_off: Callable[[], AbstractContextManager[object]]) -> None:
         """Take what is not cached of the weights before training from `model` with its adapter off."""
@@ -139,7 +159,17 @@ class Teachers:
     @property
     def held_bytes(self) -> int:
         """Bytes of whole models that are held besides the one that is trained."""
-        return 0 if self._spare is None else sum(p.numel() * p.element_size() for p in self._spare.parameters())
+        held = [*self._loaded.values(), *([self._spare] if self._spare is not None else [])]
+        return sum(p.numel() * p.element_size() for model in held for p in model.parameters())
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The names of the teachers that were asked so far."""
+        return frozenset(teacher for teacher, _, _ in self._asked)
+
+    def stand_in(self, model: nn.Module, others: Mapping[str, Callable[[], nn.Module]]) -> None:
+        """Let `model` answer for every teacher but the others, to find out who is asked."""
+        self._any, self._others = model, others
 
     def _compute(self, model: nn.Module, kind: str, stream: str, rows: list[int], size: int) -> dict[int, Tensor]:
         items = self._streams.items(stream)

@@ -18,7 +18,7 @@ from leakatk.errors import UtilityFloorError
 from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
-from leakatk.unlearning import boundary, checkpoint
+from leakatk.unlearning import boundary, checkpoint, given
 from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
@@ -87,7 +87,7 @@ def unlearn(
         if directory is not None:
             identity = manifest(
                 loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights,
-                _described(known, method),
+                _described(known),
             )  # fmt: skip
             finished = checkpoint.open_run(directory, identity, resume=resume)
             if finished is not None:
@@ -106,9 +106,10 @@ def unlearn(
         return run.go()
 
 
-def _described(known: Known, method: Method) -> dict[str, Any]:
+def _described(known: Known) -> dict[str, Any]:
     """What of `known` can change the result, for the manifest; empty where nothing of it was given."""
-    values = {f.name: getattr(known, f.name) for f in dataclasses.fields(known)}
+    own = ("forget", "retain", "seen", "unseen")  # the manifest has the sets; a part of one is for attacks
+    values = {f.name: getattr(known, f.name) for f in dataclasses.fields(known) if f.name not in own}
     plain = {
         name: [record(item) if isinstance(item, Prompt) else item for item in value] if isinstance(value, tuple) else value
         for name, value in values.items()
@@ -149,6 +150,7 @@ class _Run:
         self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
         self.asked = 0  # answers of `until` used up
         try:
+            self._rehearse()
             if self.staged:
                 self._begin()
             for stage in self.method.stages:
@@ -157,6 +159,27 @@ class _Run:
         finally:
             self.store.close()
 
+    def _rehearse(self) -> None:
+        """Compute each stage's losses once, so that what is missing or wrong is said before anything is done."""
+        work, there = self.work, {REFERENCE, *given.names(self.work.known)}
+        kept: set[str] = set()
+        work.loaded.model.eval()
+        for stage in flat(self.method.stages):
+            if isinstance(stage, Keep):
+                kept.add(stage.name)
+            if isinstance(stage, Train):
+                trainer = self._trainer(stage)
+                trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
+                with torch.no_grad():
+                    trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
+
+    def _trainer(self, stage: Train) -> Trainer:
+        return Trainer(
+            self.work.loaded, self.work.streams, stage, self.work.params, self._settings(stage), self.work.seed,
+            weights=self.weights, order=self.work.seed + ORDER * self.position.trained,
+        )  # fmt: skip
+
     def _begin(self) -> None:
         """Keep the weights at the start, and go to where an earlier try came."""
         work, model = self.work, self.work.loaded.model
@@ -164,7 +187,7 @@ class _Run:
             isinstance(stage, Train) and self._settings(stage).tuning == "full" for stage in flat(self.method.stages)
         ):
             model.float()  # and so is what is kept: nothing is rounded between stages
-        work.start = self.store.write("start", model)
+        work.start = self.store.write("_start", model)
         if self.out is not None and self.resume:
             found, weights, notes = boundary.load_latest(self.out, self.store)
             self._say(notes)
@@ -172,7 +195,7 @@ class _Run:
                 self.position = Position(**found)
                 self.resumed = self.position.unit
                 put(model, weights)
-                work.kept = {name: self.store.read(name) for name in self.position.kept}
+                work.kept = {name: self.store.read(place) for name, place in self.position.kept.items()}
                 work.state = dict(self.position.state)
 
     def _say(self, notes: Sequence[str]) -> None:
@@ -216,8 +239,12 @@ class _Run:
         return answer
 
     def _keep(self, stage: Keep) -> None:
-        self.work.kept = {**self.work.kept, stage.name: self.store.write(stage.name, self.work.loaded.model)}
-        self.position.kept = [*dict.fromkeys([*self.position.kept, stage.name])]
+        # A name of its own in each round: a restart may go back to the round before.
+        place = f"{stage.name}-{self.position.unit:04d}"
+        self.work.kept = {**self.work.kept, stage.name: self.store.write(place, self.work.loaded.model)}
+        self.position.kept = {**self.position.kept, stage.name: place}
+        if self.out is None:
+            self.store.keep_only(self.position.kept.values())
         if stage.back:
             put(self.work.loaded.model, self.work.start)
 
@@ -229,19 +256,20 @@ class _Run:
 
     def _train(self, stage: Train) -> None:
         position, work, settings = self.position, self.work, self._settings(stage)
+        if position.stopped:  # a round before was the last
+            return
         position.first = position.step
         if self.out is not None and position.unit and position.unit != self.resumed:
-            boundary.save(self.out, work.loaded.model, dataclasses.asdict(position), self.main)
+            boundary.save(self.out, work.loaded.model, dataclasses.asdict(position), self.store, self.main)
             self.wait()
-        trainer = Trainer(
-            work.loaded, work.streams, stage, work.params, settings, work.seed,
-            weights=self.weights, order=work.seed + ORDER * position.trained,
-        )  # fmt: skip
+        trainer = self._trainer(stage)
         reference = self.reference_weights if self.reference_weights is not None else (work.start or None)
         trainer.prepare(
             {REFERENCE: reference if position.unit or self.reference_weights is not None else None, **work.kept},
-            work, (lambda model: self.store.write("now", model)) if work.kept else None,
-        )  # fmt: skip
+            work,
+            (lambda model: self.store.write("_now", model)) if work.kept else None,
+            given.loaders(work.known, work.loaded, set(work.kept)),
+        )
         if self.out is not None and self.resume:
             saved, notes = checkpoint.load_latest(self.out, trainer.parameters(), trainer.optimizer, position.unit)
             self._say(notes)

@@ -80,8 +80,7 @@ class View:
         weigh, plain = self._weigh, View(self.step, self.stream, per=self.per)
 
         def make() -> Tensor | None:
-            with torch.no_grad():
-                found = weigh(plain)
+            found = weigh(plain)
             return None if found is None else found.detach().float()
 
         return self.step.once(("weights", self.stream), make)
@@ -98,7 +97,7 @@ class View:
         """(B, T) log p of each label, 0 beyond an answer."""
         if self.model:
             return self._taught("logp")
-        return self.step.once(("logp", self.stream), lambda: label_logprobs(self.logits, self.labels))
+        return self._graphed("logp", lambda: label_logprobs(self.logits, self.labels))
 
     @property
     def logprob(self) -> Tensor:
@@ -170,7 +169,16 @@ class View:
     def _made(self, kind: str, make: Callable[[Any, Batch], Tensor]) -> Tensor:
         if self.model:
             return self._taught(kind)
-        return self.step.once((kind, self.stream), lambda: make(self.step.model, self.batch))
+        return self._graphed(kind, lambda: make(self.step.model, self.batch))
+
+    def _graphed(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
+        """Made once for all who ask: with a gradient, though the first of them may want none."""
+
+        def made() -> Tensor:
+            with torch.enable_grad():
+                return make()
+
+        return self.step.once((kind, self.stream), made)
 
     def _taught(self, kind: str) -> Tensor:
         step = self.step

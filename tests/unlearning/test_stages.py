@@ -1,0 +1,365 @@
+"""Methods of several stages: what each does to the weights, and that a run killed anywhere ends where a whole one does."""
+
+import copy
+import gc
+from dataclasses import replace
+
+import pytest
+import torch
+
+from leakatk.errors import InputError, UnknownNameError
+from leakatk.prompts import Known
+from leakatk.unlearning import boundary, checkpoint, teachers
+from leakatk.unlearning.edits import extrapolate
+from leakatk.unlearning.losses import distill, terms
+from leakatk.unlearning.method import Method
+from leakatk.unlearning.settings import Check, TrainSettings
+from leakatk.unlearning.stages import Edit, Keep, Repeat, Term, Train
+from leakatk.unlearning.stored import Store
+from leakatk.unlearning.trainer import unlearn
+from tests.unlearning.conftest import tiny_model
+
+SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=3, forget_batch=4, retain_batch=4)
+TOWARDS = Train((Term(terms.nll, "forget"),))
+KEEP = Term(terms.nll, "retain")
+
+
+def away(view, p):
+    """Who's Harry Potter's loss, from its formula."""
+    base, other = view.reference.logits, view.under("reinforced").logits
+    return distill.cross_entropy_to(base - torch.relu(other - base), view.logits, view.labels, view.mean)
+
+
+THREE = Method(
+    name="three",
+    stages=(
+        TOWARDS,
+        Keep("reinforced", back=True),
+        Train((Term(away, "forget"), KEEP)),
+        Edit(extrapolate(factor=lambda p: 0.5)),
+        Train((Term(terms.npo, "forget"), KEEP), {"max_steps": 2}),
+    ),
+    params={"beta": 0.5},
+)
+
+
+def since_before(view, p):
+    """How much less likely the answers are than they were before this round."""
+    return view.mean(view.token_logprob - view.under("before").token_logprob)
+
+
+# Rounds of ascent, half taken back after each.
+ROUNDS = Method(
+    name="rounds",
+    stages=(
+        Repeat(
+            (
+                Keep("before"),
+                Train((Term(since_before, "forget"), KEEP), {"max_steps": 2}),
+                Edit(extrapolate(factor=lambda p: 0.5)),
+            ),
+            until=lambda work, rounds: rounds == 3,
+        ),
+    ),
+)
+
+
+def fresh(loaded, base_model):
+    return replace(loaded, model=copy.deepcopy(base_model))
+
+
+def weights(model):
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def run(loaded, forget, retain, method, **options):
+    return unlearn(loaded, forget, retain, method, **{"settings": SETTINGS, "quiet": True, **options})
+
+
+def test_keep_goes_back_and_later_stages_go_on(loaded, base_model, forget, retain):
+    """Keep(back) undoes the first stage: what follows starts where the run started; without `back` it does not."""
+    seen = {}
+
+    def look(name):
+        def edit(work, now, params):
+            seen[name] = {key: value.clone() for key, value in now.items()}
+            seen[f"{name} kept"] = {key: dict(value) for key, value in work.kept.items()}
+            return {}
+
+        return Edit(edit)
+
+    method = Method(name="m", stages=(TOWARDS, look("trained"), Keep("a", back=True), look("back"), Keep("b")))
+    run(loaded, forget, retain, method)
+    start = weights(base_model)
+    assert same(seen["back"], start)
+    assert not same(seen["trained"], start)
+    assert same(seen["back kept"]["a"], seen["trained"])
+    assert same(weights(loaded.model), start)
+    plain = fresh(loaded, base_model)
+    run(plain, forget, retain, Method(name="n", stages=(TOWARDS,)))
+    assert same(weights(plain.model), seen["trained"])
+
+
+def test_an_edit_is_its_formula_and_leaves_out_what_it_leaves_out(loaded, base_model, forget, retain):
+    one = "model.layers.0.mlp.up_proj.weight"
+
+    def edit(work, now, params):
+        return {one: work.start[one] + 2 * now[one]}
+
+    run(loaded, forget, [], Method(name="m", stages=(Edit(edit),), tags=frozenset({"forget"})))
+    start, found = weights(base_model), weights(loaded.model)
+    torch.testing.assert_close(found.pop(one), 3 * start.pop(one))
+    assert same(found, start)
+
+
+def test_a_stage_sees_the_kept_model(loaded, base_model, forget, retain):
+    """The logits under a kept name are those of that model, on every row, whether cached or not."""
+    kept, asked = {}, []
+
+    def note(work, now, params):
+        kept["model"] = copy.deepcopy(work.loaded.model).eval()
+        return {}
+
+    def compare(view, p):
+        asked.append((view.under("reinforced").logits.clone(), view.reference.logits.clone(), view.batch))
+        return terms.nll(view, p)
+
+    stages = (TOWARDS, Edit(note), Keep("reinforced", back=True), Train((Term(compare, "forget"),)))
+    run(loaded, forget, retain, Method(name="m", stages=stages))
+    assert len(asked) >= 3
+    for found, reference, batch in asked[-3:]:
+        for row, mask in enumerate(batch.labels != -100):
+            ids = batch.input_ids[row][batch.attention_mask[row].bool()][None]
+            count = int(mask.sum())
+            for values, model in ((found, kept["model"]), (reference, base_model)):
+                with torch.no_grad():
+                    expected = model(input_ids=ids).logits[0, -count - 1 : -1]
+                torch.testing.assert_close(values[row, :count], expected, atol=1e-4, rtol=1e-4)
+
+
+def killing(monkeypatch, number):
+    """Every write of a checkpoint, a stage's beginning or kept weights counts; just after the one of that number, all ends."""
+    writes = []
+
+    def counted(owner, name):
+        write = getattr(owner, name)
+
+        def wrapped(*given, **options):
+            made = write(*given, **options)
+            writes.append(name)
+            if len(writes) == number:
+                raise KeyboardInterrupt
+            return made
+
+        monkeypatch.setattr(owner, name, wrapped)
+
+    counted(checkpoint, "save")
+    counted(boundary, "save")
+    counted(Store, "write")
+    return writes
+
+
+@pytest.mark.parametrize(
+    ("method", "tuning"), [(THREE, "full"), (THREE, "lora"), (ROUNDS, "full")], ids=["three", "adapter", "rounds"]
+)
+def test_a_run_killed_at_any_write_ends_bit_for_bit_alike(
+    loaded, base_model, forget, retain, tmp_path, monkeypatch, method, tuning
+):
+    options = {"settings": replace(SETTINGS, checkpoint_every=1, tuning=tuning)}
+    with monkeypatch.context() as patch:
+        writes = killing(patch, 0)
+        done = run(loaded, forget, retain, method, out=tmp_path / "whole", **options)
+    assert {"save", "write"} <= set(writes)
+    assert len(writes) >= 8
+    wanted = weights(loaded.model)
+    assert not same(wanted, weights(base_model))
+    for number in range(1, len(writes) + 1):
+        with monkeypatch.context() as patch:
+            killing(patch, number)
+            with pytest.raises(KeyboardInterrupt):
+                run(fresh(loaded, base_model), forget, retain, method, out=tmp_path / str(number), **options)
+        again = fresh(loaded, base_model)
+        found = run(again, forget, retain, method, out=tmp_path / str(number), **options)
+        assert same(weights(again.model), wanted), (number, writes[number - 1])
+        assert str(found.log) == str(done.log)  # a side without a loss is NaN
+        assert not [name for name in ("stages", "kept", "checkpoints") if (tmp_path / str(number) / name).exists()]
+
+
+def test_what_was_done_is_not_done_again(loaded, base_model, forget, retain, tmp_path, monkeypatch):
+    """Killed in its last stage, a run goes on there: two steps are left of eight."""
+    options = {"settings": replace(SETTINGS, checkpoint_every=1), "out": tmp_path / "out"}
+    with monkeypatch.context() as patch:
+        writes = killing(patch, 0)
+        run(loaded, forget, retain, THREE, **{**options, "out": tmp_path / "whole"})
+    with monkeypatch.context() as patch:
+        killing(patch, len(writes))  # the last checkpoint: after step 7
+        with pytest.raises(KeyboardInterrupt):
+            run(fresh(loaded, base_model), forget, retain, THREE, **options)
+    from leakatk.unlearning.trainer import Trainer
+
+    steps, step = [], Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, number: steps.append(number) or step(self, number))
+    done = run(fresh(loaded, base_model), forget, retain, THREE, **options)
+    assert steps == [1]
+    assert done.steps == 8
+    assert [row["step"] for row in done.log] == list(range(1, 9))
+
+
+def test_a_damaged_stage_is_passed_over_with_a_note(loaded, base_model, forget, retain, tmp_path, monkeypatch):
+    options = {"settings": replace(SETTINGS, checkpoint_every=1)}
+    run(loaded, forget, retain, THREE, out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        writes = killing(patch, 0)
+        run(fresh(loaded, base_model), forget, retain, THREE, out=tmp_path / "count", **options)
+    with monkeypatch.context() as patch:
+        killing(patch, len(writes))
+        with pytest.raises(KeyboardInterrupt):
+            run(fresh(loaded, base_model), forget, retain, THREE, out=tmp_path / "cut", **options)
+    last = sorted((tmp_path / "cut" / "stages").iterdir())[-1] / "weights.safetensors"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 4
+    last.write_bytes(content)
+    again = fresh(loaded, base_model)
+    done = run(again, forget, retain, THREE, out=tmp_path / "cut", **options)
+    assert same(weights(again.model), weights(loaded.model))
+    assert any("is damaged and was passed over" in note for note in done.notes)
+
+
+def test_rounds_end_when_they_are_told_to(loaded, forget, retain):
+    asked = []
+
+    def until(work, rounds):
+        asked.append(rounds)
+        return rounds == 2
+
+    method = Method(name="m", stages=(Repeat((Train((Term(terms.nll, "forget"),)),), until),))
+    done = run(loaded, forget, retain, method)
+    assert asked == [1, 2]
+    assert done.steps == 6
+
+
+def test_each_stage_draws_the_data_in_an_order_of_its_own(loaded, forget, retain):
+    drawn = []
+
+    def watched(view, p):
+        drawn.append(tuple(view.rows))
+        return terms.nll(view, p)
+
+    stage = Train((Term(watched, "forget"),))
+    run(loaded, forget, retain, Method(name="m", stages=(stage, stage)))
+    first, second = drawn[-7:-4], drawn[-3:]  # a pass that finds out what to cache stands between them
+    assert first != second
+
+
+def test_checks_look_at_the_last_stage_alone(loaded, forget, retain):
+    seen = []
+
+    def check(given, step):
+        seen.append(step)
+        return Check({}, stop=step == 7)
+
+    done = run(loaded, forget, retain, THREE, settings=replace(SETTINGS, check_every=1), on_check=check)
+    assert seen == [7]
+    assert done.steps == 7
+    assert done.stopped == "the stop rule was met"
+
+
+def test_what_is_missing_is_said_before_anything_is_computed(loaded, base_model, forget, retain, monkeypatch):
+    from leakatk.unlearning.trainer import Trainer
+
+    def caught(self, number):
+        raise AssertionError("a step was done")
+
+    monkeypatch.setattr(Trainer, "step", caught)
+
+    def under(name):
+        return Train((Term(lambda view, p: terms.nll(view.under(name), p) + terms.nll(view, p), "forget"),))
+
+    def method(*stages):
+        return Method(name="m", stages=stages)
+
+    with pytest.raises(InputError, match=r"Method m needs an auxiliary model named 'small' .*--auxiliary small=MODEL"):
+        run(loaded, forget, retain, method(TOWARDS, under("small")))
+    with pytest.raises(InputError, match="Method m needs the model trained without the forget data"):
+        run(loaded, forget, retain, method(TOWARDS, under("retrained")))
+    with pytest.raises(UnknownNameError, match="did you mean reinforced"):
+        run(loaded, forget, retain, method(TOWARDS, Keep("reinforced"), under("reinfroced")))
+    with pytest.raises(InputError, match="needs a sentence encoder"):
+        run(loaded, forget, retain, method(TOWARDS, Edit(lambda work, now, p: {}, needs=("encoder",))))
+    with pytest.raises(UnknownNameError, match="Unknown stream 'refusals': did you mean refusal"):
+        run(loaded, forget, retain, method(Train((Term(terms.nll, "refusals"),))))
+    with pytest.raises(InputError, match="needs a holdout set"):
+        run(loaded, forget, retain, method(TOWARDS, Train((Term(terms.nll, "holdout"),))))
+    assert same(weights(loaded.model), weights(base_model))
+
+
+def test_a_given_model_of_another_shape_is_a_teacher(loaded, tokenizer, forget, retain, tmp_path):
+    other = tiny_model(tokenizer, seed=5, hidden_size=16, intermediate_size=24, num_hidden_layers=3)
+    other.save_pretrained(tmp_path / "small")
+    tokenizer.save_pretrained(tmp_path / "small")
+    found = []
+
+    def compare(view, p):
+        found.append((view.under("small").logprob, view.under("small").hidden(2).shape[-1], view.batch))
+        return terms.nll(view, p)
+
+    method = Method(name="m", stages=(Train((Term(compare, "forget"),)),))
+    run(loaded, forget, retain, method, known=Known(auxiliary={"small": str(tmp_path / "small")}))
+    logprob, width, batch = found[-1]
+    assert width == 16
+    for row, value in enumerate(logprob):
+        ids = batch.input_ids[row][batch.attention_mask[row].bool()][None]
+        count = int((batch.labels[row] != -100).sum())
+        with torch.no_grad():
+            logs = other(input_ids=ids).logits[0, -count - 1 : -1].log_softmax(-1)
+        expected = logs.gather(-1, ids[0, -count:, None]).sum()
+        assert value.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+# -- memory
+
+
+def embeddings(model):
+    """How many tensors of the embedding's shape are alive: one a model in memory, and two moments of the optimiser."""
+    gc.collect()
+    shape = model.get_input_embeddings().weight.shape
+    places = {
+        item.data_ptr() for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter) and item.shape == shape
+    }  # fmt: skip
+    return len(places)
+
+
+@pytest.mark.parametrize(("limit", "copies"), [(2 << 30, 0), (0, 1)])
+@pytest.mark.parametrize("place", ["out", ""])
+def test_kept_models_are_no_copies_in_memory(
+    loaded, base_model, forget, retain, tmp_path, monkeypatch, limit, copies, place
+):
+    """Two teachers besides the model; none is in memory while their values fit into the cache, else one copy for both."""
+    counts = []
+
+    def check(given, step):
+        counts.append(embeddings(given.model))
+        return Check({})
+
+    monkeypatch.setattr(teachers, "CACHE_BYTES", limit)
+    options = {"settings": replace(SETTINGS, check_every=1), "on_check": check}
+    before = embeddings(base_model)  # what the fixtures hold
+    plain = fresh(loaded, base_model)
+    run(plain, forget, retain, Method(name="plain", stages=(TOWARDS,)), **options)
+    del plain
+    alone, counts = max(counts), []
+    stages = THREE.stages[:3]
+    out = tmp_path / "out" if place else None
+    run(loaded, forget, retain, replace(THREE, stages=stages), out=out, **options)
+    assert before >= 1
+    assert len(counts) == 3
+    assert {count - alone for count in counts} == {copies - 1}  # `plain` had a model besides the fixture's
+    monkeypatch.setattr(teachers, "CACHE_BYTES", 2 << 30)
+    cached = fresh(loaded, base_model)
+    run(cached, forget, retain, replace(THREE, stages=stages), settings=SETTINGS)
+    for name, value in weights(cached.model).items():
+        torch.testing.assert_close(value, weights(loaded.model)[name], atol=5e-5, rtol=0)
