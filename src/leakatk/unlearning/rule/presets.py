@@ -62,7 +62,7 @@ def _shown(value: Any) -> str:
         return ", ".join(map(_shown, value))
     if isinstance(value, Decoding):
         return f"{value.label}, {value.max_new_tokens} tokens"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'
 
 
 _BATCH = f"{INFERRED}: 8 x 4"
