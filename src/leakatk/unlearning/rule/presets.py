@@ -137,7 +137,7 @@ RULE_PRESETS.add(
             "train.gradient_checkpointing": f"{OURS}: changes memory, not numbers",
             "train.max_tokens": f"{OURS}: no limit",
             "train.check_every": f"{OURS}: no checks within a round",
-            "train.checkpoint_every": f"{OURS}: none",
+            "train.checkpoint_every": f"{OURS}: changes no number",
             "train.utility_floor": f"{OURS}: none",
             "train.on_floor": f"{OURS}: not used",
         },
