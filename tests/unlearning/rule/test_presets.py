@@ -1,6 +1,7 @@
 """RULE's presets: every value is marked with what it rests on."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.rule.presets import INFERRED, OURS, PUBLISHED, RULE_PRESETS
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "unlearn.md"
 
 
 @pytest.mark.parametrize("name", list(RULE_PRESETS))
@@ -46,3 +49,10 @@ def test_the_paper_preset_has_the_values_of_the_authors_files():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(UnknownNameError, match="did you mean paper"):
         RULE_PRESETS["papr"]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not beside the tests")
+def test_the_page_shows_the_evidence_for_every_value():
+    lines = PAGE.read_text().splitlines()
+    for name, value, evidence in RULE_PRESETS["paper"].table():
+        assert f"| `{name}` | {value} | {evidence} |" in lines
