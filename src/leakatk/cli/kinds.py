@@ -73,15 +73,9 @@ def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[s
 
 def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
     if isinstance(method, _Rule):
-        from leakatk.unlearning.rule.settings import RuleSettings
+        from leakatk.cli.rule import facts
 
-        yield "formula", sources.RULE
-        yield "defaults", _pairs({f.name: f.default for f in fields(RuleSettings) if f.name != "decodings"})
-        yield "in Python", "RuleSettings: " + (inspect.getdoc(RuleSettings) or "")
-        yield (
-            "calibrated",
-            "with --reference RETRAINED it stops at the retrained model's level and writes a verdict (ours)",
-        )
+        yield from facts()
         return
     yield "paper", method.paper
     yield "formula", method.formula

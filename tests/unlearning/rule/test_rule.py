@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.errors import InputError, RunError
+from leakatk.errors import RunError
 from leakatk.estimate.certify import certify
 from leakatk.prompts import Generation
 from leakatk.sampling.decoding import Decoding
@@ -280,18 +280,3 @@ def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, r
     assert [r["added"] for r in record["rounds"]] == [1, 1, 0]
     with pytest.raises(RunError, match="differing: rule"):
         run(fresh(), forget, retain, Scripted({}), replace(SETTINGS, n=16), out=tmp_path / "cut")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rounds": 0}, "rounds must be at least 1"),
-        ({"k": 9}, "needs at least as many samples"),
-        ({"threshold": 0.0}, "threshold"),
-        ({"decodings": ()}, "decodings is empty"),
-        ({"keep": "some"}, "keep must be cumulative or latest"),
-    ],
-)
-def test_settings_are_checked(changes, message):
-    with pytest.raises(InputError, match=message):
-        replace(SETTINGS, **changes)
