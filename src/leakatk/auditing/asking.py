@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.probes import Probe, get_probe, variants
 from leakatk.prompts import Prompt
 from leakatk.runs.store import Run
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from leakatk.arrays import Floats
 from leakatk.estimate.forecast import forecast
 from leakatk.estimate.from_probability import ProbabilityBounds, leak_bounds, mean_leak, probability_bounds
 from leakatk.files.tables import read_about, with_about, write_table
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EXACT_KS = (1, 128, 10_000, 1_000_000)
 FORECAST_KS = (1_000, 10_000, 100_000, 1_000_000)
 BOUNDS_KS = (1, 8, 64, 128, 1_000, 10_000, 100_000, 1_000_000)
-Floats = npt.NDArray[np.float64]
 
 
 def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:

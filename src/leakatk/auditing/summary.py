@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.auditing.asking import Probed, worst_case
 from leakatk.auditing.bounds import bounds_block, exact_bounds, forecast_block
 from leakatk.auditing.score import Part, score
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from leakatk.sampling.answer_tree import Expansion
     from leakatk.sampling.teacher_forcing import Truth
 
-Floats = npt.NDArray[np.float64]
 Rows = Floats | list[Floats]
 OVERS: tuple[Over, ...] = get_args(Over)
 

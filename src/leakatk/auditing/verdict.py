@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.score import Part, score
 from leakatk.errors import CANNOT_SAY, DONE, FAILED, InputError
@@ -27,7 +27,6 @@ from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
 from leakatk.text import percent
 
-Floats = npt.NDArray[np.float64]
 Answer = Literal["PASS", "FAIL", "CANNOT SAY"]
 Unknown = Literal["count", "ignore"]
 EXIT_CODES: Mapping[str, int] = {"PASS": DONE, "FAIL": FAILED, "CANNOT SAY": CANNOT_SAY}

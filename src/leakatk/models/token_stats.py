@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from leakatk.arrays import Bools, Floats
 from leakatk.errors import InputError
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
 
-Floats = npt.NDArray[np.float64]
 Ids = Sequence[int]
 
 _BATCH_LOGITS = 1 << 24  # float32 logits held at once
@@ -31,7 +30,7 @@ class TokenStats:
     """
 
     logprob: Floats
-    correct: npt.NDArray[np.bool_]
+    correct: Bools
     mean: Floats
     deviation: Floats
 

@@ -34,6 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from leakatk import workdir
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.files import checksums
 from leakatk.files import tables as files
@@ -44,8 +45,6 @@ from leakatk.prompts import Generation, Prompt
 from leakatk.runs import score_files, shards
 from leakatk.runs.head import check_prompts, prompts_to_jsonl, read_head, refuse_foreign
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class Run:
@@ -278,7 +277,7 @@ class Run:
         n, flat = self.n, self._grid("text").to_pylist()
         return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
 
-    def logprobs(self) -> FloatArray:
+    def logprobs(self) -> Floats:
         """(m, n), natural log of the whole sample's probability under the decoding; NaN where unknown."""
         return np.asarray(self._grid("logprob"), dtype=np.float64).reshape(len(self.prompts), self.n)
 
@@ -332,7 +331,7 @@ class Run:
         _, first = np.unique(key, return_index=True)
         return table.take(pa.array(first))
 
-    def _rows_of(self, table: pa.Table) -> npt.NDArray[np.int64]:
+    def _rows_of(self, table: pa.Table) -> Ints:
         try:
             return np.array([self._row[id] for id in table["prompt_id"].to_pylist()], dtype=np.int64)
         except KeyError as error:
@@ -379,7 +378,7 @@ class Run:
         about = {"name": name, "generations_sha256": self.generations_hash, "info": dict(info or {})}
         score_files.write(self.path, name, self.prompt_ids, values, about)
 
-    def scores(self, name: str) -> FloatArray:
+    def scores(self, name: str) -> Floats:
         """(m, n) scores kept under `name`. RunError when they belong to other generations than the run has now."""
         table, about = score_files.read(self.path, name)
         if about["generations_sha256"] != self.generations_hash:

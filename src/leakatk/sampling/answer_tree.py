@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from itertools import count, groupby, repeat
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from leakatk.arrays import Ints
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
@@ -31,8 +31,6 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv_cache import ModuleDecoder, cache_keyword, prefill
 from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, histories, log_probs
-
-Int = npt.NDArray[np.int64]
 
 _ROWS = 8  # prefixes of one prompt expanded at a time: few, so that the best-first order is kept ...
 _PROMPTS = 32  # ... and prompts expanded side by side: many, so that the batch is full
@@ -164,7 +162,7 @@ class _Prefix:
     """An answer begun: its last token has not been fed to the model yet. path: cache entries of all before it."""
 
     tokens: tuple[int, ...]
-    path: Int
+    path: Ints
     logprob: float
 
 
@@ -175,7 +173,7 @@ class _Store:
         self.layers: list[tuple[Tensor, Tensor]] = []
         self.used = self.room = 0
 
-    def add(self, new: Sequence[tuple[Tensor, Tensor]]) -> Int:
+    def add(self, new: Sequence[tuple[Tensor, Tensor]]) -> Ints:
         """Append one entry a row; returns their numbers."""
         rows = len(new[0][0])
         if self.used + rows > self.room:
@@ -202,7 +200,7 @@ def _grown(old: Tensor | None, room: int, like: Tensor) -> Tensor:
     return larger
 
 
-def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Int]:
+def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Ints]:
     """Feed each prefix its last token: logits (rows, V), and the new cache entries."""
     device = loaded.device
     width = max(len(prefix.path) for _, prefix in rows)
@@ -283,7 +281,7 @@ class _Tree:
             self.open = heapq.nsmallest(4 * self.budget, self.open)
         return taken
 
-    def branch(self, rows: Sequence[_Prefix], logp: Tensor, entries: Int) -> None:
+    def branch(self, rows: Sequence[_Prefix], logp: Tensor, entries: Ints) -> None:
         """Whole answers are kept, the others wait for their turn."""
         ends = logp[:, self.ends].cpu().numpy()
         logp[:, self.ends] = -math.inf

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -20,6 +19,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 
+from leakatk.arrays import Ints
 from leakatk.errors import InputError, ModelError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
@@ -150,7 +150,7 @@ class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self.samples = np.array([row.samples[0] for row in rows], dtype=np.int64)
         self.logprobs: list[list[float]] = [[] for _ in rows]
         self.stopped: dict[int, int] = {}
-        self.now: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # the rows of this step
+        self.now: Ints = np.zeros(0, np.int64)  # the rows of this step
         self.said: list[list[int]] = []  # their prompts and answers so far
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:

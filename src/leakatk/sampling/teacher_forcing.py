@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.selfcheck import SelfCheck, check_verbatim
 from leakatk.models.checks import check_positions
@@ -22,7 +22,6 @@ from leakatk.sampling.base import Sampler
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.warp import effective, log_probs
 
-Floats = npt.NDArray[np.float64]
 Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
 _CHECKED = 5  # samples
