@@ -98,9 +98,8 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
 
 def as_sampler(model: Any, engine: str = "native", **options: Any) -> Sampler:
     """A path, a hub id, a `ModelSource`, a loaded model or an engine as an engine. options: the engine's own."""
-    if hasattr(model, "sample") and hasattr(model, "describe"):
-        sampler: Sampler = model
-        return sampler
+    if isinstance(model, Sampler):
+        return model
     from leakatk.sampling.engines import make_sampler
 
     return make_sampler(engine, model, **options)

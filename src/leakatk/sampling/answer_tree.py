@@ -26,7 +26,9 @@ from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt
-from leakatk.sampling.base import Request, Sampler, check_budget, check_expands
+from leakatk.sampling.base import Answer as Answer
+from leakatk.sampling.base import Expands, InProcess, Request, Sampler, check_budget, check_expands
+from leakatk.sampling.base import Expansion as Expansion
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv_cache import ModuleDecoder, cache_keyword, prefill
 from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
@@ -38,26 +40,6 @@ _CHILDREN = 256  # continuations of a prefix that are followed; the mass of the 
 _LEAST = 10.0  # what is less probable than _LEAST * unknown / budget is not followed, nor kept as an answer
 _SPREAD = 2.0  # a prompt's rows reach down to e^-2 of its most probable prefix
 _MEMORY = 2.0e9  # bytes of keys and values held at once
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer and its probability: token_ids as a sampled `Generation` has them, the end token included."""
-
-    token_ids: tuple[int, ...]
-    text: str
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Expansion:
-    """The distinct answers of one prompt found with `prefixes` forward passes, most probable first; `mass` is the sum
-    of their probabilities, so 1 - mass is what is still unknown."""
-
-    prompt_id: str
-    answers: tuple[Answer, ...]
-    mass: float
-    prefixes: int
 
 
 def expand(
@@ -122,14 +104,13 @@ def expansions_of(
 ) -> list[Expansion]:
     """`expand`, where the sampler's model is; elsewhere all are kept at the end. InputError for an engine that cannot."""
     check_expands(sampler)
-    elsewhere = getattr(sampler, "expand", None)
-    if elsewhere is None:
-        loaded: LoadedModel = sampler.loaded  # type: ignore[attr-defined]
-        return expand(loaded, prompts, decoding, budget=budget, keep=keep, quiet=quiet)
-    found: list[Expansion] = elsewhere(prompts, decoding, budget)
-    if keep is not None:
-        keep(found)
-    return found
+    if isinstance(sampler, Expands):
+        found = sampler.expand(prompts, decoding, budget)
+        if keep is not None:
+            keep(found)
+        return found
+    assert isinstance(sampler, InProcess)
+    return expand(sampler.loaded, prompts, decoding, budget=budget, keep=keep, quiet=quiet)
 
 
 @torch.inference_mode()

@@ -50,7 +50,7 @@ class GenerateSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the model that is sampled."""
-        return list(getattr(self.loaded, "notes", ()))
+        return list(self.loaded.notes)
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}

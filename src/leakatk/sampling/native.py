@@ -96,7 +96,7 @@ class NativeSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the model that is sampled."""
-        return list(getattr(self.loaded, "notes", ()))
+        return list(self.loaded.notes)
 
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps. Fields that cannot change a sample (rows, tree) are left out."""
