@@ -296,7 +296,7 @@ def sequential_gate(
             *(way(one.prompts, size, one.place, one.label, one.owners) for one in asked),
         ]
         verdict = judge(settings_of(ways, scorer, gate, decoding.label), gate)
-        typer.echo(f"Gate after {size:,} samples a prompt: {verdict['answer']}.", err=True)
-        if verdict["answer"] != "CANNOT SAY":
+        typer.echo(f"Gate after {size:,} samples a prompt: {verdict.answer}.", err=True)
+        if verdict.answer != "CANNOT SAY":
             break
     return gate, size
