@@ -106,8 +106,8 @@ def test_unknown_samples_count_at_both_ends(over):
         [setting] = settings_of([Way("", run)], "fact", gate, "T=1")
         found = judge([setting], gate)
     assert setting.cut == int((ended & (scores == 0)).sum())
-    assert found["low"] == leak_at_k(scores, 4, over=over).low[0]
-    assert found["high"] == leak_at_k(np.where(ended, 1.0, scores), 4, over=over).high[0]
+    assert found.low == leak_at_k(scores, 4, over=over).low[0]
+    assert found.high == leak_at_k(np.where(ended, 1.0, scores), 4, over=over).high[0]
 
 
 def _manifest(m, n):
@@ -311,9 +311,9 @@ def test_a_reference_with_fewer_samples_is_told_at_its_own_k(tmp_path):
     assert "excess@8" in table.columns
     assert "leak@16" in table.columns
     assert "The excess is at k = 8" in table.caption
-    assert "The reference run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
+    assert "The retrained model's run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
     none = audited(lambda *_: LEAK, tmp_path, ks=[16], reference=tmp_path / "retrained", name="none")
-    assert "The reference run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
+    assert "The retrained model's run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
     assert "reference" not in none["scorers"]["fact"]
 
 

@@ -134,7 +134,7 @@ def test_killed_it_ends_with_the_same_numbers(spawn, models, tmp_path):  # noqa:
 
 def test_a_run_as_the_reference_must_have_been_asked_so(models, run, tmp_path):
     with pytest.raises(
-        lk.LeakAtKError, match="was not asked with probe role; audit the reference model with --probe role"
+        lk.LeakAtKError, match="was not asked with probe role; audit the retrained model with --probe role"
     ):
         audit(models[0], PROMPTS, out=tmp_path / "a", probes=["role"], reference=run, **SHORT)
     other = {**SHORT, "retain": KEPT[::-1]}

@@ -12,7 +12,6 @@ steps and no augmentation.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -36,7 +35,7 @@ from leakatk.unlearning.rule.detect import Detection, Detector, Leak, Score, wor
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import OnCheck, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
-from leakatk.workdir import claim
+from leakatk.workdir import claim, settle
 
 Utility = Callable[[LoadedModel], float]
 
@@ -291,16 +290,12 @@ class _Run:
             "seed": self.seed,
             **({"matching": self.matching.describe()} if self.matching is not None else {}),
         }
-        wanted = json.loads(json.dumps(wanted))
-        marker = self.folder / "rule.json"
-        if marker.exists():
-            found = read_kept(marker)
-            differing = sorted(k for k in wanted if found.get(k) != wanted[k])
-            if differing or not self.resume:
-                what = f"differing: {', '.join(differing)}" if differing else "resume is off"
-                raise RunError(f"{self.folder} already holds a RULE run ({what}); choose another directory.")
-        else:
-            write_kept(marker, json.dumps(wanted, indent=1))
+        if not self.resume and (self.folder / "rule.json").exists():
+            raise RunError(f"{self.folder} already holds a RULE run and resume is off; choose another directory.")
+        settle(
+            self.folder, "rule.json", wanted, "a RULE run",
+            former=lambda found: {k: v for k, v in found.items() if k in wanted},
+        )  # fmt: skip
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
