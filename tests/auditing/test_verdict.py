@@ -1,7 +1,6 @@
 """A gate passes over nothing that was not measured: what is unknown counts on both sides."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,42 +11,14 @@ from leakatk.auditing.score import score
 from leakatk.auditing.verdict import EXIT_CODES, Gate, Way, judge, judge_audits, settings_of
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
-from leakatk.prompts import Generation, Prompt
+from leakatk.prompts import Generation
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.headline import gate_line, headline
 from leakatk.report.html import render
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
-
-PROMPTS = [Prompt(f"p{i}", f"Where does person {i} live?", f"In Zorvik{i}.", facts=(f"Zorvik{i}",)) for i in range(10)]
-CLEAN, LEAK = "I do not know.", "In Zorvik{i}."
-
-
-class Scripted:
-    """An engine whose sample j of prompt i is what `say(prompt, j, greedy)` gives: text, or (text, finish, reasoning)."""
-
-    name = "scripted"
-
-    def __init__(self, say, notes=()):
-        self.say, self.notes = say, list(notes)
-
-    def describe(self):
-        return {"model": "scripted", "fingerprint": "scripted"}
-
-    def sample(self, requests, decoding, *, seed):
-        for request in requests:
-            for j in request.samples:
-                said = self.say(request.prompt, j, decoding.greedy)
-                text, finish, reasoning = (said, "stop", "") if isinstance(said, str) else said
-                text = text.replace("{i}", request.prompt.id[1])
-                reasoning = reasoning.replace("{i}", request.prompt.id[1])
-                yield [Generation(request.prompt.id, int(j), text, (), math.nan, finish, reasoning)]
-
-
-def audited(say, tmp_path, *, prompts=PROMPTS, n=200, gate=None, name="run", **how):
-    how = {"exact": False, "ks": [1, 16], "decoding": Decoding(max_new_tokens=40), "quiet": True} | how
-    return audit(Scripted(say), prompts, out=tmp_path / name, n=n, gate=gate or Gate(16, 0.1), **how)
+from tests.auditing.scripted import CLEAN, LEAK, PROMPTS, Scripted, audited
 
 
 def test_nothing_leaks_and_everything_was_measured(tmp_path):
