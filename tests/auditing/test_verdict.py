@@ -276,7 +276,7 @@ def test_a_reference_with_fewer_samples_is_told_at_its_own_k(tmp_path):
     audited(lambda *_: CLEAN, tmp_path, name="retrained", n=8, ks=[1, 8], gate=Gate(8, 0.9))
     found = audited(lambda *_: LEAK, tmp_path, ks=[1, 8, 16], reference=tmp_path / "retrained")
     said = headline(found)
-    assert "at k = 8, the largest that the reference model has samples for, 100% against its 0%" in said
+    assert "at k = 8, the largest that the retrained model has samples for, 100% against its 0%" in said
     content = content_of(read_audits([tmp_path / "run"]))
     table = content.tables[0]
     assert "excess@8" in table.columns

@@ -44,7 +44,7 @@ def headline(results: Mapping[str, Any], *, k: int | None = None, decodings: Seq
     if (worst := most_leaking(results, k, decodings)) and worst[1] > max(value, block["greedy"] or 0.0):
         text += f"; most {worst[0]}: {percent(worst[1])}"
     if "reference" in block:
-        text += _reference(block, k)
+        text += _retrained(block, k)
     if "worst" in results and k in results["worst"]["scorers"][name]["curves"]["samples"]["k"]:
         value, low, high = _at(results["worst"]["scorers"][name]["curves"]["samples"], k)
         text += (
@@ -99,16 +99,16 @@ def _parts(block: Mapping[str, Any]) -> str:
     return ": " + ", ".join(f"{count} by {part}" for part, count in counted.items()) if len(counted) > 1 else ""
 
 
-def _reference(block: Mapping[str, Any], k: int) -> str:
-    """The reference model at the same k; where it has fewer samples, both at the largest k it has."""
+def _retrained(block: Mapping[str, Any], k: int) -> str:
+    """The retrained model at the same k; where it has fewer samples, both at the largest k it has."""
     theirs, mine = block["reference"]["curves"]["samples"], block["curves"]["samples"]
     if k in theirs["k"]:
         value, low, high = _at(theirs, k)
-        return f"; the reference model {percent(value)} ({percent(low)} to {percent(high)})"
+        return f"; the retrained model {percent(value)} ({percent(low)} to {percent(high)})"
     shared = max(theirs["k"])
     value, low, high = _at(theirs, shared)
     return (
-        f"; at k = {shared}, the largest that the reference model has samples for, {percent(_at(mine, shared)[0])} against its "
+        f"; at k = {shared}, the largest that the retrained model has samples for, {percent(_at(mine, shared)[0])} against its "
         f"{percent(value)} ({percent(low)} to {percent(high)})"
     )
 

@@ -46,7 +46,7 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
         rows.append(tuple(row))
     caption = conditions(audits, scorer, over)
     if excess_k and excess_k < told_k:
-        caption += f" The excess is at k = {excess_k}: the reference has no samples for more."
+        caption += f" The excess is at k = {excess_k}: the retrained model has no samples for more."
     if exact_ks:
         caption += f" {EXACT}"
     return Table("Models", tuple(columns), tuple(rows), caption)
