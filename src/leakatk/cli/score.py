@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.arrays import Floats
 from leakatk.cli import inputs, options
 from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
+    from leakatk.arrays import Floats
     from leakatk.estimate.curves import Over
     from leakatk.prompts import Prompt
     from leakatk.runs.store import Run
