@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def test_demo(tmp_path):
     page = demo(tmp_path / "demo", quiet=True)
     blocks = {
-        name: audited.results["scorers"]["fact"]
+        name: audited.results.scorers["fact"].as_dict()
         for name, audited in zip(MODELS, audits_of(tmp_path / "demo", 0), strict=True)
     }
     leak = {name: block["curves"]["samples"]["value"][-1] for name, block in blocks.items()}

@@ -165,9 +165,9 @@ class ScorerResult(Block):
     """Prompts that it could not score."""
     missing: int = 0
     """Further samples without a score."""
-    greedy: float | None = field(default=math.nan, metadata=_on_disk(null=True))
+    greedy: float = field(default=math.nan, metadata=_on_disk(null=True))
     """Mean score of the greedy answers; NaN where there are none or none is defined."""
-    mean: float | None = field(default=math.nan, metadata=_on_disk(null=True))
+    mean: float = field(default=math.nan, metadata=_on_disk(null=True))
     """Mean score of the samples."""
     curves: Mapping[str, CurveResult] = field(metadata=_on_disk(CurveResult, many=True))
     prompt_ids: Sequence[str]

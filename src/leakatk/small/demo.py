@@ -315,7 +315,7 @@ def verdict(audits: Sequence[Audited]) -> str:
 
 
 def _block_of(audits: Sequence[Audited], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = audits[MODELS.index(name)].results["scorers"]["fact"]
+    found: dict[str, Any] = audits[MODELS.index(name)].results.scorers["fact"].as_dict()
     return found
 
 
