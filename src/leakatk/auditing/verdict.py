@@ -23,7 +23,7 @@ from leakatk.errors import CANNOT_SAY, DONE, FAILED, InputError
 from leakatk.estimate.leak import leak_at_k
 from leakatk.probes import get_probe
 from leakatk.runs.answers import cut, limit_is_own, thought
-from leakatk.runs.results import Answer, GateVerdict, SettingVerdict
+from leakatk.runs.results import Answer, GateVerdict, SettingVerdict, read_results
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
 from leakatk.text import percent
@@ -265,10 +265,10 @@ def judge_audits(
     """
     settings: list[Setting] = []
     for path in paths:
-        results = Run.open(path).results()
-        asked = results.get("probes", {}) if probes is None else probes
+        results = read_results(path)
+        asked = results.probes or () if probes is None else probes
         ways = [way_on_disk(Path(path), probe) for probe in ("", *asked)]
-        settings += settings_of(ways, scorer, gate, str(results["decoding"]))
+        settings += settings_of(ways, scorer, gate, results.decoding)
     # Greedy answers are the same under every decoding.
     return judge(list({one.name: one for one in settings}.values()), gate).as_dict()
 
