@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AuditSettings": "leakatk.auditing.settings",
     "Decoding": "leakatk.sampling.decoding",
     "Generation": "leakatk.prompts",
     "LeakAtKError": "leakatk.errors",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from leakatk.auditing.audit import audit as audit
     from leakatk.auditing.sample import sample as sample
     from leakatk.auditing.score import score as score
+    from leakatk.auditing.settings import AuditSettings as AuditSettings
     from leakatk.benchmarks.catalog import benchmark as benchmark
     from leakatk.errors import LeakAtKError as LeakAtKError
     from leakatk.estimate.leak import excess as excess

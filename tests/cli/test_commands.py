@@ -24,7 +24,7 @@ def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
     )
     assert code == 0, err
     assert "leaks 0% of 3 forget prompts within 8 samples" in out
-    assert "the reference model 0% (" in out
+    assert "the retrained model 0% (" in out
     assert "of the answers cut at 6 tokens; asked in one wording only." in out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["scorers"]["fact"]["excess"]["samples"]["value"] == [0.0] * 4

@@ -132,7 +132,7 @@ def test_a_different_manifest_is_refused_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strange", ["notes.txt", "prompts.jsonl", "generations", "run.lock.txt"])
 def test_a_foreign_directory_is_left_alone(tmp_path: Path, strange: str) -> None:
     (tmp_path / strange).write_text("mine")
-    with pytest.raises(RunError, match=f"no run directory and not empty .it holds {strange}"):
+    with pytest.raises(RunError, match=f"not empty and holds no run .it holds {strange}"):
         Run.create_or_resume(tmp_path, manifest(), PROMPTS)
     assert snapshot(tmp_path) == {strange: b"mine"}
     with pytest.raises(RunError, match=r"no manifest\.json"):

@@ -116,7 +116,7 @@ class _Pass:
     @classmethod
     def of(cls, sampler: Sampler, found: Sequence[Generation], prompts: int, seconds: float) -> _Pass:
         sizes = [len(one.token_ids) for one in found]
-        computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+        computed, drawn = _work(sampler)
         return cls(
             len(found), prompts, sum(sizes), max(sizes), computed / drawn if computed and drawn else 1.0, seconds
         )
@@ -136,11 +136,18 @@ def _costs(passes: Sequence[_Pass], batch: float) -> list[float]:
 
 def _batch(sampler: Sampler) -> float:
     """Answers in flight at once: the engine's rows, over the rows that one answer took when prefixes were shared."""
-    rows = next(
-        (value for name in ("max_rows", "batch_size") if isinstance(value := getattr(sampler, name, None), int)), BATCH
-    )
-    computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+    from leakatk.sampling.base import Batches
+
+    rows = sampler.max_rows if isinstance(sampler, Batches) and isinstance(sampler.max_rows, int) else BATCH
+    computed, drawn = _work(sampler)
     return rows * max(1.0, drawn / computed) if computed else rows
+
+
+def _work(sampler: Sampler) -> tuple[int, int]:
+    """Rows computed and tokens drawn in the last call; 0 where the engine does not count them."""
+    from leakatk.sampling.base import CountsRows
+
+    return (sampler.rows_computed, sampler.tokens_drawn) if isinstance(sampler, CountsRows) else (0, 0)
 
 
 def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int) -> dict[str, float]:
@@ -149,10 +156,10 @@ def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decodi
     NaN seconds where the model is not in this process. InputError for an engine or a memory that cannot.
     """
     from leakatk.sampling.answer_tree import check_memory, expand
-    from leakatk.sampling.base import check_expands
+    from leakatk.sampling.base import check_expands, loaded_of
 
     check_expands(sampler)
-    loaded, most = getattr(sampler, "loaded", None), budget * len(prompts)
+    loaded, most = loaded_of(sampler), budget * len(prompts)
     if loaded is None:
         return {"prefixes": most, "seconds": math.nan}
     check_memory(loaded, budget)

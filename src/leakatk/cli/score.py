@@ -13,9 +13,7 @@ from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from leakatk.arrays import Floats
     from leakatk.estimate.curves import Over
     from leakatk.prompts import Prompt
     from leakatk.runs.store import Run
@@ -106,7 +104,7 @@ def headline(run: Run | None, prompts: Sequence[Prompt]) -> str:
     return next(iter(stored)) if isinstance(stored, dict) and stored else default_scorers(prompts)[0]
 
 
-def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float64]]:
+def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[Floats]:
     """The scores of every prompt, as many as it has texts."""
     import numpy as np
 
@@ -116,7 +114,7 @@ def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[s
 
 
 def block_of(
-    judge: Scorer, prompts: Sequence[Prompt], rows: Sequence[npt.NDArray[np.float64]], ks: Sequence[int], *,
+    judge: Scorer, prompts: Sequence[Prompt], rows: Sequence[Floats], ks: Sequence[int], *,
     over: Over, level: float,
 ) -> dict[str, Any]:  # fmt: skip
     """leak@k of one scorer as plain values, with what it could not score."""

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats as Floats
 from leakatk.metrics import privacy, utility
 
-Floats = npt.NDArray[np.float64]
 Scores = Mapping[str, tuple[Floats, Floats]]
 Pairs = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt ids, ids that are scored) of each text
 

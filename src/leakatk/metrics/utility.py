@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from leakatk.arrays import Floats as Floats
 from leakatk.errors import InputError
 
-Floats = npt.NDArray[np.float64]
 RatioConvention = Literal["open-unlearning", "tofu", "paper"]
 ExtractionConvention = Literal["clean", "open-unlearning"]
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -20,6 +19,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 
+from leakatk.arrays import Ints
 from leakatk.errors import InputError, ModelError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
@@ -48,7 +48,7 @@ class ContinuousSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the model that is sampled."""
-        return list(getattr(self.loaded, "notes", ()))
+        return list(self.loaded.notes)
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
@@ -150,7 +150,7 @@ class Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self.samples = np.array([row.samples[0] for row in rows], dtype=np.int64)
         self.logprobs: list[list[float]] = [[] for _ in rows]
         self.stopped: dict[int, int] = {}
-        self.now: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # the rows of this step
+        self.now: Ints = np.zeros(0, np.int64)  # the rows of this step
         self.said: list[list[int]] = []  # their prompts and answers so far
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:

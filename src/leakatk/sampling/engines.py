@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakatk.errors import InputError, ModelError
+from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.registry import Facts, Registry, read_spec
 from leakatk.sampling.base import Sampler
 
@@ -108,8 +108,10 @@ def engine_options(engine: str, given: dict[str, Any]) -> tuple[str, dict[str, A
     ]
     options = {key: _value(text) for key, text in written.items()} | given
     for key in options:
+        if not known:
+            raise InputError(f"Engine {name} has no options, and {key!r} is given.")
         if key not in known:
-            raise InputError(f"Engine {name} has no option {key!r}; its options: {', '.join(known) or 'none'}.")
+            raise UnknownNameError(f"option of engine {name}", key, known)
     return name, options
 
 

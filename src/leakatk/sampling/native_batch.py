@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from leakatk.arrays import Bools, Floats, Ints
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
 from leakatk.sampling.decoding import Decoding
@@ -21,12 +22,6 @@ from leakatk.sampling.random_streams import uniforms
 from leakatk.sampling.shared_prefix import LeanDecoder, recognised
 from leakatk.sampling.tokens import Reader, holds_stop
 from leakatk.sampling.warp import draw, effective
-
-Int = npt.NDArray[np.int64]
-
-
-Bool = npt.NDArray[np.bool_]
-
 
 _BLOCK = 16  # steps of uniforms computed at a time
 
@@ -63,7 +58,7 @@ class Job:
     prompt_id: str
     ids: list[int]
     key: npt.NDArray[np.uint32]
-    samples: Int
+    samples: Ints
     peak: int = 0  # most rows it ever held
     started: int = 0  # samples it entered the batch with
 
@@ -73,20 +68,20 @@ class Batch:
     """What is in flight. Arrays over samples (S,) and over rows (R,); `rows[i]` is the row sample i is on."""
 
     jobs: list[Job] = field(default_factory=list)
-    job: Int = field(default_factory=lambda: np.zeros(0, np.int64))
-    sample: Int = field(default_factory=lambda: np.zeros(0, np.int64))
-    row: Int = field(default_factory=lambda: np.zeros(0, np.int64))
-    logprob: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    uniform: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, _BLOCK)))
-    row_job: Int = field(default_factory=lambda: np.zeros(0, np.int64))
-    start: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # first slot of the row
-    drawn: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # tokens generated so far
+    job: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    sample: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    row: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    logprob: Floats = field(default_factory=lambda: np.zeros(0))
+    uniform: Floats = field(default_factory=lambda: np.zeros((0, _BLOCK)))
+    row_job: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    start: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # first slot of the row
+    drawn: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # tokens generated so far
 
     @property
     def rows(self) -> int:
         return len(self.row_job)
 
-    def keep_samples(self, keep: Bool) -> None:
+    def keep_samples(self, keep: Bools) -> None:
         self.job, self.sample, self.row = self.job[keep], self.sample[keep], self.row[keep]
         self.logprob, self.uniform = self.logprob[keep], self.uniform[keep]
 
@@ -240,7 +235,7 @@ class Session:
             return LeanDecoder(base, shapes, self.max_rows, self.slots, self.prefix_room)
         return ModuleDecoder(self.model, shapes, self.max_rows, self.slots, self.prefix_room)
 
-    def _uniforms(self) -> npt.NDArray[np.float64]:
+    def _uniforms(self) -> Floats:
         """Each sample's uniform for its own step."""
         batch = self.batch
         steps = batch.drawn[batch.row]
@@ -249,7 +244,7 @@ class Session:
             if len(stale):
                 keys = np.stack([job.key for job in batch.jobs])[batch.job[stale]]
                 batch.uniform[stale] = uniforms(keys, batch.sample[stale], steps[stale], _BLOCK)
-        values: npt.NDArray[np.float64] = batch.uniform[np.arange(len(steps)), steps % _BLOCK]
+        values: Floats = batch.uniform[np.arange(len(steps)), steps % _BLOCK]
         return values
 
     def _seen(self) -> torch.Tensor:
@@ -259,7 +254,7 @@ class Session:
         used = slice(int(batch.start.min()), decoder.cursor + 1)
         return torch.as_tensor(self.history[: batch.rows, used], device=self.device)
 
-    def _advance(self, token: Int) -> list[Generation]:
+    def _advance(self, token: Ints) -> list[Generation]:
         """Split rows by the drawn tokens, take out what ended, and move the cursor on."""
         batch = self.batch
         key = batch.row * (int(token.max()) + 1) + token
@@ -288,7 +283,7 @@ class Session:
         self._retire()
         return finished
 
-    def _collect(self, child: Int, out: Bool, parent: Int, new: Int, ended: Bool, stop: Bool) -> list[Generation]:
+    def _collect(self, child: Ints, out: Bools, parent: Ints, new: Ints, ended: Bools, stop: Bools) -> list[Generation]:
         """The generations of the children that end here; text and token ids are made once per child."""
         batch = self.batch
         leaves = np.flatnonzero(out)
@@ -322,7 +317,7 @@ class Session:
         past = self.history[row, decoder.cursor + 1 - self.batch.drawn[row] : decoder.cursor + 1]
         return (*past.tolist(), int(token))
 
-    def _turn_away(self, live: Int, parent: Int, length: Int, child: Int) -> tuple[Int, Int]:
+    def _turn_away(self, live: Ints, parent: Ints, length: Ints, child: Ints) -> tuple[Ints, Ints]:
         """More rows than there is room for: the rows furthest on stay, the samples of the others wait for their turn.
 
         Nothing is lost but work: a sample draws the same tokens when it starts again.
@@ -336,7 +331,7 @@ class Session:
         batch.keep_samples(stay[child])
         return live[stay[live]], child[stay[child]]
 
-    def _requeue(self, which: Bool) -> None:
+    def _requeue(self, which: Bools) -> None:
         batch = self.batch
         for index in np.unique(batch.job[which]):
             job = batch.jobs[index]
@@ -350,7 +345,7 @@ class Session:
         self.batch = Batch()
         self.decoder = None
 
-    def _place(self, parent: Int, token: Int, child: Int) -> None:
+    def _place(self, parent: Ints, token: Ints, child: Ints) -> None:
         """Give the children their rows: the first child of a row stays on it, the others and the rows beyond the new
         end move into free rows, so that the live rows are always 0 .. R - 1."""
         batch, decoder = self.batch, self.decoder

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
 from leakatk.registry import Registry, Specified, make
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
+FloatArray = Floats  # their former names
+IntArray = Ints
 H = TypeVar("H", bound=Hashable)
 
 

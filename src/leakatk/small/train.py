@@ -8,7 +8,6 @@ base, so the retrained one is the exact yardstick: the same recipe without the f
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,14 +21,13 @@ from transformers import PreTrainedTokenizerFast
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.worlds.generators import Corruption
 from leakatk.benchmarks.worlds.people import Pair, World
-from leakatk.errors import RunError
 from leakatk.files import checksums
-from leakatk.files.writing import read_kept, write_atomic, write_kept
+from leakatk.files.writing import write_atomic
 from leakatk.progress import Progress
 from leakatk.prompts import save_prompts
 from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 from leakatk.small.fit import Phase, fit
-from leakatk.workdir import claim, occupied
+from leakatk.workdir import claim, refuse_foreign, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,7 @@ def train(
     training, or another process trains there.
     """
     out = Path(out)
-    _refuse_foreign(out)
+    refuse_foreign(out, "small models", ("training.json",))
     with claim(out):
         return _train(training, out, seed, device, quiet)
 
@@ -182,22 +180,11 @@ def _train(training: Training, out: Path, seed: int, device: str, quiet: bool) -
     return TrainedModels(out / training.stages[0].name, out / training.full, out / training.retrained)
 
 
-def _refuse_foreign(out: Path) -> None:
-    if occupied(out) and not (out / "training.json").exists():
-        raise RunError(f"{out} is not empty and holds no small models; choose another directory. Nothing was changed.")
-
-
 def _finished(training: Training, seed: int, out: Path) -> set[str]:
     """The stages that `out` already holds; it is marked as this training's."""
-    marker, identity = out / "training.json", {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
-    if marker.exists():
-        if read_kept(marker, "choose another directory") != identity:
-            raise RunError(
-                f"{out} holds models trained otherwise (other prompts, sizes or seed); choose another directory."
-            )
-        return {stage.name for stage in training.stages if _whole(out / stage.name)}
-    write_kept(marker, json.dumps(identity) + "\n")
-    return set()
+    identity = {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
+    there = settle(out, "training.json", identity, "small models")
+    return {stage.name for stage in training.stages if there and _whole(out / stage.name)}
 
 
 def _whole(model: Path) -> bool:

@@ -9,17 +9,9 @@ import numpy.typing as npt
 
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
-from leakatk.sampling.base import texts_of
-from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.native import NativeSampler
+from leakatk.sampling.greedy import greedy_texts as greedy_texts
 from leakatk.scorers.base import Scorer, get_scorer
 from leakatk.unlearning.settings import OnCheck, stop_when
-
-
-def greedy_texts(loaded: LoadedModel, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[str]:
-    """The greedy answer to every prompt, in the order given."""
-    decoding = Decoding(temperature=0.0, max_new_tokens=max_new_tokens)
-    return [texts[0] for texts in texts_of(NativeSampler(loaded), prompts, 1, decoding, seed=0)]
 
 
 def greedy_scores(

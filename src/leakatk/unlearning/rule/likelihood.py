@@ -7,16 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from leakatk.arrays import Floats as Floats
 from leakatk.metrics.privacy import min_k_plus_plus_scores
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.token import IGNORE, answer_mask
-
-Floats = NDArray[np.float64]
 
 
 class Likelihoods(NamedTuple):

@@ -14,7 +14,6 @@ Another method has the same name (Reinforcement UnLEarning, arXiv 2506.07171); i
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -37,7 +36,7 @@ from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.rule.strategy import Goal, RoundStart, Strategy, Training, strategy_of
 from leakatk.unlearning.settings import OnCheck, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
-from leakatk.workdir import claim
+from leakatk.workdir import claim, settle
 
 Utility = Callable[[LoadedModel], float]
 
@@ -270,16 +269,9 @@ class _Run:
             "seed": self.seed,
             **self.strategy.identity(),
         }
-        wanted = json.loads(json.dumps(wanted))
-        marker = self.folder / "rule.json"
-        if marker.exists():
-            found = read_kept(marker)
-            differing = sorted(k for k in {**found, **wanted} if found.get(k) != wanted.get(k))
-            if differing or not self.resume:
-                what = f"differing: {', '.join(differing)}" if differing else "resume is off"
-                raise RunError(f"{self.folder} already holds a RULE run ({what}); choose another directory.")
-        else:
-            write_kept(marker, json.dumps(wanted, indent=1))
+        if not self.resume and (self.folder / "rule.json").exists():
+            raise RunError(f"{self.folder} already holds a RULE run and resume is off; choose another directory.")
+        settle(self.folder, "rule.json", wanted, "a RULE run")
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
