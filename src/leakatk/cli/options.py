@@ -260,18 +260,11 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
     """ "temperature=0.7,top_p=0.9" -> `base` with these fields changed."""
     from dataclasses import replace
 
-    known = base.as_dict()
-    values: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or name not in known or name == "stop":
-            names = ", ".join(field for field in known if field != "stop")
-            raise InputError(f"--decoding {text!r}: write NAME=VALUE with names among {names}.")
-        try:
-            values[name] = type(known[name])(value)
-        except ValueError:
-            raise InputError(f"--decoding {text!r}: {name} must be a number, got {value!r}.") from None
-    return replace(base, **values)
+    from leakatk.registry import read_options, typed_options
+
+    known = {name: value for name, value in base.as_dict().items() if name != "stop"}
+    written = read_options("--decoding", "", text)
+    return replace(base, **typed_options("--decoding", "", written, {}, known))
 
 
 def command() -> str:
