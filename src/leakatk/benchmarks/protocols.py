@@ -71,7 +71,6 @@ PROTOCOLS.add(
         summary="The conventions of the published Leak@k code, quirks included.",
         paper="Leak@k, arXiv 2511.04934",
         formula="the same estimator; for 0/1 scores 1 - C(n-c,k)/C(n,k), as published",
-        rows=("88",),
         as_text=True,
         headline=Decoding(top_k=50, max_new_tokens=200),
         grid=_grid(top_k=50),

@@ -119,6 +119,7 @@ add(
     "RWKU: probes about one real person, from its folder.",
     load_rwku,
     paper="Jin et al. 2024, arXiv 2406.10890",
+    example="leakatk audit MODEL --benchmark rwku --data DIR --out runs/forgot",
 )
 add(
     "knowundo",
@@ -127,6 +128,7 @@ add(
     paper="Tian et al. 2024, arXiv 2407.01920",
     rows=("114",),
     lacks="the method MemFlex",
+    example="leakatk audit MODEL --benchmark knowundo --data DIR --out runs/forgot",
 )
 for _sample in (1, 2):
     add(

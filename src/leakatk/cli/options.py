@@ -26,9 +26,9 @@ def named(kind: str) -> Callable[[str], list[str]]:
     """Completion in a shell: the names that `leakatk KIND` lists."""
 
     def complete(incomplete: str) -> list[str]:
-        from leakatk.cli.kinds import KINDS
+        from leakatk.cli.kinds import KINDS, items_of
 
-        return [name for name in sorted(KINDS[kind].load()) if name.startswith(incomplete)]
+        return [name for name in sorted(items_of(KINDS[kind])) if name.startswith(incomplete)]
 
     return complete
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from leakatk.registry import Facts, facts_of
@@ -16,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind. where: its registry, "package.module:NAME"; importing that module registers all there is."""
+    """One kind. where: its registry, "package.module:NAME"; importing that module, or its room, registers all there is."""
 
     name: str
     """Plural, as `leakatk NAME` lists it."""
@@ -26,6 +27,8 @@ class Kind:
     """A command that runs one, with {} for its name."""
     shown: str = ""
     """The one that the help of `leakatk NAME` describes."""
+    spread: bool = False
+    """Whether the modules of its room register them, each its own, so that all are imported."""
 
     @property
     def one(self) -> str:
@@ -43,6 +46,10 @@ class Kind:
     def load(self) -> Mapping[str, Any]:
         """Name -> what is registered."""
         module, _, name = self.where.partition(":")
+        if self.spread:
+            room = import_module(module.rpartition(".")[0])
+            for found in iter_modules(room.__path__, f"{room.__name__}."):
+                import_module(found.name)
         items: Mapping[str, Any] = getattr(import_module(module), name)
         return items
 
@@ -61,16 +68,16 @@ _ALL = (
         "leakatk unlearn MODEL --benchmark world --method {} --out models/forgot", "npo",
     ),
     Kind(
-        "guards", "leakatk.guards.presets:GUARDS", "the guards",
-        "leakatk audit MODEL --benchmark world --guard {} --out runs/guarded",
+        "guards", "leakatk.guards.base:GUARDS", "the guards",
+        "leakatk audit MODEL --benchmark world --guard {} --out runs/guarded", spread=True,
     ),
     Kind(
-        "attacks", "leakatk.attacks.presets:ATTACKS", "the attacks",
-        "leakatk audit MODEL --benchmark world --attack {} --out runs/attacked",
+        "attacks", "leakatk.attacks.base:ATTACKS", "the attacks",
+        "leakatk attack MODEL --benchmark world --attack {} --out runs/attacked", spread=True,
     ),
     Kind(
-        "writers", "leakatk.synthesis.presets:WRITERS", "the writers of training data",
-        "leakatk writers {}",
+        "writers", "leakatk.synthesis.base:WRITERS", "the writers of training data",
+        "leakatk writers {}", spread=True,
     ),
     Kind(
         "scorers", "leakatk.scorers:SCORERS", "the core metrics",
@@ -78,7 +85,7 @@ _ALL = (
     ),
     Kind(
         "metrics", "leakatk.metrics.base:METRICS", "the metrics of a whole model",
-        "leakatk metrics {}",
+        "leakatk metrics {}", spread=True,
     ),
     Kind(
         "probes", "leakatk.probes:PROBES", "the probes",

@@ -483,7 +483,7 @@ _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",
     rows=("96",),
-    lacks="the study over frequencies is not run",
+    lacks="the study over frequencies",
 )
 _add(
     "corruption",
