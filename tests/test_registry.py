@@ -16,7 +16,7 @@ from leakatk.registry import (
     read_options,
     read_spec,
     spec_name,
-    typed_option,
+    typed,
     typed_options,
 )
 from leakatk.sampling.decoding import Decoding
@@ -108,7 +108,7 @@ def test_a_spec_that_cannot_be_read_is_refused(spec, words):
     ],
 )  # fmt: skip
 def test_an_option_is_read_as_the_type_of_its_default(text, default, value):
-    found = typed_option("here", text, default)
+    found = typed("here", text, default)
     assert found == value
     assert type(found) is type(value)
 
@@ -124,7 +124,7 @@ def test_an_option_is_read_as_the_type_of_its_default(text, default, value):
 )
 def test_an_option_that_does_not_fit_is_refused(text, default, words):
     with pytest.raises(InputError, match=words):
-        typed_option("here", text, default)
+        typed("here", text, default)
 
 
 def test_values_given_win_over_what_is_written():

@@ -126,7 +126,7 @@ def typed_options(
 ) -> dict[str, Any]:
     """The options written in a name, read as the type of their defaults, and those given as values, which win.
 
-    kind, name: of what has the options; name may be "".  known: option -> its default; see `typed_option`.
+    kind, name: of what has the options; name may be "".  known: option -> its default; see `typed`.
     Raises InputError for an option that is not known (with the nearest ones) or a value that does not fit.
     """
     for key in {**written, **given}:
@@ -137,10 +137,10 @@ def typed_options(
             what = f"{kind.capitalize()} {name!r}" if name else kind
             raise InputError(f"{what} has no option {key!r}; its options: {names}{meant}")
     where = f"{kind.capitalize()} option {name}:" if name else f"{kind} "
-    return {key: typed_option(f"{where}{key}", text, known[key]) for key, text in written.items()} | dict(given)
+    return {key: typed(f"{where}{key}", text, known[key]) for key, text in written.items()} | dict(given)
 
 
-def typed_option(where: str, text: str, default: object) -> Any:
+def typed(where: str, text: str, default: object) -> Any:
     """An option written as text, read as the type of its default. where: starts the InputError of what does not fit.
 
     Without a default (None) yes and no, whole numbers and other numbers are told by how they are written.

@@ -239,7 +239,7 @@ def test_every_method_is_on_the_page_with_its_paper_and_defaults():
     assert set(listed_methods) == set(methods)
     for name in methods:
         assert listed_methods[name][1] == facts_of(name, methods[name]).paper
-        for key, value in methods[name].params.items():
+        for key, value in getattr(methods[name], "identity", methods[name].params).items():
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             assert f"{key} {shown}" in listed_methods[name][2]
 

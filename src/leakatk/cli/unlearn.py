@@ -15,7 +15,7 @@ import typer
 from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError, UnknownNameError
-from leakatk.registry import typed_option
+from leakatk.registry import typed
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
@@ -393,7 +393,7 @@ def configure(
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--param {text!r}: write NAME=VALUE, such as beta=2.5.")
-        values[name] = typed_option(f"--param {name}", value, method.params.get(name))
+        values[name] = typed(f"--param {name}", value, method.params.get(name))
         if isinstance(values[name], float) and not math.isfinite(values[name]):
             raise InputError(f"--param {text!r}: the value must be a finite number.")
     method = method.with_params(**values)

@@ -152,10 +152,16 @@ def _methods() -> Iterator[str]:
     items = KINDS["methods"].load()
     for facts in sorted(KINDS["methods"].facts(), key=lambda facts: facts.name):
         item = items[facts.name]
-        defaults = ", ".join(f"{key} {_plain(value)}" for key, value in item.params.items())
+        defaults = ", ".join(f"{key} {_plain(value)}" for key, value in _numbers(item).items())
         said = (facts.source, getattr(item, "note", ""), facts.reading and f"Our reading: {facts.reading}")
         source = " ".join(part.rstrip(".") + "." for part in said if part)
         yield f"| `{facts.name}` | {_cell(facts.paper)} | {_cell(defaults)} | {_cell(source)} |"
+
+
+def _numbers(method: Any) -> Mapping[str, Any]:
+    """The numbers of a method's formula; what all methods have and it does not change is left out."""
+    found: Mapping[str, Any] = getattr(method, "identity", method.params)
+    return found
 
 
 def _tags(rows: Iterable[Listed]) -> Iterator[str]:

@@ -69,7 +69,7 @@ _ALL = (
     ),
     Kind(
         "guards", "leakatk.guards.base:GUARDS", "the guards",
-        "leakatk audit MODEL --benchmark world --guard {} --out runs/guarded", spread=True,
+        "leakatk guards {}", spread=True,
     ),
     Kind(
         "attacks", "leakatk.attacks.base:ATTACKS", "the attacks",
@@ -85,7 +85,7 @@ _ALL = (
     ),
     Kind(
         "metrics", "leakatk.metrics.base:METRICS", "the metrics of a whole model",
-        "leakatk metrics {}", spread=True,
+        "leakatk bench world --model MODEL --metric {} --out results", spread=True,
     ),
     Kind(
         "probes", "leakatk.probes:PROBES", "the probes",
