@@ -82,6 +82,44 @@ def test_a_class_in_the_old_form_is_described_too():
     assert Mine().label == "mine"
 
 
+def test_a_kind_without_a_form_of_its_own_is_described_by_its_facts():
+    from dataclasses import dataclass
+
+    from leakatk.papers.kinds import Kind
+    from leakatk.registry import Facts, Registry, Specified
+
+    @dataclass(frozen=True, kw_only=True)
+    class GadgetFacts(Facts):
+        access: str
+        chance: float = float("nan")
+        values: tuple[str, ...] = ()
+        model: bool = False
+
+    registry = Registry("gadget")
+
+    @registry.register("lamp")
+    @dataclass(frozen=True)
+    class Lamp(Specified):
+        """Gives light. watts: how much."""
+
+        watts: int = 40
+
+    Lamp.facts = GadgetFacts(name="lamp", summary="gives light", access="a socket", values=("lumen", "lux"))
+    kind = Kind("gadgets", "nowhere:NONE", "the gadgets", "leakatk gadgets {}")
+    assert described(kind, "lamp", registry["lamp"]) == {
+        "name": "lamp",
+        "summary": "gives light",
+        "defaults": "watts=40",
+        "options": "Gives light. watts: how much.",
+        "access": "a socket",
+        "values": "lumen, lux",
+        "model": "no",
+        "example": "leakatk gadgets lamp",
+    }
+    plain = GadgetFacts(name="plain", access="none", chance=0.5)
+    assert described(kind, "plain", plain)["chance"] == "0.5"
+
+
 def test_what_is_lacking_and_which_rows_are_served_are_shown(leakatk):
     code, out, _ = leakatk("probes", "few-shot")
     assert code == 0

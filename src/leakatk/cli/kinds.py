@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
@@ -134,9 +135,20 @@ def _protocol(name: str, protocol: Any) -> Said:
 
 
 def _plain_facts(name: str, item: Any) -> Said:
-    """Of a kind that has no more to say: its numbers, where it keeps any as `params`."""
-    yield "defaults", _pairs(getattr(item, "params", {}))
-    yield "options", "" if isinstance(item, Facts) else inspect.getdoc(item) or ""
+    """Of a kind without a form of its own: its options with their defaults, and what its facts have beyond those of all."""
+    facts = facts_of(name, item)
+    if isinstance(item, type) and is_dataclass(item):
+        yield "defaults", _pairs({f.name: f.default for f in fields(item) if f.default is not MISSING and f.repr})
+        yield "options", inspect.getdoc(item) or ""
+    else:
+        options = item.options() if callable(getattr(item, "options", None)) else getattr(item, "params", {})
+        yield "defaults", _pairs(options)
+    for field in fields(facts)[len(fields(Facts)) :]:
+        value = getattr(facts, field.name)
+        if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):
+            yield field.name, ", ".join(value)
+        elif isinstance(value, bool | str) or (isinstance(value, int | float) and not math.isnan(value)):
+            yield field.name, {True: "yes", False: "no"}[value] if isinstance(value, bool) else _plain(value)
 
 
 _DETAILS: dict[str, Callable[[str, Any], Said]] = {
