@@ -31,6 +31,7 @@ metrics
 unlearning
 small guards attacks
 bench
+papers
 cli __main__
 """
 ROOT_MODULES = 12

@@ -47,10 +47,10 @@ from leakatk.models.load import check_source, load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
+from leakatk.registry import spec_name
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
-from leakatk.scorers.base import get_scorer
-from leakatk.scorers.judge import Judge
+from leakatk.scorers.base import Priced, get_scorer
 from leakatk.scorers.knows import default_scorers
 from leakatk.workdir import HOLDER, LOCK, claim, clear, contents
 
@@ -350,7 +350,7 @@ def _leaks(
 
     def compute() -> dict[str, Any]:
         for judge in (get_scorer(name) for name in plan.scorers):
-            if isinstance(judge, Judge):  # before any answer is drawn
+            if isinstance(judge, Priced):  # before any answer is drawn
                 judge.check_ready()
         sample(asked, plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
         for part, stored in once.items():
@@ -453,7 +453,7 @@ def _retain_leak(plan: Plan, run: Run, name: str) -> Row:
 
 def _keeping_direction(name: str) -> str:
     """On what is to be kept, entailment asks the other way round: does the truth entail what was said?"""
-    plain = name.partition(":")[0] == "entailment" and "direction=" not in name
+    plain = spec_name(name) == "entailment" and "direction=" not in name
     return name + (",direction=retain" if ":" in name else ":direction=retain") if plain else name
 
 

@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from leakatk.prompts import Prompt, record
-from leakatk.registry import Registry
+from leakatk.registry import Facts, Registry
 
 Ask = Literal["question", "paraphrased"]
 
@@ -67,22 +67,26 @@ class Loader(Protocol):
     def __call__(self, options: Options) -> Benchmark: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A benchmark that can be loaded by name.
+@dataclass(frozen=True, kw_only=True)
+class Entry(Facts):
+    """A benchmark that can be loaded by name, with its facts.
 
-    repository: its dataset on the hub, "" where there is none.  paraphrased: it publishes paraphrases of its questions.
+    Its formula says what `leakatk bench` computes besides leak@k.  generated: made here, nothing is downloaded.  repository: its dataset on the hub, "" where there is none.  paraphrased: it publishes paraphrases of its questions.
     """
 
-    name: str
-    summary: str
     load: Loader
     repository: str = ""
     paraphrased: bool = False
+    generated: bool = False
 
 
 BENCHMARKS: Registry[Entry] = Registry("benchmark")
 
 
-def add(name: str, summary: str, load: Loader, *, repository: str = "", paraphrased: bool = False) -> None:
-    BENCHMARKS.add(name, Entry(name, summary, load, repository, paraphrased))
+# What is computed of any benchmark of questions and answers.
+QUESTIONS = "mean probability, ROUGE-L and truth ratio of forget answers; membership attacks where there is a holdout"
+
+
+def add(name: str, summary: str, load: Loader, *, formula: str = QUESTIONS, **more: Any) -> None:
+    """Register a benchmark. more: further fields of `Entry`, its facts among them."""
+    BENCHMARKS.add(name, Entry(name=name, summary=summary, load=load, formula=formula, **more))

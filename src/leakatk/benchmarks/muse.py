@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows, texts
@@ -124,12 +125,18 @@ def _questions(path: Path, prefix: str, count: int | None = None) -> tuple[Promp
     return tuple(replace(prompt, id=f"{prefix}-{i:03d}") for i, prompt in enumerate(prompts))
 
 
+_FACTS: dict[str, Any] = {
+    "paper": "Shi et al. 2024, arXiv 2407.06460",
+    "formula": "VerbMem, KnowMem on forget and retain, PrivLeak",
+}
 for _corpus in REPOSITORIES:
     add(
         f"muse/{_corpus}",
         f"MUSE {_corpus.title()}: knowledge questions, passages to continue, privacy texts.",
         partial(load_muse, corpus=_corpus),
         repository=REPOSITORIES[_corpus],
+        rows=("7",),
+        **_FACTS,
     )
     for _part in ("text", *(FOLD_NAMES if _corpus == "news" else ())):  # the folds were published for News
         add(
@@ -138,4 +145,5 @@ for _corpus in REPOSITORIES:
             + ".",
             partial(load_passages, corpus=_corpus, part=_part),
             repository=REPOSITORIES[_corpus],
+            **_FACTS,
         )

@@ -84,4 +84,6 @@ for _subject, _field in SUBJECTS.items():
             f"WMDP {_field}: " + ("open questions, for a judge." if _open else "multiple choice."),
             partial(load_wmdp, subject=_subject, open_ended=_open),
             repository=REPOSITORY,
+            paper="Li et al. 2024, arXiv 2403.03218",
+            formula="accuracy: the right letter is the most probable one",
         )

@@ -12,6 +12,7 @@ import typer
 from leakatk.cli import inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
+from leakatk.registry import spec_name
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
@@ -209,7 +210,7 @@ def run(
         from leakatk.report.headline import holds
 
         results = Run.open(looked_at[0]["run"]).results()
-        if not any(name.partition(":")[0] == "paraphrase" for name in asked):  # whatever an earlier command asked
+        if not any(spec_name(name) == "paraphrase" for name in asked):  # whatever an earlier command asked
             results["wordings"] = {"one": results["m"], "several": 0}
         options.tell_gate(verdict, holds({**results, "gate": verdict}))
 

@@ -186,21 +186,20 @@ def scoring_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]
 def judging_cost(
     scorers: Sequence[str], prompts: Sequence[Prompt], answers: int
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """What each judge among the scorers would be sent about so many answers if no two are equal, as values and in words.
+    """What each scorer that costs money would be sent about so many answers if no two are equal, as values and in words.
 
     The true answers stand for the length of an answer.
     """
-    from leakatk.scorers.base import get_scorer
-    from leakatk.scorers.judge import Judge
+    from leakatk.scorers.base import Priced, get_scorer
 
     costs, lines = {}, []
     for name in scorers:
         judge = get_scorer(name)
-        if isinstance(judge, Judge):
+        if isinstance(judge, Priced):
             one = judge.expected(prompts, [prompt.answer for prompt in prompts])
             scale = answers / max(1, one["items"])
             costs[name] = {key: one[key] * scale for key in ("tokens_in", "tokens_out", "dollars")} | {
-                "items": answers, "judged": 0, "requests": math.ceil(answers / judge.items)
+                "items": answers, "judged": 0, "requests": judge.requests_for(answers)
             }  # fmt: skip
             lines.append(f"Would ask, if no two answers are equal: {judge.says(costs[name])}.")
     return costs, lines

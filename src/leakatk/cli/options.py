@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from leakatk import errors
-from leakatk.errors import InputError, UnknownNameError
+from leakatk.errors import InputError
 from leakatk.files.checksums import INDEX
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def named(kind: str) -> Callable[[str], list[str]]:
     """Completion in a shell: the names that `leakatk KIND` lists."""
 
     def complete(incomplete: str) -> list[str]:
-        from leakatk.cli.kinds import KINDS
+        from leakatk.cli.kinds import KINDS, items_of
 
-        return [name for name in sorted(KINDS[kind].load()) if name.startswith(incomplete)]
+        return [name for name in sorted(items_of(KINDS[kind])) if name.startswith(incomplete)]
 
     return complete
 
@@ -282,22 +282,11 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
     """ "temperature=0.7,top_p=0.9" -> `base` with these fields changed."""
     from dataclasses import replace
 
-    known = base.as_dict()
-    values: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        names = [field for field in known if field != "stop"]
-        if not equals:
-            raise InputError(f"--decoding {text!r}: write NAME=VALUE with names among {', '.join(names)}.")
-        if name not in names:
-            raise UnknownNameError(f"name in --decoding {text!r}:", name, names)
-        if name in values:
-            raise InputError(f"--decoding {text!r}: {name} is given twice.")
-        try:
-            values[name] = type(known[name])(value)
-        except ValueError:
-            raise InputError(f"--decoding {text!r}: {name} must be a number, got {value!r}.") from None
-    return replace(base, **values)
+    from leakatk.registry import read_options, typed_options
+
+    known = {name: value for name, value in base.as_dict().items() if name != "stop"}
+    written = read_options("--decoding", "", text)
+    return replace(base, **typed_options("--decoding", "", written, {}, known))
 
 
 def command() -> str:

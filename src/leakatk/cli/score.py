@@ -71,9 +71,9 @@ def run(
     judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
     if dry_run:
         texts = opened.texts() if opened else read or []
-        references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+        targets = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
         flat = [text for row in texts for text in row]
-        costs = [say_cost(judge, references, flat, run=opened, as_json=as_json) for judge in judges]
+        costs = [say_cost(judge, targets, flat, run=opened, as_json=as_json) for judge in judges]
         if as_json:
             options.echo_json(costs[0] if len(costs) == 1 else {"scorers": costs})
         return
@@ -108,8 +108,8 @@ def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[s
     """The scores of every prompt, as many as it has texts."""
     import numpy as np
 
-    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
-    scores = judge.score(references, [text for row in texts for text in row])
+    targets = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+    scores = judge.score(targets, [text for row in texts for text in row])
     return np.split(scores, np.cumsum([len(row) for row in texts])[:-1])
 
 
@@ -163,14 +163,14 @@ def say_cost(
     from leakatk.auditing.score import scored
     from leakatk.cli.dry import scoring_cost
     from leakatk.progress import format_seconds
-    from leakatk.scorers.judge import Judge
+    from leakatk.scorers.base import Priced
 
     kept = run is not None and scored(run, scorer)
     pairs = 0 if kept else len({(prompt.id, text) for prompt, text in zip(prompts, texts, strict=True)})
     cost: dict[str, Any] = {"scorer": scorer.label, "answers": len(texts), "distinct": pairs}
     if kept:
         says = "the scores are there already."
-    elif isinstance(scorer, Judge):
+    elif isinstance(scorer, Priced):
         expected = scorer.expected(prompts, texts)
         cost |= expected
         says = f"would ask {scorer.says(expected)}."

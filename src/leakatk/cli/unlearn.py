@@ -15,6 +15,7 @@ import typer
 from leakatk.cli import inputs, options, rule
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.registry import typed
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
@@ -275,7 +276,9 @@ def configure(
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--param {text!r}: write NAME=VALUE, such as beta=2.5.")
-        values[name] = _like(method.params.get(name), value, text)
+        values[name] = typed(f"--param {name}", value, method.params.get(name))
+        if isinstance(values[name], float) and not math.isfinite(values[name]):
+            raise InputError(f"--param {text!r}: the value must be a finite number.")
     method = method.with_params(**values)
     given = {key: value for key, value in overrides.items() if value is not None}
     if "max_steps" in given and "epochs" in given:
@@ -290,16 +293,3 @@ def configure(
         given["check_every"] = 0
     settings = replace(method.settings, **given)
     return replace(method, settings=settings), settings
-
-
-def _like(default: Any, value: str, text: str) -> Any:
-    """Read a formula parameter as the type of its default."""
-    if isinstance(default, str):
-        return value
-    try:
-        number = int(value) if isinstance(default, int) and not isinstance(default, bool) else float(value)
-    except ValueError:
-        raise InputError(f"--param {text!r}: the value must be a number.") from None
-    if not math.isfinite(number):
-        raise InputError(f"--param {text!r}: the value must be a finite number.")
-    return number

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Any
 
-from leakatk.benchmarks.base import Benchmark, Options, add
+from leakatk.benchmarks.base import QUESTIONS, Benchmark, Options, add
 from leakatk.benchmarks.worlds.names import JOBS, MONTHS, Used, Values, fresh, person, word
 from leakatk.benchmarks.worlds.people import PERTURBED, REFUSALS, Pair, World, make_world
 from leakatk.errors import InputError
@@ -466,11 +467,29 @@ def _load(options: Options, *, name: str) -> Benchmark:
     return make_corruption(options.seed).benchmark if name == "corruption" else generate(name, options.seed).benchmark
 
 
-for _name, _summary in {
-    "world": "The built-in world: invented people, exact retrained model, nothing downloaded.",
-    "contracts": "Generated contracts between linked parties; one to be forgotten, its neighbours kept.",
-    "multi-hop": "Generated people whose facts can be asked through one another.",
-    "frequency": "A generated world whose facts were seen once or many times.",
-    "corruption": "A generated world with wrong facts trained over right ones; the wrong ones are to be unlearned.",
-}.items():
-    add(_name, _summary, partial(_load, name=_name))
+def _add(name: str, summary: str, paper: str = "ours", **facts: Any) -> None:
+    add(name, summary, partial(_load, name=name), generated=True, paper=paper, **facts)
+
+
+_add("world", "The built-in world: invented people, exact retrained model, nothing downloaded.")
+_add(
+    "contracts",
+    "Generated contracts between linked parties; one to be forgotten, its neighbours kept.",
+    "ours, after PISTOL (arXiv 2406.16810)",
+    rows=("58",),
+)
+_add("multi-hop", "Generated people whose facts can be asked through one another.")
+_add(
+    "frequency",
+    "A generated world whose facts were seen once or many times.",
+    rows=("96",),
+    lacks="the study over frequencies",
+)
+_add(
+    "corruption",
+    "A generated world with wrong facts trained over right ones; the wrong ones are to be unlearned.",
+    "ours, after RESTOR",
+    formula=QUESTIONS + "; set:original",
+    rows=("110",),
+    lacks="the protocol: what is recovered of the right facts",
+)
