@@ -12,7 +12,7 @@ from typing import Any
 
 from leakatk.auditing.asking import probed, with_wordings
 from leakatk.auditing.audit import check_defined
-from leakatk.bench.cells import evidence_of, leaks, tasks_of
+from leakatk.bench.cells import evidence_of, former_values, leaks, tasks_of
 from leakatk.bench.harness import harness_version
 from leakatk.bench.plan import RETAIN_N, Plan, label_of, scorers_of, tried
 from leakatk.bench.plan import asked_as as asked_as
@@ -130,11 +130,13 @@ def bench(
         )
         if template_args:
             loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
-        evidence = evidence_of(plan, asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template), yardstick)
-        values = evaluate(evidence, plan.benchmark, metrics=plan.metrics, compared=plan.compared)
-        evidence.close()
-        if role == "retrained":
-            yardstick = evidence
+        asked_now = asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template)
+        if (values := former_values(plan, asked_now)) is None:
+            evidence = evidence_of(plan, asked_now, yardstick)
+            values = evaluate(evidence, plan.benchmark, metrics=plan.metrics, compared=plan.compared)
+            evidence.close()
+            if role == "retrained":
+                yardstick = evidence
         values = {**values, **(tasks_of(plan, loaded) if plan.tasks else {})}
         for decoding in plan.decodings:
             place, blocks = leaks(plan, loaded, decoding, role, runs.get(decoding))

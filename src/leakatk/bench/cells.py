@@ -30,7 +30,7 @@ from leakatk.errors import RunError, first_line
 from leakatk.estimate.leak import leak_at_k
 from leakatk.files.strict_json import plain, strict_json
 from leakatk.files.writing import read_kept, write_kept
-from leakatk.metrics.base import Evidence
+from leakatk.metrics.base import Evidence, MetricSettings
 from leakatk.metrics.fluency import broken_share
 from leakatk.metrics.utility import utility_sets
 from leakatk.models.loaded import LoadedModel
@@ -75,6 +75,24 @@ def _stored(path: Path, compute: Callable[[], dict[str, Any]], *, keep: Callable
     if keep(found):
         write_kept(path, strict_json(found) + "\n")
     return found
+
+
+def former_values(plan: Plan, loaded: LoadedModel) -> dict[str, float] | None:
+    """The numbers of a model from before its evidence was kept, where they are all that is asked for; else None.
+
+    They were kept without what a retrained model adds, and for one level of the intervals.
+    """
+    settings = plan.settings
+    identity = (__version__, settings.grad_norm, *([settings.text_tokens] if settings.text_tokens else []))
+    path = _file(_place(plan, loaded, "evaluation", *identity))
+    if (
+        plan.compared
+        or plan.level != MetricSettings().level
+        or plan.metrics != plan.benchmark.metrics
+        or not path.exists()
+    ):
+        return None
+    return _numbers(read_kept(path)["values"])
 
 
 def tasks_of(plan: Plan, loaded: LoadedModel) -> dict[str, float]:

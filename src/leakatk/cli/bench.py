@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leakatk.cli import inputs, options
-from leakatk.cli.config import Config, written_back
+from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def run(
     ],
     model: Annotated[str, typer.Option(help="Model directory or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
-    retrained: Annotated[
-        str, typer.Option("--retrained", "--reference", help="The model trained without the forget data.")
-    ] = "",
+    retrained: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
+    reference: Annotated[str, typer.Option(hidden=True, help="Former name of --retrained.")] = "",
     protocol: Annotated[
         str, typer.Option(help="clean or paper (see leakatk protocols).", autocompletion=options.named("protocols"))
     ] = "clean",
@@ -145,6 +144,7 @@ def run(
     from leakatk.benchmarks.protocols import PROTOCOLS
     from leakatk.prompts import columns_from
 
+    retrained = either(context, "retrained", "reference")
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)

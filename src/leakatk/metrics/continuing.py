@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
+from leakatk.sampling.kv_cache import cache_keyword
 
 _BATCH_TOKENS = 8192
 _BATCH_LOGITS = 1 << 24  # float32 logits held at once
@@ -47,15 +49,14 @@ def _batch(loaded: LoadedModel, asked: Sequence[tuple[Sequence[int], int]], take
         tokens[row, width - len(ids) :] = torch.tensor(list(ids))
         mask[row, width - len(ids) :] = 1
     tokens, mask = tokens.to(loaded.device), mask.to(loaded.device)
-    ends, cache = loaded.end_ids, None
+    ends, kept = loaded.end_ids, {cache_keyword(loaded.model): DynamicCache()}
     said: list[list[int]] = [[] for _ in asked]
     going = [True] * len(asked)
     for _ in range(steps):
         options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         if "position_ids" in takes:
             options["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        out = loaded.model(input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
-        cache = out.past_key_values
+        out = loaded.model(input_ids=tokens, attention_mask=mask, use_cache=True, **kept, **options)
         best = out.logits[:, -1].argmax(-1)
         for row, token in enumerate(best.tolist()):
             going[row] = going[row] and token not in ends

@@ -20,7 +20,7 @@ from leakatk.benchmarks.muse import VERBMEM_TOKENS
 from leakatk.errors import InputError
 from leakatk.metrics.base import Evidence, MetricSettings, metric
 from leakatk.metrics.checks import Floats, mean
-from leakatk.metrics.pieces import Answer, Continuations, answer_stats, greedy_answers
+from leakatk.metrics.pieces import Answer, Continuations, Passage, answer_stats, greedy_answers
 from leakatk.prompts import Prompt
 from leakatk.scorers.base import get_scorer
 
@@ -112,25 +112,32 @@ class Memorised:
 
 def memorised(
     model: LoadedModel | Evidence,
-    prompts: Sequence[Prompt],
+    texts: Sequence[Prompt] | Sequence[str],
     *,
     ngram: int = 10,
     convention: LikelihoodConvention = "paper",
 ) -> Memorised:
-    """EL_n and MA of the true answers, each after its question. `ngram`: n, in tokens.
+    """EL_n and MA of plain texts, or of true answers, each after its question. ngram: n, in tokens.
 
-    With `Memorised.at_most` this is when Jang et al. stop: measure unseen texts once before unlearning, and stop as soon as
-    the forget set is at most that (`leakatk.unlearning.stop.memorised_stop`).
+    The first token of a plain text is given, as in MA's 1/(T-1); the end token of an answer does not count. With
+    `Memorised.at_most` this is when Jang et al. stop: unseen texts are measured once before unlearning
+    (`leakatk.unlearning.stop.memorised_stop`).
     """
+    if not texts:
+        raise InputError("There are no texts to measure memorisation on.")
     evidence = model if isinstance(model, Evidence) else Evidence(model, settings=MetricSettings(ngram=ngram))
-    stats = answer_stats(evidence, prompts)
-    words = [one.without_end() for one in stats] if evidence.ends else stats
-    found = evidence.get(Continuations(Answer(p.question, p.answer), ngram) for p in prompts)
-    each = np.array([extraction_likelihood(ids, said, ngram, convention) for ids, said in found])
+    pieces = [Passage(one) if isinstance(one, str) else Answer(one.question, one.answer) for one in texts]
+    said = evidence.get(Continuations(piece, ngram) for piece in pieces)
+    each = np.array([extraction_likelihood(ids, after, ngram, convention) for ids, after in said])
     known = each[~np.isnan(each)]
-    accuracy = exact_memorization([one.correct for one in words])
+    correct = []
+    for piece, found in zip(pieces, evidence.get(pieces), strict=True):
+        stats = found[0] if isinstance(piece, Passage) else found
+        correct.append((stats.without_end() if isinstance(piece, Answer) and evidence.ends else stats).correct)
     return Memorised(
-        float(known.mean()) if known.size else float("nan"), float(np.nanmean(accuracy)), int(np.isnan(each).sum())
+        float(known.mean()) if known.size else float("nan"),
+        float(np.nanmean(exact_memorization(correct))),
+        int(np.isnan(each).sum()),
     )
 
 
