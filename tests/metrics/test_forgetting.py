@@ -1,26 +1,21 @@
-"""The full path with models that know nothing: they must land at chance."""
+"""MUSE's table: a model that knows nothing lands at chance, one that learned is found out."""
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 
-from leakatk.bench.bench import asked_as
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.muse import METRICS, few_shot_template
-from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.benchmarks.worlds.people import make_world
-from leakatk.errors import InputError, ModelError
+from leakatk.errors import InputError
 from leakatk.metrics.base import Evidence, MetricSettings, check_further, evaluate
-from leakatk.metrics.choices import evaluate_choices
 from leakatk.metrics.memorisation import cut_answer
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import text_pairs
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.choice import choice_prompt
 from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
 
 WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
@@ -34,18 +29,6 @@ def tokenizer():
 def random_model(tokenizer, seed=0, template=None):
     model = new_model(tokenizer, SmallConfig(hidden=32, layers=1, heads=2, mlp=64, max_length=4096), seed=seed)
     return LoadedModel(model, tokenizer, template or Template(), "random", "")
-
-
-def test_a_random_model_is_at_chance_on_wmdp(data_dir, tokenizer):
-    bench = load_benchmark("wmdp/cyber", data=data_dir / "wmdp")
-    result = evaluate_choices(random_model(tokenizer), bench)
-    assert result.questions == 57
-    assert result.chance == 0.25
-    assert result.low < 0.25 < result.high
-    assert result.low < result.accuracy < result.high
-    assert result.probability == pytest.approx(0.25, abs=0.05)
-    with pytest.raises(InputError, match="no multiple-choice questions"):
-        evaluate_choices(random_model(tokenizer), load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp"))
 
 
 def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
@@ -135,26 +118,3 @@ def test_texts_of_the_membership_attack_are_whole_unless_told(tokenizer):
     assert len(first) + len(rest) == len(tokenizer(text)["input_ids"])
     [(first, rest)] = text_pairs(loaded, [text], 50)
     assert len(first) + len(rest) == 50
-
-
-def test_how_a_benchmark_is_asked():
-    """A chat model is asked multiple choice in the harness's plain prompt, questions in its own template; one can choose."""
-    chat = LoadedModel(None, SimpleNamespace(chat_template="{{ messages }}"), Template(), "chat", "")
-    base = LoadedModel(None, SimpleNamespace(chat_template=None), Template(), "base", "")
-    choices = Benchmark("c", (choice_prompt("q", "Which?", ["x", "y"], 1),), templates={"forget": "Head: {question}"})
-    questions = Benchmark("q", WORLD.forget, templates={"forget": "Head: {question}"})
-    rules = PROTOCOLS["clean"]
-    kinds = {
-        (name, bench.name, template): asked_as(loaded, bench, rules, "forget", template).template.kind
-        for name, loaded in (("chat", chat), ("base", base))
-        for bench in (choices, questions)
-        for template in ("auto", "plain")
-    }
-    assert kinds == {
-        ("chat", "c", "auto"): "plain", ("chat", "c", "plain"): "plain", ("chat", "q", "auto"): "auto",
-        ("chat", "q", "plain"): "plain", ("base", "c", "auto"): "plain", ("base", "c", "plain"): "plain",
-        ("base", "q", "auto"): "plain", ("base", "q", "plain"): "plain",
-    }  # fmt: skip
-    assert asked_as(chat, choices, rules, "forget", "chat").template.kind == "auto"
-    with pytest.raises(ModelError, match="no chat template"):
-        asked_as(base, choices, rules, "forget", "chat")
