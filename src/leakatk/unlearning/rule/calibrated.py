@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
@@ -70,9 +70,9 @@ class VerdictSettings:
 class Findings:
     """What the audit of one model saw."""
 
-    scores: dict[tuple[int, str], NDArray[np.float64]]
+    scores: dict[tuple[int, str], Floats]
     """(wording number, decoding) -> (m, n)."""
-    attack: dict[int, NDArray[np.float64]]
+    attack: dict[int, Floats]
     """Wording number -> (m,) Min-K%++ of the true answers."""
     utility: float = math.nan
     """NaN: not asked for."""
@@ -203,8 +203,8 @@ def findings(
     Where none is left the question itself is asked (`fresh_wordings`).
     """
     sampler = sampler if sampler is not None else NativeSampler(loaded)
-    scores: dict[tuple[int, str], NDArray[np.float64]] = {}
-    attack: dict[int, NDArray[np.float64]] = {}
+    scores: dict[tuple[int, str], Floats] = {}
+    attack: dict[int, Floats] = {}
     for number in fresh_wordings(forget, used):
         asked = [wordings(prompt, number)[-1] for prompt in forget]
         attack[number] = answer_likelihoods(loaded, asked).surprise

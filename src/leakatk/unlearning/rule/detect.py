@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats
 from leakatk.estimate.certify import certify
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.models.loaded import LoadedModel
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from leakatk.unlearning.rule.settings import RuleSettings
 
 # (prompts, texts) -> scores in [0, 1]; the `score` of any scorer.
-Score = Callable[[Sequence[Prompt], Sequence[str]], NDArray[np.float64]]
+Score = Callable[[Sequence[Prompt], Sequence[str]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Detector:
         counts: dict[tuple[str, str], int],
         seen: set[tuple[str, str]],
         ended: list[bool],
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> dict[str, Floats]:
         """0/1 leaks by prompt id; `counts` gathers (prompt id, text) of the leaking samples, `ended` which were cut."""
         options = self.options
         total = 1 if decoding.greedy else options.n
@@ -143,7 +143,7 @@ class Detector:
             rows = {key: row * options.n for key, row in rows.items()}
         return {key: np.array(row) for key, row in rows.items()}
 
-    def _level(self, rows: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    def _level(self, rows: Sequence[Floats]) -> tuple[float, float]:
         """leak@k over the prompts the detector is defined on, and a certified bound over all: what has no score may leak.
 
         (NaN, NaN) where some prompt has fewer than k samples: `chunk` stopped it because it leaks, and nothing can be

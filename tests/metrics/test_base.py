@@ -11,10 +11,9 @@ from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.wmdp import choice_form
 from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError
-from leakatk.metrics.attacks import ATTACKS
-from leakatk.metrics.base import against
+from leakatk.metrics.base import Evidence, MetricSettings, evaluate
 from leakatk.metrics.choices import evaluate_choices
-from leakatk.metrics.tofu import evaluate
+from leakatk.metrics.membership import ATTACKS, attack_scores
 from leakatk.models.load import load_model
 from leakatk.models.token_stats import answer_pairs
 from leakatk.small.architecture import SmallConfig, new_model
@@ -53,35 +52,41 @@ def retrained_again(trained):
     return dataclasses.replace(loaded, model=model, name="again", fingerprint="")
 
 
+def numbers(loaded, bench, retrained=None, **settings):
+    """Every number of the benchmark's metrics, and the evidence they come from."""
+    evidence = Evidence(loaded, settings=MetricSettings(**settings), retrained=retrained)
+    return evaluate(evidence, bench), evidence
+
+
 def test_full_knows_and_retrained_does_not(trained):
     bench, full_model, retrained_model = trained
-    retrained = evaluate(retrained_model, bench)
-    full = evaluate(full_model, bench, retrained=retrained, grad_norm=True)
-    assert full.values["forget_rouge"] > 0.9 > 0.7 > retrained.values["forget_rouge"]
-    assert full.values["forget_prob"] > 0.9 > 0.3 > retrained.values["forget_prob"]
-    assert full.values["exact_memorization"] > 0.95
-    assert full.values["extraction_strength"] > 0.9 > 0.5 > retrained.values["extraction_strength"]
+    retrained, known = numbers(retrained_model, bench)
+    full, _ = numbers(full_model, bench, known, grad_norm=True)
+    assert full["forget_rouge"] > 0.9 > 0.7 > retrained["forget_rouge"]
+    assert full["forget_prob"] > 0.9 > 0.3 > retrained["forget_prob"]
+    assert full["exact_memorization"] > 0.95
+    assert full["extraction_strength"] > 0.9 > 0.5 > retrained["extraction_strength"]
     # Forget quality: low for the model that knows.
-    assert full.values["forget_quality"] < 0.01
+    assert full["forget_quality"] < 0.01
     # Every attack tells the full model's members apart; on the retrained model nobody is a member.
     for attack in (*ATTACKS, "reference"):
-        assert full.values[f"auc_{attack}"] > 0.95
+        assert full[f"auc_{attack}"] > 0.95
     for attack in ("loss", "min-k", "min-k++"):
-        assert 0.2 < retrained.values[f"auc_{attack}"] < 0.8
-    assert full.values["privleak"] < -80
-    assert full.values["over_unlearned"] == 0
-    assert full.values["retain_rouge"] > 0.9
-    assert full.values["model_utility"] > 0.3
+        assert 0.2 < retrained[f"auc_{attack}"] < 0.8
+    assert full["privleak"] < -80
+    assert full["over_unlearned"] == 0
+    assert full["retain_rouge"] > 0.9
+    assert full["model_utility"] > 0.3
 
 
 def test_an_independent_retrained_model_is_not_told_from_the_first(trained, retrained_again):
     bench, full_model, retrained_model = trained
-    retrained, again = evaluate(retrained_model, bench), evaluate(retrained_again, bench)
+    known = numbers(retrained_model, bench)[1]
     # No claim on PrivLeak here: from 12 texts on either side it is mostly noise.
-    compared = against(again, retrained).values
+    compared = numbers(retrained_again, bench, known)[0]
     assert compared["forget_quality"] > 0.05
     assert compared["over_unlearned"] <= 0.5
-    assert against(evaluate(full_model, bench), retrained).values["forget_quality"] < 0.01
+    assert numbers(full_model, bench, known)[0]["forget_quality"] < 0.01
 
 
 def test_the_world_as_multiple_choice(trained):
@@ -100,7 +105,7 @@ def test_what_the_benchmark_lacks_is_nan(trained):
         name="bare",
         forget=tuple(dataclasses.replace(p, perturbed_answers=(), paraphrased_answer="") for p in bench.forget),
     )
-    values = evaluate(full_model, bare).values
+    values, _ = numbers(full_model, bare)
     assert values["forget_rouge"] > 0.9
     for name in ("forget_truth", "model_utility", "retain_prob", "auc_loss", "privleak", "forget_quality"):
         assert math.isnan(values[name]), name
@@ -108,7 +113,7 @@ def test_what_the_benchmark_lacks_is_nan(trained):
 
 def test_nothing_to_forget(trained):
     with pytest.raises(InputError, match="no forget prompts"):
-        evaluate(trained[1], Benchmark(name="none", forget=()))
+        numbers(trained[1], Benchmark(name="none", forget=()))
 
 
 def test_memorisation_and_attacks_by_their_definitions(trained):
@@ -138,10 +143,11 @@ def test_memorisation_and_attacks_by_their_definitions(trained):
             "min-k++": -standard.sort().values[:lowest].mean().item(),
         }
 
-    found = evaluate(loaded, bench)
+    found, evidence = numbers(loaded, bench)
+    scores = attack_scores(evidence, bench)
     sides = [[by_hand(prompt) for prompt in part] for part in (bench.forget, bench.holdout)]
     for name in ("exact_memorization", "extraction_strength"):
-        assert found.values[name] == pytest.approx(np.mean([one[name] for one in sides[0]]), abs=1e-6)
+        assert found[name] == pytest.approx(np.mean([one[name] for one in sides[0]]), abs=1e-6)
     for name in ("loss", "min-k", "min-k++"):
-        for mine, side in zip(found.scores[name], sides, strict=True):
+        for mine, side in zip(scores[name], sides, strict=True):
             np.testing.assert_allclose(mine, [one[name] for one in side], rtol=1e-3, atol=1e-4)

@@ -1,24 +1,21 @@
-"""The full path with models that know nothing: they must land at chance."""
+"""MUSE's table: a model that knows nothing lands at chance, one that learned is found out."""
 
 import dataclasses
-from types import SimpleNamespace
+import math
 
 import pytest
 
-from leakatk.bench.bench import asked_as
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.benchmarks.muse import few_shot_template
-from leakatk.benchmarks.protocols import PROTOCOLS
+from leakatk.benchmarks.muse import METRICS, few_shot_template
 from leakatk.benchmarks.worlds.people import make_world
-from leakatk.errors import InputError, ModelError
-from leakatk.metrics.choices import evaluate_choices
-from leakatk.metrics.muse import evaluate_muse
+from leakatk.errors import InputError
+from leakatk.metrics.base import Evidence, MetricSettings, check_further, evaluate
+from leakatk.metrics.memorisation import cut_answer
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.token_stats import text_pairs
 from leakatk.scorers.base import get_scorer
-from leakatk.scorers.choice import choice_prompt
 from leakatk.small.architecture import SmallConfig, new_model, train_tokenizer
 from leakatk.small.fit import Phase, fit
 
@@ -35,24 +32,12 @@ def random_model(tokenizer, seed=0, template=None):
     return LoadedModel(model, tokenizer, template or Template(), "random", "")
 
 
-def test_a_random_model_is_at_chance_on_wmdp(data_dir, tokenizer):
-    bench = load_benchmark("wmdp/cyber", data=data_dir / "wmdp")
-    result = evaluate_choices(random_model(tokenizer), bench)
-    assert result.questions == 57
-    assert result.chance == 0.25
-    assert result.low < 0.25 < result.high
-    assert result.low < result.accuracy < result.high
-    assert result.probability == pytest.approx(0.25, abs=0.05)
-    with pytest.raises(InputError, match="no multiple-choice questions"):
-        evaluate_choices(random_model(tokenizer), load_benchmark("wmdp/cyber:open", data=data_dir / "wmdp"))
-
-
 def test_a_random_model_is_at_chance_on_muse(data_dir, tokenizer):
     bench = load_benchmark("muse/news", data=data_dir / "muse")
     small = dataclasses.replace(
         bench, forget=bench.forget[:5], retain=bench.retain[:5], sets={"verbmem": bench.sets["verbmem"][:3]}
     )
-    values = evaluate_muse(random_model(tokenizer), small, max_tokens=300).values
+    values = evaluate(Evidence(random_model(tokenizer), settings=MetricSettings(text_tokens=300)), small)
     assert values["verbmem"] < 0.1
     assert values["knowmem_forget"] < 0.2
     assert 0.2 < values["auc_min-k"] < 0.8
@@ -75,6 +60,7 @@ def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
         sets={"verbmem": world.forget},
         texts=texts,
         templates={"forget": few_shot_template([]), "retain": few_shot_template([]), "verbmem": few_shot_template([])},
+        metrics=METRICS,
     )
 
     def learned(texts, seed):
@@ -88,33 +74,40 @@ def test_a_model_that_learned_the_world_in_muse_format(tokenizer):
 
     kept = told(world.retain)
     full = learned([*kept, *told(world.forget), *(p.answer for p in world.forget)], seed=0)
-    retrained = evaluate_muse(learned(kept, seed=0), bench)
-    after = evaluate_muse(full, bench, retrained=retrained)
+    known = Evidence(learned(kept, seed=0))
+    retrained = evaluate(known, bench)
+    after = evaluate(Evidence(full, retrained=known), bench)
     for attack in ("loss", "min-k", "min-k++", "reference"):
-        assert after.values[f"auc_{attack}"] > 0.9, attack
-    assert after.values["auc_zlib"] > 0.7  # these texts are short: their sizes are mostly zlib's own overhead
-    assert after.values["privleak"] < -50
-    assert after.values["knowmem_forget"] > retrained.values["knowmem_forget"]
-    assert after.values["over_unlearned"] == 0
-    again = evaluate_muse(learned(kept, seed=1), bench, retrained=retrained)
-    assert abs(again.values["privleak"]) < 25
+        assert after[f"auc_{attack}"] > 0.9, attack
+    assert after["auc_zlib"] > 0.7  # these texts are short: their sizes are mostly zlib's own overhead
+    assert after["privleak"] < -50
+    assert after["knowmem_forget"] > retrained["knowmem_forget"]
+    assert after["over_unlearned"] == 0
+    again = evaluate(Evidence(learned(kept, seed=1), retrained=known), bench)
+    assert abs(again["privleak"]) < 25
 
 
 def test_not_in_muse_format(tokenizer):
-    with pytest.raises(InputError, match="privleak_forget, privleak_holdout"):
-        evaluate_muse(random_model(tokenizer), Benchmark(name="w", forget=WORLD.forget))
+    """What a benchmark lacks is missing, not zero; a metric that a person names is refused, with what it needs."""
+    bare = Benchmark(name="w", forget=WORLD.forget, metrics=METRICS)
+    values = evaluate(Evidence(random_model(tokenizer)), bare)
+    assert all(math.isnan(value) for value in values.values())
+    assert {"verbmem", "knowmem_forget", "privleak", "auc_min-k"} < set(values)
+    with pytest.raises(InputError, match=r"verbmem needs sets\.verbmem, which w lacks"):
+        check_further(bare, ["verbmem"], compared=True)
+    with pytest.raises(InputError, match="give the retrained model"):
+        check_further(dataclasses.replace(bare, holdout=WORLD.holdout), ["reference_attack"], compared=False)
 
 
 def test_the_true_continuation_is_cut_to_the_tokens_that_are_generated(tokenizer):
     """A model that says the first 128 tokens of a longer passage has said all that it could."""
-    from leakatk.metrics.muse import _cut
     from leakatk.prompts import Prompt
 
     loaded = random_model(tokenizer)
     text = " ".join(answer for _, answer in WORLD.pretraining)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert len(ids) > 200
-    cut = _cut(loaded, Prompt("p", "Go on:", text), 128)
+    cut = cut_answer(Evidence(loaded), Prompt("p", "Go on:", text), 128)
     assert cut.answer == tokenizer.decode(ids[:128], skip_special_tokens=True)
     assert get_scorer("rouge-l:part=f1,stem=no").score([cut], [tokenizer.decode(ids[:128])]) == 1.0
 
@@ -126,26 +119,3 @@ def test_texts_of_the_membership_attack_are_whole_unless_told(tokenizer):
     assert len(first) + len(rest) == len(tokenizer(text)["input_ids"])
     [(first, rest)] = text_pairs(loaded, [text], 50)
     assert len(first) + len(rest) == 50
-
-
-def test_how_a_benchmark_is_asked():
-    """A chat model is asked multiple choice in the harness's plain prompt, questions in its own template; one can choose."""
-    chat = LoadedModel(None, SimpleNamespace(chat_template="{{ messages }}"), Template(), "chat", "")
-    base = LoadedModel(None, SimpleNamespace(chat_template=None), Template(), "base", "")
-    choices = Benchmark("c", (choice_prompt("q", "Which?", ["x", "y"], 1),), templates={"forget": "Head: {question}"})
-    questions = Benchmark("q", WORLD.forget, templates={"forget": "Head: {question}"})
-    rules = PROTOCOLS["clean"]
-    kinds = {
-        (name, bench.name, template): asked_as(loaded, bench, rules, "forget", template).template.kind
-        for name, loaded in (("chat", chat), ("base", base))
-        for bench in (choices, questions)
-        for template in ("auto", "plain")
-    }
-    assert kinds == {
-        ("chat", "c", "auto"): "plain", ("chat", "c", "plain"): "plain", ("chat", "q", "auto"): "auto",
-        ("chat", "q", "plain"): "plain", ("base", "c", "auto"): "plain", ("base", "c", "plain"): "plain",
-        ("base", "q", "auto"): "plain", ("base", "q", "plain"): "plain",
-    }  # fmt: skip
-    assert asked_as(chat, choices, rules, "forget", "chat").template.kind == "auto"
-    with pytest.raises(ModelError, match="no chat template"):
-        asked_as(base, choices, rules, "forget", "chat")

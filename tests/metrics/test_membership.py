@@ -1,3 +1,5 @@
+"""Membership attacks, by hand, by brute force and against scikit-learn."""
+
 import math
 import zlib
 
@@ -7,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakatk.errors import InputError
-from leakatk.metrics import privacy as p
+from leakatk.metrics import membership as p
 
 scores = st.lists(st.integers(-5, 5), min_size=1, max_size=15)
+many = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 1)), min_size=2, max_size=60)
 
 
 def test_scores_by_hand():
@@ -45,9 +48,6 @@ def test_tpr_is_the_best_threshold_by_trying_all(members, others, fpr):
     assert p.tpr_at_fpr(members, others, fpr) == pytest.approx(best)
 
 
-many = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 1)), min_size=2, max_size=60)
-
-
 @settings(deadline=None)  # the first example imports scikit-learn
 @given(many, many, st.sampled_from([0.01, 0.05, 0.25]))
 def test_attacks_equal_scikit_learn(members, others, fpr):
@@ -62,65 +62,6 @@ def test_attacks_equal_scikit_learn(members, others, fpr):
 def test_tpr_at_low_fpr():
     assert p.tpr_at_fpr(np.arange(100), np.arange(100) + 1000, 0.01) == 1
     assert p.tpr_at_fpr(np.arange(100), np.arange(100), 0.05) == pytest.approx(0.05)
-
-
-def test_privleak_signs():
-    knows, beyond = 0.99, 0.2
-    assert p.privleak(knows, 0.5) < 0 < p.privleak(beyond, 0.5)
-    assert p.privleak(beyond, 0.5, "membership") < 0 < p.privleak(knows, 0.5, "membership")
-    assert p.privleak(0.4, 0.4) == p.privleak(0.4, 0.4, "membership") == 0
-    assert p.privleak(1.0, 0.5) == pytest.approx(-100, abs=1e-6)
-    assert math.isnan(p.privleak(math.nan))
-    with pytest.raises(InputError, match="'other'"):
-        p.privleak(0.5, 0.5, "other")
-    with pytest.raises(InputError, match="between 0 and 1"):
-        p.privleak(99.0)
-
-
-def test_over_unlearning_is_flagged_far_beyond_the_retrained_model_only():
-    rng = np.random.default_rng(0)
-    retrained, same, far = rng.normal(8, 2, 400), rng.normal(8, 2, 400), rng.normal(500, 50, 400)
-    assert not p.over_unlearning(same, retrained).flagged
-    assert p.over_unlearning(same, retrained).share == pytest.approx(0.05, abs=0.03)
-    assert not p.over_unlearning(rng.normal(0, 2, 400), retrained).flagged
-    assert p.over_unlearning(far, retrained).flagged
-    assert p.over_unlearning(far, retrained).share == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " .\n",
-        "...!",
-        "the the the the",
-        "The father of The father of The father of The father of The father of",
-        "a b a b a b a b a b a b",
-    ],
-)
-def test_broken_text(text):
-    assert p.is_broken(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I do not know.",
-        "Yes",
-        "1957",
-        "Она родилась в Москве.",
-        "The father of Hati Fetrus was a dancer and the mother a teacher.",
-        "Basil Mahfouz Al-Kuwaiti was born in Kuwait City, Kuwait, and Kuwait City is where he lives.",
-        "That had had had to be said, one grammarian wrote.".replace("had had had", "had had"),
-    ],
-)
-def test_whole_text(text):
-    assert not p.is_broken(text)
-
-
-def test_broken_share():
-    assert p.broken_share(["", "fine answer"]) == 0.5
-    assert math.isnan(p.broken_share([]))
 
 
 def test_bad_input():
