@@ -73,7 +73,7 @@ def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[s
 
 def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
     if isinstance(method, _Rule):
-        from leakatk.cli.rule import facts
+        from leakatk.cli.rule_facts import facts
 
         yield from facts()
         return
