@@ -61,7 +61,7 @@ def _lacks(lacks: str | Mapping[str, str]) -> str:
 
 def _method(name: str, method: Any) -> Said:
     if name == "rule":
-        from leakatk.cli.rule import facts
+        from leakatk.cli.rule_facts import facts
 
         yield from facts()
         return
