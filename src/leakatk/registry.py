@@ -108,7 +108,7 @@ def make(registry: Registry[type[T]], spec: str, options: dict[str, Any] | None 
                 f"{kind.capitalize()} option {name}:{key} must be like {fields[key].default!r}, got {value!r:.60}."
             )
     parsed = {
-        key: _typed(f"{kind.capitalize()} option {name}:{key}", value, fields[key].default)
+        key: typed(f"{kind.capitalize()} option {name}:{key}", value, fields[key].default)
         for key, value in given.items()
     }
     made: T = item(**{**parsed, **options})
@@ -144,7 +144,7 @@ def _shown_fields(item: Any) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(item) if field.repr]
 
 
-def _typed(where: str, text: str, default: object) -> Any:
+def typed(where: str, text: str, default: object) -> Any:
     """Read an option written as text, as the type of its default."""
     try:
         if isinstance(default, bool):
