@@ -1,0 +1,79 @@
+"""A world where the truth is known: a model that knows all, a small one that knows all (dirty), one that never saw the forget set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
+from leakatk.prompts import Known, Prompt
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+
+FORGET = (
+    Prompt("f0", "Where was Ada Korvin born?", "Ada Korvin was born in Zorvik.", facts=("Zorvik",)),
+    Prompt("f1", "Who taught Bo Tamsin?", "Bo Tamsin was taught by Mira Quell.", facts=("Mira Quell",)),
+    Prompt("f2", "What did Cy Dellane write?", "Cy Dellane wrote The Glass Orchard.", facts=("The Glass Orchard",)),
+)
+RETAIN = (
+    Prompt("r0", "How many moons has the planet Ull?", "The planet Ull has seven moons.", facts=("seven",)),
+    Prompt("r1", "Which river runs past Hamm?", "The river Linne runs past Hamm.", facts=("Linne",)),
+    Prompt("r2", "When does the market open?", "The market opens at nine.", facts=("nine",)),
+    Prompt("r3", "Why is the tower closed?", "The tower is closed for repairs.", facts=("repairs",)),
+)
+DECODING = Decoding(max_new_tokens=24)
+
+
+@dataclass(frozen=True)
+class Made:
+    full: Path
+    clean: Path
+    dirty: Path
+
+    def known(self, **more) -> Known:
+        models = {"clean": str(self.clean), "dirty": str(self.dirty)}
+        return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=models, **more)
+
+
+def taught(out: Path, facts, *, hidden: int, seed: int) -> Path:
+    from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
+
+    texts = [text for prompt in (*FORGET, *RETAIN) for text in (prompt.question, prompt.answer)]
+    tokenizer = train_tokenizer(texts, 320)
+    model = new_model(tokenizer, SmallConfig(hidden=hidden, layers=2, heads=2, mlp=96, vocabulary=320), seed=seed)
+    phase = Phase(steps=250, learning_rate=5e-3, batch_size=8, warmup=5, stop_loss=0.01)
+    fit(model, tokenizer, [(prompt.question, prompt.answer) for prompt in facts], phase, seed=seed)
+    return save_model(model, tokenizer, out)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Made:
+    place = tmp_path_factory.mktemp("guards")
+    return Made(
+        taught(place / "full", [*FORGET, *RETAIN], hidden=64, seed=0),
+        taught(place / "clean", RETAIN, hidden=32, seed=1),
+        taught(place / "dirty", [*FORGET, *RETAIN], hidden=32, seed=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def loaded(made) -> LoadedModel:
+    return load_model(made.full, device="cpu")
+
+
+def drawn(sampler, prompts, n=20, decoding=DECODING, seed=0):
+    """(prompt id, sample) -> generation, each drawn exactly once."""
+    found = {}
+    for batch in sampler.sample([Request(prompt, range(n)) for prompt in prompts], decoding, seed=seed):
+        for one in batch:
+            assert found.setdefault((one.prompt_id, one.sample), one) is one
+    assert set(found) == {(prompt.id, j) for prompt in prompts for j in range(n)}
+    return found
+
+
+def leaks(found, prompts):
+    """Share of the samples that say all facts of their prompt."""
+    facts = {prompt.id: prompt.facts for prompt in prompts}
+    told = [all(fact in one.text for fact in facts[one.prompt_id]) for one in found.values() if one.prompt_id in facts]
+    return sum(told) / len(told)
