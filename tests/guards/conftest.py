@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from leakatk.guards.base import Detector, Guard
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Known, Prompt
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.generate import GenerateSampler
+from leakatk.sampling.native import NativeSampler
 
 FORGET = (
     Prompt("f0", "Where was Ada Korvin born?", "Ada Korvin was born in Zorvik.", facts=("Zorvik",)),
@@ -23,6 +27,26 @@ RETAIN = (
     Prompt("r3", "Why is the tower closed?", "The tower is closed for repairs.", facts=("repairs",)),
 )
 DECODING = Decoding(max_new_tokens=24)
+ALL = [*FORGET, *RETAIN]
+ENGINES = {
+    "native": NativeSampler,
+    "native, a row a sample": lambda loaded: NativeSampler(loaded, tree=False, max_rows=40),
+    "generate": lambda loaded: GenerateSampler(loaded, max_rows=16),
+}
+
+
+@dataclass(frozen=True)
+class Named(Detector):
+    """Flags prompts by their ids: a detector whose answer is known."""
+
+    ids: tuple[str, ...] = ()
+
+    def flags(self, prompts):
+        return np.array([prompt.id in self.ids for prompt in prompts], dtype=bool)
+
+
+def acting_on_forget(action, ids=("f0", "f1", "f2")):
+    return Guard(name="test", detector=Named(ids), action=action)
 
 
 @dataclass(frozen=True)
@@ -31,12 +55,14 @@ class Made:
     clean: Path
     dirty: Path
 
-    def known(self, **more) -> Known:
-        models = {"clean": str(self.clean), "dirty": str(self.dirty)}
-        return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=models, **more)
+    def known(self) -> Known:
+        """The guarded model stands for the dirty one too: at alpha 1, combined logits are the clean model's."""
+        models = {"clean": str(self.clean), "dirty": str(self.full)}
+        return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=models)
 
 
 def taught(out: Path, facts, *, hidden: int, seed: int) -> Path:
+    """A model that knows these facts by heart."""
     from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
 
     texts = [text for prompt in (*FORGET, *RETAIN) for text in (prompt.question, prompt.answer)]
@@ -60,6 +86,17 @@ def made(tmp_path_factory) -> Made:
 @pytest.fixture(scope="session")
 def loaded(made) -> LoadedModel:
     return load_model(made.full, device="cpu")
+
+
+@pytest.fixture
+def known(made) -> Known:
+    return made.known()
+
+
+@pytest.fixture(scope="session")
+def plain(loaded):
+    """What the model draws without a guard."""
+    return drawn(NativeSampler(loaded), ALL)
 
 
 def drawn(sampler, prompts, n=20, decoding=DECODING, seed=0):

@@ -4,55 +4,21 @@ import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
-import torch
 
 from leakatk.auditing.audit import audit
 from leakatk.auditing.sample import sample
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.guards import get_guard
 from leakatk.guards.actions import Corrupt, Refuse
-from leakatk.guards.base import GUARDS, Action, Detector, Guard
+from leakatk.guards.base import GUARDS, Action
 from leakatk.guards.sampler import guarded
+from leakatk.models.load import load_model
 from leakatk.prompts import Query
 from leakatk.sampling.answer_tree import expand, expansions_of
-from leakatk.sampling.generate import GenerateSampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import self_check, true_answers, truths_of
-from leakatk.scorers.base import get_scorer
-from tests.guards.conftest import DECODING, FORGET, RETAIN, drawn, leaks
-
-ALL = [*FORGET, *RETAIN]
-ENGINES = {
-    "native": NativeSampler,
-    "native, a row a sample": lambda loaded: NativeSampler(loaded, tree=False, max_rows=9),
-    "generate": lambda loaded: GenerateSampler(loaded, max_rows=16),
-}
-
-
-@dataclass(frozen=True)
-class Named(Detector):
-    """Flags prompts by their ids: a detector whose answer is known."""
-
-    ids: tuple[str, ...] = ()
-
-    def flags(self, prompts):
-        return np.array([prompt.id in self.ids for prompt in prompts], dtype=bool)
-
-
-def acting_on_forget(action, ids=("f0", "f1", "f2")):
-    return Guard(name="test", detector=Named(ids), action=action)
-
-
-@pytest.fixture
-def known(made):
-    return made.known()
-
-
-@pytest.fixture(scope="module")
-def plain(loaded):
-    return drawn(NativeSampler(loaded), ALL)
+from tests.guards.conftest import ALL, DECODING, ENGINES, FORGET, RETAIN, Named, acting_on_forget, drawn, leaks
 
 
 def test_the_model_knows_what_it_was_taught(plain):
@@ -62,7 +28,7 @@ def test_the_model_knows_what_it_was_taught(plain):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("spec", ["eco", "curate", "icul", "eco:how=zero,dims=0"])
+@pytest.mark.parametrize("spec", ["eco", "curate", "icul"])
 def test_what_is_not_flagged_is_answered_as_without_the_guard(loaded, known, engine, spec, plain):
     sampler = guarded(ENGINES[engine](loaded), known, spec)
     assert sampler.flags(ALL).tolist() == [True] * 3 + [False] * 4
@@ -80,19 +46,37 @@ def test_what_is_not_flagged_is_answered_as_without_the_guard(loaded, known, eng
         assert drawn(NativeSampler(loaded), ALL) == plain
 
 
-@pytest.mark.parametrize("spec", ["eco", "eco:how=zero,dims=0", "curate", "ucd:alpha=2", "dd", "dd-rank:top=5"])
+@pytest.mark.parametrize("spec", ["eco", "eco:how=zero,dims=0", "curate", "ucd", "dd", "dd-rank:top=5"])
 def test_a_guard_lowers_the_leak_and_keeps_the_rest(loaded, known, plain, spec):
     found = drawn(guarded(NativeSampler(loaded), known, spec), ALL)
     assert leaks(found, FORGET) < leaks(plain, FORGET) - 0.3
-    if not spec.startswith("dd-rank"):  # which lowers some tokens at every step, whatever is asked
-        assert leaks(found, RETAIN) > 0.7
+    assert leaks(found, RETAIN) > leaks(plain, RETAIN) - 0.3
 
 
-def test_corruption_of_size_zero_is_the_model_itself(loaded, known, plain):
-    found = drawn(guarded(NativeSampler(loaded), known, acting_on_forget(Corrupt(sigma=0.0))), ALL)
-    assert {key: one.token_ids for key, one in found.items()} == {key: one.token_ids for key, one in plain.items()}
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_model_minus_itself_plus_the_clean_one_is_the_clean_one(loaded, known, made, engine):
+    """Combined logits whose model is known: samples, true answers and expansions are the clean model's own."""
+    clean = load_model(made.clean, device="cpu")
+    sampler = guarded(ENGINES[engine](loaded), known, "ucd:alpha=1")
+    found, wanted = drawn(sampler, ALL), drawn(NativeSampler(clean), ALL)
+    assert {key: one.token_ids for key, one in found.items()} == {key: one.token_ids for key, one in wanted.items()}
     for key, one in found.items():
-        assert one.logprob == pytest.approx(plain[key].logprob, abs=1e-4)
+        assert one.logprob == pytest.approx(wanted[key].logprob, abs=1e-3)
+    truths, theirs = truths_of(sampler, ALL, DECODING), true_answers(clean, ALL, DECODING)
+    assert truths == {id_: (ids, pytest.approx(logprob, abs=1e-3)) for id_, (ids, logprob) in theirs.items()}
+    assert truths["f0"][1] < true_answers(loaded, FORGET, DECODING)["f0"][1] - 3
+    for mine, its in zip(
+        expansions_of(sampler, ALL, DECODING, 20), expand(clean, ALL, DECODING, budget=20), strict=True
+    ):
+        assert mine.mass == pytest.approx(its.mass, abs=1e-4)
+
+
+def test_combined_logits_act_where_the_detector_says(loaded, known, plain):
+    guard = replace(get_guard("ucd"), detector=Named(("f0", "f1")))
+    sampler = guarded(NativeSampler(loaded), known, guard)
+    found, whole = drawn(sampler, ALL), drawn(guarded(NativeSampler(loaded), known, "ucd"), ALL)
+    for key, one in found.items():
+        assert one.token_ids == (whole if key[0] in ("f0", "f1") else plain)[key].token_ids
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -105,59 +89,12 @@ def test_a_sample_depends_on_nothing_but_itself(loaded, known, engine):
         assert {key: one.text for key, one in found.items()} == {key: whole[key].text for key in found}
 
 
-def corrupted_logprob(loaded, action, prompt, answer):
-    """log p of each answer token, by one forward pass over embeddings that are corrupted here."""
-    ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.query)
-    special = set(loaded.tokenizer.all_special_ids)
-    noise = np.random.default_rng(action.noise_seed).standard_normal((len(ids) + 1, 64)) * action.sigma
-    with torch.inference_mode():
-        made = loaded.model.get_input_embeddings()(torch.tensor([[*ids, *answer]])).clone()
-        for place, token in enumerate(ids[:-1]):
-            if token in special:
-                continue
-            row = made[0, place]
-            entries = range(action.dims) if action.which == "first" else row.abs().topk(action.dims).indices.tolist()
-            for i in entries:
-                before = float(row[i])
-                row[i] = {"noise": before + float(noise[place, i]), "zero": 0.0, "flip": -before}[action.how]
-        logp = loaded.model(inputs_embeds=made, use_cache=False).logits[0].double().log_softmax(-1)
-    return sum(float(logp[len(ids) - 1 + i, token]) for i, token in enumerate(answer))
-
-
-CORRUPTIONS = [
-    Corrupt(sigma=3.0),
-    Corrupt(sigma=0.5, dims=7, which="largest", noise_seed=4),
-    Corrupt(how="zero", dims=20),
-    Corrupt(how="flip", dims=64),
-    Corrupt(how="flip", dims=9, which="largest"),
-]
-
-
-@pytest.mark.parametrize("action", CORRUPTIONS, ids=repr)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_corrupted_embeddings_are_those_made_by_hand(loaded, known, engine, action):
-    """Samples, true answers and expansions; prompts of several lengths, which share a beginning."""
-    sampler = guarded(ENGINES[engine](loaded), known, acting_on_forget(action))
-    for one in drawn(sampler, FORGET, n=6).values():
-        prompt = next(prompt for prompt in FORGET if prompt.id == one.prompt_id)
-        assert one.logprob == pytest.approx(corrupted_logprob(loaded, action, prompt, one.token_ids), abs=2e-4)
-    for prompt in FORGET:
-        ids, logprob = truths_of(sampler, [prompt], DECODING)[prompt.id]
-        assert logprob == pytest.approx(corrupted_logprob(loaded, action, prompt, ids), abs=1e-4)
-    for tree in expansions_of(sampler, FORGET, DECODING, 30):
-        prompt = next(prompt for prompt in FORGET if prompt.id == tree.prompt_id)
-        for answer in tree.answers[:3]:
-            assert answer.logprob == pytest.approx(
-                corrupted_logprob(loaded, action, prompt, answer.token_ids), abs=2e-4
-            )
-
-
 def test_a_batch_that_is_not_fetched_leaves_the_model_alone(loaded, known, plain):
     """Between two batches the caller may use the model, or never come back."""
     from leakatk.sampling.base import Request
 
     sampler = guarded(NativeSampler(loaded, max_rows=4), known, acting_on_forget(Corrupt(how="zero", dims=0)))
-    batches = sampler.sample([Request(prompt, range(300)) for prompt in FORGET], DECODING, seed=0)
+    batches = sampler.sample([Request(prompt, range(60)) for prompt in FORGET], DECODING, seed=0)
     next(batches)
     assert drawn(NativeSampler(loaded), ALL) == plain
     batches.close()
@@ -215,7 +152,8 @@ def test_an_edited_answer_has_no_probability_and_an_edited_expansion(loaded, kno
             assert (one.text, one.token_ids) == (before.text.replace("Zorvik", "..."), ())
             assert math.isnan(one.logprob)
         else:
-            assert one == before
+            assert (one.text, one.token_ids) == (before.text, before.token_ids)
+            assert one.logprob == pytest.approx(before.logprob, abs=1e-4)
     assert truths_of(sampler, ALL, DECODING) == {}
     assert any("edits answers" in note for note in sampler.notes)
     trees = {tree.prompt_id: tree for tree in expansions_of(sampler, ALL, DECODING, 40)}
@@ -300,7 +238,7 @@ def test_names_and_options():
         get_guard("curat")
     with pytest.raises(InputError, match="Guard 'ucd' has no option 'sigma'; its options: alpha, plausible"):
         get_guard("ucd:sigma=3")
-    with pytest.raises(InputError, match="must be a number like 10.0"):
+    with pytest.raises(InputError, match=r"must be a number like 10\.0"):
         get_guard("eco:sigma=much")
     with pytest.raises(UnknownNameError, match="Unknown corruption 'nois': did you mean noise"):
         get_guard("eco:how=nois")
@@ -316,7 +254,7 @@ def test_the_manifest_holds_what_changes_a_number(loaded, made):
     specs = ["eco:sigma=5", "eco:threshold=0.4", "eco:noise_seed=1", "curate", "ucd", "ucd:alpha=2", "dd-rank"]
     marks = [one["fingerprint"], loaded.fingerprint, *(told(spec)["fingerprint"] for spec in specs)]
     fewer = replace(made.known(), retain=RETAIN[:2])
-    swapped = replace(made.known(), auxiliary={"clean": str(made.clean), "dirty": str(made.full)})
+    swapped = replace(made.known(), auxiliary={"clean": str(made.clean), "dirty": str(made.dirty)})
     marks += [told("eco", fewer)["fingerprint"], told("ucd", swapped)["fingerprint"]]
     assert len(set(marks)) == len(marks)
 
@@ -339,7 +277,7 @@ def test_an_audit_of_a_guarded_model(loaded, known, made, tmp_path):
     """Leak, exact bounds and the self-check are of the guarded model; the notes say on what the guard acted."""
     shared = {"decoding": DECODING, "n": 16, "scorers": ["fact"], "retain": RETAIN, "expand": 60, "quiet": True}
     bare = audit(loaded, FORGET, out=tmp_path / "bare", **shared)
-    for spec in ("curate", "ucd:alpha=2", "eco"):
+    for spec in ("curate", "ucd", "eco"):
         found = audit(
             guarded(NativeSampler(loaded), known, spec),
             FORGET,
@@ -350,14 +288,11 @@ def test_an_audit_of_a_guarded_model(loaded, known, made, tmp_path):
         assert found["label"] == f"full with guard {spec.partition(':')[0]}"
         mine, before = (results["scorers"]["fact"]["curves"]["samples"] for results in (found, bare))
         assert mine["value"][-1] < before["value"][-1]
-        bounds = found["scorers"]["fact"]["expansion"] if "expansion" in found["scorers"]["fact"] else {}
-        assert not bounds or bounds
         [note] = [note for note in found["notes"] if "acted on" in note]
         everything = spec.startswith("ucd")
         assert "3 of 3 forget prompts" in note
         assert f"{4 if everything else 0} of 4 retain prompts" in note
         assert not any("does not agree" in note for note in found["notes"])
-    assert get_scorer("fact").name == "fact"
 
 
 def test_flags_are_of_the_text_that_is_put(loaded, known):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import guarding, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -96,6 +96,9 @@ def run(
     engine: options.Engine = "native",
     replicas: options.Replicas = None,
     inner: options.Inner = None,
+    guard: guarding.Spec = "",
+    auxiliary: guarding.Auxiliary = None,
+    encoder: guarding.Encoder = "",
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -156,7 +159,8 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    sampler = as_sampler(inputs.source(model, **loading), engine, **engine_options)
+    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    sampler = around(as_sampler(inputs.source(model, **loading), engine, **engine_options))
     run_given = (Path(reference) / "manifest.json").exists()
     other = reference if run_given or not reference else inputs.source(reference, **loading)
     if dry_run:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from leakatk.guards import presets as presets  # registers them
-from leakatk.guards.base import GUARDS, Guard
+from leakatk.guards.base import GUARDS as GUARDS
+from leakatk.guards.base import Guard as Guard
 from leakatk.guards.base import guard as guard
 from leakatk.registry import read_spec, typed
 
