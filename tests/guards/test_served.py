@@ -81,24 +81,25 @@ def test_the_inside_of_a_server_cannot_be_guarded(server, known, spec):
     assert not server.asked
 
 
+@pytest.fixture(scope="module")
+def _ray():
+    from leakatk.sampling.cluster import import_ray
+
+    import_ray()
+    import ray
+
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.usefixtures("_ray")
 class TestRay:
     """Two workers, as one process: they build an ensemble from where its members are."""
 
-    @pytest.fixture(scope="class", autouse=True)
-    def _end(self):
-        from leakatk.sampling.cluster import import_ray
-
-        import_ray()
-        import ray
-
-        yield
-        ray.shutdown()
-
-    @pytest.mark.parametrize("spec", ["ucd", "curate"])
-    def test_workers_draw_what_one_process_draws(self, made, loaded, known, spec):
+    def test_workers_draw_what_one_process_draws(self, made, loaded, known):
         workers = make_sampler("ray:replicas=2,cpus=0.5", made.full)
-        sampler, alone = guarded(workers, known, spec), guarded(NativeSampler(loaded), known, spec)
+        sampler, alone = guarded(workers, known, "ucd"), guarded(NativeSampler(loaded), known, "ucd")
         try:
             found, wanted = drawn(sampler, ALL, n=40), drawn(alone, ALL, n=40)
             assert {key: one.token_ids for key, one in found.items()} == {
