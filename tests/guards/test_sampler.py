@@ -185,6 +185,13 @@ def test_a_refusal_that_is_the_true_answer_has_probability_one(loaded, known):
     assert truths_of(sampler, [prompt], DECODING)["f0"][1] == 0.0
 
 
+def test_a_model_without_an_end_has_no_true_answers_behind_a_guard(loaded, known, monkeypatch):
+    sampler = guarded(NativeSampler(loaded), known, acting_on_forget(Refuse("No.")))
+    monkeypatch.setattr(type(loaded), "end_ids", frozenset())
+    assert truths_of(sampler, FORGET, DECODING) == {}
+    assert any("no end token" in note for note in sampler.notes)
+
+
 def test_no_ability_of_the_bare_model_shows_through(loaded, known):
     for action in (Redact(), Ask(), Refuse(), Corrupt()):
         assert not hasattr(guarded(NativeSampler(loaded), known, acting_on_forget(action)), "loaded")

@@ -116,6 +116,10 @@ class TestRay:
         finally:
             sampler.close()
 
+    def test_workers_that_run_another_library_cannot_combine(self, made, known):
+        with pytest.raises(InputError, match="which engine ray:inner=continuous does not show"):
+            guarded(make_sampler("ray:replicas=2,inner=continuous", made.full), known, "ucd")
+
     def test_hooks_do_not_reach_workers(self, made, known):
         with pytest.raises(
             InputError, match="Guard eco changes the inside of the model, which engine ray does not show"

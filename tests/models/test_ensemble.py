@@ -187,3 +187,13 @@ def test_a_source_loads_the_ensemble(tmp_path):
     assert found == wanted
     with pytest.raises(ModelError, match="needs `combine`"):
         EnsembleSource(paths[0], others=tuple(paths[1:])).load()
+
+
+def test_an_engine_that_would_load_the_first_member_alone_is_refused(tmp_path, tokenizer):
+    source = EnsembleSource("first", others=("second",), combine=difference)
+    for engine in ("endpoint", "vllm"):
+        with pytest.raises(ModelError, match=f"Engine {engine} loads one model"):
+            make_sampler(engine, source)
+    joint = as_loaded(Ensemble(parts("llama", tokenizer), difference), tokenizer)
+    with pytest.raises(ModelError, match=r"no continuous batching for Ensemble .*use --engine generate"):
+        next(iter(make_sampler("continuous", joint).sample([Request(FORGET[0], [0])], DECODING, seed=0)))

@@ -58,9 +58,10 @@ def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSample
         raise InputError(
             f"Guard {found.name} changes the inside of the model, which engine {_kind(sampler)} does not show; use --engine native or generate."
         )
-    if place == "combine" and not here and _kind(sampler) != "ray":
+    if place == "combine" and not (here or (_kind(sampler) == "ray" and sampler.name in IN_PROCESS)):
+        shown = sampler.name if _kind(sampler) != "ray" else f"ray:inner={sampler.name}"
         raise InputError(
-            f"Guard {found.name} combines logits, which engine {_kind(sampler)} does not show; use --engine native, generate or ray."
+            f"Guard {found.name} combines logits, which engine {shown} does not show; use --engine native, generate or ray."
         )
     fitted = replace(found, detector=found.detector.fit(known, loaded), action=found.action.fit(known, loaded))
     acting = _combined(sampler, fitted, known) if place == "combine" else sampler
@@ -227,6 +228,11 @@ class GuardedSampler:
             self._say(
                 f"Guard {self.guard.name} edits answers, so the exact probabilities of true answers are not known and not given."
             )
+            return {}
+        loaded = getattr(self.plain, "loaded", None)
+        if loaded is not None and not loaded.end_ids:
+            # Whether a sample is the true answer is told from the model itself then, which must not be seen through a guard.
+            self._say("The model has no end token: exact probabilities of true answers are not given behind a guard.")
             return {}
         found: dict[str, Truth] = {}
         for route in self._routes(free, caught):

@@ -95,6 +95,10 @@ class Ensemble(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # trans
             f"A cache of {len(held.layers)} layers is not this ensemble's: its members have {', '.join(map(str, self.depths))}."
         )
 
+    def init_continuous_batching(self, *_: Any, **__: Any) -> Any:
+        """Not done: its pages of keys and values are those of one model."""
+        raise NotImplementedError("its cache holds one model")
+
     def _reorder_cache(self, *_: Any) -> None:
         raise ModelError("An ensemble cannot be searched with beams; sample it.")
 
