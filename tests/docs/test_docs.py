@@ -35,7 +35,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md")
+RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",
@@ -63,7 +63,15 @@ WITH = {
     LOOP: ("benchmarks.md",),
     DEMO: ("quickstart.md",),
 }
-PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md", "add-a-probe.md")
+PYTHON = (
+    "README.md",
+    "audit.md",
+    "add-a-method.md",
+    "add-an-engine.md",
+    "add-a-probe.md",
+    "guards.md",
+    "add-a-guard.md",
+)
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 
 
@@ -409,11 +417,13 @@ def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_python_runs(desk, page, monkeypatch):
+    from leakatk.guards import GUARDS
     from leakatk.probes import PROBES
     from leakatk.sampling.engines import ENGINES
     from leakatk.unlearning.methods import METHODS
 
     monkeypatch.setattr(ENGINES, "_items", dict(ENGINES._items))
+    monkeypatch.setattr(GUARDS, "_items", dict(GUARDS._items))
     monkeypatch.setattr(PROBES, "_items", dict(PROBES._items))
     monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
     place = next(path for path in PAGES if path.name == page)
@@ -436,6 +446,9 @@ def test_python_runs(desk, page, monkeypatch):
         assert {str(eval(call, names)) for call in shown} == set(shown.values())
         assert len([line for line in found[0].splitlines() if line.strip()]) <= 20
         assert set(names["results"]["probes"]) == {"capitals"}
+    if page == "add-a-guard.md":
+        assert set(names["results"]["scorers"]["fact"]["curves"]["samples"]["value"]) == {0.0}
+        assert names["sampler"].flags(PROMPTS).tolist() == [True, True, False]
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.auditing.settings import AuditSettings
-from leakatk.cli import inputs, options
+from leakatk.cli import guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
@@ -100,6 +100,9 @@ def run(
     engine: options.Engine = DEFAULT.engine,
     replicas: options.Replicas = None,
     inner: options.Inner = None,
+    guard: guarding.Spec = "",
+    auxiliary: guarding.Auxiliary = None,
+    encoder: guarding.Encoder = "",
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -160,7 +163,8 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    sampler = as_sampler(inputs.source(model, **loading), engine, **engine_options)
+    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    sampler = around(as_sampler(inputs.source(model, **loading), engine, **engine_options))
     retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
     other = retrained if run_given or not retrained else inputs.source(retrained, **loading)

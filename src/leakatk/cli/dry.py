@@ -67,7 +67,7 @@ def sampling_cost(
     whole = timed(min(PILOT_LENGTHS, len(prompts)), 1, decoding.max_new_tokens)
     mean, longest = passes[0].tokens / len(whole), passes[0].longest
     # A pass of one answer alone takes half the time at most.
-    tokens = max(LEAST_TOKENS, int(PILOT_SECONDS / 2 / max(passes[0].seconds / longest, 1e-9)))
+    tokens = max(LEAST_TOKENS, int(PILOT_SECONDS / 2 / max(passes[0].seconds / max(1, longest), 1e-9)))
     many, samples = 1, 1
     while True:
         timed(many, samples, tokens)

@@ -99,6 +99,7 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
     Raises UnknownNameError for an unknown engine, InputError for an option it does not have, ModelError for a model it
     cannot use.
     """
+    from leakatk.models.ensemble import EnsembleSource
     from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
 
@@ -109,6 +110,10 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
             raise ModelError(
                 f"Engine {name} loads the model itself and {model.name!r} is in memory; give its directory or hub id "
                 "(save_model writes a directory)."
+            )
+        if isinstance(model, EnsembleSource) and name != "ray":
+            raise ModelError(
+                f"Engine {name} loads one model; several that are read as one need native, generate or ray."
             )
         return kind(model if isinstance(model, ModelSource) else ModelSource(str(model)), **options)
     if not isinstance(model, LoadedModel):
