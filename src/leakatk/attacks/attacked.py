@@ -39,7 +39,10 @@ class AttackedSampler:
         mark = sha256(f"{loaded.fingerprint}/{attack.identity(known)}".encode()).hexdigest()
         self.attack, self.known = attack, known
         self.altered = dataclasses.replace(
-            loaded, name=f"{loaded.name} after {attack.label}", fingerprint=mark, notes=list(loaded.notes)
+            loaded,
+            name=f"{loaded.name} after {attack.label}",
+            fingerprint=mark,
+            notes=[*loaded.notes, *attack.notes(loaded)],
         )
         self.inner = make_sampler(engine, self.altered, **(options or {}))
         self.name = self.inner.name

@@ -86,6 +86,10 @@ class Alter(Attack):
     def apply(self, loaded: LoadedModel, known: Known) -> None:
         """Change the values of the model's weights in place; its modules stay what they are. Whoever calls puts them back."""
 
+    def notes(self, loaded: LoadedModel) -> list[str]:
+        """What a person must know of this attack on this model; told whether or not it is made again."""
+        return []
+
 
 @dataclass(frozen=True)
 class Ask(Attack):

@@ -42,16 +42,17 @@ class Quantise(Alter):
         at_least(self, "group", 0)
 
     def apply(self, loaded: LoadedModel, known: Known) -> None:
-        found = 0
+        if not next(linear_weights(loaded.model), None):
+            raise InputError(f"{type(loaded.model).__name__} has no linear layers that {self.label} can round.")
         with torch.no_grad():
             for weight, transposed in linear_weights(loaded.model):
                 rows = weight.T if transposed else weight
                 rows.copy_(rounded(rows, self.bits, self.group))
-                found += weight.numel()
-        if not found:
-            raise InputError(f"{type(loaded.model).__name__} has no linear layers that {self.label} can round.")
+
+    def notes(self, loaded: LoadedModel) -> list[str]:
+        found = sum(weight.numel() for weight, _ in linear_weights(loaded.model))
         total = sum(parameter.numel() for parameter in loaded.model.parameters())
-        loaded.note(f"{self.label}: {found:,} of {total:,} weights were rounded; the others stay as they are.")
+        return [f"{found:,} of {total:,} weights are rounded; the others stay as they are."]
 
 
 def rounded(weight: Tensor, bits: int, group: int = 0) -> Tensor:

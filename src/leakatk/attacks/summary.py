@@ -190,7 +190,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         parts = ("leak", "retrained", "excess") if paired else ("leak",)
         rows.append((rung["name"], *(_at(block.get(part), k) for part in parts for k in ks)))
     share = f"{summary['level']:.0%} intervals over {summary['over']}"
-    together = f"in each column those of all {len(rows)} rungs hold together (each at {summary['each_level']:.2%})"
+    together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
     found = [Table(f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.")]
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
@@ -198,10 +198,8 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
             (one["name"], Number(_float(one["chance"])), *(_number(one.get(part)) for part in names[2:]))
             for one in summary["reads"]
         )
-        caption = (
-            f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts; in each column those of all "
-            f"{len(lines)} hold together."
-        )
+        caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
+        caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption))
     return found
 
