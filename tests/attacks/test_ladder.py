@@ -12,6 +12,7 @@ from leakatk.attacks.attacked import AttackedSampler
 from leakatk.attacks.base import AttackFacts
 from leakatk.attacks.summary import said, tables
 from leakatk.auditing.score import score
+from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError, LeakAtKError, RunError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.models.load import load_model
@@ -243,3 +244,33 @@ def test_an_audits_directory_is_refused(forgot, forget, tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="holds an audit"):
         attack_ladder(forgot, forget, ["quantise"], out=tmp_path, settings=FEW)
+
+
+def test_a_gate_acts_on_the_attack_that_leaks_most(ladder, forgot, retrained, forget, retain):
+    """On the runs that are there: the model alone leaks .14, and .38 once it relearned."""
+    out, _ = ladder
+
+    def answer(bound):
+        settings = dataclasses.replace(FEW, gate=Gate(1, bound))
+        known = Known(retain=tuple(retain))
+        attacks = [RELEARN, "quantise", First(), Length()]
+        return attack_ladder(forgot, forget, attacks, out=out, known=known, retrained=retrained, settings=settings)[
+            "gate"
+        ]
+
+    found = answer(0.05)
+    assert found["answer"] == "FAIL"
+    assert found["worst"].startswith(get_attack(RELEARN).label)
+    names = [one["name"] for one in found["settings"]]
+    assert names[:2] == ["without an attack: T=1", "without an attack: greedy"]
+    assert len(names) == 8  # two for each rung that is sampled
+    assert found["each_level"] == pytest.approx(1 - 0.05 / 4)  # greedy answers have no sampling error
+    relearned = next(one for one in found["settings"] if one["name"] == f"{get_attack(RELEARN).label}: T=1")
+    assert relearned["prompts"] == len(forget)
+    assert relearned["samples"] == len(forget) * FEW.n
+    assert answer(1.0)["answer"] == "PASS"
+
+
+def test_a_gate_needs_its_samples():
+    with pytest.raises(InputError, match="k = 64"):
+        LadderSettings(n=4, gate=Gate(64, 0.1))

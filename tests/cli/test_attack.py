@@ -75,6 +75,7 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
         ((), "at least one --attack"),
         (("--attack", "quantise", "--attack", "quantise"), "given twice"),
         (("--attack", "relearn:on=retain"), "needs retain prompts"),
+        (("--attack", "relearn:on=text"), "give it with --text FILE"),
         (("--attack", "relearn", "--folds", 4), "4 folds, 3 forget prompts"),
         (("--attack", "decoder"), "wrong answers"),
         (("--attack", "quantise", "--k", "64"), "raise --n"),
@@ -98,3 +99,36 @@ def test_relearning_on_retain_prompts_needs_no_folds(leakatk, model, forget, tmp
     code, said, _ = leakatk("attack", model, "--forget", forget, "--out", tmp_path / "o", *FEW, *options)
     assert code == 0
     assert json.loads(said)["folds"] == 0
+
+
+def test_a_gate_has_the_exit_codes_of_an_audit(leakatk, model, forget, tmp_path):
+    command = (
+        "attack",
+        model,
+        "--forget",
+        forget,
+        "--attack",
+        "quantise",
+        "--out",
+        tmp_path / "o",
+        *FEW,
+        "--fail-above",
+    )
+    code, _, err = leakatk(*command, "1:1")
+    assert code == 0
+    assert "Gate: PASS" in err
+    code, _, err = leakatk(*command, "1:0.01")
+    assert code == 4  # two samples decide nothing
+    assert "Gate: CANNOT SAY" in err
+    code, _, err = leakatk(*command, "64:0.1")
+    assert code == 2
+
+
+def test_passages_of_a_file(leakatk, model, forget, tmp_path):
+    (tmp_path / "text.txt").write_text("The sea\nis calm.\n\nBread keeps well.\n")
+    options = ("--text", tmp_path / "text.txt", "--attack", "relearn:on=text,steps=1")
+    assert leakatk("attack", model, "--forget", forget, "--out", tmp_path / "o", *FEW, *options)[0] == 0
+    (tmp_path / "text.txt").write_text("\n")
+    code, _, err = leakatk("attack", model, "--forget", forget, "--out", tmp_path / "p", *FEW, *options)
+    assert code == 2
+    assert "holds no text" in err

@@ -22,6 +22,7 @@ import numpy as np
 from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
+from leakatk.attacks.gate import verdict
 from leakatk.attacks.rungs import LadderSettings, Role, rungs_of
 from leakatk.attacks.summary import summarise
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
@@ -101,6 +102,8 @@ def attack_ladder(
             del loaded
             gc.collect()  # before the next model comes
         summary = summarise(rungs, out, names, settings, notes)
+        if settings.gate is not None:
+            summary["gate"] = verdict(rungs, out, settings, settings.gate)
         write_kept(out / SUMMARY, strict_json(summary, indent=2))
     return summary
 

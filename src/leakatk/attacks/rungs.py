@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leakatk.attacks.base import Attack, get_attack, split_known
+from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level
 from leakatk.estimate.curves import Over
@@ -38,6 +39,8 @@ class LadderSettings:
     """What the intervals of leak@k are over; those of attacks that read are always over prompts."""
     level: float = 0.95
     """Level at which the intervals of all rungs hold together."""
+    gate: Gate | None = None
+    """What must hold of the model under every attack that is sampled; the retrained model does not count."""
     engine: str = "native"
     """An engine that samples the model of this process."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +54,8 @@ class LadderSettings:
 
     def __post_init__(self) -> None:
         check_level(self.level)
+        if self.gate and self.gate.k > self.n:
+            raise InputError(f"The gate's k = {self.gate.k} needs at least as many samples a prompt, but n = {self.n}.")
         if max(self.ks, default=1) > self.n:
             raise InputError(
                 f"k = {max(self.ks)} needs at least {max(self.ks)} samples a prompt, but n = {self.n}: raise n or lower k."

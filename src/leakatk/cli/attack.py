@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ EXAMPLES = options.examples(
     "leakatk attack models/forgot --benchmark world --attack relearn:steps=50 --retrained models/retrained --out runs/attacked",
     "leakatk attack models/forgot --forget forget.jsonl --attack quantise:bits=4 --attack key-tokens --out runs/attacked",
     "leakatk attack models/forgot --forget forget.jsonl --retain retain.jsonl --attack decoder --out runs/read --dry-run",
+    "leakatk attack models/forgot --benchmark world --attack relearn --out runs/gate --fail-above 64:0.05",
 )
 
 
@@ -51,6 +53,11 @@ def run(
             "--retrained", "--reference", help="The model that never saw the prompts; it is attacked in the same way."
         ),
     ] = "",
+    original: Annotated[str, typer.Option(help="The model before unlearning, for attacks that use it.")] = "",
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Text file with passages, an empty line between them, for attacks that use some."),
+    ] = None,
     folds: Annotated[
         int,
         typer.Option(min=2, help="Parts of the forget prompts: attacks are trained on all but one, measured on that."),
@@ -69,6 +76,9 @@ def run(
     ] = None,
     seed: options.Seed = 0,
     over: options.Over = "samples",
+    fail_above: options.FailAbove = "",
+    unscored: options.Unscored = "count",
+    cut: options.Cut = "count",
     level: Annotated[float, typer.Option(help="Level at which the intervals of all attacks hold together.")] = 0.95,
     template: options.TemplateKind = "auto",
     template_arg: options.TemplateArgs = None,
@@ -84,12 +94,15 @@ def run(
     """Audit a model once without an attack and once under each; print leak@k and its excess over the retrained model.
 
     Attacks that are trained on forget prompts are measured on the others alone, and over all folds every prompt is measured
-    once. The model's own files stay as they are. The numbers land in OUT/attacks.json, each audit in a directory of its own.
+    once. The model's own files stay as they are. With `--fail-above` it is a gate over all attacks that are sampled. The numbers land in OUT/attacks.json, each audit in a directory of its own.
     """
     options.check_n(n)
     if not 0 < level < 1:
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
+    gate = options.parse_gate(
+        fail_above, n, worst_case=False, probes=[], unscored=unscored, cut=cut, over=over, level=level
+    )
     if not attack:
         raise InputError("Give at least one --attack, such as relearn:steps=50 or quantise:bits=4.")
     from leakatk.attacks import LadderSettings, attack_ladder, get_attack
@@ -105,10 +118,10 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept))
+    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
-        engine=engine, benchmark=name, command=options.command(),
+        gate=gate, engine=engine, benchmark=name, command=options.command(),
     )  # fmt: skip
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
     loading["args"] = inputs.template_args(template_arg or [])
@@ -133,6 +146,22 @@ def run(
             "Without --retrained there is no excess: what an attack gets out of a model that never knew is no leak."
         )
     options.say_notes([*said(summary), *summary["notes"]])
+    if gate:
+        options.tell_gate(
+            summary["gate"], f"it holds for these {summary['m']:,} prompts, in one wording, under these attacks"
+        )
+
+
+def passages_of(path: Path | None) -> tuple[str, ...]:
+    """The passages of a text file. InputError where it has none."""
+    if path is None:
+        return ()
+    from leakatk.files.reading import read_text
+
+    found = tuple(" ".join(part.split()) for part in re.split(r"\n\s*\n", read_text(path)) if part.strip())
+    if not found:
+        raise InputError(f"--text {path} holds no text; write passages with an empty line between them.")
+    return found
 
 
 def plan(
