@@ -181,6 +181,62 @@ def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path
         again(seed=1)
 
 
+@dataclass(frozen=True)
+class Fails(Silence):
+    """Is stopped where it is told to be, on the folds of the prompts."""
+
+    name = "fails"
+    facts = facts("fails", "alter")
+    stop: ClassVar[list] = []
+    parts: ClassVar[list] = []
+
+    @property
+    def needs(self):
+        return ("forget", "seen", "unseen", "retrained")
+
+    def apply(self, loaded, known):
+        assert known.retrained
+        self.parts.append({prompt.id for prompt in known.unseen})
+        if len(self.parts) in self.stop:
+            raise KeyboardInterrupt
+        super().apply(loaded, known)
+
+
+def test_it_goes_on_where_it_was_stopped(forgot, retrained, forget, tmp_path):
+    Fails.parts.clear()
+    Fails.stop[:] = [2]
+    few = dataclasses.replace(FEW, n=2)
+    with pytest.raises(KeyboardInterrupt):
+        attack_ladder(forgot, forget, [Fails()], out=tmp_path / "o", retrained=retrained, settings=few)
+    assert not (tmp_path / "o" / "attacks.json").exists()
+    summary = attack_ladder(forgot, forget, [Fails()], out=tmp_path / "o", retrained=retrained, settings=few)
+    # the retrained model: the first fold, the second stopped, the second; then both of the model
+    first, second = Fails.parts[:2]
+    assert Fails.parts == [first, second, second, first, second]
+    assert first | second == {prompt.id for prompt in forget}
+    assert not first & second
+    assert rung(summary, "fails")["m"] == len(forget)
+
+
+def test_an_adapter_is_attacked_too(forgot, forget, tmp_path):
+    peft = pytest.importorskip("peft")
+    base = load_model(forgot)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    peft.get_peft_model(base.model, config).save_pretrained(tmp_path / "adapter")
+    loaded = load_model(tmp_path / "adapter")
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    few = dataclasses.replace(FEW, n=2)
+    summary = attack_ladder(loaded, forget, ["relearn:steps=1", "quantise"], out=tmp_path / "o", settings=few)
+    assert len(summary["rungs"]) == 3
+    assert all(torch.equal(before[name], value) for name, value in loaded.model.state_dict().items())
+    # the adapter's own weights are not rounded
+    with AttackedSampler(loaded, get_attack("quantise"), Known(forget=tuple(forget))) as sampler:
+        list(sampler.sample([Request(forget[0], [0])], FEW.decoding, seed=0))
+        changed = {name for name, value in loaded.model.state_dict().items() if not torch.equal(before[name], value)}
+    assert len(changed) == 2 * 7
+    assert not any("lora_" in name for name in changed)
+
+
 def test_weights_come_back_bit_for_bit(forgot, forget, tmp_path):
     loaded = load_model(forgot)
     before = {name: value.clone() for name, value in loaded.model.state_dict().items()}

@@ -72,6 +72,8 @@ def attack_ladder(
     check_unique(prompts)
     check_engine(settings.engine)
     known = replace(known or Known(), forget=tuple(prompts))
+    if retrained is not None and not known.retrained:
+        known = replace(known, retrained=_name(retrained))
     rungs = rungs_of(attacks, known, settings)
     if settings.over != "samples" and len(prompts) < 2:
         raise InputError(
@@ -106,6 +108,13 @@ def attack_ladder(
             summary["gate"] = verdict(rungs, out, settings, settings.gate)
         write_kept(out / SUMMARY, strict_json(summary, indent=2))
     return summary
+
+
+def _name(source: Source) -> str:
+    """The directory or hub id."""
+    if isinstance(source, LoadedModel):
+        return source.name
+    return source.path if isinstance(source, ModelSource) else str(source)
 
 
 def _load(source: Source) -> LoadedModel:
