@@ -16,6 +16,7 @@ from tests.cli.test_help import COMMANDS
 WORKS = {
     ("demo",): (["--out", "{tmp}/demo"], "leakatk.small.demo.demo"),
     ("audit",): (["m", "--forget", "{forget}", "--out", "{tmp}/run"], "leakatk.auditing.sample.as_sampler"),
+    ("attack",): (["m", "--forget", "{forget}", "--attack", "quantise", "--out", "{tmp}/run"], "leakatk.attacks.attack_ladder"),
     ("unlearn",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--method", "npo", "--out", "{tmp}/m"], "leakatk.cli.inputs.load"),
     ("score",): (["{generations}"], "leakatk.runs.external.read_records"),
     ("report",): (["{tmp}"], "leakatk.cli.report.opened"),

@@ -35,7 +35,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
+RUN = ("audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",
@@ -71,6 +71,9 @@ PYTHON = (
     "add-a-probe.md",
     "guards.md",
     "add-a-guard.md",
+    "attacks.md",
+    "add-an-attack.md",
+    "add-a-writer.md",
 )
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 
@@ -417,11 +420,15 @@ def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_python_runs(desk, page, monkeypatch):
+    from leakatk.attacks import ATTACKS
     from leakatk.guards import GUARDS
     from leakatk.probes import PROBES
     from leakatk.sampling.engines import ENGINES
+    from leakatk.synthesis import WRITERS
     from leakatk.unlearning.methods import METHODS
 
+    monkeypatch.setattr(ATTACKS, "_items", dict(ATTACKS._items))
+    monkeypatch.setattr(WRITERS, "_items", dict(WRITERS._items))
     monkeypatch.setattr(ENGINES, "_items", dict(ENGINES._items))
     monkeypatch.setattr(GUARDS, "_items", dict(GUARDS._items))
     monkeypatch.setattr(PROBES, "_items", dict(PROBES._items))
@@ -449,6 +456,13 @@ def test_python_runs(desk, page, monkeypatch):
     if page == "add-a-guard.md":
         assert set(names["results"]["scorers"]["fact"]["curves"]["samples"]["value"]) == {0.0}
         assert names["sampler"].flags(PROMPTS).tolist() == [True, True, False]
+    if page == "add-an-attack.md":
+        assert [rung["name"] for rung in names["summary"]["rungs"]] == ["none", "prune:share=0.5"]
+    if page == "add-a-writer.md":
+        assert names["made"].rows[0].id == "p0/unknown/1"
+        assert names["made"].left_out == ()
+        assert names["done"].steps == 2
+        assert len(names["rows"]) == 2 * len(PROMPTS)
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
 
