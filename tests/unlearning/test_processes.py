@@ -18,19 +18,20 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
 
-# One of each kind: summed losses, a reference, hidden states, two gradients combined, a dual weight kept between steps.
-NAMES = ("graddiff", "npo", "rmu", "blur-npo", "ngdiff", "pdu")
+# One of each kind: summed losses, a reference, hidden states, two gradients combined, a dual weight kept between steps, stages.
+NAMES = ("graddiff", "npo", "rmu", "blur-npo", "ngdiff", "pdu", "task-vector")
 SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from accelerate import PartialState
-from leakatk.data import load_prompts
-from leakatk.models import Template, load_model
+from leakatk.models.load import load_model
+from leakatk.models.template import Template
+from leakatk.prompts import load_prompts
 from leakatk.unlearning import sharding
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.schedule import Check, TrainSettings
+from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.trainer import unlearn
 
 place = Path(sys.argv[1])

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from leakatk.errors import InputError, UnknownNameError
-from leakatk.prompts import Prompt
 from leakatk.unlearning.losses import terms
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import METHODS
@@ -229,36 +228,3 @@ def test_a_stream_that_is_not_there_and_a_set_that_is_empty_are_named(loaded, st
         View(step, "forgot").labels  # noqa: B018
     with pytest.raises(InputError, match="give at least one retain prompt"):
         View(step, "retain").labels  # noqa: B018
-
-
-def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
-    from leakatk.prompts import Known
-    from leakatk.unlearning.losses.targets import REFUSALS
-    from leakatk.unlearning.streams import STREAMS
-
-    known = Known(holdout=(Prompt("h", "Where does Ho 0 live?", "Ho 0 lives in Bex there."),), text=("Re 0 lives.",))
-    made = Streams(
-        forget, retain, tokenizer, loaded.template, seed=0, known=known,
-        alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
-    )  # fmt: skip
-
-    def said(stream):
-        return [
-            (tokenizer.decode(item.prompt), tokenizer.decode(item.answer, skip_special_tokens=True).strip())
-            for item in made.items(stream)
-        ]
-
-    plain = [(f"Question: {p.question}\nAnswer:", p.answer) for p in forget]
-    asked = [question for question, _ in plain]
-    assert [(q.removeprefix("<s>"), a) for q, a in said("forget")] == plain
-    assert [q.removeprefix("<s>") for q, _ in said("refusal")] == asked
-    assert {answer for _, answer in said("refusal") + said("retain_refusal")} <= set(REFUSALS)
-    answers = [p.answer for p in forget]
-    assert all(a in answers and a != p.answer for (_, a), p in zip(said("random"), forget, strict=True))
-    assert [a for _, a in said("alternate")] == [f"{p.id} lives elsewhere." for p in forget]
-    assert [a for _, a in said("retain")] == [p.answer for p in retain]
-    assert [a for _, a in said("holdout")] == ["Ho 0 lives in Bex there."]
-    assert [a for _, a in said("text")] == ["Re 0 lives."]
-    assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
-        "forget", "refusal", "random", "alternate",
-    }  # fmt: skip

@@ -155,7 +155,8 @@ def _part(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
     raise InputError(f"Cannot find the {at} of {type(layer).__name__}; take at=block.")
 
 
-Pair = tuple[str | Query, str]  # what is asked, and the answer
+# What is asked and the answer; or a passage by itself, every token of which counts but the first.
+Pair = tuple[str | Query, str] | str
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,9 @@ SETS = ("forget", "retain", "holdout", "text")
 
 
 def stream(name: str, *, of: str) -> Callable[[Callable[..., Sequence[Pair]]], Callable[..., Sequence[Pair]]]:
-    """Register a stream: a function of the prompts of one set and `Given` that gives a query and an answer for each."""
+    """Register a stream: a function of the prompts of one set and `Given` that gives a query and an answer, or a passage, for
+    each.
+    """
     if of not in SETS:
         raise ValueError(f"A stream is of {', '.join(SETS)}, got {of!r}.")
 
@@ -249,8 +252,8 @@ def holdout_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
 
 @stream("text", of="text")
 def general_text(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
-    """A passage as the answer to nothing"""
-    return _answered(prompts, [prompt.answer for prompt in prompts])
+    """A passage of `Known.text`, without a question"""
+    return [prompt.answer for prompt in prompts]
 
 
 class Streams:
@@ -285,8 +288,17 @@ class Streams:
         """The items of a stream, one a prompt of its set. UnknownNameError for a stream that does not exist."""
         if stream not in self._items:
             made = STREAMS[stream]
-            self._items[stream] = [self._item(*pair) for pair in made.pairs(self._sets[made.of], self._given)]
+            pairs = made.pairs(self._sets[made.of], self._given)
+            self._items[stream] = [
+                self._passage(pair) if isinstance(pair, str) else self._item(*pair) for pair in pairs
+            ]
         return self._items[stream]
+
+    def _passage(self, text: str) -> Item:
+        ids = [int(i) for i in self._tokenizer(text)["input_ids"]]
+        if len(ids) < 2:
+            raise InputError(f"The passage {text!r:.60} has fewer than two tokens; leave it out.")
+        return Item(tuple(ids[:1]), tuple(ids[1:])[: self._max])
 
     def _item(self, question: str | Query, answer: str) -> Item:
         seam = self._template.pair(self._tokenizer, question, answer)

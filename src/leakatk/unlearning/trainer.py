@@ -138,10 +138,10 @@ class _Run:
 
     def go(self) -> Unlearned:
         """Do what is left of the run; its record."""
-        from accelerate import PartialState
+        from accelerate import Accelerator
 
-        state = PartialState()
-        self.main, self.wait = bool(state.is_main_process), state.wait_for_everyone
+        processes = Accelerator(device_placement=False)
+        self.main, self.wait = bool(processes.is_main_process), processes.wait_for_everyone
         model, stages = self.work.loaded.model, flat(self.method.stages)
         self.dtype = next(model.parameters()).dtype
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)

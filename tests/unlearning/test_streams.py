@@ -1,0 +1,89 @@
+"""Whose rows a stream has, and which query and answer."""
+
+import pytest
+
+from leakatk.errors import InputError
+from leakatk.prompts import Known, Prompt, Query
+from leakatk.unlearning.losses import terms
+from leakatk.unlearning.losses.targets import REFUSALS
+from leakatk.unlearning.method import Method
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.stages import Term, Train
+from leakatk.unlearning.streams import STREAMS, Streams, stream
+from leakatk.unlearning.trainer import unlearn
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(STREAMS, "_items", dict(STREAMS._items))
+
+
+def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
+    known = Known(holdout=(Prompt("h", "Where does Ho 0 live?", "Ho 0 lives in Bex there."),), text=("Re 0 lives.",))
+    made = Streams(
+        forget, retain, tokenizer, loaded.template, seed=0, known=known,
+        alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
+    )  # fmt: skip
+
+    def said(stream):
+        return [
+            (tokenizer.decode(item.prompt), tokenizer.decode(item.answer, skip_special_tokens=True).strip())
+            for item in made.items(stream)
+        ]
+
+    plain = [(f"Question: {p.question}\nAnswer:", p.answer) for p in forget]
+    asked = [question for question, _ in plain]
+    assert [(q.removeprefix("<s>"), a) for q, a in said("forget")] == plain
+    assert [q.removeprefix("<s>") for q, _ in said("refusal")] == asked
+    assert {answer for _, answer in said("refusal") + said("retain_refusal")} <= set(REFUSALS)
+    answers = [p.answer for p in forget]
+    assert all(a in answers and a != p.answer for (_, a), p in zip(said("random"), forget, strict=True))
+    assert [a for _, a in said("alternate")] == [f"{p.id} lives elsewhere." for p in forget]
+    assert [a for _, a in said("retain")] == [p.answer for p in retain]
+    assert [a for _, a in said("holdout")] == ["Ho 0 lives in Bex there."]
+    (passage,) = made.items("text")
+    assert list(passage.prompt + passage.answer) == tokenizer("Re 0 lives.")["input_ids"]
+    assert len(passage.prompt) == 1
+    assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
+        "forget", "refusal", "random", "alternate",
+    }  # fmt: skip
+
+
+def test_a_new_stream_is_a_function(loaded, forget, retain, registry):
+    """Its queries may hold a talk and the beginning of the answer."""
+
+    @stream("talk", of="forget")
+    def talk(prompts, given):
+        return [(Query(p.question, (("Hello?", "Hi."),), begin=p.answer[:4]), p.answer[4:]) for p in prompts]
+
+    made = Streams(forget, retain, loaded.tokenizer, loaded.template, seed=0)
+    text = loaded.tokenizer.decode(made.items("talk")[1].prompt)
+    assert text.endswith("Hi.\n\nQuestion: Where does Fa 1 live?\nAnswer: Fa 1")
+    assert "Hello?" in text
+    done = unlearn(
+        loaded, forget, retain, Method(name="m", stages=(Train((Term(terms.nll, "talk"),)),)), quiet=True,
+        settings=TrainSettings(learning_rate=1e-3, max_steps=1),
+    )  # fmt: skip
+    assert done.log[0]["forget"] > 0
+
+
+def test_a_stream_of_an_unknown_set_is_refused():
+    with pytest.raises(ValueError, match="A stream is of forget, retain, holdout, text, got 'other'"):
+        stream("x", of="other")
+
+
+def test_other_sets_are_drawn_whole_and_join_the_retain_side(loaded, forget, retain):
+    seen = []
+
+    def watched(view, p):
+        seen.append(set(view.rows))
+        return terms.nll(view, p)
+
+    known = Known(text=tuple(p.answer for p in retain))
+    method = Method(name="m", stages=(Train((Term(terms.ascent, "forget"), Term(watched, "text"))),))
+    settings = TrainSettings(learning_rate=1e-3, max_steps=3, forget_batch=2, retain_batch=3)
+    done = unlearn(loaded, forget, retain, method, settings=settings, known=known, quiet=True)
+    assert set.union(*seen[-3:]) == set(range(9))
+    assert done.log[0]["retain"] > 0
+    with pytest.raises(InputError, match="fewer than two tokens"):
+        unlearn(loaded, forget, retain, method, settings=settings, known=Known(text=("a",)), quiet=True)
