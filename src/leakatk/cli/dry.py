@@ -249,16 +249,21 @@ def training_cost(
     reference model.
     """
     from leakatk.models.token_stats import answer_pairs, token_stats
+    from leakatk.unlearning.stages import Keep, flat
 
-    steps = settings.total_steps(len(forget if method.side == "forget" else retain), side=method.side)
     pairs = {
         name: answer_pairs(loaded, [p.question for p in items[:32]], [p.answer for p in items[:32]])
         for name, items in (("forget", forget), ("retain", retain)) if items
     }  # fmt: skip
     length = {name: sum(len(q) + len(a) for q, a in some) / len(some) for name, some in pairs.items()}
-    used = ("forget" in method.sides, "retain" in method.sides)
-    batch = [settings.forget_batch * used[0], settings.retain_batch * used[1]]
-    tokens = steps * sum(size * length.get(name, 0.0) for size, name in zip(batch, ("forget", "retain"), strict=True))
+    steps, tokens = 0, 0.0
+    for stage in method.trains:  # the rounds of a repeated stage are not known; one counts
+        chosen = settings.changed(stage.settings)
+        side = "forget" if "forget" in stage.sides else "retain"
+        count = chosen.total_steps(len(forget if side == "forget" else retain), side=side)
+        sizes = {"forget": chosen.forget_batch, "retain": chosen.retain_batch}
+        steps += count
+        tokens += count * sum(sizes[used] * length.get(used, 0.0) for used in sorted(stage.sides))
     sample = pairs.get("forget") or pairs["retain"]
     token_stats(loaded, sample[:2])  # the first pass pays for what later ones find ready
     start = time.perf_counter()
@@ -266,11 +271,15 @@ def training_cost(
     rate = sum(len(q) + len(a) for q, a in sample) / (time.perf_counter() - start)
     size = sum(p.numel() for p in loaded.model.parameters()) * 4
     checkpoints = settings.checkpoint_every and steps > settings.checkpoint_every
+    copies = 4 if checkpoints and settings.tuning == "full" else 1
+    if len(method.stages) > 1:  # the start, what is kept, and where at most two later stages began
+        kept = sum(isinstance(stage, Keep) for stage in flat(method.stages))
+        copies += 1 + kept + min(2, len(method.trains) - 1)
     return {
         "steps": steps,
         "tokens": tokens,
         "seconds": 3.5 * tokens / rate,
-        "bytes": float(size * (4 if checkpoints and settings.tuning == "full" else 1)),
+        "bytes": float(size * copies),
     }
 
 

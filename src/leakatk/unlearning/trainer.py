@@ -245,6 +245,7 @@ class _Run:
         self.position.kept = {**self.position.kept, stage.name: place}
         if self.out is None:
             self.store.keep_only(self.position.kept.values())
+        self.position.holds = [REFERENCE] if stage.back else [*self.position.holds, stage.name]
         if stage.back:
             put(self.work.loaded.model, self.work.start)
 
@@ -253,6 +254,7 @@ class _Run:
         with torch.no_grad():
             now = {name: value.detach() for name, value in model.named_parameters()}
             put(model, stage.edit(self.work, now, self.work.params))
+        self.position.holds = []
 
     def _train(self, stage: Train) -> None:
         position, work, settings = self.position, self.work, self._settings(stage)
@@ -263,9 +265,14 @@ class _Run:
             boundary.save(self.out, work.loaded.model, dataclasses.asdict(position), self.store, self.main)
             self.wait()
         trainer = self._trainer(stage)
-        reference = self.reference_weights if self.reference_weights is not None else (work.start or None)
+        own = {REFERENCE: self.reference_weights} if self.reference_weights is not None else {}
+        # Of a teacher whose weights the model has now nothing is read, and an adapter that is switched off shows it.
+        stored = {
+            name: None if name in position.holds else kept
+            for name, kept in {REFERENCE: work.start, **work.kept}.items()
+        }
         trainer.prepare(
-            {REFERENCE: reference if position.unit or self.reference_weights is not None else None, **work.kept},
+            {**stored, **own},
             work,
             (lambda model: self.store.write("_now", model)) if work.kept else None,
             given.loaders(work.known, work.loaded, set(work.kept)),
@@ -278,6 +285,7 @@ class _Run:
         self._steps(stage, trainer, settings)
         trainer.finish()
         position.trained += 1
+        position.holds = []
         if position.below_floor and settings.on_floor == "raise":
             self._restore()
             raise UtilityFloorError(
