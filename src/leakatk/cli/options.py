@@ -290,7 +290,7 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
         if not equals:
             raise InputError(f"--decoding {text!r}: write NAME=VALUE with names among {', '.join(names)}.")
         if name not in names:
-            raise UnknownNameError(f"name in --decoding {text!r}:", name, names)
+            raise UnknownNameError("field of --decoding", name, names)
         if name in values:
             raise InputError(f"--decoding {text!r}: {name} is given twice.")
         try:
