@@ -1,4 +1,4 @@
-"""--fresh: what OUT holds is moved aside whole, or stays where it is."""
+"""Options that several commands share, and --fresh: what OUT holds is moved aside whole, or stays where it is."""
 
 from __future__ import annotations
 
@@ -61,3 +61,35 @@ def test_what_cannot_be_moved_is_said(begun: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises(InputError, match=r"--fresh cannot move .*: Operation not permitted; .* Nothing was changed"):
         move_aside(begun)
+
+
+def test_quiet_is_quiet_for_everything_that_runs(leakatk, model, forget, tmp_path):
+    from leakatk.progress import Progress
+
+    common = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "3", "--out", tmp_path / "run")
+    code, _, err = leakatk(*common, "--quiet")
+    assert code == 0
+    assert err.startswith("Note: ")  # what a person must know is not progress
+    assert err.count("\n") == 1
+    assert Progress("judge", 3).quiet
+    code, _, err = leakatk(*common)
+    assert code == 0
+    assert not Progress("judge", 3).quiet
+
+
+def test_a_key_in_an_address_stays_out_of_results_and_reports(monkeypatch):
+    from leakatk.cli import options
+
+    words = [
+        "leakatk",
+        "audit",
+        "m",
+        "--url",
+        "https://me:secret@host:8443/v1?key=secret",
+        "--url=http://h/v1?k=secret",
+        "x y",
+    ]
+    monkeypatch.setattr("sys.argv", words)
+    assert options.command() == "leakatk audit m --url https://host:8443/v1 --url=http://h/v1 'x y'"
+    monkeypatch.setattr("sys.argv", ["leakatk", "--url", "http://[secret"])
+    assert "secret" not in options.command()

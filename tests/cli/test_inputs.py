@@ -1,4 +1,4 @@
-"""--column, --limit and --retain-limit, and what of them is said and stored."""
+"""Files of one's own, their columns and limits, and the other things that a command is given to work on."""
 
 import csv
 import json
@@ -130,3 +130,24 @@ def test_what_is_drawn_is_the_same_for_every_seed_and_order_and_grows():
     assert len({p.id.split("-")[1] for p in few}) > 10, "the first forty are of two authors"
     with pytest.raises(InputError, match="no retain prompts"):
         inputs.limited(prompts, [], None, 3)
+
+
+def test_caps_reach_the_judge():
+    from leakatk.cli.inputs import with_caps
+    from leakatk.scorers.base import get_scorer
+
+    assert with_caps("rouge-l", 1.0, 5) == "rouge-l"
+    judge = get_scorer(with_caps("judge:model=x", 2.5, 7))
+    assert (judge.max_cost, judge.max_requests) == (2.5, 7)
+
+
+def test_data_is_found_by_the_environment(monkeypatch, tmp_path):
+    from leakatk.cli.inputs import data_of
+
+    (tmp_path / "tofu").mkdir()
+    monkeypatch.setenv("LEAKATK_DATA", str(tmp_path))
+    assert data_of("tofu/forget10", None) == str(tmp_path / "tofu")
+    assert data_of("tofu/forget10", "mine") == "mine"
+    assert data_of("muse/news", None) is None
+    monkeypatch.delenv("LEAKATK_DATA")
+    assert data_of("tofu/forget10", None) is None

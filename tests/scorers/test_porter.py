@@ -1,0 +1,19 @@
+"""Porter's stemmer, equal to NLTK's word by word."""
+
+import random
+
+from leakatk.scorers.porter import IRREGULAR, STEP_2, STEP_3, STEP_4, stem
+
+
+def test_stemmer_equals_nltk_on_made_up_words() -> None:
+    from nltk.stem.porter import PorterStemmer
+
+    theirs = PorterStemmer()
+    draw = random.Random(0)
+    endings = [suffix for suffix, _ in (*STEP_2, *STEP_3)] + [*STEP_4, "s", "es", "ies", "ied", "eed", "ed", "ing", "y"]
+    made = {
+        "".join(draw.choices("aeiouyybcdlstrzxw1", k=draw.randint(0, 6)))
+        + "".join(draw.choices(endings, k=draw.randint(0, 3)))
+        for _ in range(40_000)
+    }
+    assert [word for word in [*made, *IRREGULAR] if stem(word) != theirs.stem(word)] == []
