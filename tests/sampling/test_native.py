@@ -7,7 +7,7 @@ from leakatk.sampling import native_batch
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from tests.sampling.checks import PROMPTS, check_first_two_tokens, check_same, forced, native_run
-from tests.sampling.models import tiny
+from tests.sampling.models import FAMILIES, tiny
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,15 @@ def test_no_rows_and_no_requests() -> None:
     with pytest.raises(InputError, match="max_rows"):
         NativeSampler(tiny(), max_rows=0)
     assert native_run(tiny(), Decoding(), []) == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late or not."""
+    loaded = tiny(family)
+    decoding = Decoding(max_new_tokens=20)
+    for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
+        found = native_run(loaded, decoding, tree=tree, max_rows=rows)
+        stored = np.array([g.logprob for g in found.values()])
+        assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4

@@ -1,29 +1,23 @@
 """One batch of the native engine against one forward pass a token."""
 
 import random
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from leakatk.prompts import Prompt
+from leakatk.models.loaded import LoadedModel
+from leakatk.prompts import Generation, Prompt
 from leakatk.sampling import native_batch
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
-from tests.sampling.checks import PROMPTS, Samples, answers, check_same, forced, native_run
-from tests.sampling.models import FAMILIES, tiny
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late or not."""
-    loaded = tiny(family)
-    decoding = Decoding(max_new_tokens=20)
-    for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
-        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
-        found = native_run(loaded, decoding, tree=tree, max_rows=rows)
-        stored = np.array([g.logprob for g in found.values()])
-        assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
+from leakatk.sampling.native_batch import Job, Session, Work
+from leakatk.sampling.random_streams import stream_key, uniforms
+from leakatk.sampling.tokens import Reader
+from tests.sampling.checks import PROMPTS, Samples, answers, check_same, distribution, native_run
+from tests.sampling.models import tiny
 
 
 def test_invariances(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +70,102 @@ def test_prompts_with_a_common_beginning_are_prefilled_after_it(monkeypatch: pyt
     monkeypatch.undo()
     assert together.keys() == alone.keys()
     check_same(loaded, together, alone, decoding, prompts=prompts)
+
+
+def one_at_a_time(loaded: LoadedModel, decoding: Decoding, samples: Sequence[int], seed: int) -> Samples:
+    """A second implementation without batch, cache or tree: a forward pass a token, the token where its uniform falls."""
+    found: Samples = {}
+    for prompt in PROMPTS:
+        ids = loaded.template.prompt_ids(loaded.tokenizer, prompt.question)
+        key = stream_key(seed, prompt.id)[None]
+        for j in samples:
+            values = uniforms(key, np.array([j]), np.array([0]), decoding.max_new_tokens)[0]
+            said: list[int] = []
+            while len(said) < decoding.max_new_tokens and not set(said) & set(loaded.end_ids):
+                mass = distribution(loaded, [*ids, *said], decoding).astype(float).cumsum()
+                said.append(int(np.searchsorted(mass / mass[-1], values[len(said)], side="right")))
+            ended = said[-1] in loaded.end_ids
+            text = loaded.tokenizer.decode(said, skip_special_tokens=True)
+            found[prompt.id, j] = Generation(prompt.id, j, text, tuple(said), 0.0, "stop" if ended else "length")
+    return found
+
+
+def queue_of(loaded: LoadedModel, samples: Sequence[int], seed: int) -> deque[Job]:
+    ids = [loaded.template.prompt_ids(loaded.tokenizer, prompt.question) for prompt in PROMPTS]
+    return deque(
+        Job(prompt.id, tokens, stream_key(seed, prompt.id), np.array(samples))
+        for prompt, tokens in zip(PROMPTS, ids, strict=True)
+    )
+
+
+def session_of(
+    loaded: LoadedModel, queue: deque[Job], decoding: Decoding, *, rows: int, tree: bool = True
+) -> tuple[Session, Work]:
+    work = Work()
+    ids = {job.prompt_id: job.ids for job in queue}
+    requests = [Request(prompt, [0]) for prompt in PROMPTS if prompt.id in ids]
+    reader = Reader(loaded.tokenizer, requests, [ids[request.prompt.id] for request in requests], decoding.stop)
+    longest = max(map(len, ids.values()))
+    return Session(loaded, queue, decoding, reader, rows=rows, longest=longest, tree=tree, work=work), work
+
+
+def drain(session: Session) -> Samples:
+    found: Samples = {}
+    while session.busy:
+        for generation in session.step():
+            key = generation.prompt_id, generation.sample
+            assert key not in found, "each sample once"
+            found[key] = generation
+    return found
+
+
+@pytest.mark.parametrize(("rows", "tree"), [(200, True), (200, False), (4, True)])
+def test_a_session_draws_what_one_row_at_a_time_draws(rows: int, tree: bool) -> None:
+    """With room for all, without sharing, and where most rows are turned away."""
+    loaded, decoding = tiny(scale=12), Decoding(max_new_tokens=8)
+    session, work = session_of(loaded, queue_of(loaded, range(12), 3), decoding, rows=rows, tree=tree)
+    found = drain(session)
+    check_same(loaded, found, one_at_a_time(loaded, decoding, range(12), 3), decoding)
+    assert len(found) == 12 * len(PROMPTS)
+    drawn = sum(len(generation.token_ids) for generation in found.values())
+    if rows == 200:
+        assert work.tokens == drawn
+    else:
+        assert work.tokens >= drawn, "what is turned away is drawn again"
+
+
+def test_a_row_is_computed_once_for_every_beginning() -> None:
+    """With room for all, the rows of the tree are the distinct beginnings of the answers, counted one by one."""
+    loaded, decoding = tiny(scale=12), Decoding(max_new_tokens=8)
+    session, work = session_of(loaded, queue_of(loaded, range(40), 3), decoding, rows=400)
+    found = drain(session)
+    beginnings = {
+        (generation.prompt_id, generation.token_ids[:length])
+        for generation in found.values()
+        for length in range(len(generation.token_ids))
+    }
+    assert work.rows == len(beginnings) < work.tokens
+    apart, alone = session_of(loaded, queue_of(loaded, range(40), 3), decoding, rows=400, tree=False)
+    drain(apart)
+    assert alone.tokens == work.tokens
+    assert alone.rows == len(PROMPTS) + alone.tokens - len(found), "at first one row a prompt, then one a sample"
+
+
+def test_what_is_put_back_is_drawn_by_the_next_session() -> None:
+    """Stopped half way, every unfinished sample waits again, none twice, and comes out as if nothing had happened."""
+    loaded, decoding = tiny(scale=6), Decoding(max_new_tokens=12)
+    whole = drain(session_of(loaded, queue_of(loaded, range(20), 3), decoding, rows=50)[0])
+    queue = queue_of(loaded, range(20), 3)
+    session, _ = session_of(loaded, queue, decoding, rows=50)
+    found: Samples = {}
+    while len(found) < 10:
+        found |= {(g.prompt_id, g.sample): g for g in session.step()}
+    assert len(found) < len(whole)
+    session.requeue()
+    waiting = [(job.prompt_id, int(j)) for job in queue for j in job.samples]
+    assert len(waiting) == len(set(waiting))
+    assert set(waiting) | set(found) == set(whole)
+    assert not set(waiting) & set(found)
+    found |= drain(session_of(loaded, queue, decoding, rows=7)[0])
+    assert found.keys() == whole.keys()
+    check_same(loaded, found, whole, decoding)
