@@ -1,5 +1,7 @@
 """Training of a small model: labels, batches, and the loss."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -68,3 +70,72 @@ def test_bad_phases(world, tokenizer):
         Phase(steps=0, learning_rate=1e-3)
     with pytest.raises(InputError, match="nothing to train on"):
         fit(new_model(tokenizer, TINY, seed=0), tokenizer, [], Phase(steps=1, learning_rate=1e-3), seed=0)
+
+
+def test_an_example_is_bos_question_sep_answer_eos(tokenizer):
+    for question, answer in (("Who is it?", "Ada"), ("", ""), ("<sep>?", "a b")):
+        [(ids, prompt)] = encode(tokenizer, [(question, answer)])
+        words = tokenizer.decode(ids)
+        assert words == f"<bos>{question}<sep>{answer}<eos>"
+        assert tokenizer.decode(ids[:prompt]) == f"<bos>{question}<sep>"
+
+
+@pytest.mark.parametrize("warmup", [0, 3, 20])
+def test_the_rate_rises_straight_and_falls_as_a_cosine_to_a_tenth(world, tokenizer, monkeypatch, warmup):
+    """What AdamW is given at each step, against the schedule written out; its other settings are those stated."""
+    used = []
+
+    class Seen(torch.optim.AdamW):
+        def step(self, *arguments):
+            used.append(
+                (self.param_groups[0]["lr"], self.param_groups[0]["betas"], self.param_groups[0]["weight_decay"])
+            )
+            return super().step(*arguments)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Seen)
+    phase = Phase(steps=10, learning_rate=2e-3, batch_size=2, warmup=warmup)
+    fit(new_model(tokenizer, TINY, seed=1), tokenizer, world.training_pairs(forget=True)[:4], phase, seed=1)
+    wanted = [
+        2e-3 * (min(1, (t + 1) / warmup) if warmup else 1) * (0.55 + 0.45 * math.cos(math.pi * t / 10))
+        for t in range(10)
+    ]
+    assert [rate for rate, _, _ in used] == pytest.approx(wanted)
+    assert {(betas, decay) for _, betas, decay in used} == {((0.9, 0.98), 0.01)}
+
+
+def test_the_order_is_that_of_the_seed_and_batches_are_of_like_length():
+    lengths = [int(n) for n in np.random.default_rng(1).integers(1, 200, size=400)]
+    one, same, other = (batches_of(lengths, 8, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert one == same != other
+    spread = np.mean([max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in one])
+    shuffled = np.random.default_rng(0).permutation(400).reshape(-1, 8)
+    assert spread < 0.3 * np.mean([max(lengths[i] for i in row) - min(lengths[i] for i in row) for row in shuffled])
+
+
+def test_padding_changes_no_loss(world, tokenizer):
+    """A batch's loss is the mean over all its answer tokens, each example's own loss computed alone."""
+    model, pairs = new_model(tokenizer, TINY, seed=1), world.training_pairs(forget=True)[:5]
+    total, count = 0.0, 0
+    for example in encode(tokenizer, pairs):
+        ids, labels = collate([example], "answer", tokenizer.pad_token_id)
+        with torch.no_grad():
+            logits = model(ids).logits[0]
+        chosen = labels[0] != -100
+        total += float(torch.nn.functional.cross_entropy(logits[chosen], labels[0][chosen], reduction="sum"))
+        count += int(chosen.sum())
+    [loss] = fit(model, tokenizer, pairs, Phase(steps=1, learning_rate=1e-9, batch_size=5), seed=0)
+    assert loss == pytest.approx(total / count, abs=1e-5)
+
+
+def test_the_steps_are_told_to_the_progress(world, tokenizer):
+    told = []
+
+    class Told:
+        def advance(self, note):
+            told.append(note)
+
+    phase = Phase(steps=3, learning_rate=1e-3, batch_size=2)
+    model = new_model(tokenizer, TINY, seed=1)
+    losses = fit(model, tokenizer, world.training_pairs(forget=True)[:4], phase, seed=1, progress=Told())
+    assert told == [f"loss {loss:.4f}" for loss in losses]
+    assert not model.training
