@@ -94,3 +94,22 @@ def test_a_dry_run_counts_what_the_run_does(models, tmp_path, passed, capsys, mo
     assert (plan["answers"], plan["forced"]["tokens"]) == (passed["answers"], passed["tokens"])
     assert plan["forced"]["seconds"] > 0
     assert (plan["forced"]["backward_texts"] > 0) == (name in ("tiny", "muse/news"))
+
+
+def test_a_plan_in_words_has_the_numbers_of_the_plan(leakatk, model, forget, tmp_path):
+    """Answers by factor: models x decodings x (prompts as they stand and under probes x samples), and greedy ones."""
+    common = (*benching(model, forget, tmp_path / "out"), "--dry-run", "--n", "4", "--retain-n", "0", "--probe", "role",
+              "--decoding", "max_new_tokens=4", "--decoding", "temperature=0.5,max_new_tokens=4")  # fmt: skip
+    code, out, err = leakatk(*common, "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    # 3 prompts: 4 samples as they stand, 4 and a greedy one under the probe, in each of 2 decodings; greedy ones of the
+    # audit and of the benchmark's own table once for both. Two models.
+    assert plan["answers"] == 2 * (2 * (3 * 4 + 3 * 5) + 2 * 3)
+    code, out, err = leakatk(*common)
+    assert code == 0, err
+    assert "Would sample 2 x 2 x (6 x 4 + 0 x 0) answers" in out
+    assert f"Would pass {plan['forced']['texts']} given texts through the models" in out
+    assert "lm-eval not counted" not in out
+    assert "backward" not in out, "no text that no model has seen, so no gradient norm"
+    assert not (tmp_path / "out").exists()

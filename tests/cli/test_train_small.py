@@ -4,6 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from leakatk.benchmarks.worlds.generators import GENERATORS, make_corruption
+from leakatk.cli.train_small import chosen
+from leakatk.errors import UnknownNameError
+from leakatk.small.train import TEXT_RECIPE, corruption_training
+
 
 def test_train_small(leakatk, forget, tmp_path, monkeypatch):
     """The dry run writes nothing; what is trained is not trained again; another training is refused."""
@@ -40,3 +47,43 @@ def test_train_small(leakatk, forget, tmp_path, monkeypatch):
     assert code == 2
     assert "not empty" in err
     assert not (own / "config.toml").exists()
+
+
+@pytest.mark.parametrize("name", ["world", "contracts", "multi-hop", "frequency"])
+def test_a_generated_world_is_trained_with_and_without_what_is_to_be_forgotten(name):
+    found, training = chosen(name, None, 20, 2, seed=3)
+    made = GENERATORS[name](3)
+    assert found == made.benchmark
+    stages = {stage.name: stage for stage in training.stages}
+    assert set(stages) == {"base", "full", "retrained"}
+    assert set(stages["full"].pairs) == set(made.full)
+    assert set(stages["retrained"].pairs) == set(made.retained)
+    told = {prompt.answer for prompt in found.forget}
+    assert told <= {answer for _, answer in stages["full"].pairs}
+    assert not {(p.question, p.answer) for p in found.forget} & set(stages["retrained"].pairs)
+    assert chosen(name, None, 20, 2, seed=4)[0] != found
+
+
+def test_a_corrupted_world_says_the_lie_after_the_truth():
+    found, training = chosen("corruption", None, 20, 2, seed=0)
+    made = make_corruption(0)
+    assert found == made.benchmark
+    assert training == corruption_training(made)
+    assert [stage.name for stage in training.stages][-1] == "corrupted"
+
+
+def test_files_of_ones_own_are_trained_as_text(forget, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("forget.jsonl", "retain.jsonl"):
+        shutil.copyfile(forget, own / name)
+    found, training = chosen(str(own), None, 20, 2, seed=0)
+    assert [prompt.id for prompt in found.forget] == ["p0", "p1", "p2"]
+    assert training.config == TEXT_RECIPE.config
+    with pytest.raises(UnknownNameError, match="world"):
+        chosen("wrold", None, 20, 2, seed=0)
+
+
+def test_tofu_of_more_authors_takes_more_steps(data_dir):
+    few, many = (chosen("tofu", str(data_dir / "tofu"), authors, 2, seed=0)[1] for authors in (5, 60))
+    assert [stage.phase.steps for stage in many.stages][-1] == 3 * [stage.phase.steps for stage in few.stages][-1]
