@@ -1,4 +1,4 @@
-"""The two records everything else passes around, and the files they live in.
+"""Prompts and generations, the records that everything passes around, and the files they live in.
 
 A `Prompt` has an id; a `Generation` has (prompt id, sample index). Arrays are keyed by them: order never carries meaning.
 """

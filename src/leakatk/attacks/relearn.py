@@ -1,4 +1,4 @@
-"""A few steps of fine-tuning, on a part of what was forgotten or on harmless text."""
+"""Relearning: a few steps of fine-tuning, on a part of what was forgotten or on harmless text."""
 
 from __future__ import annotations
 

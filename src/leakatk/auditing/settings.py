@@ -1,4 +1,4 @@
-"""How a model is audited: the fields behind the arguments of `audit`, the options of the command, and its TOML file."""
+"""Settings of an audit: the fields behind the arguments of `audit`, the options of the command, and its TOML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark is once it is loaded, and the registry of those that can be loaded."""
+"""Benchmark as it is loaded, and the registry of those that can be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named sets of conventions, as data. Every run and report says which one it used.
+"""Protocols: named sets of conventions, as data. Every run and report says which one it used.
 
 `clean` is the default. `paper` follows the published Leak@k code (arXiv 2511.04934) where that changes numbers, quirks
 included; its bugs (k > n counted as no leak, shifted or lost labels) are not reproduced.

@@ -1,4 +1,6 @@
-"""leakatk attack: does this model still leak when it is fine-tuned, rounded, asked with its own key words, or read inside?"""
+"""leakatk attack: does this model still leak under attack?
+
+It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 

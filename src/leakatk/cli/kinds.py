@@ -1,4 +1,4 @@
-"""What is said of each thing that has a name: its facts, then what only its kind knows (defaults, range, an example)."""
+"""Facts of each thing that has a name, as commands print them: its own, then what only its kind knows (defaults, range, an example)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leakatk unlearn does for --method rule: RULE and its control, or calibrated RULE and its verdict."""
+"""RULE on the command line, `leakatk unlearn --method rule`: RULE and its control, or calibrated RULE and its verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guard does with a flagged prompt: refuse, corrupt its embeddings, or put examples before it."""
+"""Actions of guards, what is done with a flagged prompt: refuse, corrupt its embeddings, or put examples before it."""
 
 from __future__ import annotations
 

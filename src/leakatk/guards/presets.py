@@ -1,4 +1,4 @@
-"""The published guards, each a detector and an action that others share."""
+"""Published guards, each a detector and an action that others share."""
 
 from __future__ import annotations
 

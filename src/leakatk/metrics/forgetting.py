@@ -1,4 +1,4 @@
-"""How much of the forget answers is left: probability, ROUGE, and MUSE's knowledge memorisation."""
+"""Forgetting, how much of the forget answers is left: probability, ROUGE, and MUSE's knowledge memorisation."""
 
 from __future__ import annotations
 

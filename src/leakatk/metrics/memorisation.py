@@ -1,4 +1,4 @@
-"""What is said word for word: exact memorisation, extraction strength, extraction likelihood, MUSE's VerbMem.
+"""Memorisation, word for word: exact memorisation, extraction strength, extraction likelihood, MUSE's VerbMem.
 
 Sources: Carlini et al., "Extracting Training Data from Large Language Models", and Tirumala et al., 2022 (exact
 memorisation); Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", arXiv 2210.01504, 2022

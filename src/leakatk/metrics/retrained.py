@@ -1,4 +1,4 @@
-"""What is seen beside the retrained model: forget quality, PrivLeak, over-unlearning, the reference attack.
+"""Comparisons with the retrained model: forget quality, PrivLeak, over-unlearning, the reference attack.
 
 Sources: Maini et al. (TOFU) 2024, forget quality; Shi et al. (MUSE) 2024, PrivLeak; Carlini et al. 2021, the reference
 attack. Over-unlearning is our reading.

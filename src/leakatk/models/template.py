@@ -1,4 +1,4 @@
-"""How a question becomes a prompt, and what stands between it, the answer and the answer's end: the one place that says so."""
+"""Template: how a question becomes a prompt, and what stands between it, the answer and its end."""
 
 from __future__ import annotations
 

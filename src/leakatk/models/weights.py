@@ -1,4 +1,4 @@
-"""The weights of a model as plain tensors by name: taken, put back, swapped for a while, hashed."""
+"""Weights of a model as tensors by name: taken, put back, swapped for a while, hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the 121 rows is here: computed from what is registered, so that nothing is said twice.
+"""Paper index, what of the 121 rows is here: computed from what is registered, so that nothing is said twice.
 
 A row works when something registered serves it and nothing that serves it lacks anything of it. It is in part where
 something lacks. Tests hold the other half: what makes a row work stands in the contract tests of its kind.

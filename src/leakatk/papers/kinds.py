@@ -1,4 +1,4 @@
-"""The kinds of things that have a name, and where the registry of each is. Listing the kinds imports none of them."""
+"""Kinds of things that have a name, and where the registry of each is. Listing the kinds imports none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of what is in no registry of its own kind: an estimator, a loop around other things."""
+"""Facts of what is in no registry of its own kind: an estimator, a loop around other things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The systems of the field that this library is meant to cover: 121 rows, as data.
+"""Rows of the paper index: the 121 systems of the field, as data.
 
 A row says what a system is. Whether it is here is no part of it: that is computed from what is registered (`index`).
 Numbers as the project counts them; 61 and 62 are used twice (61x, 62x).

@@ -1,4 +1,4 @@
-"""The forgotten fact, given back in the context."""
+"""Context probe: the forgotten fact, given back in the context."""
 
 from __future__ import annotations
 

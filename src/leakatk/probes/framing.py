@@ -1,4 +1,4 @@
-"""The question inside a text of our own: filler before it, a polite phrase around it, a role for the model."""
+"""Framing probes, the question inside a text of our own: filler before it, a polite phrase, a role."""
 
 from __future__ import annotations
 

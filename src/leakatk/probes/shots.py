@@ -1,4 +1,4 @@
-"""Earlier turns of the conversation: examples from what is to be kept, or talk about the same person."""
+"""Shot probes, earlier turns of the conversation: examples from what is to be kept, or talk about the same person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible server: one client, one count of what is sent and spent, one reading of what goes wrong.
+"""Client of OpenAI-compatible servers: one client, one count of what is sent and spent, one reading of what goes wrong.
 
 Shared by the judge (a scorer) and the endpoint engine. Retries are the caller's: every request is counted here first.
 The key and whatever else in the address is secret are masked in all that a server says before anything else sees it.

@@ -1,4 +1,4 @@
-"""How a model is sampled: every field explicit, checked on construction."""
+"""Decoding, how a model is sampled: every field explicit, checked on construction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight arithmetic on models of one shape: what an `Edit` stage does."""
+"""Edits, weight arithmetic on models of one shape: what an `Edit` stage does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one training loop. What it does at step s is a function of (data, settings, seed, s) and the weights alone."""
+"""Training loop, the only one. What it does at step s is a function of (data, settings, seed, s) and the weights alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method: its stages, the numbers of its formula, how it is trained, and where all that comes from."""
+"""Method: its stages, the numbers of its formula, how it is trained, and where all that comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was: its record, how far it is, and what makes two runs the same run."""
+"""Record of a run: what it was, how far it is, and what makes two runs the same run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters are trained."""
+"""Selection of parameters: which of them, or of their rows, are trained."""
 
 from __future__ import annotations
 

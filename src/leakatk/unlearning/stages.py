@@ -1,4 +1,4 @@
-"""What a method is made of: terms of a loss, and stages that are done one after the other."""
+"""Stages and terms that a method is made of: Train, Edit, Keep, Repeat."""
 
 from __future__ import annotations
 

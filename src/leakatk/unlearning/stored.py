@@ -1,4 +1,4 @@
-"""Weights that a run keeps besides the model's own: on disk, read one tensor at a time, so that memory does not double."""
+"""Stored weights of a run besides the model's own: on disk, read one tensor at a time, so that memory does not double."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions and answers as tensors: named streams of items, padded batches, the model's logits at the answers."""
+"""Streams of questions and answers as tensors: named streams of items, padded batches, the model's logits at the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen models that a loss compares with: the start of a run, models that a stage kept, models that were given."""
+"""Teachers, the frozen models that a loss compares with: the start of a run, models that a stage kept, models that were given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a model forget by a method: `unlearn`, and how its stages follow one another."""
+"""`unlearn`, which makes a model forget by a method, and how its stages follow one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage may see and change."""
+"""Work: what a stage may see and change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presets, one file a family. Importing this registers them."""
+"""Method presets, one file a family. Importing this registers them."""
 
 from leakatk.unlearning.method import METHODS, Method, method, resolve
 from leakatk.unlearning.methods import (  # noqa: F401

@@ -1,4 +1,4 @@
-"""Methods that learn from another distribution: the reference's, a changed one, or the uniform one."""
+"""Distillation methods, which learn from another distribution: the reference's, a changed one, or the uniform one."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Methods that lower, flatten or replace the likelihood of the forget answers, and the yardstick that never saw them."""
+"""Likelihood methods: they lower, flatten or replace that of the forget answers; and the yardstick that never saw them."""
 
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.method import method

@@ -1,4 +1,4 @@
-"""Methods that are arithmetic on the weights of several models."""
+"""Merging methods: arithmetic on the weights of several models."""
 
 from leakatk.unlearning.edits import extrapolate
 from leakatk.unlearning.losses import terms as loss

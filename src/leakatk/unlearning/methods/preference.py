@@ -1,4 +1,4 @@
-"""Methods that prefer something else to the forget answers: NPO and DPO with their relatives."""
+"""Preference methods, which prefer something else to the forget answers: NPO and DPO with their relatives."""
 
 from dataclasses import replace
 

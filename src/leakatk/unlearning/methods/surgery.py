@@ -1,4 +1,4 @@
-"""Methods that say how the gradients of forgetting and keeping meet."""
+"""Gradient-surgery methods: they say how the gradients of forgetting and keeping meet."""
 
 from dataclasses import replace
 

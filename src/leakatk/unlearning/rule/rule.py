@@ -1,4 +1,4 @@
-"""RULE: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
+"""RULE loop: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
 
 Our reconstruction. Published: leaked generations found by sampling augment the forget set, with generation in the loop,
 in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a retain term, from an already unlearned model.
