@@ -195,11 +195,12 @@ def settle(
     what: str,
     *,
     former: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    differs: str = "",
 ) -> bool:
     """Mark a held directory as that of `identity`, in the file `marker`; whether it was marked so already.
 
     RunError where it is that of something else: the fields that differ are named. former: what another version kept, as
-    this one would have.
+    this one would have.  differs: what is said where the fields are hashes, which tell a person nothing.
     """
     path, plain = directory / marker, json.loads(json.dumps(identity))
     if not path.exists():
@@ -212,14 +213,15 @@ def settle(
     # What a version does not know yet is as if it were off.
     there, now = ({k: v for k, v in row.items() if v is not None} for row in (found, plain))
     if differ := [line for _, line in compared(there, now)]:
-        raise made_otherwise(directory, what, differ)
+        raise made_otherwise(directory, what, differ, differs)
     return True
 
 
-def made_otherwise(directory: Path, what: str, differ: Collection[str]) -> RunError:
+def made_otherwise(directory: Path, what: str, differ: Collection[str], differs: str = "") -> RunError:
     """The error for a directory that holds the same kind of thing, made with other settings."""
+    says = f"({differs})" if differs else f"(there, now): {'; '.join(differ)}"
     return RunError(
-        f"{directory} holds {what} made otherwise (there, now): {'; '.join(differ)}. "
+        f"{directory} holds {what} made otherwise {says}. "
         "Use the same settings to go on with it, or another directory. Nothing was changed."
     )
 

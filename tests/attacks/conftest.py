@@ -1,10 +1,10 @@
 """A small world: a model that learned where people live, one that was made to refuse, one that never knew."""
 
 import pytest
-from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
 

@@ -21,7 +21,6 @@ from leakatk.benchmarks.worlds.people import make_world
 from leakatk.cli.main import app
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.files.tables import write_table
-from leakatk.models.load import load_model
 from leakatk.report.content import Number, Table
 from leakatk.report.terminal import transposed
 from leakatk.sampling.decoding import Decoding
@@ -461,33 +460,6 @@ def test_open_questions_with_a_judge(models, data_dir, tmp_path, judge_server, m
     assert row["scorer"].startswith("judge")
     assert 0 <= row["leak@1"] <= row["leak@2"] <= 1
     assert judge_server.items
-
-
-def test_further_metrics_by_name(models, tmp_path, capsys, monkeypatch):
-    """Their numbers stand beside the others, their cost is planned; what a benchmark does not allow is refused at once."""
-    from leakatk.cli.bench_plan import plan_bench
-
-    monkeypatch.setattr("leakatk.cli.dry.PILOT_SECONDS", 0.01)
-    options = {"n": 1, "retain_n": 0, "grad_norm": False, "retrained": None}
-    [row, _] = run(models, tmp_path / "r", metrics=["extraction"], **options)
-    assert math.isfinite(row["memorization_accuracy"])
-    assert row["memorization_accuracy"] == row["exact_memorization"]
-    assert 0 <= row["extraction_left_out"] <= len(BENCH.forget)
-    counts = []
-    for metrics in ([], ["extraction"]):
-        plan_bench(
-            BENCH, str(models / "forgot"), PROTOCOLS["clean"], 1, 0, [], "", decodings=[SHORT], grad_norm=False, tasks=[],
-            seed=0, models=1, device="cpu", dtype="auto", as_json=True, metrics=metrics,
-        )  # fmt: skip
-        counts.append(json.loads(capsys.readouterr().out)["answers"])
-    tokenizer = load_model(models / "forgot", device="cpu").tokenizer
-    assert counts[1] - counts[0] > 0
-    assert counts[1] - counts[0] <= sum(len(tokenizer(p.answer)["input_ids"]) for p in BENCH.forget)
-    with pytest.raises(InputError, match="give the retrained model"):
-        run(models, tmp_path / "none", metrics=["forget_quality"], **options)
-    with pytest.raises(UnknownNameError, match="extraction"):
-        run(models, tmp_path / "none", metrics=["extractions"], **options)
-    assert not (tmp_path / "none").exists()
 
 
 def test_the_retrained_model_under_its_former_name(models, results):

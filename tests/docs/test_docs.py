@@ -44,6 +44,7 @@ STAGED = (
     "benchmarks.md",
     "endpoint.md",
     "engines.md",
+    "add-a-metric.md",
 )
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
 # What a page shows that needs more than a stage, each kind run by a test below. The demo alone has its tests elsewhere

@@ -63,7 +63,7 @@ class Made:
 
 def taught(out: Path, facts, *, hidden: int, seed: int) -> Path:
     """A model that knows these facts by heart."""
-    from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
+    from leakatk.small.train import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
 
     texts = [text for prompt in (*FORGET, *RETAIN) for text in (prompt.question, prompt.answer)]
     tokenizer = train_tokenizer(texts, 320)

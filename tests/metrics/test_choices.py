@@ -1,7 +1,6 @@
 """Multiple choice: a model that knows nothing lands at chance."""
 
 import pytest
-from leakatk.small.smallmodel import SmallConfig, new_model, train_tokenizer
 
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.worlds.people import make_world
@@ -9,6 +8,7 @@ from leakatk.errors import InputError
 from leakatk.metrics.choices import evaluate_choices
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
+from leakatk.small.train import SmallConfig, new_model, train_tokenizer
 
 WORLD = make_world(0, forget=2, retain=2, retain_held=0, holdout=2, world_facts=4, pretraining=100)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, train_tokenizer
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.worlds.people import make_world
@@ -18,6 +17,7 @@ from leakatk.metrics.base import METRICS, Evidence, MetricSettings, evaluate, wa
 from leakatk.metrics.continuing import greedy_continuations
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
+from leakatk.small.train import Phase, SmallConfig, fit, new_model, train_tokenizer
 from leakatk.unlearning.stop import memorised_stop
 
 WORLD = make_world(0, forget=1, retain=2, retain_held=0, holdout=1, world_facts=2, pretraining=40)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from leakatk.small.smallmodel import train_tokenizer
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from leakatk.errors import ModelError
@@ -18,6 +17,7 @@ from leakatk.sampling.engines import make_sampler
 from leakatk.sampling.generate import GenerateSampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob, token_logprobs
+from leakatk.small.train import train_tokenizer
 from tests.tiny import PROMPTS, save_tiny_model
 from tests.unlearning.conftest import people, tiny_model
 

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from leakatk.small.smallmodel import train_tokenizer
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.cache_utils import DynamicCache
@@ -21,6 +20,7 @@ from leakatk.sampling.kv_cache import cache_keyword
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.shared_prefix import recognised
 from leakatk.sampling.teacher_forcing import token_logprobs
+from leakatk.small.train import train_tokenizer
 from tests.unlearning.conftest import people, tiny_model
 
 FORGET = people("Fa", 4)

@@ -151,7 +151,7 @@ def test_what_is_finished_is_not_trained_again(world, tmp_path):
     train_world(world, tmp_path, recipe=recipe, quiet=True)
     assert (paths.base / "model.safetensors").stat().st_mtime_ns == made
     assert {path: (path / "model.safetensors").read_bytes() for path in before} == before
-    with pytest.raises(RunError, match="trained otherwise"):
+    with pytest.raises(RunError, match=r"made otherwise .other prompts, sizes or seed"):
         train_world(world, tmp_path, seed=1, recipe=recipe, quiet=True)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "forget.jsonl").write_text("mine")

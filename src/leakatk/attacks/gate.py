@@ -27,7 +27,7 @@ def verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Ga
             runs = [Run.open(out / rung.place(number) / place) for number in range(len(rung.parts))]
             parts = [setting_of("", run, settings.scorers[0], gate, {}, exact=exact) for run in runs]
             found.append(joined(f"{rung.name}: {how}" if rung.attack else f"without an attack: {how}", parts))
-    return judge(found, gate)
+    return judge(found, gate).as_dict()
 
 
 def joined(name: str, parts: Sequence[Setting]) -> Setting:

@@ -60,18 +60,26 @@ def bench(
     metrics: Sequence[str] = (),
     reference: str | Path | None = None,
 ) -> list[Row]:
-    """Audit and evaluate `model` (and `retrained`, which never saw the forget data) and return the rows written to out/results.parquet.
+    """Audit and evaluate a model, and return the rows written to out/results.parquet.
 
-    decodings: default the protocol's headline, or its whole grid with `grid`.  n, scorer and ask (TOFU's "question" or
-    "paraphrased"): default the protocol's, or the benchmark's.  probes: also ask in these ways (`leakatk.probes`), with n
-    samples each, at every decoding.  paraphrases: also in the other wordings that prompts carry, as a gate should.  template: "auto", "chat" or
-    "plain" (`asked_as`).  text_tokens: where the texts of MUSE's membership attack are cut; 0, as published, is nowhere.  tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
-    revision: of the benchmark on the hub.  template_args: (name, value) arguments of the chat template.  metrics: further ones by name (`leakatk.metrics`), besides those of
-    the benchmark.  reference: `retrained` under its former name.
+    model: directory or hub id; retrained: that of the model which never saw the forget data.
+    protocol: conventions by name; n, scorer, ask and decodings default to its own, or the benchmark's.
+    n, retain_n: samples of a forget and of a retain prompt (0: retain prompts are not sampled).
+    decodings: default the protocol's headline, or its whole grid with `grid`.
+    probes: also ask in these ways (`leakatk.probes`), with n samples each, at every decoding.
+    paraphrases: also in the other wordings that prompts carry, as a gate should.
+    template: "auto", "chat" or "plain" (`asked_as`); template_args: (name, value) arguments of the chat template.
+    text_tokens: where the texts of MUSE's membership attack are cut; 0, as published, is nowhere.
+    ask: TOFU's "question" or "paraphrased".
+    grad_norm: also the gradient-norm attack.
+    tasks: further utility by lm-eval, such as mmlu; task_dir: task files of your own.
+    metrics: further ones by name (`leakatk.metrics`), besides those of the benchmark.
+    data, revision: directory of the benchmark's files, or what is taken from the hub.
+    reference: `retrained` under its former name.
 
-    Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe,
-    InputError for a probe that no prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot be loaded,
-    before anything is computed.
+    Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe, InputError for a probe that no
+    prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot
+    be loaded: before anything is computed.
     """
     if reference is not None:
         if retrained is not None:

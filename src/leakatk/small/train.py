@@ -183,7 +183,7 @@ def _train(training: Training, out: Path, seed: int, device: str, quiet: bool) -
 def _finished(training: Training, seed: int, out: Path) -> set[str]:
     """The stages that `out` already holds; it is marked as this training's."""
     identity = {"sha256": hashlib.sha256(repr((training, seed)).encode()).hexdigest()}
-    there = settle(out, "training.json", identity, "small models")
+    there = settle(out, "training.json", identity, "small models", differs="other prompts, sizes or seed")
     return {stage.name for stage in training.stages if there and _whole(out / stage.name)}
 
 
