@@ -302,3 +302,17 @@ def test_a_finished_run_is_read_again_with_the_terms_it_lacked(loaded, base_mode
     again = unlearn(replace(loaded, model=copy.deepcopy(base_model)), forget, [], "ga", **options)
     assert again.steps == 4
     assert math.isnan(again.log[0]["retain"])
+
+
+def test_each_tensor_gets_its_own_precision_back(loaded, forget, retain):
+    """In a bfloat16 model the frequencies of rotary positions stay float32, as they are when it is read from disk."""
+    model = loaded.model.to(torch.bfloat16)
+    for name, buffer in model.named_buffers():
+        if "inv_freq" in name:
+            buffer.data = buffer.data.float() / 3  # no bfloat16 number
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert any(buffer.dtype == torch.float32 for buffer in before.values())
+    unlearn(loaded, forget, retain, "npo", settings=replace(SHORT, max_steps=1), quiet=True)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    after = dict(model.named_buffers())
+    assert all(torch.equal(after[name], buffer) for name, buffer in before.items())

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from leakatk.attacks.base import Alter, at_least, attack, one_of, shuffled
-from leakatk.attacks.restore import kept_buffers
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
@@ -61,9 +60,8 @@ class Relearn(Alter):
             learning_rate=self.learning_rate, max_steps=self.steps, retain_batch=min(self.batch, len(chosen))
         )
         asked = replace(loaded, template=AS_TEXT) if self.on == "text" else loaded
-        with kept_buffers(loaded.model):
-            # The method that only fine-tunes on its retain set.
-            unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label)
+        # The method that only fine-tunes on its retain set.
+        unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label)
 
     def chosen(self, known: Known) -> list[Prompt]:
         """The prompts that it trains on. InputError where one of them is measured too."""

@@ -6,13 +6,13 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leakatk.errors import UtilityFloorError
 from leakatk.models.loaded import LoadedModel
@@ -143,7 +143,7 @@ class _Run:
         processes = Accelerator(device_placement=False)
         self.main, self.wait = bool(processes.is_main_process), processes.wait_for_everyone
         model, stages = self.work.loaded.model, flat(self.method.stages)
-        self.dtype = next(model.parameters()).dtype
+        self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
         self.store = Store(self.out, main=self.main, wait=self.wait)
@@ -333,7 +333,9 @@ class _Run:
 
     def _restore(self) -> None:
         model = self.work.loaded.model
-        model.to(self.dtype)
+        for name, tensor in named_tensors(model):
+            # Buffers keep a precision of their own: frequencies of rotary positions are float32 beside 16-bit weights.
+            tensor.data = tensor.data.to(self.dtypes.get(name, tensor.dtype))
         model.requires_grad_(True)
         model.eval()
 
@@ -348,3 +350,14 @@ class _Run:
         if self.out is not None:
             checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
         return result
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name; tied ones under each of their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def dtypes_of(model: nn.Module) -> dict[str, torch.dtype]:
+    """The precision of each parameter and buffer."""
+    return {name: tensor.dtype for name, tensor in named_tensors(model)}
