@@ -52,7 +52,11 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings:
-    """Everything about an audit but the model, the prompts and the directory. Unknown names are an error."""
+    """Everything about an audit but the model, the prompts and the directory. Unknown names are an error.
+
+    >>> AuditSettings(n=8, scorers=("fact",)).all_ks
+    [1, 2, 4, 8]
+    """
 
     n: int = 200
     """Samples a prompt."""
