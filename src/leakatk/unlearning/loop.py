@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
@@ -21,7 +22,7 @@ from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Train
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import SETS, Streams, drawn_rows
-from leakatk.unlearning.teachers import Park, Teachers
+from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
 
