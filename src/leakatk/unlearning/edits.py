@@ -50,6 +50,10 @@ def along_gradient(work: Work, now: Weights, params: Params) -> dict[str, Tensor
     """
     if params["pick"] not in ("deepest", "best"):
         raise InputError(f"pick must be deepest or best, got {params['pick']!r}.")
+    if not 0 <= params["keep_at_least"] <= 1:
+        raise InputError(f"keep_at_least must be between 0 and 1, got {params['keep_at_least']!r}.")
+    if params["tries"] < 1:
+        raise InputError(f"tries must be at least 1, got {params['tries']!r}.")
     model = work.loaded.model
     forget, retain = gradients(work, nll, "forget"), gradients(work, nll, "retain")
     inside = {id(value) for value in decoder_layers(model).parameters()}
@@ -122,7 +126,7 @@ class Tried:
         """The less the better: within both bounds the smallest step, else the least forget probability that keeps the rest."""
         if self.reached:
             return (0, self.step, self.forget)
-        return (1, self.forget, self.step) if self.kept else (2, -self.retain, self.step)
+        return (1 if self.kept else 2, self.forget, self.step)
 
 
 def bisect(measure: Callable[[float], Tried], first: float, *, highest: float, tries: int) -> Tried:

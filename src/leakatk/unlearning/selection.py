@@ -181,10 +181,12 @@ def salient(loss: Callable[[View, Mapping[str, Any]], Tensor], *, stream: str = 
 def _norms(gradient: Tensor, unit: str) -> Tensor:
     """The norm of each row, in a shape that broadcasts to the gradient's; or of the whole."""
     if unit == "tensor":
-        return torch.linalg.vector_norm(gradient).reshape([1] * gradient.dim())
+        whole: Tensor = torch.linalg.vector_norm(gradient)
+        return whole.reshape([1] * gradient.dim())
     if gradient.dim() < 2:
         return gradient.abs()
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1).reshape([-1] + [1] * (gradient.dim() - 1))
+    rows: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return rows.reshape([-1] + [1] * (gradient.dim() - 1))
 
 
 def large_entries(gradient: Mapping[str, Tensor], params: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ method(
         "layer": 22, "layers": 1, "coefficient": 2.0, "solver": "adamw", "learning_rate": 1e-2, "epochs": 20, "tokens": 64,
         "decay": 0.9, "penalty": 1e-3,
     },
-    small={"layer": 1, "solver": "ridge"},
+    small={"layer": 1, "coefficient": 1.0},
     note="Needs prompts that the model refuses: unlearn(..., known=Known(refused=...)). A model that refuses nothing has no such "
     "direction. Take a layer at two thirds of the depth. It does no optimiser steps of the run: checks do not apply.",
 )  # fmt: skip
