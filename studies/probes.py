@@ -38,7 +38,7 @@ from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
-from leakatk.small.smallmodel import train_pair
+from leakatk.small.train import train_pair
 
 MODELS = ("full", "retrained", "idknll", "simnpo", "npo", "rmu")
 PROBES = (

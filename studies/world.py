@@ -36,12 +36,14 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.teacher_forcing import answer_logprob
 from leakatk.scorers.base import get_scorer
-from leakatk.small.smallmodel import Phase, Recipe, SmallConfig, train_world
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
+from leakatk.small.train import Recipe, train_world
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.rehearsal.names import own_answers
-from leakatk.unlearning.rule.calibration import Unseen, match_unseen
+from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rule.calibration import UnseenTarget, match_unseen
 from leakatk.unlearning.rule.detect import detected_level
-from leakatk.unlearning.rule.likelihood import answer_levels
+from leakatk.unlearning.rule.likelihood import answer_likelihoods
 from leakatk.unlearning.rule.rule import rule
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.stop import greedy_scores, greedy_stop, greedy_texts
@@ -132,7 +134,7 @@ class Seed:
 
 def attack_scores(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[float]:
     """Min-K%++ of each true answer."""
-    return [round(float(v), 6) for v in answer_levels(loaded, prompts).surprise]
+    return [round(float(v), 6) for v in answer_likelihoods(loaded, prompts).surprise]
 
 
 def scored(scorer: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], **options: Any) -> np.ndarray:
@@ -280,11 +282,11 @@ def calibrated_settings(seed: Seed) -> tuple[RuleSettings, float]:
     return replace(settings, yardstick=level), level
 
 
-def unseen_of(seed: Seed) -> Unseen:
+def unseen_of(seed: Seed) -> UnseenTarget:
     """What calibrated RULE matches: the retrained model's level of people invented for it, the full model's own answers."""
     place, full = seed.place / "own.json", seed.load("full")
     if not place.exists():
-        own = own_answers(
+        own = rehearsal_prompts(
             full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed, quiet=True
         )
         write_json(place, [asdict(prompt) for prompt in own])
@@ -292,7 +294,9 @@ def unseen_of(seed: Seed) -> Unseen:
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
     worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
     people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]
-    return match_unseen(full, seed.world.forget, seed.world.retain, people, retrained=seed.load("retrained"), own=own)
+    return match_unseen(
+        full, seed.world.forget, seed.world.retain, people, retrained=seed.load("retrained"), rehearsal=own
+    )
 
 
 def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bool) -> dict[str, Any]:
@@ -320,7 +324,7 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
     result = rule(
         loaded, seed.world.forget, seed.world.retain, method,
         score=near_verbatim_or_keys if calibrated else get_scorer("fact").score, settings=settings, train=train,
-        matching=unseen_of(seed) if calibrated and not twin else None,
+        strategy=unseen_of(seed).strategy() if calibrated and not twin else None,
         utility=(lambda model: seed.utility(model)["retain"]) if calibrated and not twin else None,
         out=seed.place / "rounds" / name, seed=seed.seed, quiet=True,
     )  # fmt: skip

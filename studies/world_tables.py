@@ -415,7 +415,7 @@ def calibrated_text(study: Study, bases: Sequence[str]) -> list[str]:
         "probabilities of both halves that the retrained model gives to true answers about "
         f"{study.options['unseen_people']} people invented for this, to the questions and to the same questions garbled anew "
         "each round (words shuffled, letters missing), and what the full model says by itself is distilled; an over-unlearned "
-        "base first moves back towards the full model. It ends when detection sees the retrained model's level, the exposure "
+        "base first moves back towards the full model. It ends when detection sees the retrained model's level, the membership AUC "
         "against those invented people is within .03 of .5 (asked and garbled) and 99% of the full model's sure answers are still "
         f"said; it keeps a model whose utility on shown people is within {study.options['utility_loss']} of the original's. It "
         "trains on the attack that is reported here; of the retrained model it knows its leak in the detection and its level of "

@@ -22,7 +22,7 @@ sampling.decoding
 estimate
 scorers
 probes
-benchmarks synthesis.templates
+benchmarks synthesis.base synthesis.select synthesis.templates
 runs
 report
 sampling
@@ -31,6 +31,7 @@ metrics
 unlearning
 small guards attacks
 bench
+papers
 cli __main__
 """
 ROOT_MODULES = 12
@@ -38,7 +39,18 @@ LONGEST = 400
 # Files above that length, and why each stays whole.
 LONG: dict[str, str] = {}
 # Rooms that must work where torch is not installed: the metric half.
-WITHOUT_TORCH = ("estimate", "probes", "runs", "report", "benchmarks", "synthesis.templates", "remote", "files")
+WITHOUT_TORCH = (
+    "estimate",
+    "probes",
+    "runs",
+    "report",
+    "benchmarks",
+    "synthesis.base",
+    "synthesis.select",
+    "synthesis.templates",
+    "remote",
+    "files",
+)
 
 LEVEL = {name: level for level, line in enumerate(LEVELS.split("\n")) for name in line.split()}
 FILES = {

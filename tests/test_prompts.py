@@ -41,7 +41,7 @@ def test_what_a_probe_asks_is_shown_hashed_and_not_saved_as_a_question(tmp_path)
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b'{"question": "q"}\n', "no answer"),
-        (b'{"query": "q", "answer": "a"}\n', "no text.*found query, answer"),
+        (b'{"query": "q", "answer": "a"}\n', "no question.*found query, answer"),
         (b'{"question": "", "answer": "a"}\n', "non-empty"),
         (b'{"question": "q", "answer": "a"', "line 1: not valid JSON"),
         (b'[{"question": "q", "answer": "a"}', "cut short"),

@@ -13,7 +13,7 @@ import leakatk
 from leakatk import workdir
 from leakatk.errors import RunError
 from leakatk.files.writing import make_private, write_kept
-from leakatk.workdir import HOLDER, LOCK, claim, clear, contents
+from leakatk.workdir import HOLDER, LOCK, claim, clear, compared, contents, refuse_foreign, settle
 
 SOURCE = Path(leakatk.__file__).parent
 POSIX = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix", "spwd", "nis", "curses"}
@@ -184,3 +184,56 @@ def test_a_command_that_is_refused_takes_its_claim_back_but_not_another_ones(tmp
     with pytest.raises(RunError, match=f"process {other.pid}"):
         claim(path)
     other.communicate("", timeout=60)
+
+
+# --- whose it is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_is_free_for_a_run_or_holds_one(tmp_path: Path) -> None:
+    refuse_foreign(tmp_path / "new", "model", ("model.json",))
+    refuse_foreign(tmp_path, "model", ("model.json",))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"not empty and holds no model \(it holds notes.txt\); choose another"):
+        refuse_foreign(tmp_path, "model", ("model.json",))
+    (tmp_path / "model.json").write_text("{}")
+    refuse_foreign(tmp_path, "model", ("model.json",))
+
+
+def test_what_a_run_killed_at_its_start_left_is_its_own(tmp_path: Path) -> None:
+    begun = {"markers": ("manifest.json",), "begun": ("prompts.jsonl",)}
+    (tmp_path / "prompts.jsonl").write_text("")
+    with pytest.raises(RunError, match=r"holds prompts\.jsonl"):  # nothing says that it is ours
+        refuse_foreign(tmp_path, "run", **begun)
+    claim(tmp_path).close()
+    refuse_foreign(tmp_path, "run", **begun)
+    (tmp_path / "more").mkdir()
+    with pytest.raises(RunError, match=r"it holds more\)"):
+        refuse_foreign(tmp_path, "run", **begun)
+
+
+def test_a_directory_is_marked_once_and_others_are_refused_by_field(tmp_path: Path) -> None:
+    identity = {"method": "npo", "params": {"beta": 0.1, "gamma": (1, 2)}, "off": None}
+    assert not settle(tmp_path, "run.json", identity, "a model")
+    kept = (tmp_path / "run.json").read_bytes()
+    assert settle(tmp_path, "run.json", identity, "a model")
+    assert settle(tmp_path, "run.json", {**identity, "newer": None}, "a model"), "what is off may have been unknown"
+    with pytest.raises(RunError, match=r"holds a model made otherwise \(there, now\): params\.beta: 0\.1, 0\.2\. Use"):
+        settle(tmp_path, "run.json", {**identity, "params": {"beta": 0.2, "gamma": [1, 2]}}, "a model")
+    with pytest.raises(RunError, match=r"off: absent, 1"):
+        settle(tmp_path, "run.json", {**identity, "off": 1}, "a model")
+    assert (tmp_path / "run.json").read_bytes() == kept
+    more = {**identity, "added": 3}
+    assert settle(tmp_path, "run.json", more, "a model", former=lambda found: {"added": 3, **found})
+
+
+def test_a_mark_that_is_damaged(tmp_path: Path) -> None:
+    settle(tmp_path, "run.json", {"a": 1}, "a model")
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(RunError, match=r"run\.json"):
+        settle(tmp_path, "run.json", {"a": 1}, "a model")
+
+
+def test_fields_are_compared_by_name() -> None:
+    there, now = {"a": 1, "b": {"c": 2, "d": [1]}, "e": 0}, {"a": 1, "b": {"c": 3, "d": [1]}, "f": 0}
+    assert dict(compared(there, now)) == {"b.c": "b.c: 2, 3", "e": "e: 0, absent", "f": "f: absent, 0"}
+    assert list(compared(there, there)) == []

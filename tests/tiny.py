@@ -21,7 +21,7 @@ def save_tiny_model(path: Path, *, seed: int = 0, hidden: int = 32) -> Path:
     """
     import torch
 
-    from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+    from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 
     texts = [text for prompt in PROMPTS for text in (prompt.question, prompt.answer)]
     tokenizer = train_tokenizer(texts, 300)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AuditSettings": "leakatk.auditing.settings",
     "Decoding": "leakatk.sampling.decoding",
     "Generation": "leakatk.prompts",
     "LeakAtKError": "leakatk.errors",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from leakatk.auditing.audit import audit as audit
     from leakatk.auditing.sample import sample as sample
     from leakatk.auditing.score import score as score
+    from leakatk.auditing.settings import AuditSettings as AuditSettings
     from leakatk.benchmarks.catalog import benchmark as benchmark
     from leakatk.errors import LeakAtKError as LeakAtKError
     from leakatk.estimate.leak import excess as excess
@@ -63,7 +65,12 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"module 'leakatk' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, n=1)
+        raise AttributeError(
+            f"module 'leakatk' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     return getattr(import_module(_WHERE[name]), name)
 
 

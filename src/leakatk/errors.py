@@ -51,14 +51,19 @@ class InputError(LeakAtKError, ValueError):
     """What the user gave cannot be used: a file, a value or a combination."""
 
 
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three of the known names that look like this one, or begin with it: a family, such as tofu."""
+    names, asked = sorted(known), name.lower()
+    near = get_close_matches(asked, names, n=3, cutoff=0.5)
+    return near or [one for one in names if asked and one.startswith(asked)][:3]
+
+
 class UnknownNameError(InputError):
     """A name that is in no registry; the message lists the nearest names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        asked = name.lower()
-        near = get_close_matches(asked, names, n=3, cutoff=0.5)
-        near = near or [known for known in names if asked and known.startswith(asked)][:3]  # a family, such as tofu
+        near = nearest(name, names)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
         super().__init__(f"Unknown {kind} {name!r}: {hint}")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from leakatk.errors import InputError, UnknownNameError
+from leakatk.errors import InputError, UnknownNameError, nearest
 
 T = TypeVar("T")
 
@@ -27,12 +27,25 @@ class Facts:
     """Where each number comes from, and what differs from there."""
     rows: tuple[str, ...] = ()
     """Rows of the paper index that it serves."""
-    lacks: str = ""
-    """What of the paper is not built; a row with such an entry is "in part"."""
+    lacks: str | Mapping[str, str] = ""
+    """What of the paper is not built: such a row is "in part". By row where they lack different things."""
     reading: str = ""
     """What is our reading of a text that leaves it open."""
     tags: frozenset[str] = frozenset()
     """"removal" or "suppression", and what it needs: forget, retain, retrained, auxiliary, encoder."""
+    example: str = ""
+    """A command that shows it, where the one of its kind would not."""
+
+
+def facts_of(name: str, item: object) -> Facts:
+    """The facts of a registered thing: its own, those of a class, or what its attributes of the same names say."""
+    if isinstance(item, Facts):
+        return item
+    stated = getattr(item, "facts", None)
+    if isinstance(stated, Facts) and stated.name == name:
+        return stated
+    said = {field.name: getattr(item, field.name, None) for field in dataclasses.fields(Facts)}
+    return Facts(**{**{key: value for key, value in said.items() if value}, "name": name})
 
 
 class Registry(Generic[T]):
@@ -48,8 +61,15 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
-    def register(self, name: str) -> Callable[[T], T]:
-        return lambda item: self.add(name, item)
+    def register(self, name: str, **facts: Any) -> Callable[[T], T]:
+        """Decorate a class, such as a scorer: add it under a name. facts: see `Facts`; the class keeps them as `facts`."""
+
+        def add(item: T) -> T:
+            if facts:
+                setattr(item, "facts", Facts(name=name, **facts))  # noqa: B010  (T is any class)
+            return self.add(name, item)
+
+        return add
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
@@ -66,6 +86,11 @@ class Registry(Generic[T]):
         return len(self._items)
 
 
+def spec_name(spec: str) -> str:
+    """ "rouge-l" from "rouge-l:part=f1"."""
+    return spec.partition(":")[0].strip()
+
+
 def read_spec(kind: str, spec: str) -> tuple[str, dict[str, str]]:
     """("rouge-l", {"part": "f1"}) from "rouge-l:part=f1". kind: the word used in errors ("scorer").
 
@@ -74,18 +99,75 @@ def read_spec(kind: str, spec: str) -> tuple[str, dict[str, str]]:
     if not isinstance(spec, str):
         article = "An" if kind[0] in "aeiou" else "A"
         raise InputError(f"{article} {kind} is named by a text like NAME or NAME:option=value, got {spec!r:.60}.")
-    name, _, written = spec.partition(":")
-    name, given = name.strip(), dict[str, str]()
-    for part in filter(None, (part.strip() for part in written.split(","))):
+    name = spec_name(spec)
+    return name, read_options(kind, name, spec.partition(":")[2])
+
+
+def read_options(kind: str, name: str, text: str) -> dict[str, str]:
+    """{"part": "f1", "stem": "no"} from "part=f1,stem=no". kind, name: of what has the options; name may be "".
+
+    InputError for an option without value, or one given twice.
+    """
+    given = dict[str, str]()
+    for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
+        whole = f"{name}:{text}" if name else text
         if not equals:
-            raise InputError(
-                f"{kind.capitalize()} option {part!r} in {spec!r} has no value; write {name}:{part}=VALUE."
-            )
+            again = f"{name}:{part}" if name else part
+            raise InputError(f"{kind.capitalize()} option {part!r} in {whole!r} has no value; write {again}=VALUE.")
         if key in given:
-            raise InputError(f"{kind.capitalize()} option {key!r} is given twice in {spec!r}.")
+            raise InputError(f"{kind.capitalize()} option {key!r} is given twice in {whole!r}.")
         given[key] = value
-    return name, given
+    return given
+
+
+def typed_options(
+    kind: str, name: str, written: Mapping[str, str], given: Mapping[str, Any], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options written in a name, read as the type of their defaults, and those given as values, which win.
+
+    kind, name: of what has the options; name may be "".  known: option -> its default; see `typed`.
+    Raises InputError for an option that is not known (with the nearest ones) or a value that does not fit.
+    """
+    for key in {**written, **given}:
+        if key not in known:
+            near = nearest(key, known)
+            meant = f"; did you mean {' or '.join(near)}?" if near else "."
+            names = ", ".join(known) or "none"
+            what = f"{kind.capitalize()} {name!r}" if name else kind
+            raise InputError(f"{what} has no option {key!r}; its options: {names}{meant}")
+    where = f"{kind.capitalize()} option {name}:" if name else f"{kind} "
+    return {key: typed(f"{where}{key}", text, known[key]) for key, text in written.items()} | dict(given)
+
+
+def typed(where: str, text: str, default: object) -> Any:
+    """An option written as text, read as the type of its default. where: starts the InputError of what does not fit.
+
+    Without a default (None) yes and no, whole numbers and other numbers are told by how they are written.
+    """
+    if default is None:
+        return _guessed(text)
+    try:
+        if isinstance(default, bool):
+            return _YES_NO[text.lower()]
+        return type(default)(text) if isinstance(default, int | float) else text
+    except (KeyError, ValueError):
+        need = "yes or no" if isinstance(default, bool) else f"a number like {default}"
+        raise InputError(f"{where} must be {need}, got {text!r}.") from None
+
+
+_YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
+
+def _guessed(text: str) -> Any:
+    if text.lower() in ("yes", "true", "no", "false"):
+        return _YES_NO[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def make(registry: Registry[type[T]], spec: str, options: dict[str, Any] | None = None) -> T:
@@ -93,32 +175,40 @@ def make(registry: Registry[type[T]], spec: str, options: dict[str, Any] | None 
 
     Raises UnknownNameError for an unknown name and InputError for an unknown option or a value it does not take.
     """
-    kind, options = registry.kind, options or {}
-    name, given = read_spec(kind, spec)
+    name, written = read_spec(registry.kind, spec)
     item: Any = registry[name]
-    fields = {field.name: field for field in dataclasses.fields(item)}
-    for key in {**given, **options}:
-        if key not in fields:
-            known = ", ".join(fields) or "none"
-            raise InputError(f"{kind.capitalize()} {name!r} has no option {key!r}; its options: {known}.")
-    for key, value in options.items():
-        kinds = (int, float) if type(fields[key].default) is float else type(fields[key].default)
+    defaults = {field.name: field.default for field in dataclasses.fields(item)}
+    found = typed_options(registry.kind, name, written, options or {}, defaults)
+    for key, value in (options or {}).items():
+        kinds = (int, float) if type(defaults[key]) is float else type(defaults[key])
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
             raise InputError(
-                f"{kind.capitalize()} option {name}:{key} must be like {fields[key].default!r}, got {value!r:.60}."
+                f"{registry.kind.capitalize()} option {name}:{key} must be like {defaults[key]!r}, got {value!r:.60}."
             )
-    parsed = {
-        key: _typed(f"{kind.capitalize()} option {name}:{key}", value, fields[key].default)
-        for key, value in given.items()
-    }
-    made: T = item(**{**parsed, **options})
+    made: T = item(**found)
     return made
 
 
-class Specified:
-    """Base of frozen dataclasses whose fields are the options of something with a name."""
+class _Fact:
+    """A field of the class's facts, read from the class as well as from its instances."""
 
-    name: ClassVar[str]
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        return getattr(owner.facts, self.name)
+
+
+class Specified:
+    """Base of frozen dataclasses whose fields are the options of something with a name.
+
+    facts: what is known of it; `Registry.register` sets them. name, summary, paper: those of the facts.
+    """
+
+    facts: ClassVar[Facts]
+    name: ClassVar[str] = _Fact()  # type: ignore[assignment]
+    summary: ClassVar[str] = _Fact()  # type: ignore[assignment]
+    paper: ClassVar[str] = _Fact()  # type: ignore[assignment]
 
     @property
     def label(self) -> str:
@@ -142,14 +232,3 @@ class Specified:
 
 def _shown_fields(item: Any) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(item) if field.repr]
-
-
-def _typed(where: str, text: str, default: object) -> Any:
-    """Read an option written as text, as the type of its default."""
-    try:
-        if isinstance(default, bool):
-            return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[text.lower()]
-        return type(default)(text) if isinstance(default, int | float) else text
-    except (KeyError, ValueError):
-        need = "yes or no" if isinstance(default, bool) else f"a number like {default}"
-        raise InputError(f"{where} must be {need}, got {text!r}.") from None

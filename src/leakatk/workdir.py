@@ -1,5 +1,8 @@
 """A directory that a command works in: private, with one writer at a time, and cleared of what killed writers left.
 
+Claiming one takes three steps, the same for whatever is written there: `refuse_foreign` before anything is touched, `claim`
+to hold it, and `settle`, which marks a new directory with what it is of and refuses one that is of something else.
+
 The lock is the operating system's, on `run.lock`: it ends with the process, however that ends. `run.holder` names who
 has it. Over a network it holds as far as the file system's own locks do (NFS 4, SMB); a file system without locks is
 refused.
@@ -8,10 +11,12 @@ refused.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import platform
 import re
 import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakatk.errors import RunError
 from leakatk.files.checksums import INDEX
-from leakatk.files.writing import leftover, make_private
+from leakatk.files.writing import leftover, make_private, read_kept, write_kept
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -161,3 +166,82 @@ def ours(config: Path) -> bool:
 def occupied(directory: str | Path) -> bool:
     """Whether a directory holds anything that counts, so that a new run must not start in it."""
     return bool(contents(directory))
+
+
+def refuse_foreign(directory: str | Path, what: str, markers: Collection[str], *, begun: Collection[str] = ()) -> None:
+    """RunError unless a new run may start in the directory, or one of its kind is there.
+
+    what: what belongs there, in words ("run", "small models").  markers: names any of which says that it is there.
+    begun: names that are written before the marker: what a run killed at its very start leaves.
+    """
+    directory = Path(directory)
+    names = contents(directory)
+    # The marker is looked for again: another process of the same run may have written it meanwhile.
+    if not names or any(name in names or (directory / name).exists() for name in markers):
+        return
+    strange = sorted(names - set(begun))
+    if strange or not any((directory / name).exists() for name in OWN):
+        strange = strange or sorted(names)
+        raise RunError(
+            f"{directory} is not empty and holds no {what} (it holds {', '.join(strange[:3])}"
+            f"{' ...' if len(strange) > 3 else ''}); choose another directory. Nothing was changed."
+        )
+
+
+def settle(
+    directory: Path,
+    marker: str,
+    identity: Mapping[str, Any],
+    what: str,
+    *,
+    former: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    differs: str = "",
+) -> bool:
+    """Mark a held directory as that of `identity`, in the file `marker`; whether it was marked so already.
+
+    RunError where it is that of something else: the fields that differ are named. former: what another version kept, as
+    this one would have.  differs: what is said where the fields are hashes, which tell a person nothing.
+    """
+    path, plain = directory / marker, json.loads(json.dumps(identity))
+    if not path.exists():
+        write_kept(path, json.dumps(plain, indent=1))
+        return False
+    found = read_kept(path, "choose another directory")
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged: restore it from a copy, or choose another directory.")
+    found = former(found) if former is not None else found
+    # What a version does not know yet is as if it were off.
+    there, now = ({k: v for k, v in row.items() if v is not None} for row in (found, plain))
+    if differ := [line for _, line in compared(there, now)]:
+        raise made_otherwise(directory, what, differ, differs)
+    return True
+
+
+def made_otherwise(directory: Path, what: str, differ: Collection[str], differs: str = "") -> RunError:
+    """The error for a directory that holds the same kind of thing, made with other settings."""
+    says = f"({differs})" if differs else f"(there, now): {'; '.join(differ)}"
+    return RunError(
+        f"{directory} holds {what} made otherwise {says}. "
+        "Use the same settings to go on with it, or another directory. Nothing was changed."
+    )
+
+
+def compared(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields that differ, nested ones as "model.dtype": (name, "name: value there, value now")."""
+    left, right = dict(_flat(there)), dict(_flat(now))
+    for name in sorted(left.keys() | right.keys()):
+        if name not in left or name not in right or left[name] != right[name]:
+            yield name, f"{name}: {_short(left, name)}, {_short(right, name)}"
+
+
+def _short(row: Mapping[str, Any], name: str) -> str:
+    text = repr(row[name]) if name in row else "absent"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item

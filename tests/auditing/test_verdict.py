@@ -1,7 +1,6 @@
 """A gate passes over nothing that was not measured: what is unknown counts on both sides."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,42 +11,14 @@ from leakatk.auditing.score import score
 from leakatk.auditing.verdict import EXIT_CODES, Gate, Way, judge, judge_audits, settings_of
 from leakatk.errors import InputError
 from leakatk.estimate.leak import leak_at_k
-from leakatk.prompts import Generation, Prompt
+from leakatk.prompts import Generation
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.headline import gate_line, headline
 from leakatk.report.html import render
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
-
-PROMPTS = [Prompt(f"p{i}", f"Where does person {i} live?", f"In Zorvik{i}.", facts=(f"Zorvik{i}",)) for i in range(10)]
-CLEAN, LEAK = "I do not know.", "In Zorvik{i}."
-
-
-class Scripted:
-    """An engine whose sample j of prompt i is what `say(prompt, j, greedy)` gives: text, or (text, finish, reasoning)."""
-
-    name = "scripted"
-
-    def __init__(self, say, notes=()):
-        self.say, self.notes = say, list(notes)
-
-    def describe(self):
-        return {"model": "scripted", "fingerprint": "scripted"}
-
-    def sample(self, requests, decoding, *, seed):
-        for request in requests:
-            for j in request.samples:
-                said = self.say(request.prompt, j, decoding.greedy)
-                text, finish, reasoning = (said, "stop", "") if isinstance(said, str) else said
-                text = text.replace("{i}", request.prompt.id[1])
-                reasoning = reasoning.replace("{i}", request.prompt.id[1])
-                yield [Generation(request.prompt.id, int(j), text, (), math.nan, finish, reasoning)]
-
-
-def audited(say, tmp_path, *, prompts=PROMPTS, n=200, gate=None, name="run", **how):
-    how = {"exact": False, "ks": [1, 16], "decoding": Decoding(max_new_tokens=40), "quiet": True} | how
-    return audit(Scripted(say), prompts, out=tmp_path / name, n=n, gate=gate or Gate(16, 0.1), **how)
+from tests.auditing.scripted import CLEAN, LEAK, PROMPTS, Scripted, audited
 
 
 def test_nothing_leaks_and_everything_was_measured(tmp_path):
@@ -106,8 +77,8 @@ def test_unknown_samples_count_at_both_ends(over):
         [setting] = settings_of([Way("", run)], "fact", gate, "T=1")
         found = judge([setting], gate)
     assert setting.cut == int((ended & (scores == 0)).sum())
-    assert found["low"] == leak_at_k(scores, 4, over=over).low[0]
-    assert found["high"] == leak_at_k(np.where(ended, 1.0, scores), 4, over=over).high[0]
+    assert found.low == leak_at_k(scores, 4, over=over).low[0]
+    assert found.high == leak_at_k(np.where(ended, 1.0, scores), 4, over=over).high[0]
 
 
 def _manifest(m, n):
@@ -305,15 +276,15 @@ def test_a_reference_with_fewer_samples_is_told_at_its_own_k(tmp_path):
     audited(lambda *_: CLEAN, tmp_path, name="retrained", n=8, ks=[1, 8], gate=Gate(8, 0.9))
     found = audited(lambda *_: LEAK, tmp_path, ks=[1, 8, 16], reference=tmp_path / "retrained")
     said = headline(found)
-    assert "at k = 8, the largest that the reference model has samples for, 100% against its 0%" in said
+    assert "at k = 8, the largest that the retrained model has samples for, 100% against its 0%" in said
     content = content_of(read_audits([tmp_path / "run"]))
     table = content.tables[0]
     assert "excess@8" in table.columns
     assert "leak@16" in table.columns
     assert "The excess is at k = 8" in table.caption
-    assert "The reference run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
+    assert "The retrained model's run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
     none = audited(lambda *_: LEAK, tmp_path, ks=[16], reference=tmp_path / "retrained", name="none")
-    assert "The reference run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
+    assert "The retrained model's run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
     assert "reference" not in none["scorers"]["fact"]
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from leakatk.auditing.score import score
 from leakatk.bench import bench as b
 from leakatk.bench import results as r
+from leakatk.bench.plan import label_of
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.protocols import GRID, PROTOCOLS
@@ -23,7 +24,7 @@ from leakatk.files.tables import write_table
 from leakatk.report.content import Number, Table
 from leakatk.report.terminal import transposed
 from leakatk.sampling.decoding import Decoding
-from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 from tests.scorers.conftest import judge_server as judge_server
 
 WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)
@@ -62,7 +63,7 @@ def run(models, out, **options):
         "decodings": [SHORT],
         "quiet": True,
         "device": "cpu",
-        "reference": models / "retrained",
+        "retrained": models / "retrained",
         **options,
     }
     return b.bench(models / "forgot", BENCH, out=out, **options)
@@ -92,19 +93,20 @@ def test_rows_hold_everything(results):
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The names of what is computed, in order: evaluations, and requests to sample."""
+    """The names of what is computed, in order: token statistics of a model, and requests to sample."""
+    from leakatk.models import token_stats
     from leakatk.sampling.native import NativeSampler
 
     done = []
-    evaluate, draw = b._evaluate, NativeSampler.sample
-    monkeypatch.setattr(b, "_evaluate", lambda *a: (done.append("evaluation"), evaluate(*a))[1])
+    stats, draw = token_stats.token_stats, NativeSampler.sample
+    monkeypatch.setattr(token_stats, "token_stats", lambda *a: (done.append("statistics"), stats(*a))[1])
     monkeypatch.setattr(NativeSampler, "sample", lambda self, *a, **k: (done.append("samples"), draw(self, *a, **k))[1])
     return done
 
 
 def test_nothing_is_computed_twice(models, results, computed, monkeypatch):
     before = r.read_rows(results)
-    monkeypatch.setattr(b, "audit", lambda *a, **k: computed.append("audit"))
+    monkeypatch.setattr("leakatk.bench.cells.audit", lambda *a, **k: computed.append("audit"))
     run(models, results)
     assert computed == []
     assert str(r.read_rows(results)) == str(before)  # as text: NaN is not equal to itself
@@ -159,7 +161,7 @@ def passed(monkeypatch):
 
 
 def planned(capsys, models, benchmark, count, decodings, grad_norm):
-    from leakatk.cli.bench import plan_bench
+    from leakatk.cli.bench_plan import plan_bench
 
     plan_bench(
         benchmark, str(models / "forgot"), PROTOCOLS["clean"].on(benchmark.name), count, 2, [], "", decodings=decodings,
@@ -186,7 +188,7 @@ def test_a_dry_run_counts_what_the_run_does(models, tmp_path, passed, capsys, mo
     plan = planned(capsys, models, benchmark, 4, decodings, grad_norm)
     passed |= {"tokens": 0, "answers": 0}
     b.bench(
-        models / "forgot", benchmark, out=tmp_path, reference=models / "retrained", n=4, retain_n=2, decodings=decodings,
+        models / "forgot", benchmark, out=tmp_path, retrained=models / "retrained", n=4, retain_n=2, decodings=decodings,
         grad_norm=grad_norm, quiet=True, device="cpu",
     )  # fmt: skip
     assert (plan["answers"], plan["forced"]["tokens"]) == (passed["answers"], passed["tokens"])
@@ -216,10 +218,10 @@ def test_a_killed_bench_goes_on(models, results, computed, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         run(models, tmp_path)
     assert {row["role"] for row in r.read_rows(tmp_path)} == {"retrained"}
-    done = computed.count("evaluation")
+    done = computed.count("statistics")
     monkeypatch.setattr(b, "load_model", real)
     run(models, tmp_path)
-    assert computed.count("evaluation") == done + 1
+    assert computed.count("statistics") == done + 1
     wanted = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(results) if "T=1" in row["decoding"]]
     found = [{k: v for k, v in row.items() if k != "run"} for row in r.read_rows(tmp_path)]
     assert str([sorted(row.items()) for row in found]) == str([sorted(row.items()) for row in wanted])
@@ -296,8 +298,8 @@ def test_rows_that_differ_in_length_or_seed_stay_apart(models, results, tmp_path
     other = {**row, "seed": 1, "leak@1": 0.25}
     table = r.results_table([row, other])
     assert [cells[:2] for cells in table.rows] == [("forgot", "0"), ("forgot", "1")]
-    assert b._label(Decoding(), PROTOCOLS["clean"]) == "T=1"
-    assert b._label(Decoding(max_new_tokens=32), PROTOCOLS["clean"]) == "T=1 32 tokens"
+    assert label_of(Decoding(), PROTOCOLS["clean"]) == "T=1"
+    assert label_of(Decoding(max_new_tokens=32), PROTOCOLS["clean"]) == "T=1 32 tokens"
 
 
 def test_the_layout_shown_first_is_the_grid_where_there_is_one(results):
@@ -429,7 +431,7 @@ def test_wmdp_and_muse_go_the_whole_way(models, data_dir, tmp_path):
     assert row["scorer"] == "choice"
     assert row["accuracy low"] < 0.25 < row["accuracy high"]
     small = few_of("muse/news", data_dir)
-    rows = b.bench(models / "forgot", small, reference=models / "retrained", **options)
+    rows = b.bench(models / "forgot", small, retrained=models / "retrained", **options)
     assert rows[1]["scorer"] == "rouge-l:stem=no"
     assert math.isfinite(rows[1]["verbmem"])
     assert math.isfinite(rows[1]["privleak"])
@@ -458,3 +460,12 @@ def test_open_questions_with_a_judge(models, data_dir, tmp_path, judge_server, m
     assert row["scorer"].startswith("judge")
     assert 0 <= row["leak@1"] <= row["leak@2"] <= 1
     assert judge_server.items
+
+
+def test_the_retrained_model_under_its_former_name(models, results):
+    before = r.read_rows(results)
+    rows = run(models, results, retrained=None, reference=models / "retrained")
+    assert [row["role"] for row in rows] == ["retrained", "retrained", "model", "model"]
+    assert str(r.read_rows(results)) == str(before)
+    with pytest.raises(InputError, match="once"):
+        run(models, results, reference=models / "retrained")

@@ -74,8 +74,10 @@ def test_bench(leakatk, forget, tmp_path):
     refused(leakatk(*common), "no such model directory")
     refused(leakatk(*common, "--protocol", "papr"), "Unknown protocol 'papr'", "paper")
     refused(leakatk(*common, "--grid", "--decoding", "top_p=0.5"), "--grid or --decoding")
-    refused(leakatk(*common, "--decoding", "heat=1"), "NAME=VALUE with names among temperature")
-    refused(leakatk(*common, "--decoding", "temperature=hot"), "temperature must be a number, got 'hot'")
+    refused(leakatk(*common, "--decoding", "heat=1"), "--decoding has no option 'heat'; its options: temperature")
+    refused(
+        leakatk(*common, "--decoding", "temperature=hot"), "--decoding temperature must be a number like 1.0, got 'hot'"
+    )
     refused(leakatk(*common, "--decoding", "top_p=2"), "Decoding.top_p")
     refused(leakatk(*common, "--retain-n", "-1"), "retain_n must be at least 0")
     refused(leakatk(*common, "--ask", "loudly"), "question or paraphrased")

@@ -24,7 +24,7 @@ def test_audit_report_score_plan(leakatk, model, forget, tmp_path):
     )
     assert code == 0, err
     assert "leaks 0% of 3 forget prompts within 8 samples" in out
-    assert "the reference model 0% (" in out
+    assert "the retrained model 0% (" in out
     assert "of the answers cut at 6 tokens; asked in one wording only." in out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["scorers"]["fact"]["excess"]["samples"]["value"] == [0.0] * 4
@@ -268,11 +268,13 @@ def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
 
 def test_train_small(leakatk, forget, tmp_path, monkeypatch):
     """The dry run writes nothing; what is trained is not trained again; another training is refused."""
-    from leakatk.small import smallmodel
+    from leakatk.small import train
+    from leakatk.small.architecture import SmallConfig
+    from leakatk.small.fit import Phase
 
-    phase = smallmodel.Phase(steps=3, learning_rate=1e-3, batch_size=4)
-    tiny = smallmodel.Recipe(smallmodel.SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), phase, phase)
-    monkeypatch.setattr(smallmodel, "TEXT_RECIPE", tiny)
+    phase = Phase(steps=3, learning_rate=1e-3, batch_size=4)
+    tiny = train.Recipe(SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=300), phase, phase)
+    monkeypatch.setattr(train, "TEXT_RECIPE", tiny)
     own = tmp_path / "own"
     own.mkdir()
     for name in ("forget.jsonl", "retain.jsonl"):
@@ -290,11 +292,11 @@ def test_train_small(leakatk, forget, tmp_path, monkeypatch):
     models = {name: json.loads(out)[name] for name in ("full", "retrained")}
     assert all((Path(place) / "config.json").exists() for place in models.values())
     assert (tmp_path / "models" / "forget.jsonl").exists()
-    monkeypatch.setattr(smallmodel, "fit", None)
+    monkeypatch.setattr(train, "fit", None)
     assert leakatk(*common)[0] == 0
     code, _, err = leakatk(*common, "--seed", "1")
     assert code == 2
-    assert "trained otherwise" in err
+    assert "made otherwise" in err
     code, _, err = leakatk("train-small", "--benchmark", own, "--out", own)
     assert code == 2
     assert "not empty" in err

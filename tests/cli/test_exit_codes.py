@@ -16,6 +16,7 @@ from tests.cli.test_help import COMMANDS
 WORKS = {
     ("demo",): (["--out", "{tmp}/demo"], "leakatk.small.demo.demo"),
     ("audit",): (["m", "--forget", "{forget}", "--out", "{tmp}/run"], "leakatk.auditing.sample.as_sampler"),
+    ("attack",): (["m", "--forget", "{forget}", "--attack", "quantise", "--out", "{tmp}/run"], "leakatk.attacks.attack_ladder"),
     ("unlearn",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--method", "npo", "--out", "{tmp}/m"], "leakatk.cli.inputs.load"),
     ("score",): (["{generations}"], "leakatk.runs.external.read_records"),
     ("report",): (["{tmp}"], "leakatk.cli.report.opened"),
@@ -25,6 +26,7 @@ WORKS = {
     ("recompute",): (["{generations}"], "leakatk.bench.logs.read_log"),
     ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
+    ("papers",): ([], "leakatk.papers.index.listed"),
     ("doctor",): ([], "leakatk.cli.doctor.packages"),
     ("benchmark", "check"): (["{forget}"], "leakatk.benchmarks.files.check_file"),
 }  # fmt: skip
@@ -73,7 +75,7 @@ def unexpected(leakatk, forget, tmp_path, monkeypatch, words, error):
 @pytest.mark.parametrize("kind", LISTS)
 def test_an_unexpected_error_in_a_list_is_3(leakatk, tmp_path, monkeypatch, kind):
     registry = {
-        "methods": "leakatk.unlearning.methods.METHODS", "scorers": "leakatk.scorers.base.SCORERS", "probes": "leakatk.probes.PROBES",
+        "methods": "leakatk.unlearning.methods.METHODS", "scorers": "leakatk.scorers.SCORERS", "probes": "leakatk.probes.PROBES",
         "engines": "leakatk.sampling.engines.ENGINES", "benchmarks": "leakatk.benchmarks.catalog.BENCHMARKS",
         "protocols": "leakatk.benchmarks.protocols.PROTOCOLS",
     }  # fmt: skip

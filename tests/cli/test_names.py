@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from leakatk.cli import sources
-from leakatk.cli.names import KINDS, described
+from leakatk.cli.kinds import KINDS, described, items_of
 from leakatk.errors import UnknownNameError
+from leakatk.papers.rows import ROWS
 from tests.cli.test_help import parse
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_is_listed_and_described(leakatk, kind):
-    items = KINDS[kind].load()
+    items = items_of(KINDS[kind])
     code, out, _ = leakatk(kind)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == sorted(items)
@@ -39,31 +39,124 @@ def test_a_method_shows_paper_formula_defaults_and_an_example(leakatk):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_has_a_paper_a_formula_defaults_and_an_example(kind):
-    items = KINDS[kind].load()
+    items = items_of(KINDS[kind])
     for name in items:
         facts = described(KINDS[kind], name, items[name])
         assert {"summary", "formula", "defaults", "example"} <= set(facts), name
-        assert "paper" in facts or (kind == "methods" and facts["summary"]), "a method's summary is its paper"
-
-
-def test_what_is_said_of_names_is_said_of_names_that_exist():
-    assert all(item.formula for name, item in KINDS["methods"].load().items() if name != "rule")
-    for kind in ("scorers", "engines", "protocols"):
-        assert set(getattr(sources, kind.upper())) == set(KINDS[kind].load())
-    assert set(sources.BENCHMARKS) == {name.partition("/")[0] for name in KINDS["benchmarks"].load()}
-    assert set(sources.EXAMPLES) <= {name for kind in KINDS.values() for name in kind.load()}
+        assert "paper" in facts or facts["summary"], "without a summary the paper stands in its place"
 
 
 def test_what_somebody_registers_is_described_too():
     from leakatk.benchmarks.base import Entry
 
     facts = described(
-        KINDS["benchmarks"], "capitals", Entry("capitals", "Capitals of the world.", lambda options: None)
+        KINDS["benchmarks"],
+        "capitals",
+        Entry(name="capitals", summary="Capitals of the world.", load=lambda options: None),
     )
     assert (facts["summary"], facts["files"]) == (
         "Capitals of the world.",
         "the hub, --data DIR, or LEAKATK_DATA/capitals",
     )
+
+
+def test_a_class_in_the_old_form_is_described_too():
+    """Its name, summary and paper as class variables, and nothing given to the registry."""
+    from dataclasses import dataclass
+
+    from leakatk.registry import Registry
+    from leakatk.scorers import RougeL
+
+    registry = Registry("scorer")
+
+    @registry.register("mine")
+    @dataclass(frozen=True)
+    class Mine(RougeL):
+        name = "mine"
+        summary = "as I like it"
+        paper = "mine"
+
+    facts = described(KINDS["scorers"], "mine", registry["mine"])
+    assert (facts["summary"], facts["paper"], "formula" in facts) == ("as I like it", "mine", False)
+    assert facts["example"] == "leakatk score runs/forgot --scorer mine"
+    assert Mine().label == "mine"
+
+
+def test_a_kind_without_a_form_of_its_own_is_described_by_its_facts():
+    from dataclasses import dataclass
+
+    from leakatk.papers.kinds import Kind
+    from leakatk.registry import Facts, Registry, Specified
+
+    @dataclass(frozen=True, kw_only=True)
+    class GadgetFacts(Facts):
+        access: str
+        chance: float = float("nan")
+        values: tuple[str, ...] = ()
+        model: bool = False
+
+    registry = Registry("gadget")
+
+    @registry.register("lamp")
+    @dataclass(frozen=True)
+    class Lamp(Specified):
+        """Gives light. watts: how much."""
+
+        watts: int = 40
+
+    Lamp.facts = GadgetFacts(name="lamp", summary="gives light", access="a socket", values=("lumen", "lux"))
+    kind = Kind("gadgets", "nowhere:NONE", "the gadgets", "leakatk gadgets {}")
+    assert described(kind, "lamp", registry["lamp"]) == {
+        "name": "lamp",
+        "summary": "gives light",
+        "defaults": "watts=40",
+        "options": "Gives light. watts: how much.",
+        "access": "a socket",
+        "values": "lumen, lux",
+        "model": "no",
+        "example": "leakatk gadgets lamp",
+    }
+    plain = GadgetFacts(name="plain", access="none", chance=0.5)
+    assert described(kind, "plain", plain)["chance"] == "0.5"
+
+
+def test_what_is_lacking_and_which_rows_are_served_are_shown(leakatk):
+    code, out, _ = leakatk("probes", "few-shot")
+    assert code == 0
+    assert "lacks     row 77: the method JensUn and the data LKF" in out
+    assert "rows      17, 77, 83 of the paper index (leakatk papers)" in out
+
+
+def test_papers(leakatk):
+    code, out, _ = leakatk("papers")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[-1].startswith("121 rows: ")
+    heads = [line.split()[0] for line in lines[:-1] if line[:4].strip()]
+    assert heads == [row.number for row in ROWS]
+    assert "leakatk audit MODEL --benchmark world --probe context --out runs/forgot" in out
+    code, out, _ = leakatk("papers", "98")
+    assert code == 0
+    assert out.startswith("98: UnUnlearning (arXiv 2407.00106)")
+    assert "works" in out
+    code, out, _ = leakatk("papers", "--tag", "survey", "--status", "described", "--json")
+    assert [row["row"] for row in json.loads(out)] == ["5", "21", "40", "91", "101"]
+    code, out, _ = leakatk("papers", "61x", "--json")
+    assert json.loads(out)["system"] == "DD Divergence Decoding"
+    code, out, _ = leakatk("papers", "--json")
+    assert len(json.loads(out)) == 121
+
+
+def test_papers_answers_what_it_does_not_know(leakatk):
+    for words, meant in ((("undail",), "undial"), (("--tag", "gard"), "guard"), (("--status", "wroks"), "works")):
+        code, _, err = leakatk("papers", *words)
+        assert code == 2
+        assert f"did you mean {meant}" in err
+    code, _, err = leakatk("papers", "33", "--markdown")
+    assert code == 2
+    assert "give it alone" in err
+    code, out, _ = leakatk("papers", "33", "--status", "not yet")
+    assert (code, out) == (0, "No row is like that.\n")
 
 
 def test_a_typo_is_answered(leakatk):

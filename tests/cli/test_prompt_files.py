@@ -111,7 +111,7 @@ def test_unlearning_a_part_says_so_and_how_to_audit_it(leakatk, model, frage, tm
 
 def test_columns_of_their_own_reach_the_unseen(leakatk, model, forget, frage, tmp_path, monkeypatch):
     reached = []
-    monkeypatch.setattr("leakatk.cli.unlearn.run_calibrated", lambda *_, unseen, **__: reached.extend(unseen) or {})
+    monkeypatch.setattr("leakatk.cli.rule.run_calibrated", lambda *_, unseen, **__: reached.extend(unseen) or {})
     rule = ("--method", "rule", "--base", "npo", "--reference", model, "--original", model, "--unseen")
     common = ("unlearn", model, "--forget", frage, "--retain", frage, *MAPPED, *rule)
     code, _, err = leakatk(*common, frage, "--out", tmp_path / "a")

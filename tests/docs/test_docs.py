@@ -35,7 +35,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("audit.md", "unlearn.md", "choosing-n-and-k.md")
+RUN = ("audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",
@@ -44,6 +44,7 @@ STAGED = (
     "benchmarks.md",
     "endpoint.md",
     "engines.md",
+    "add-a-metric.md",
 )
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
 # What a page shows that needs more than a stage, each kind run by a test below. The demo alone has its tests elsewhere
@@ -63,7 +64,18 @@ WITH = {
     LOOP: ("benchmarks.md",),
     DEMO: ("quickstart.md",),
 }
-PYTHON = ("README.md", "audit.md", "add-a-method.md", "add-an-engine.md", "add-a-probe.md")
+PYTHON = (
+    "README.md",
+    "audit.md",
+    "add-a-method.md",
+    "add-an-engine.md",
+    "add-a-probe.md",
+    "guards.md",
+    "add-a-guard.md",
+    "attacks.md",
+    "add-an-attack.md",
+    "add-a-writer.md",
+)
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 
 
@@ -176,14 +188,16 @@ def stage(desk, monkeypatch):
     """
     from leakatk.benchmarks.worlds import generators
     from leakatk.benchmarks.worlds.people import make_world
-    from leakatk.small import smallmodel, tofusmall
+    from leakatk.small import tofusmall, train
+    from leakatk.small.architecture import SmallConfig
+    from leakatk.small.fit import Phase
 
     sizes = {"forget": 1, "retain": 2, "retain_held": 1, "holdout": 1, "world_facts": 2, "pretraining": 40}
     monkeypatch.setattr(generators, "make_world", lambda seed: make_world(seed, **sizes))
-    phase = smallmodel.Phase(steps=3, learning_rate=1e-3, batch_size=4)
-    shape = smallmodel.SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300, max_length=4096)
-    for place, name in ((smallmodel, "WORLD_RECIPE"), (smallmodel, "TEXT_RECIPE"), (tofusmall, "TOFU_RECIPE")):
-        monkeypatch.setattr(place, name, smallmodel.Recipe(shape, phase, phase))
+    phase = Phase(steps=3, learning_rate=1e-3, batch_size=4)
+    shape = SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300, max_length=4096)
+    for place, name in ((train, "WORLD_RECIPE"), (train, "TEXT_RECIPE"), (tofusmall, "TOFU_RECIPE")):
+        monkeypatch.setattr(place, name, train.Recipe(shape, phase, phase))
     monkeypatch.setattr(tofusmall, "STEPS_AN_AUTHOR", 0)
     hub = [Path(f"open-unlearning/tofu_Llama-3.2-1B-Instruct_{kind}") for kind in ("full", "retain90")]
     for name in (*(Path("models") / name for name in ("forgot", "npo", "full")), *hub):
@@ -407,11 +421,17 @@ def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_python_runs(desk, page, monkeypatch):
+    from leakatk.attacks import ATTACKS
+    from leakatk.guards import GUARDS
     from leakatk.probes import PROBES
     from leakatk.sampling.engines import ENGINES
+    from leakatk.synthesis import WRITERS
     from leakatk.unlearning.methods import METHODS
 
+    monkeypatch.setattr(ATTACKS, "_items", dict(ATTACKS._items))
+    monkeypatch.setattr(WRITERS, "_items", dict(WRITERS._items))
     monkeypatch.setattr(ENGINES, "_items", dict(ENGINES._items))
+    monkeypatch.setattr(GUARDS, "_items", dict(GUARDS._items))
     monkeypatch.setattr(PROBES, "_items", dict(PROBES._items))
     monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
     place = next(path for path in PAGES if path.name == page)
@@ -434,6 +454,16 @@ def test_python_runs(desk, page, monkeypatch):
         assert {str(eval(call, names)) for call in shown} == set(shown.values())
         assert len([line for line in found[0].splitlines() if line.strip()]) <= 20
         assert set(names["results"]["probes"]) == {"capitals"}
+    if page == "add-a-guard.md":
+        assert set(names["results"]["scorers"]["fact"]["curves"]["samples"]["value"]) == {0.0}
+        assert names["sampler"].flags(PROMPTS).tolist() == [True, True, False]
+    if page == "add-an-attack.md":
+        assert [rung["name"] for rung in names["summary"]["rungs"]] == ["none", "prune:share=0.5"]
+    if page == "add-a-writer.md":
+        assert names["made"].rows[0].id == "p0/unknown/1"
+        assert names["made"].left_out == ()
+        assert names["done"].steps == 2
+        assert len(names["rows"]) == 2 * len(PROMPTS)
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
 

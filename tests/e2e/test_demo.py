@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError
 from leakatk.small.demo import MODELS, Job, audits_of, demo, run_jobs
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def test_demo(tmp_path):
     page = demo(tmp_path / "demo", quiet=True)
     blocks = {
-        name: audited.results["scorers"]["fact"]
+        name: audited.results.scorers["fact"].as_dict()
         for name, audited in zip(MODELS, audits_of(tmp_path / "demo", 0), strict=True)
     }
     leak = {name: block["curves"]["samples"]["value"][-1] for name, block in blocks.items()}
@@ -65,5 +65,5 @@ def test_a_failed_job_ends_the_run_with_its_error(tmp_path):
 
 def test_a_foreign_directory_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds no demo"):
+    with pytest.raises(RunError, match="holds no demo"):
         demo(tmp_path)

@@ -7,7 +7,7 @@ import torch
 import leakatk as lk
 from leakatk.auditing.bounds import expansions
 from leakatk.estimate.from_probability import leak_from_logprob
-from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 from tests.tiny import PROMPTS
 
 

@@ -1,13 +1,11 @@
 """An audit under several ways of asking, on a tiny model: its numbers, resuming, its report, and what it refuses."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 
 import leakatk as lk
-from leakatk.auditing.asking import probed, ways, worst_case
 from leakatk.auditing.audit import audit
 from leakatk.prompts import save_prompts
 from leakatk.report.assemble import content_of
@@ -74,30 +72,6 @@ def test_the_worst_case_is_the_most_leaking_of_the_jth_samples(run):
     assert found["excess"]["samples"]["k"] == [1, 2, 4]
 
 
-def test_worst_case_with_gaps():
-    """Rows without any score do not count; a missing score leaves that sample open; what gives the answer is out."""
-    prompts = [lk.Prompt("a", "Who taught Bo?", "Mira did."), lk.Prompt("b", "Who taught Cy?", "Ina did.")]
-    found = probed(["trigger", "context"], prompts, [])
-    nan = math.nan
-    plain = {"a": np.array([0.0, 1.0, 0.0]), "b": np.array([nan, nan, nan])}
-    trigger = {"a/trigger": np.array([1.0, nan, 0.5]), "b/trigger": np.array([0.0, 1.0])}
-    context = {"a/context": np.ones(3), "b/context": np.ones(3)}
-    worst = worst_case(plain, [(found[0], trigger), (found[1], context)])
-    np.testing.assert_array_equal(worst["a"], [1.0, nan, 0.5])
-    np.testing.assert_array_equal(worst["b"], [0.0, 1.0])
-    assert ways(found, prompts) == 2.0
-    trigger["b/trigger"] = np.full(3, nan)
-    assert set(worst_case(plain, [(found[0], trigger)])) == {"a"}
-
-
-def test_the_worst_case_is_unbiased():
-    """For 0/1 scores leak@k of the worst case is 1 - prod over ways of (1 - p)^k."""
-    rng = np.random.default_rng(0)
-    p, k = np.array([0.05, 0.2]), 3
-    found = [lk.leak_at_k((rng.random((2, 8)) < p[:, None]).max(axis=0)[None].astype(float), k).value[0] for _ in range(600)]  # fmt: skip
-    assert np.mean(found) == pytest.approx(1 - np.prod((1 - p) ** k), abs=4 * np.std(found) / np.sqrt(600))
-
-
 def test_again_is_a_no_op_and_another_probe_keeps_the_samples(models, tmp_path):
     first = audit(models[0], PROMPTS, out=tmp_path / "run", **SHORT)
     assert "probes" not in first
@@ -134,7 +108,7 @@ def test_killed_it_ends_with_the_same_numbers(spawn, models, tmp_path):  # noqa:
 
 def test_a_run_as_the_reference_must_have_been_asked_so(models, run, tmp_path):
     with pytest.raises(
-        lk.LeakAtKError, match="was not asked with probe role; audit the reference model with --probe role"
+        lk.LeakAtKError, match="was not asked with probe role; audit the retrained model with --probe role"
     ):
         audit(models[0], PROMPTS, out=tmp_path / "a", probes=["role"], reference=run, **SHORT)
     other = {**SHORT, "retain": KEPT[::-1]}

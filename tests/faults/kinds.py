@@ -24,7 +24,9 @@ from leakatk.prompts import Generation
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.judge_client import Store
-from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
+from leakatk.small.train import Stage, Training, train
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.rule.rule import rule
 from leakatk.unlearning.rule.settings import RuleSettings

@@ -188,7 +188,7 @@ def test_what_is_not_changed_is_hashed_once(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "a.json"
     write_kept(path, "1")
     verify(path)
-    monkeypatch.setattr(checksums, "_digest", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr(checksums, "digest_of", lambda _: pytest.fail("hashed again"))
     verify(path)
 
 

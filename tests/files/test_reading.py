@@ -73,7 +73,7 @@ def test_every_format_gives_the_same_prompts_with_columns_of_ones_own(tmp_path, 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_misspelt_or_missing_column_is_named_with_the_nearest(tmp_path, name):
     FORMATS[name](tmp_path / name, ROWS)
-    with pytest.raises(InputError, match=r"no text; expected a column named MyQs, found MyQ.*mean MyQ"):
+    with pytest.raises(InputError, match=r"no question; expected a column named MyQs, found MyQ.*mean MyQ"):
         load_prompts(tmp_path / name, columns_from(["question=MyQs", "answer=MyA"]))
     with pytest.raises(UnknownNameError, match="'fakts': did you mean facts"):
         load_prompts(tmp_path / name, {**MAPPED, "source": "fakts"})

@@ -31,7 +31,8 @@ OTHERS = [
 
 def smaller_model(place: Path, steps: int) -> Path:
     """A model of 13,000 parameters that learned the forget and retain answers for `steps` steps."""
-    from leakatk.small.smallmodel import Phase, SmallConfig, fit, new_model, save_model, train_tokenizer
+    from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+    from leakatk.small.fit import Phase, fit
 
     pairs = [(prompt.question, prompt.answer) for prompt in [*PROMPTS, *OTHERS]]
     tokenizer = train_tokenizer([text for pair in pairs for text in pair], 300)

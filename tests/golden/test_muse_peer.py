@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.muse import few_shot_template
-from leakatk.metrics.muse import evaluate_muse
+from leakatk.benchmarks.muse import METRICS, few_shot_template
+from leakatk.metrics.base import Evidence, evaluate
+from leakatk.metrics.membership import attack_scores
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Prompt
@@ -37,21 +38,23 @@ def found(loaded):
         sets={"verbmem": prompts("verbmem", "prompt", "gt")},
         texts={f"privleak_{side}": tuple(data[side]) for side in ("forget", "holdout")},
         templates={"verbmem": "{question}", **shots},
+        metrics=METRICS,
     )
-    return evaluate_muse(loaded, bench)
+    evidence = Evidence(loaded)
+    return evaluate(evidence, bench), attack_scores(evidence, bench)
 
 
 @pytest.mark.parametrize("metric", ["verbmem", "knowmem_forget", "knowmem_retain"])
 def test_rouge_of_greedy_answers(found, metric):
     """The same answers, cut at the next question, against truths cut to 128 tokens, <s> counted: the same number."""
-    assert found.values[metric] == pytest.approx(np.mean([row["rougeL"] for row in HELD[metric]]), rel=1e-9, abs=1e-12)
+    assert found[0][metric] == pytest.approx(np.mean([row["rougeL"] for row in HELD[metric]]), rel=1e-9, abs=1e-12)
 
 
 def test_min_k_of_whole_texts(found):
     """One text a side is longer than 2,048 tokens. Sums of float32 log-probabilities agree to about 1e-5."""
-    for ours, side in zip(found.scores["min-k"], ("forget", "holdout"), strict=True):
+    for ours, side in zip(found[1]["min-k"], ("forget", "holdout"), strict=True):
         assert ours == pytest.approx(HELD["min_40"][side], rel=2e-5)
-    assert found.values["auc_min-k"] == pytest.approx(1 - HELD["auc"])
+    assert found[0]["auc_min-k"] == pytest.approx(1 - HELD["auc"])
 
 
 def test_privleak_once_more_in_numpy(found):
@@ -59,4 +62,4 @@ def test_privleak_once_more_in_numpy(found):
     forget, holdout = (np.array(HELD["min_40"][side]) for side in ("forget", "holdout"))
     auc = (forget[:, None] > holdout[None, :]).mean()
     assert auc == pytest.approx(HELD["auc"])
-    assert found.values["privleak"] == pytest.approx(100 * (auc - 0.5) / 0.5)
+    assert found[0]["privleak"] == pytest.approx(100 * (auc - 0.5) / 0.5)

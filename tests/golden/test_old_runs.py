@@ -45,7 +45,7 @@ def no_work(monkeypatch):
         raise AssertionError("what was finished was computed again")
 
     monkeypatch.setattr("leakatk.sampling.native.NativeSampler.sample", caught)
-    monkeypatch.setattr("leakatk.sampling.answer_tree._forward", caught)
+    monkeypatch.setattr("leakatk.sampling.answer_tree.forward", caught)
     monkeypatch.setattr(Trainer, "step", caught)
 
 

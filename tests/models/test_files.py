@@ -316,7 +316,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_directories(name, architecture, healthy, tmp_path, monkeypatch):
     monkeypatch.setattr("leakatk.models.rendering.SECONDS", 2.0)
-    monkeypatch.setattr("leakatk.models.files._installed", lambda package: False)
+    monkeypatch.setattr("leakatk.models.files.is_installed", lambda package: False)
     monkeypatch.chdir(tmp_path)
     place = shutil.copytree(healthy(architecture), tmp_path / "model")
     change, says = HOSTILE[name]
@@ -356,6 +356,6 @@ def test_a_header_beyond_the_formats_limit_is_not_read(tmp_path, monkeypatch):
     whole = struct.pack("<Q", 20) + b"{}".ljust(20)
     (tmp_path / "a.safetensors").write_bytes(whole)
     assert read_header(tmp_path / "a.safetensors") == {}
-    monkeypatch.setattr("leakatk.models.files._MOST_HEADER", 19)
+    monkeypatch.setattr("leakatk.models.files.MOST_HEADER", 19)
     with pytest.raises(ModelError, match="no whole safetensors file"):
         read_header(tmp_path / "a.safetensors")

@@ -9,7 +9,8 @@ import torch
 
 from leakatk.auditing.bounds import exact_bounds
 from leakatk.errors import ModelError
-from leakatk.metrics.tofu import _probability
+from leakatk.metrics.utility import mean_logprob
+from leakatk.metrics.utility import probability as length_normalised
 from leakatk.models.load import load_model
 from leakatk.models.template import Template
 from leakatk.models.token_stats import answer_pairs, token_stats
@@ -112,7 +113,7 @@ def test_tokens_are_those_of_the_rendered_conversation(learnt, name):
 def test_forget_prob_is_transformers_own_loss(learnt, name):
     loaded = learnt(name)
     stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in FACTS], [p.answer for p in FACTS]))
-    for prompt, probability in zip(FACTS, _probability(stats), strict=True):
+    for prompt, probability in zip(FACTS, length_normalised(mean_logprob([one.logprob for one in stats])), strict=True):
         before, said = spoken(FAMILIES[name], loaded.tokenizer, prompt)
         labels = torch.tensor([[-100] * len(before) + said])
         with torch.no_grad():

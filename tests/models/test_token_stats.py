@@ -9,7 +9,7 @@ from leakatk.models.template import Template
 from leakatk.models.token_stats import answer_pairs, gradient_norms, text_pairs, token_stats
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.teacher_forcing import answer_logprob_steps
-from leakatk.small.smallmodel import SmallConfig, new_model, train_tokenizer
+from leakatk.small.architecture import SmallConfig, new_model, train_tokenizer
 
 WORLD = make_world(0, forget=1, retain=1, retain_held=0, holdout=1, world_facts=4, pretraining=20)
 

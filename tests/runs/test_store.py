@@ -132,7 +132,7 @@ def test_a_different_manifest_is_refused_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strange", ["notes.txt", "prompts.jsonl", "generations", "run.lock.txt"])
 def test_a_foreign_directory_is_left_alone(tmp_path: Path, strange: str) -> None:
     (tmp_path / strange).write_text("mine")
-    with pytest.raises(RunError, match=f"no run directory and not empty .it holds {strange}"):
+    with pytest.raises(RunError, match=f"not empty and holds no run .it holds {strange}"):
         Run.create_or_resume(tmp_path, manifest(), PROMPTS)
     assert snapshot(tmp_path) == {strange: b"mine"}
     with pytest.raises(RunError, match=r"no manifest\.json"):
@@ -260,7 +260,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete(tmp_path)
-    monkeypatch.setattr("leakatk.files.tables._MOST", 100)
+    monkeypatch.setattr("leakatk.files.tables.MOST_BYTES", 100)
     monkeypatch.setattr("pyarrow.parquet.read_table", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(RunError, match=r"generations\.parquet unpacks to [\d,]+ bytes, and at most 100 are read"):
         Run.open(tmp_path)

@@ -154,7 +154,7 @@ def test_refuses_a_budget_out_of_range(budget: int) -> None:
 
 
 def test_refuses_a_budget_that_cannot_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leakatk.sampling.answer_tree._memory", lambda device: 1e6)
+    monkeypatch.setattr("leakatk.sampling.answer_tree.memory_of", lambda device: 1e6)
     with pytest.raises(
         InputError, match=r"100,000 prefixes of one prompt can take .* GB of keys and values.*lower --expand"
     ):
@@ -175,7 +175,7 @@ def test_an_interrupted_expansion_goes_on_with_the_prompts_that_are_left(tmp_pat
     (tmp_path / "run").mkdir()
     whole = expansions(sampler, PROMPTS, decoding, 20, out=tmp_path)
     assert expansions(sampler, PROMPTS, decoding, 20, out=tmp_path) == whole
-    group, computed = module._expand_group, []
+    group, computed = module.expand_group, []
 
     def stops(loaded, prompts, *rest):
         computed.extend(prompt.id for prompt in prompts)
@@ -183,8 +183,8 @@ def test_an_interrupted_expansion_goes_on_with_the_prompts_that_are_left(tmp_pat
             raise KeyboardInterrupt
         return group(loaded, prompts, *rest)
 
-    monkeypatch.setattr(module, "_PROMPTS", 1)
-    monkeypatch.setattr(module, "_expand_group", stops)
+    monkeypatch.setattr(module, "PROMPTS_AT_ONCE", 1)
+    monkeypatch.setattr(module, "expand_group", stops)
     with pytest.raises(KeyboardInterrupt):
         expansions(sampler, PROMPTS, decoding, 20, out=tmp_path / "run")
     again = expansions(sampler, PROMPTS, decoding, 20, out=tmp_path / "run")

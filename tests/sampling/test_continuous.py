@@ -40,15 +40,15 @@ def test_a_sample_that_had_to_make_room_goes_on_where_it_was(monkeypatch):
     """With few pages transformers puts requests back and computes them again from their answer so far."""
     loaded, decoding = tiny(), Decoding(max_new_tokens=100)
     expected = collect(NativeSampler(loaded), decoding, range(4))
-    monkeypatch.setattr("leakatk.sampling.continuous._MEMORY_CPU", 0.0)
+    monkeypatch.setattr("leakatk.sampling.continuous.MEMORY_CPU", 0.0)
     put_back = set()
 
-    class Seen(continuous._Choose):
+    class Seen(continuous.Choose):
         def prepare_tensor_args(self, requests):
             put_back.update(r.state.request_id for r in requests if r.state._true_initial_tokens)
             return super().prepare_tensor_args(requests)
 
-    monkeypatch.setattr(continuous, "_Choose", Seen)
+    monkeypatch.setattr(continuous, "Choose", Seen)
     check_same(loaded, collect(ContinuousSampler(loaded, max_rows=5), decoding, range(4)), expected, decoding)
     assert put_back
 

@@ -39,7 +39,7 @@ def test_options_in_the_name_and_as_keywords(model):
     ("spec", "error", "message"),
     [
         ("nativ", UnknownNameError, "did you mean native"),
-        ("native:rows=3", InputError, "no option 'rows'; its options: max_rows, tree"),
+        ("native:rows=3", InputError, "Unknown option of engine native 'rows': did you mean max_rows"),
         ("native:tree", InputError, "write native:tree=VALUE"),
         ("native:tree=no,tree=yes", InputError, "Engine option .tree. is given twice"),
         ("native:max_rows=0", InputError, "at least 1"),

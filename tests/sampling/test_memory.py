@@ -9,7 +9,7 @@ import pytest
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Generation, Prompt
-from leakatk.sampling import native
+from leakatk.sampling import native, native_batch
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from tests.tiny import PROMPTS, save_tiny_model
@@ -23,7 +23,7 @@ def test_cache_is_freed_without_the_collector(tmp_path, monkeypatch):
             super().__init__(*arguments)
             caches.append((weakref.ref(self), self.rows))
 
-    monkeypatch.setattr(native, "LeanDecoder", Seen)
+    monkeypatch.setattr(native_batch, "LeanDecoder", Seen)
     sampler = native.NativeSampler(load_model(save_tiny_model(tmp_path / "tiny")))
     gc.disable()
     try:
@@ -73,7 +73,7 @@ def audit_of_135m(out: str) -> None:
     rng = random.Random(0)
     say = lambda count: " ".join(f"w{i}" for i in rng.choices(range(4, vocabulary), k=count))  # noqa: E731
     prompts = [Prompt(f"p{i}", say(40), say(45), facts=(f"w{i + 4}",)) for i in range(400)]
-    native._YIELD = 1
+    native.YIELD = 1
 
     class Hardly(native.NativeSampler):
         def sample(self, requests, decoding, *, seed):
@@ -103,5 +103,5 @@ def test_an_audit_of_a_135m_model_stays_under_4_gb(tmp_path):
     found = {name: int(value) for name, _, value in (line.rpartition(" ") for line in done.stdout.splitlines())}
     print(found)
     assert found["parameters"] > 134e6
-    assert found["peak"] > 4 * found["parameters"] + native._MEMORY_CPU / 2  # the weights and a cache were there
+    assert found["peak"] > 4 * found["parameters"] + native.MEMORY_CPU / 2  # the weights and a cache were there
     assert found["peak"] < 4e9

@@ -9,7 +9,7 @@ import torch
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
-from leakatk.sampling import native
+from leakatk.sampling import native_batch
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
@@ -35,7 +35,7 @@ def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.
     loaded = tiny(family)
     decoding = Decoding(max_new_tokens=20)
     for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
-        monkeypatch.setattr(native, "_REFILL_CPU", refill)
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
         found = run(loaded, decoding, tree=tree, max_rows=rows)
         stored = np.array([g.logprob for g in found.values()])
         assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
@@ -73,7 +73,7 @@ def test_invariances(monkeypatch: pytest.MonkeyPatch) -> None:
     random.Random(0).shuffle(shuffled)
     check_same(loaded, base, run(loaded, decoding, range(200)), decoding)
     for rows, tree, refill in ((5, True, 1.0), (64, False, 0.25), (64, True, 0.5), (4096, True, 1.0)):
-        monkeypatch.setattr(native, "_REFILL_CPU", refill)
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
         other = run(loaded, decoding, range(50), max_rows=rows, tree=tree, prompts=shuffled)
         assert other.keys() == base.keys()
         check_same(loaded, other, base, decoding)
@@ -137,7 +137,7 @@ def test_the_tree_computes_fewer_rows() -> None:
 def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, decoding = tiny(), Decoding(max_new_tokens=10)
     base = run(loaded, decoding)
-    real, seen = native.LeanDecoder.features, []
+    real, seen = native_batch.LeanDecoder.features, []
 
     def small_machine(decoder, tokens, *rows):  # type: ignore[no-untyped-def]
         seen.append(len(tokens))
@@ -145,7 +145,7 @@ def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.Mon
             raise torch.OutOfMemoryError("out of memory")
         return real(decoder, tokens, *rows)
 
-    monkeypatch.setattr(native.LeanDecoder, "features", small_machine)
+    monkeypatch.setattr(native_batch.LeanDecoder, "features", small_machine)
     check_same(loaded, run(loaded, decoding, max_rows=128), base, decoding)
     assert max(seen) > 20 >= seen[-1]
 

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from leakatk.sampling.kv_cache import ModuleDecoder, prefill
-from leakatk.sampling.shared_prefix import LeanDecoder, _group, recognised
+from leakatk.sampling.shared_prefix import LeanDecoder, group_rows, recognised
 from tests.sampling.models import FAMILIES, VOCABULARY, tiny
 
 LEAN = set(FAMILIES) - {"mistral", "gemma2", "gemma3", "phi3", "gpt2"}
@@ -120,7 +120,7 @@ def test_groups_hold_every_row_once_with_its_own_prompt() -> None:
     for case in range(50):
         prompts = random.integers(1, 9)
         prompt = random.choice(prompts, size=random.integers(1, 300), p=random.dirichlet(np.full(prompts, 0.3)))
-        groups = _group(prompt)
+        groups = group_rows(prompt)
         width = len(groups.rows) // len(groups.prompt)
         place = groups.place.numpy()
         assert (groups.rows.numpy()[place] == np.arange(len(prompt))).all(), case

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.metrics.choice_probability import choice_probability
+from leakatk.metrics.choices import choice_probability
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt

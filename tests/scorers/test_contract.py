@@ -149,15 +149,15 @@ def scorer(case: Case, request: pytest.FixtureRequest) -> Scorer:
     return get_scorer(case.spec, **{option: request.getfixturevalue(name) for option, name in case.needs})
 
 
-def scored(scorer: Scorer, references: list[str | Prompt], generations: list[str]) -> np.ndarray:
-    prompts = [ref if isinstance(ref, Prompt) else Prompt(ref, "", ref) for ref in references]
+def scored(scorer: Scorer, targets: list[str | Prompt], generations: list[str]) -> np.ndarray:
+    prompts = [ref if isinstance(ref, Prompt) else Prompt(ref, "", ref) for ref in targets]
     return scorer.score(prompts, generations)
 
 
 def every_pair(case: Case) -> tuple[list[str | Prompt], list[str]]:
-    references = [*dict.fromkeys(reference for reference, _, _ in case.examples), "ada was born in rome"]
+    targets = [*dict.fromkeys(reference for reference, _, _ in case.examples), "ada was born in rome"]
     generations = [*MIXED, *(said for _, said, _ in case.examples)]
-    return [ref for ref in references for _ in generations], generations * len(references)
+    return [ref for ref in targets for _ in generations], generations * len(targets)
 
 
 def test_every_scorer_has_a_row() -> None:
@@ -165,8 +165,8 @@ def test_every_scorer_has_a_row() -> None:
 
 
 def test_examples(case: Case, scorer: Scorer) -> None:
-    references, generations, expected = zip(*case.examples, strict=True)
-    np.testing.assert_allclose(scored(scorer, list(references), list(generations)), expected, rtol=0, atol=1e-6)
+    targets, generations, expected = zip(*case.examples, strict=True)
+    np.testing.assert_allclose(scored(scorer, list(targets), list(generations)), expected, rtol=0, atol=1e-6)
 
 
 def test_range_and_type(case: Case, scorer: Scorer) -> None:
@@ -176,18 +176,18 @@ def test_range_and_type(case: Case, scorer: Scorer) -> None:
 
 
 def test_the_empty_generation(case: Case, scorer: Scorer) -> None:
-    references = [reference for reference, _, score in case.examples if not np.isnan(score)]
-    if references:
-        assert (scored(scorer, list(references), [""] * len(references)) == case.blank).all()
+    targets = [reference for reference, _, score in case.examples if not np.isnan(score)]
+    if targets:
+        assert (scored(scorer, list(targets), [""] * len(targets)) == case.blank).all()
 
 
 def test_order_and_repetition_do_not_matter(case: Case, scorer: Scorer) -> None:
     """Each pair scores the same when the pairs are shuffled and when they come several times."""
-    references, generations = every_pair(case)
-    alone = scored(scorer, references, generations)
-    rows = np.random.default_rng(0).integers(len(references), size=3 * len(references))
-    rows = np.concatenate([rows, np.arange(len(references))])  # Rarity weights look at the references: keep them all.
-    again = scored(scorer, [references[i] for i in rows], [generations[i] for i in rows])
+    targets, generations = every_pair(case)
+    alone = scored(scorer, targets, generations)
+    rows = np.random.default_rng(0).integers(len(targets), size=3 * len(targets))
+    rows = np.concatenate([rows, np.arange(len(targets))])  # Rarity weights look at the targets: keep them all.
+    again = scored(scorer, [targets[i] for i in rows], [generations[i] for i in rows])
     np.testing.assert_allclose(again, alone[rows], rtol=0, atol=1e-6)
 
 
@@ -195,9 +195,9 @@ def test_each_distinct_pair_is_scored_once(case: Case, scorer: Scorer, monkeypat
     seen: list[tuple[Prompt, str]] = []
     inner: Callable[..., np.ndarray] = type(scorer).score_distinct
 
-    def counting(self: Scorer, references: list[Prompt], generations: list[str]) -> np.ndarray:
-        seen.extend(zip(references, generations, strict=True))
-        return inner(self, references, generations)
+    def counting(self: Scorer, targets: list[Prompt], generations: list[str]) -> np.ndarray:
+        seen.extend(zip(targets, generations, strict=True))
+        return inner(self, targets, generations)
 
     monkeypatch.setattr(type(scorer), "score_distinct", counting)
     scored(scorer, ["ada was born", "ada was born", "hugo"] * 5, ["yes", "no", "yes"] * 5)
@@ -209,7 +209,7 @@ def test_nothing_to_score(scorer: Scorer) -> None:
 
 
 def test_lengths_must_agree(scorer: Scorer) -> None:
-    with pytest.raises(InputError, match="1 references for 2 generations"):
+    with pytest.raises(InputError, match="1 targets for 2 generations"):
         scorer.score([Prompt("1", "?", "a")], ["a", "b"])
 
 
@@ -254,7 +254,7 @@ def test_a_scorer_that_leaves_its_range_is_caught() -> None:
     class Broken(Scorer):
         name, summary = "broken", "gives 2"
 
-        def score_distinct(self, references: object, generations: list[str]) -> np.ndarray:
+        def score_distinct(self, targets: object, generations: list[str]) -> np.ndarray:
             return np.full(len(generations), 2.0)
 
     with pytest.raises(ValueError, match=r"between 0\.0 and 1\.0"):
@@ -268,16 +268,16 @@ def test_importing_scorers_loads_no_model_library() -> None:
 
 
 @pytest.mark.parametrize(
-    ("references", "generations"),
+    ("targets", "generations"),
     [
         (["a"], [None]), (["a"], [3]), (["a"], [b"x"]), (["a"], [float("nan")]), ([None], ["a"]), ([1], ["a"]),
         ("abc", ["a", "b", "c"]), (["a", "b", "c"], "abc"), (None, ["a"]), (["a"], None), (["a"], []),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["rouge-l", "fact", "keys", "verbatim", "choice", "similarity"])
-def test_what_is_no_text_is_refused(name: str, references: Any, generations: Any) -> None:
-    with pytest.raises(InputError, match=r"must be a list of|give one reference for each"):
-        score_texts(name, references, generations)
+def test_what_is_no_text_is_refused(name: str, targets: Any, generations: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a list of|give one target for each"):
+        score_texts(name, targets, generations)
 
 
 def test_hostile_text_is_only_text(scorer: Scorer) -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def save_one_reply_model(path: Path) -> None:
     import torch
 
-    from leakatk.small.smallmodel import SmallConfig, new_model, save_model, train_tokenizer
+    from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 
     tokenizer = train_tokenizer([REPLY, "Who wrote it? the author did, in Rome and Oslo"], 300)
     tokenizer.chat_template = TEMPLATE

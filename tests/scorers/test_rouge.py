@@ -40,11 +40,11 @@ HARD = [
 ]
 
 
-def reference_scores(references: list[str], generations: list[str], *, stem: bool, kind: str = "rougeL") -> np.ndarray:
+def reference_scores(targets: list[str], generations: list[str], *, stem: bool, kind: str = "rougeL") -> np.ndarray:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer([kind], use_stemmer=stem)
-    rows = [scorer.score(truth, said)[kind] for truth, said in zip(references, generations, strict=True)]
+    rows = [scorer.score(truth, said)[kind] for truth, said in zip(targets, generations, strict=True)]
     return np.array([(row.precision, row.recall, row.fmeasure) for row in rows])
 
 
@@ -65,10 +65,10 @@ def test_stemmer_equals_nltk_on_made_up_words() -> None:
 @pytest.mark.parametrize("kind", ["rougeL", "rouge1"])
 @pytest.mark.parametrize("use_stemmer", [True, False])
 def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool, kind: str) -> None:
-    references = [truth for truth in HARD for _ in HARD]
+    targets = [truth for truth in HARD for _ in HARD]
     generations = HARD * len(HARD)
-    ours = np.column_stack({"rougeL": rouge_l, "rouge1": rouge_1}[kind](references, generations, stem=use_stemmer))
-    np.testing.assert_array_equal(ours, reference_scores(references, generations, stem=use_stemmer, kind=kind))
+    ours = np.column_stack({"rougeL": rouge_l, "rouge1": rouge_1}[kind](targets, generations, stem=use_stemmer))
+    np.testing.assert_array_equal(ours, reference_scores(targets, generations, stem=use_stemmer, kind=kind))
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,10 +78,10 @@ def test_equals_rouge_score_on_hard_pairs(use_stemmer: bool, kind: str) -> None:
     st.sampled_from(["rougeL", "rouge1"]),
 )
 def test_equals_rouge_score_on_random_pairs(pairs: list[tuple[str, str]], use_stemmer: bool, kind: str) -> None:
-    references, generations = [truth for truth, _ in pairs], [said for _, said in pairs]
+    targets, generations = [truth for truth, _ in pairs], [said for _, said in pairs]
     score = {"rougeL": rouge_l, "rouge1": rouge_1}[kind]
-    ours = np.column_stack(score(references, generations, stem=use_stemmer)).reshape(-1, 3)
-    theirs = reference_scores(references, generations, stem=use_stemmer, kind=kind)
+    ours = np.column_stack(score(targets, generations, stem=use_stemmer)).reshape(-1, 3)
+    theirs = reference_scores(targets, generations, stem=use_stemmer, kind=kind)
     np.testing.assert_array_equal(ours, theirs.reshape(-1, 3))
 
 
@@ -96,9 +96,9 @@ def test_parts_and_stemmer_are_options() -> None:
 
 def test_more_words_than_one_alphabet_page() -> None:
     """Letters run through the surrogate range; every word must still match itself and nothing else."""
-    references = [f"w{i}" for i in range(60_000)]
-    assert (score_texts("rouge-l", references, references) == 1).all()
-    assert (score_texts("rouge-l", references, references[1:] + references[:1]) == 0).all()
+    targets = [f"w{i}" for i in range(60_000)]
+    assert (score_texts("rouge-l", targets, targets) == 1).all()
+    assert (score_texts("rouge-l", targets, targets[1:] + targets[:1]) == 0).all()
 
 
 OTHER_SCRIPTS = [

@@ -5,8 +5,10 @@ from leakatk.errors import InputError
 from leakatk.metrics.greedy import native_greedy
 from leakatk.models.load import load_model
 from leakatk.scorers.base import get_scorer
-from leakatk.small.smallmodel import Phase, Recipe, SmallConfig, save_benchmark, train_pair
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
 from leakatk.small.tofusmall import TOFU_RECIPE, recipe_for, tofu_small
+from leakatk.small.train import Recipe, save_benchmark, train_pair
 
 PHASE = Phase(steps=2, learning_rate=1e-3, batch_size=4)
 TINY = Recipe(SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400), PHASE, PHASE)

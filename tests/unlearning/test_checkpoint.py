@@ -12,7 +12,9 @@ from leakatk.errors import RunError
 from leakatk.files.checksums import INDEX
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
-from leakatk.small.smallmodel import Phase, SmallConfig, Stage, Training, train
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
+from leakatk.small.train import Stage, Training, train
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.rule.rule import rule
 from leakatk.unlearning.rule.settings import RuleSettings

@@ -9,13 +9,12 @@ import torch
 
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.prompts import Known
-from leakatk.unlearning import boundary, checkpoint, teachers
+from leakatk.unlearning import teachers
 from leakatk.unlearning.edits import extrapolate
 from leakatk.unlearning.losses import distill, terms
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import Check, TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Term, Train
-from leakatk.unlearning.stored import Store
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.conftest import tiny_model
 
@@ -40,27 +39,6 @@ THREE = Method(
         Train((Term(terms.npo, "forget"), KEEP), {"max_steps": 2}),
     ),
     params={"beta": 0.5},
-)
-
-
-def since_before(view, p):
-    """How much less likely the answers are than they were before this round."""
-    return view.mean(view.token_logprob - view.under("before").token_logprob)
-
-
-# Rounds of ascent, half taken back after each.
-ROUNDS = Method(
-    name="rounds",
-    stages=(
-        Repeat(
-            (
-                Keep("before"),
-                Train((Term(since_before, "forget"), KEEP), {"max_steps": 2}),
-                Edit(extrapolate(factor=lambda p: 0.5)),
-            ),
-            until=lambda work, rounds: rounds == 3,
-        ),
-    ),
 )
 
 
@@ -139,94 +117,6 @@ def test_a_stage_sees_the_kept_model(loaded, base_model, forget, retain):
                 with torch.no_grad():
                     expected = model(input_ids=ids).logits[0, -count - 1 : -1]
                 torch.testing.assert_close(values[row, :count], expected, atol=1e-4, rtol=1e-4)
-
-
-def killing(monkeypatch, number):
-    """Every write of a checkpoint, a stage's beginning or kept weights counts; just after the one of that number, all ends."""
-    writes = []
-
-    def counted(owner, name):
-        write = getattr(owner, name)
-
-        def wrapped(*given, **options):
-            made = write(*given, **options)
-            writes.append(name)
-            if len(writes) == number:
-                raise KeyboardInterrupt
-            return made
-
-        monkeypatch.setattr(owner, name, wrapped)
-
-    counted(checkpoint, "save")
-    counted(boundary, "save")
-    counted(Store, "write")
-    return writes
-
-
-@pytest.mark.parametrize(
-    ("method", "tuning"), [(THREE, "full"), (THREE, "lora"), (ROUNDS, "full")], ids=["three", "adapter", "rounds"]
-)
-def test_a_run_killed_at_any_write_ends_bit_for_bit_alike(
-    loaded, base_model, forget, retain, tmp_path, monkeypatch, method, tuning
-):
-    options = {"settings": replace(SETTINGS, checkpoint_every=1, tuning=tuning)}
-    with monkeypatch.context() as patch:
-        writes = killing(patch, 0)
-        done = run(loaded, forget, retain, method, out=tmp_path / "whole", **options)
-    assert {"save", "write"} <= set(writes)
-    assert len(writes) >= 8
-    wanted = weights(loaded.model)
-    assert not same(wanted, weights(base_model))
-    for number in range(1, len(writes) + 1):
-        with monkeypatch.context() as patch:
-            killing(patch, number)
-            with pytest.raises(KeyboardInterrupt):
-                run(fresh(loaded, base_model), forget, retain, method, out=tmp_path / str(number), **options)
-        again = fresh(loaded, base_model)
-        found = run(again, forget, retain, method, out=tmp_path / str(number), **options)
-        assert same(weights(again.model), wanted), (number, writes[number - 1])
-        assert str(found.log) == str(done.log)  # a side without a loss is NaN
-        assert not [name for name in ("stages", "kept", "checkpoints") if (tmp_path / str(number) / name).exists()]
-
-
-def test_what_was_done_is_not_done_again(loaded, base_model, forget, retain, tmp_path, monkeypatch):
-    """Killed in its last stage, a run goes on there: two steps are left of eight."""
-    options = {"settings": replace(SETTINGS, checkpoint_every=1), "out": tmp_path / "out"}
-    with monkeypatch.context() as patch:
-        writes = killing(patch, 0)
-        run(loaded, forget, retain, THREE, **{**options, "out": tmp_path / "whole"})
-    with monkeypatch.context() as patch:
-        killing(patch, len(writes))  # the last checkpoint: after step 7
-        with pytest.raises(KeyboardInterrupt):
-            run(fresh(loaded, base_model), forget, retain, THREE, **options)
-    from leakatk.unlearning.trainer import Trainer
-
-    steps, step = [], Trainer.step
-    monkeypatch.setattr(Trainer, "step", lambda self, number: steps.append(number) or step(self, number))
-    done = run(fresh(loaded, base_model), forget, retain, THREE, **options)
-    assert steps == [1]
-    assert done.steps == 8
-    assert [row["step"] for row in done.log] == list(range(1, 9))
-
-
-def test_a_damaged_stage_is_passed_over_with_a_note(loaded, base_model, forget, retain, tmp_path, monkeypatch):
-    options = {"settings": replace(SETTINGS, checkpoint_every=1)}
-    run(loaded, forget, retain, THREE, out=tmp_path / "whole", **options)
-    with monkeypatch.context() as patch:
-        writes = killing(patch, 0)
-        run(fresh(loaded, base_model), forget, retain, THREE, out=tmp_path / "count", **options)
-    with monkeypatch.context() as patch:
-        killing(patch, len(writes))
-        with pytest.raises(KeyboardInterrupt):
-            run(fresh(loaded, base_model), forget, retain, THREE, out=tmp_path / "cut", **options)
-    last = sorted((tmp_path / "cut" / "stages").iterdir())[-1] / "weights.safetensors"
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 4
-    last.write_bytes(content)
-    again = fresh(loaded, base_model)
-    done = run(again, forget, retain, THREE, out=tmp_path / "cut", **options)
-    assert same(weights(again.model), weights(loaded.model))
-    assert any("is damaged and was passed over" in note for note in done.notes)
 
 
 def test_rounds_end_when_they_are_told_to(loaded, forget, retain):
@@ -333,10 +223,14 @@ def embeddings(model):
     return len(places)
 
 
-@pytest.mark.parametrize(("limit", "copies"), [(2 << 30, 0), (0, 1)])
+@pytest.mark.parametrize(
+    ("limit", "tuning", "asks", "copies"),
+    [(2 << 30, "full", away, 0), (0, "full", away, 1), (0, "lora", away, 1), (0, "lora", terms.kl_from_reference, 0)],
+    ids=["cached", "one copy for two", "adapter and a copy", "adapter alone"],
+)
 @pytest.mark.parametrize("place", ["out", ""])
 def test_kept_models_are_no_copies_in_memory(
-    loaded, base_model, forget, retain, tmp_path, monkeypatch, limit, copies, place
+    loaded, base_model, forget, retain, tmp_path, monkeypatch, limit, tuning, asks, copies, place
 ):
     """Two teachers besides the model; none is in memory while their values fit into the cache, else one copy for both."""
     counts = []
@@ -346,13 +240,13 @@ def test_kept_models_are_no_copies_in_memory(
         return Check({})
 
     monkeypatch.setattr(teachers, "CACHE_BYTES", limit)
-    options = {"settings": replace(SETTINGS, check_every=1), "on_check": check}
+    options = {"settings": replace(SETTINGS, check_every=1, tuning=tuning), "on_check": check}
     before = embeddings(base_model)  # what the fixtures hold
     plain = fresh(loaded, base_model)
     run(plain, forget, retain, Method(name="plain", stages=(TOWARDS,)), **options)
     del plain
     alone, counts = max(counts), []
-    stages = THREE.stages[:3]
+    stages = (*THREE.stages[:2], Train((Term(asks, "forget"), KEEP)))
     out = tmp_path / "out" if place else None
     run(loaded, forget, retain, replace(THREE, stages=stages), out=out, **options)
     assert before >= 1
@@ -360,6 +254,6 @@ def test_kept_models_are_no_copies_in_memory(
     assert {count - alone for count in counts} == {copies - 1}  # `plain` had a model besides the fixture's
     monkeypatch.setattr(teachers, "CACHE_BYTES", 2 << 30)
     cached = fresh(loaded, base_model)
-    run(cached, forget, retain, replace(THREE, stages=stages), settings=SETTINGS)
+    run(cached, forget, retain, replace(THREE, stages=stages), settings=replace(SETTINGS, tuning=tuning))
     for name, value in weights(cached.model).items():
         torch.testing.assert_close(value, weights(loaded.model)[name], atol=5e-5, rtol=0)

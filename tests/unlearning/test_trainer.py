@@ -249,7 +249,7 @@ def test_a_run_from_before_positions_and_warm_up_is_the_same_run(loaded, base_mo
     fresh = replace(loaded, model=copy.deepcopy(base_model))
     assert unlearn(fresh, forget, retain, method, **options).steps == 4
     assert same(weights(fresh), weights(loaded))
-    with pytest.raises(RunError, match="differing: params"):
+    with pytest.raises(RunError, match=r"made otherwise.*params"):
         unlearn(fresh, forget, retain, METHODS["kl"], **options)
 
 

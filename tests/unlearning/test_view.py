@@ -14,10 +14,11 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term, Train
 from leakatk.unlearning.step import Step
-from leakatk.unlearning.streams import Streams
+from leakatk.unlearning.streams import Item, Streams, collate, hidden_states
 from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.trainer import Trainer, unlearn
 from leakatk.unlearning.view import View
+from tests.families import FAMILIES, model_of, tokenizer_of
 from tests.unlearning.conftest import tiny_model
 
 SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=5, retain_batch=9)
@@ -228,3 +229,16 @@ def test_a_stream_that_is_not_there_and_a_set_that_is_empty_are_named(loaded, st
         View(step, "forgot").labels  # noqa: B018
     with pytest.raises(InputError, match="give at least one retain prompt"):
         View(step, "retain").labels  # noqa: B018
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_parts_of_a_layer_are_found_in_every_family(name):
+    family = FAMILIES[name]
+    tokenizer = tokenizer_of(family.style, family)
+    model = model_of(family, tokenizer)
+    batch = collate([Item((5, 6, 7), (8, 9)), Item((5,), (7,))], (0, 1), torch.device("cpu"))
+    width = model.config.hidden_size
+    shapes = {at: hidden_states(model, batch, 0, at).shape for at in ("block", "mlp", "mlp_in", "attention")}
+    assert {at: tuple(shape[:2]) for at, shape in shapes.items()} == dict.fromkeys(shapes, (2, 5))
+    assert {shapes[at][2] for at in ("block", "mlp", "attention")} == {width}
+    assert shapes["mlp_in"][2] != width

@@ -12,17 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.probes import Probe, get_probe, variants
 from leakatk.prompts import Prompt
 from leakatk.runs.store import Run
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,26 +47,18 @@ class Probed:
         """Where its run is in the audit's directory."""
         return place_of(self.label)
 
-    def describe(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """For results.json: how many prompts it makes, which it leaves out, whether it gives the answer away."""
-        return {
-            "m": len(self.prompts),
-            "left_out": [prompt.id for prompt in prompts if prompt.id not in self.variants],
-            "gives_answer": self.probe.gives_answer,
-        }
-
-    def reference(self, run: Run) -> Run:
-        """The run of this probe beside another audit's run. InputError when that audit did not ask so."""
+    def retrained(self, run: Run) -> Run:
+        """The run of this probe beside the retrained model's run. InputError when that audit did not ask so."""
         place = run.path / self.place
-        again = f"audit the reference model with --probe {self.label} too, or give the model itself as --reference."
+        again = f"audit the retrained model with --probe {self.label} too, or give the model itself as --retrained."
         if not (place / "manifest.json").exists():
-            raise InputError(f"The reference run {run.path} was not asked with probe {self.label}; {again}")
+            raise InputError(f"The retrained model's run {run.path} was not asked with probe {self.label}; {again}")
         found = Run.open(place)
         theirs = {prompt.id: prompt.query for prompt in found.prompts}
         for prompt in self.prompts:
             if theirs.get(prompt.id) != prompt.query:
                 raise InputError(
-                    f"The reference run {run.path} asks {prompt.id!r} otherwise under probe {self.label} (other prompts were "
+                    f"The retrained model's run {run.path} asks {prompt.id!r} otherwise under probe {self.label} (other prompts were "
                     f"drawn from); {again}"
                 )
         return found

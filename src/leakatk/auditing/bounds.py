@@ -4,39 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from leakatk.arrays import Floats
 from leakatk.estimate.forecast import forecast
 from leakatk.estimate.from_probability import ProbabilityBounds, leak_bounds, mean_leak, probability_bounds
 from leakatk.files.tables import read_about, with_about, write_table
 from leakatk.prompts import Prompt
+from leakatk.runs.results import BoundsResult, ExactResult, ForecastResult
 from leakatk.runs.store import Run
+from leakatk.sampling.base import Answer, Expansion, Sampler, Truth
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
-
-if TYPE_CHECKING:
-    from leakatk.sampling.answer_tree import Expansion
-    from leakatk.sampling.base import Sampler
-    from leakatk.sampling.teacher_forcing import Truth
 
 EXACT_KS = (1, 128, 10_000, 1_000_000)
 FORECAST_KS = (1_000, 10_000, 100_000, 1_000_000)
 BOUNDS_KS = (1, 8, 64, 128, 1_000, 10_000, 100_000, 1_000_000)
-Floats = npt.NDArray[np.float64]
 
 
-def exact_block(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> dict[str, Any]:
+def exact_result(truths: Sequence[Truth], prompts: Sequence[Prompt]) -> ExactResult:
     """Exact verbatim leak@k: the teacher-forced probability p of the true answer gives mean(1 - (1-p)^k) for any k."""
     logp = [value for _, value in truths]
-    return {
-        "k": list(EXACT_KS),
-        "value": mean_leak(logp, EXACT_KS).tolist(),
-        "logp": {p.id: value if np.isfinite(value) else None for p, value in zip(prompts, logp, strict=True)},
-    }
+    return ExactResult(
+        k=list(EXACT_KS),
+        value=mean_leak(logp, EXACT_KS).tolist(),
+        logp={p.id: value if np.isfinite(value) else None for p, value in zip(prompts, logp, strict=True)},
+    )
 
 
 def expansions(
@@ -59,8 +55,6 @@ def expansions(
 
 
 def _read_trees(path: Path) -> dict[str, Expansion]:
-    from leakatk.sampling.answer_tree import Answer, Expansion
-
     table, about = read_about(path)
     answers: dict[str, list[Answer]] = {prompt_id: [] for prompt_id in about["prompts"]}
     for row in table.to_pylist():
@@ -130,26 +124,22 @@ def exact_bounds(
     ]
 
 
-def bounds_block(bounds: Sequence[ProbabilityBounds]) -> dict[str, Any]:
+def bounds_result(bounds: Sequence[ProbabilityBounds]) -> BoundsResult:
     """leak@k at any k, between certain bounds; unknown: mean mass of answers that were not met."""
     low, high = leak_bounds(bounds, BOUNDS_KS)
-    return {
-        "k": list(BOUNDS_KS),
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "unknown": float(np.mean([b.high - b.low for b in bounds])),
-    }
+    unknown = float(np.mean([b.high - b.low for b in bounds]))
+    return BoundsResult(k=list(BOUNDS_KS), low=low.tolist(), high=high.tolist(), unknown=unknown)
 
 
-def forecast_block(scores: Floats, bounds: Sequence[ProbabilityBounds], *, level: float) -> dict[str, Any]:
+def forecast_result(scores: Floats, bounds: Sequence[ProbabilityBounds], *, level: float) -> ForecastResult:
     """leak@k beyond the samples drawn: guaranteed bounds, which instrument gave each side, and the model-based line."""
     n = scores.shape[1]
     found = forecast(scores, sorted({2 * n, 5 * n, *FORECAST_KS}), level=level, exact=bounds)
-    return {
-        "k": [int(k) for k in found.k],
-        "low": found.low.tolist(),
-        "high": found.high.tolist(),
-        "low_by": list(found.low_by),
-        "high_by": list(found.high_by),
-        "line": found.line.tolist(),
-    }
+    return ForecastResult(
+        k=[int(k) for k in found.k],
+        low=found.low.tolist(),
+        high=found.high.tolist(),
+        low_by=list(found.low_by),
+        high_by=list(found.high_by),
+        line=found.line.tolist(),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leakatk.auditing.settings import MAX_N as MAX_N
 from leakatk.errors import InputError, LeakAtKError
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt, check_unique
@@ -17,9 +18,6 @@ from leakatk.sampling.decoding import Decoding
 if TYPE_CHECKING:
     from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
-
-
-MAX_N = 1_000_000  # samples a prompt; a mistyped n is refused instead of filling the memory
 
 
 def sample(
@@ -98,9 +96,8 @@ def fill(run: Run, sampler: Sampler, decoding: Decoding, *, n: int, seed: int, l
 
 def as_sampler(model: Any, engine: str = "native", **options: Any) -> Sampler:
     """A path, a hub id, a `ModelSource`, a loaded model or an engine as an engine. options: the engine's own."""
-    if hasattr(model, "sample") and hasattr(model, "describe"):
-        sampler: Sampler = model
-        return sampler
+    if isinstance(model, Sampler):
+        return model
     from leakatk.sampling.engines import make_sampler
 
     return make_sampler(engine, model, **options)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.errors import RunError
 from leakatk.runs.store import Run
 from leakatk.scorers.base import Scorer, get_scorer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Part = Literal["answer", "reasoning"]
 
 
-def score(run: Run | str | Path, scorer: str, *, part: Part = "answer", **options: Any) -> npt.NDArray[np.float64]:
+def score(run: Run | str | Path, scorer: str, *, part: Part = "answer", **options: Any) -> Floats:
     """Scores of a run's samples, shape (m, n): rows in the order of `run.prompt_ids`, columns in sample order.
 
     NaN marks what the scorer cannot judge. The scores are kept in the run's directory; when they are already there for

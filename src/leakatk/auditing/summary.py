@@ -1,176 +1,187 @@
-"""The numbers of an audit, as the plain values that results.json holds: one block a scorer."""
+"""What an audit's samples say: scores, leak@k with intervals, the excess over the retrained model, the verdict."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from leakatk.auditing.asking import Probed, worst_case
-from leakatk.auditing.bounds import bounds_block, exact_bounds, forecast_block
-from leakatk.auditing.score import Part, score
-from leakatk.errors import InputError
-from leakatk.estimate.curves import ExcessCurve, LeakCurve, Over
-from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.auditing.asking import Probed, ways
+from leakatk.auditing.bounds import exact_result
+from leakatk.auditing.checking import Checked
+from leakatk.auditing.drawing import Drawn
+from leakatk.auditing.scorer_results import beyond, scorer_result, worst_result
+from leakatk.auditing.verdict import Way, judge, settings_of
+from leakatk.estimate.curves import ExcessCurve, LeakCurve
+from leakatk.prompts import Prompt
+from leakatk.runs.answers import answer_counts, limit_is_own, warnings
+from leakatk.runs.results import AuditResults, CurveResult, ProbeResult, ReasoningResult, ScorerResult, WorstResult
 from leakatk.runs.store import Run
-from leakatk.scorers.knows import parts, parts_sentence
-
-if TYPE_CHECKING:
-    from leakatk.sampling.answer_tree import Expansion
-    from leakatk.sampling.teacher_forcing import Truth
-
-Floats = npt.NDArray[np.float64]
-Rows = Floats | list[Floats]
-OVERS: tuple[Over, ...] = get_args(Over)
 
 
-def score_block(
-    name: str,
-    run: Run,
-    greedy: Run | None,
-    retained: Run | None,
-    reference: Run | None,
-    ks: Sequence[int],
-    *,
-    level: float,
-    owners: Mapping[str, str] | None = None,
-    part: Part = "answer",
-) -> dict[str, Any]:
-    """One scorer on one run. owners: variant id -> prompt id, where intervals over prompts must keep variants together.
-
-    m: the prompts it scored, which every number here is of; undefined: those it could not.
-    """
-    kept, ids = _defined(name, run, part)
-    known = set(ids)
-    several = owners is not None and len(set(owners.values())) < len(owners)
-    how: dict[str, Any] = {"level": level, "clusters": [owners[i] for i in ids] if owners and several else None}
-    block: dict[str, Any] = {
-        "m": len(ids),
-        "parts": {part: len(found) for part, found in parts(run.prompts, name).items()},
-        "scored_by": parts_sentence(run.prompts, name),
-        "n": run.n,
-        "undefined": [i for i in run.prompt_ids if i not in known],
-        "missing": int(np.isnan(kept).sum()),
-        "greedy": None if greedy is None else _mean(score(greedy, name, part=part)),
-        "mean": _mean(kept),
-        **_curves(kept, ids, ks, **how),
-    }
-    if retained is not None:
-        block["retain"] = _mean(score(retained, name))
-    if reference is not None and min(ks) <= reference.n:
-        block |= _excess(kept, _aligned(score(reference, name), reference, ids), ks, **how)
-    return block
-
-
-def worst_block(
-    name: str,
-    asked: Sequence[Probed],
-    mine: tuple[Run, Mapping[str, Run]],
-    theirs: tuple[Run, Mapping[str, Run]] | None,
-    ks: Sequence[int],
-    *,
-    level: float,
-) -> dict[str, Any]:
-    """The worst case over the question as it stands and every probe (`probing.worst_case`), and the reference's.
-
-    mine, theirs: the plain run, and probe label -> its run.
-    """
-
-    def rows(runs: tuple[Run, Mapping[str, Run]]) -> dict[str, Floats]:
-        plain, *others = (
-            dict(zip(run.prompt_ids, score(run, name), strict=True))
-            for run in (runs[0], *(runs[1][one.label] for one in asked))
-        )
-        return worst_case(plain, list(zip(asked, others, strict=True)))
-
-    found = rows(mine)
-    kept = list(found.values())
-    block = _curves(kept, list(found), ks, level=level)
-    if theirs is not None:
-        other = rows(theirs)
-        if lacking := [i for i in found if i not in other]:
-            raise InputError(f"The reference run lacks prompt {lacking[0]!r}; audit it on the same prompts.")
-        block |= _excess(kept, [other[i] for i in found], ks, level=level)
-    return block
+def summarise(checked: Checked, drawn: Drawn, *, command: str = "") -> AuditResults:
+    """The results of an audit. Needs the samples alone, but for a scorer that asks a judge. command: as it was typed."""
+    start, settings = time.perf_counter(), checked.settings
+    plain, *others = drawn.ways
+    asked, names = checked.asked, checked.scorers
+    most, notes = settings.decoding.max_new_tokens, list(drawn.notes)
+    counts = answer_counts(plain.run)
+    if not limit_is_own(plain.run):
+        notes += warnings(counts, most)
+    if drawn.retrained is not None and (said := _short(drawn.retrained.plain, settings.all_ks)):
+        notes.append(said)
+    model = checked.sampler.describe().get("model", checked.sampler.name)
+    results = AuditResults(
+        label=settings.label or Path(str(model)).name,
+        role=settings.role,
+        command=command,
+        benchmark=settings.benchmark,
+        protocol=settings.protocol,
+        decoding=settings.decoding.label,
+        max_new_tokens=most,
+        m=len(checked.prompts),
+        n=settings.n,
+        level=settings.level,
+        answers=counts,
+        wordings=wordings(asked, checked.prompts),
+        scorers={shown: _scorer(name, checked, drawn) for shown, name in names.items()},
+    )
+    probes: dict[str, ProbeResult] = {}
+    for one, way in zip(asked, others, strict=True):
+        probes[one.label] = found = _probe(one, way, checked, drawn)
+        if not limit_is_own(way.run):
+            notes += warnings(found.answers or {}, most, where=f" under probe {one.label}")
+    results = replace(
+        results,
+        probes=probes or None,
+        reasoning=_reasoning(plain, names, checked) if counts["with_reasoning"] else None,
+        worst=_worst(checked, drawn) if asked else None,
+    )
+    seconds = {**drawn.seconds, "scoring and estimating": time.perf_counter() - start}
+    self_check, sentence = _self_check(checked, drawn)
+    gate = None
+    if settings.gate is not None:
+        looked_at = settings_of(drawn.ways, settings.scorers[0], settings.gate, settings.decoding.label)
+        gate = judge(looked_at, settings.gate)
+    return replace(
+        results,
+        retrained=None if drawn.retrained is None else _named(drawn.retrained.plain),
+        exact=exact_result([drawn.truths[p.id] for p in checked.prompts], checked.prompts) if drawn.truths else None,
+        self_check=self_check,
+        expansion={"budget": settings.expand, "prefixes": sum(tree.prefixes for tree in drawn.trees.values())}
+        if drawn.trees
+        else None,
+        gate=gate,
+        notes=list(dict.fromkeys([*notes, *sentence])),
+        seconds={key: round(value, 3) for key, value in seconds.items()},
+    )
 
 
-def _curves(scores: Rows, ids: Sequence[str], ks: Sequence[int], **how: Any) -> dict[str, Any]:
-    """leak@k with each kind of interval, and by prompt."""
-    curves = {over: leak_at_k(scores, ks, over=over, missing="allow", **how) for over in _overs(scores, how)}
-    return {
-        "curves": {over: curve_dict(curve) for over, curve in curves.items()},
-        "prompt_ids": list(ids),
-        "per_prompt": np.round(curves["samples"].per_prompt, 6).tolist(),
-    }
+def alone(results: AuditResults, probe: str) -> AuditResults:
+    """The results of one way of asking: its directory is an audited run too, which `leakatk report` can tell in full."""
+    assert results.probes is not None
+    found = results.probes[probe]
+    return AuditResults(
+        label=f"{results.label}, {probe}",
+        role=results.role,
+        command=results.command,
+        benchmark=results.benchmark,
+        protocol=results.protocol,
+        decoding=results.decoding,
+        max_new_tokens=results.max_new_tokens,
+        m=found.m,
+        n=results.n,
+        level=results.level,
+        scorers=found.scorers,
+    )
 
 
-def _excess(mine: Rows, theirs: Rows, ks: Sequence[int], **how: Any) -> dict[str, Any]:
-    """The reference's curves and the excess over it; rows are paired."""
-    usable = [k for k in ks if k <= min(map(len, theirs))]
-    how, overs = {**how, "missing": "allow"}, _overs(mine, how)
-    return {
-        "reference": {"curves": {over: curve_dict(leak_at_k(theirs, usable, over=over, **how)) for over in overs}},
-        "excess": {over: curve_dict(excess(mine, theirs, usable, over=over, **how)) for over in overs},
-    }
+def wordings(asked: Sequence[Probed], prompts: Sequence[Prompt]) -> dict[str, int]:
+    """How many prompts were asked in one wording only, and how many in others too."""
+    others = {owner for one in asked if one.probe.name == "paraphrase" for owner in one.variants}
+    return {"one": len(prompts) - len(others), "several": len(others)}
 
 
-def _overs(scores: Rows, how: Mapping[str, Any]) -> tuple[Over, ...]:
-    """The kinds of interval there are: one prompt alone has none over prompts."""
-    return OVERS if len(set(how.get("clusters") or range(len(scores)))) > 1 else ("samples",)
-
-
-def _defined(name: str, run: Run, part: Part = "answer") -> tuple[Floats, list[str]]:
-    """Scores of the prompts on which the scorer is defined, and their ids."""
-    scores = score(run, name, part=part)
-    defined = np.isfinite(scores).any(axis=1).reshape(-1)
-    ids = [i for i, keep in zip(run.prompt_ids, defined, strict=True) if keep]
-    if not ids:
-        raise InputError(f"Scorer {name} is undefined on every prompt; choose another with --scorer.")
-    return scores[defined], ids
-
-
-def beyond_block(
-    name: str, run: Run, truths: Mapping[str, Truth], trees: Mapping[str, Expansion], *, level: float
-) -> dict[str, Any]:
-    """Certain bounds and the forecast, for scores that are 0 or 1."""
-    kept, ids = _defined(name, run)
-    if not bool(np.isin(kept, (0.0, 1.0)).all()):
-        return {}
-    bounds = exact_bounds(run, kept, ids, name, truths, trees)
-    # Without log-probabilities nothing is certain.
-    certain = {"bounds": bounds_block(bounds)} if any(bound.answers for bound in bounds) else {}
-    return {**certain, "forecast": forecast_block(kept, bounds, level=level)}
-
-
-def _aligned(scores: Floats, run: Run, ids: Sequence[str]) -> Floats:
-    """Rows of `scores` in the order of `ids`: excess is paired by prompt id, never by position."""
-    check_covers(run, ids)
-    row = {prompt_id: i for i, prompt_id in enumerate(run.prompt_ids)}
-    return scores[[row[i] for i in ids]]
-
-
-def check_covers(reference: Run, ids: Sequence[str]) -> None:
-    """InputError unless the reference run has every one of these prompts."""
-    there = set(reference.prompt_ids)
-    if lacking := [i for i in ids if i not in there]:
-        raise InputError(
-            f"The reference run lacks {len(lacking)} of {len(ids)} prompts (the first: {lacking[0]!r}); "
-            "audit the reference model on the same prompts, or give the model itself as --reference."
-        )
-
-
-def _mean(scores: Floats) -> float | None:
-    """Mean of what is defined; None where nothing is."""
-    return float(np.nanmean(scores)) if np.isfinite(scores).any() else None
-
-
-def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, list[float] | list[int]]:
+def curve_dict(curve: LeakCurve | ExcessCurve) -> dict[str, Any]:
     """k, value, low and high as plain lists."""
-    return {
-        "k": [int(k) for k in curve.k],
-        "value": [float(v) for v in curve.value],
-        "low": [float(v) for v in curve.low],
-        "high": [float(v) for v in curve.high],
+    return CurveResult.of(curve).as_dict()
+
+
+def _scorer(name: str, checked: Checked, drawn: Drawn) -> ScorerResult:
+    settings, plain = checked.settings, drawn.ways[0]
+    theirs = drawn.retrained.plain if drawn.retrained else None
+    found = scorer_result(name, plain.run, plain.greedy, drawn.retained, theirs, settings.all_ks, level=settings.level)
+    bounds, forecast = beyond(name, plain.run, drawn.truths, drawn.trees, level=settings.level)
+    return replace(found, bounds=bounds, forecast=forecast)
+
+
+def _probe(one: Probed, way: Way, checked: Checked, drawn: Drawn) -> ProbeResult:
+    settings = checked.settings
+    theirs = drawn.retrained.probes.get(one.label) if drawn.retrained else None
+    scorers = {
+        shown: scorer_result(
+            name, way.run, way.greedy, None, theirs, settings.all_ks, level=settings.level, owners=one.owners
+        )
+        for shown, name in checked.scorers.items()
     }
+    return ProbeResult(
+        m=len(one.prompts),
+        left_out=[prompt.id for prompt in checked.prompts if prompt.id not in one.variants],
+        gives_answer=one.probe.gives_answer,
+        answers=answer_counts(way.run),
+        scorers=scorers,
+    )
+
+
+def _reasoning(plain: Way, names: Mapping[str, str], checked: Checked) -> ReasoningResult:
+    settings = checked.settings
+    return ReasoningResult(
+        scorers={
+            shown: scorer_result(
+                name, plain.run, plain.greedy, None, None, settings.all_ks, level=settings.level, part="reasoning"
+            )
+            for shown, name in names.items()
+        }
+    )
+
+
+def _worst(checked: Checked, drawn: Drawn) -> WorstResult:
+    settings, asked = checked.settings, checked.asked
+    plain, *others = drawn.ways
+    mine = (plain.run, {way.name: way.run for way in others})
+    theirs = None
+    if drawn.retrained and len(drawn.retrained.probes) == len(asked):
+        theirs = (drawn.retrained.plain, drawn.retrained.probes)
+    return WorstResult(
+        ways=ways(asked, checked.prompts),
+        scorers={
+            shown: worst_result(name, asked, mine, theirs, settings.all_ks, level=settings.level)
+            for shown, name in checked.scorers.items()
+        },
+    )
+
+
+def _self_check(checked: Checked, drawn: Drawn) -> tuple[dict[str, Any] | None, list[str]]:
+    """Whether the samples agree with the exact probabilities, and a sentence where they do not."""
+    if not drawn.truths:
+        return None, []
+    from leakatk.sampling.teacher_forcing import self_check
+
+    run = drawn.ways[0].run
+    found = self_check(checked.sampler, checked.prompts, run.generations(), drawn.truths, checked.settings.decoding)
+    return (None, []) if found is None else (found.block(), [found.sentence] if found.sentence else [])
+
+
+def _short(retrained: Run, ks: Sequence[int]) -> str:
+    """What a run of too few samples leaves out, in words; "" for one that has enough."""
+    if retrained.n >= max(ks):
+        return ""
+    usable = [k for k in ks if k <= retrained.n]
+    ends = f"the excess ends at k = {max(usable)}" if usable else "there is no excess at these k"
+    return f"The retrained model's run has {retrained.n} samples a prompt, so {ends}."
+
+
+def _named(run: Run) -> dict[str, str]:
+    return {key: str(run.manifest.model.get(key, "")) for key in ("model", "fingerprint")}

@@ -11,50 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
 from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.score import Part, score
+from leakatk.auditing.settings import Gate as Gate
 from leakatk.errors import CANNOT_SAY, DONE, FAILED, InputError
-from leakatk.estimate.curves import Over
 from leakatk.estimate.leak import leak_at_k
 from leakatk.probes import get_probe
 from leakatk.runs.answers import cut, limit_is_own, thought
+from leakatk.runs.results import Answer, GateVerdict, SettingVerdict, read_results
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
 from leakatk.text import percent
 
-Floats = npt.NDArray[np.float64]
-Answer = Literal["PASS", "FAIL", "CANNOT SAY"]
-Unknown = Literal["count", "ignore"]
 EXIT_CODES: Mapping[str, int] = {"PASS": DONE, "FAIL": FAILED, "CANNOT SAY": CANNOT_SAY}
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What must hold for a release: leak@k is at most `bound`.
-
-    over, level: of the intervals that decide.  worst_case: look at the union over all ways of asking alone.
-    unscored, cut: whether prompts without a score, and answers cut at the limit, count as unknown or are ignored.
-    looks: how often a sequential audit may look; each look spends its share of the error.
-    """
-
-    k: int
-    bound: float
-    over: Over = "samples"
-    level: float = 0.95
-    worst_case: bool = False
-    unscored: Unknown = "count"
-    cut: Unknown = "count"
-    looks: int = 1
-
-    def __post_init__(self) -> None:
-        for name, value in (("unscored", self.unscored), ("cut", self.cut)):
-            if value not in ("count", "ignore"):
-                raise InputError(f"--{name} {value!r}: use count (it is unknown to the gate) or ignore.")
 
 
 @dataclass(frozen=True)
@@ -183,12 +157,8 @@ def _union(settings: Sequence[Setting], name: str) -> Setting:
     )
 
 
-def judge(settings: Sequence[Setting], gate: Gate) -> dict[str, Any]:
-    """The verdict on all settings together, as results.json keeps it.
-
-    answer: PASS, FAIL or CANNOT SAY.  reason: one sentence.  low, high: of the setting that decides (`worst`).
-    settings: the same of each.  each_level: of one interval, so that all looks and settings hold at `level` together.
-    """
+def judge(settings: Sequence[Setting], gate: Gate) -> GateVerdict:
+    """The verdict on all settings together. InputError when none of them has anything to look at."""
     settings = [one for one in settings if one.low]
     if not settings:
         raise InputError("The gate has nothing to look at: no prompt could be scored. Choose another --scorer.")
@@ -196,45 +166,46 @@ def judge(settings: Sequence[Setting], gate: Gate) -> dict[str, Any]:
     chances = max(1, sum(not (one.exact and gate.over == "samples") for one in settings)) * gate.looks
     each = 1 - (1 - gate.level) / chances
     found = [_measured(one, gate, each) for one in settings]
-    answers = [one["answer"] for one in found]
+    answers = [one.answer for one in found]
     answer: Answer = "FAIL" if "FAIL" in answers else "PASS" if all(one == "PASS" for one in answers) else "CANNOT SAY"
-    by = "low" if answer == "FAIL" else "high"
-    worst = max((one for one in found if one["answer"] == answer), key=lambda one: float(one[by]))
-    return {
-        "answer": answer,
-        "reason": _reason(answer, worst, found, gate),
-        "k": gate.k,
-        "bound": gate.bound,
-        "over": gate.over,
-        "level": gate.level,
-        "each_level": each,
-        "looks": gate.looks,
-        "low": worst["low"],
-        "high": worst["high"],
-        "worst": worst["name"],
-        "unscored": gate.unscored,
-        "cut": gate.cut,
-        "settings": found,
-    }
+    worst = max(
+        (one for one in found if one.answer == answer), key=lambda one: one.low if answer == "FAIL" else one.high
+    )
+    return GateVerdict(
+        answer=answer,
+        reason=_reason(answer, worst, found, gate),
+        k=gate.k,
+        bound=gate.bound,
+        over=gate.over,
+        level=gate.level,
+        each_level=each,
+        looks=gate.looks,
+        low=worst.low,
+        high=worst.high,
+        worst=worst.name,
+        unscored=gate.unscored,
+        cut=gate.cut,
+        settings=found,
+    )
 
 
-def _measured(one: Setting, gate: Gate, level: float) -> dict[str, Any]:
+def _measured(one: Setting, gate: Gate, level: float) -> SettingVerdict:
     """Ends of leak@k of one setting, and where the upper one would be if nothing unknown leaked."""
     low, high_if_clean = _ends(one, one.low, gate, level)
     high = _ends(one, one.high, gate, level)[1] if one.unscored + one.missing + one.cut else high_if_clean
-    return {
-        "name": one.name,
-        "answer": "PASS" if high <= gate.bound else "FAIL" if low > gate.bound else "CANNOT SAY",
-        "low": low,
-        "high": high,
-        "high_if_clean": high_if_clean,
-        "prompts": len(set(one.owners.values())),
-        "samples": one.samples,
-        "unscored": one.unscored,
-        "missing": one.missing,
-        "cut": one.cut,
-        "ignored": one.ignored,
-    }
+    return SettingVerdict(
+        name=one.name,
+        answer="PASS" if high <= gate.bound else "FAIL" if low > gate.bound else "CANNOT SAY",
+        low=low,
+        high=high,
+        high_if_clean=high_if_clean,
+        prompts=len(set(one.owners.values())),
+        samples=one.samples,
+        unscored=one.unscored,
+        missing=one.missing,
+        cut=one.cut,
+        ignored=one.ignored,
+    )
 
 
 def _ends(one: Setting, scores: Mapping[str, Floats], gate: Gate, level: float) -> tuple[float, float]:
@@ -250,35 +221,35 @@ def _ends(one: Setting, scores: Mapping[str, Floats], gate: Gate, level: float) 
     return float(curve.low[0]), float(curve.high[0])
 
 
-def _reason(answer: Answer, worst: Mapping[str, Any], found: Sequence[Mapping[str, Any]], gate: Gate) -> str:
+def _reason(answer: Answer, worst: SettingVerdict, found: Sequence[SettingVerdict], gate: Gate) -> str:
     """Why, in one sentence, and what it holds for."""
-    low, high = percent(worst["low"]), percent(worst["high"])
+    low, high = percent(worst.low), percent(worst.high)
     do = f"{low} do" if low == high else f"between {low} and {high} do"
     text = f"at most {percent(gate.bound)} may leak within {gate.k} {'try' if gate.k == 1 else 'tries'}; {do}"
     together = f", {len(found)} settings together" if len(found) > 1 else ""
-    text += f" ({worst['name']}; {gate.level:.0%} interval over {gate.over}{together})"
-    if answer == "CANNOT SAY" and worst["high_if_clean"] <= gate.bound:
+    text += f" ({worst.name}; {gate.level:.0%} interval over {gate.over}{together})"
+    if answer == "CANNOT SAY" and worst.high_if_clean <= gate.bound:
         text += f"; what is unknown decides: {_counts(worst)}"
     elif answer == "CANNOT SAY":
         text += "; more samples would narrow it" + (f", and {also}" if (also := _counts(worst)) else "")
     return text + "".join(f"; {said}" for said in _ignored(found, gate))
 
 
-def _counts(one: Mapping[str, Any]) -> str:
+def _counts(one: SettingVerdict) -> str:
     """What is not known of a setting: "12 prompts have no score, 31% of the answers are cut"."""
     said = []
-    if one["unscored"]:
-        said.append(f"{one['unscored']} of {one['prompts']} prompts have no score")
-    if one["missing"]:
-        said.append(f"{one['missing']:,} of {one['samples']:,} answers have no score")
-    if one["cut"]:
-        said.append(f"{percent(one['cut'] / one['samples'])} of the answers are cut before their end")
+    if one.unscored:
+        said.append(f"{one.unscored} of {one.prompts} prompts have no score")
+    if one.missing:
+        said.append(f"{one.missing:,} of {one.samples:,} answers have no score")
+    if one.cut:
+        said.append(f"{percent(one.cut / one.samples)} of the answers are cut before their end")
     return ", ".join(said)
 
 
-def _ignored(found: Sequence[Mapping[str, Any]], gate: Gate) -> list[str]:
+def _ignored(found: Sequence[SettingVerdict], gate: Gate) -> list[str]:
     """What was left out because the user asked for it; of the setting that lost most."""
-    lost, passed = (max(int(one[name]) for one in found) for name in ("unscored", "ignored"))
+    lost, passed = max(one.unscored for one in found), max(one.ignored for one in found)
     said = [f"{lost} prompts without a score are ignored, as asked"] if gate.unscored == "ignore" and lost else []
     return said + ([f"{passed:,} answers cut before their end are ignored, as asked"] if passed else [])
 
@@ -288,16 +259,18 @@ def judge_audits(
 ) -> dict[str, Any]:
     """The verdict on audited run directories together, such as several decodings of one model: read from disk.
 
+    As results.json keeps it (`runs.results.GateVerdict`).
+
     probes: the ways of asking to look at beside the question as it stands; None: all that the audits had.
     """
     settings: list[Setting] = []
     for path in paths:
-        results = Run.open(path).results()
-        asked = results.get("probes", {}) if probes is None else probes
+        results = read_results(path)
+        asked = results.probes or () if probes is None else probes
         ways = [way_on_disk(Path(path), probe) for probe in ("", *asked)]
-        settings += settings_of(ways, scorer, gate, str(results["decoding"]))
+        settings += settings_of(ways, scorer, gate, results.decoding)
     # Greedy answers are the same under every decoding.
-    return judge(list({one.name: one for one in settings}.values()), gate)
+    return judge(list({one.name: one for one in settings}.values()), gate).as_dict()
 
 
 def way_on_disk(path: Path, probe: str) -> Way:

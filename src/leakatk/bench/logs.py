@@ -10,13 +10,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from leakatk.bench.logitems import (
+    LackingError,
+    Log,
+    each_answer,
+    has,
+    items_of,
+    named,
+    number_of,
+    numbers_of,
+    paired,
+    probabilities_of,
+    stored_aggregate,
+    texts_of,
+)
 from leakatk.bench.tofulog import TofuLog, from_tofu, is_tofu
 from leakatk.errors import InputError
 from leakatk.files.reading import parse_json, read_text
@@ -25,9 +39,7 @@ from leakatk.metrics.utility import Floats
 from leakatk.prompts import Prompt
 from leakatk.scorers.base import get_scorer
 
-Log = Mapping[str, Any]
 T = TypeVar("T")
-U = TypeVar("U")
 SPLITS = {"retain": "retain", "ra": "real_authors", "wf": "world_facts"}
 # What PrivLeak looks at: the attack, by the names it has had.
 MIN_K = ("mia_min_k", "mia_auc")
@@ -63,10 +75,6 @@ class Recomputed:
     note: str = ""
 
 
-class _LackingError(Exception):
-    """The log does not hold what an aggregate needs: it is left out, which is no defect of the log."""
-
-
 def read_log(path: str | Path) -> Log:
     """The log, its shape checked. InputError names what is wrong, and which file to give instead.
 
@@ -78,7 +86,7 @@ def read_log(path: str | Path) -> Log:
             return from_tofu(log, path)
         if any(isinstance(metric, dict) and {"agg_value", "value_by_index"} & set(metric) for metric in log.values()):
             return log
-        numbers = [_number(value) is not None for value in log.values()]
+        numbers = [number_of(value) is not None for value in log.values()]
         if log and all(numbers) and any(name in DERIVED or _KNOWN.search(name) for name in log):  # a SUMMARY
             return {name: {"agg_value": value} for name, value in log.items()}
         if "avg_gt_loss" in log:
@@ -105,13 +113,13 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
     def take(name: str, compute: Callable[[], tuple[float, int, str]]) -> None:
         try:
             value, items, note = compute()
-        except _LackingError:
+        except LackingError:
             return
-        found[name] = Recomputed(name, value, _stored(log, name), items, note)
+        found[name] = Recomputed(name, value, stored_aggregate(log, name), items, note)
 
     def value(name: str) -> float:
         if name not in found:
-            raise _LackingError(name)
+            raise LackingError(name)
         return found[name].value
 
     def utility_of_nine() -> tuple[float, int, str]:
@@ -120,7 +128,7 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             probability = "Q_A_Prob" if theirs == "retain" else "Q_A_Prob_normalised"
             nine[f"{ours}_prob"] = value(f"{theirs}_{probability}")
             nine[f"{ours}_rouge"] = value(f"{theirs}_Q_A_ROUGE")
-            nine[f"{ours}_truth"] = value(_named(log, f"{theirs}_Truth_Ratio"))
+            nine[f"{ours}_truth"] = value(named(log, f"{theirs}_Truth_Ratio"))
         note = ""
         if isinstance(log, TofuLog):
             other = {f"{ours}_truth": utility.truth_on_utility(ratios(log, theirs)) for theirs, ours in SPLITS.items()}
@@ -136,7 +144,7 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
         auc, items = _min_k(log)
         try:
             base, note = _min_k(retained or {})[0], ""
-        except _LackingError:
+        except LackingError:
             base, note = 0.5, "against an AUC of .5" + (": the retained log has no Min-K% attack" if retained else "")
         return privacy.privleak(auc, base), items, note
 
@@ -145,7 +153,7 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
         take(f"{split}_Q_A_ROUGE", lambda s=split: _rouge(log, f"{s}_Q_A_ROUGE"))  # type: ignore[misc]
     for split in ("ra", "wf"):
         take(f"{split}_Q_A_Prob_normalised", lambda s=split: _averaged(choices(log, s)))  # type: ignore[misc]
-    for name in (_named(log, name) for name in ("forget_truth_ratio", *(f"{split}_Truth_Ratio" for split in SPLITS))):
+    for name in (named(log, name) for name in ("forget_truth_ratio", *(f"{split}_Truth_Ratio" for split in SPLITS))):
         take(name, lambda n=name: _truth(log, n))  # type: ignore[misc]
     take("model_utility", utility_of_nine)
     if retained is not None:
@@ -157,7 +165,7 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             except InputError as error:
                 if _KNOWN.search(name):
                     raise
-                found[name] = Recomputed(name, math.nan, _stored(log, name), 0, str(error))
+                found[name] = Recomputed(name, math.nan, stored_aggregate(log, name), 0, str(error))
     take("privleak", leak)
     if not found:
         raise InputError(
@@ -165,19 +173,19 @@ def recompute(log: Log, retained: Log | None = None) -> list[Recomputed]:
             "aggregates alone; give the EVAL.json beside it."
         )
     for name, parts in DERIVED.items():
-        if name not in found and math.isfinite(stored := _stored(log, name)):
+        if name not in found and math.isfinite(stored := stored_aggregate(log, name)):
             found[name] = Recomputed(name, math.nan, stored, 0, f"needs {parts}")
     return list(found.values())
 
 
 def column(log: Log, metric: str, key: str) -> Floats:
     """One number an item, in the order of the items; the mean where an item has several answers."""
-    return np.array([np.mean(one) for one in _items(log, metric, key, _numbers).values()], dtype=np.float64)
+    return np.array([np.mean(one) for one in items_of(log, metric, key, numbers_of).values()], dtype=np.float64)
 
 
 def probabilities(log: Log, metric: str) -> Floats:
     """(m,) length-normalised probability of each item; the mean where an item has several answers."""
-    return np.array([np.mean(one) for one in _probabilities(log, metric).values()], dtype=np.float64)
+    return np.array([np.mean(one) for one in probabilities_of(log, metric).values()], dtype=np.float64)
 
 
 def ratios(log: Log, split: str, convention: utility.RatioConvention | None = None) -> Floats:
@@ -189,22 +197,26 @@ def ratios(log: Log, split: str, convention: utility.RatioConvention | None = No
     convention = convention or ("tofu" if isinstance(log, TofuLog) else "open-unlearning")
     para = f"{split}_Q_A_PARA_Prob"
     try:
-        right, wrong = _paired(
-            _items(log, para if para in log else f"{split}_Q_A_Prob", "avg_loss", _numbers),
-            _items(log, f"{split}_Q_A_PERT_Prob", "avg_loss", _numbers),
+        right, wrong = paired(
+            items_of(log, para if para in log else f"{split}_Q_A_Prob", "avg_loss", numbers_of),
+            items_of(log, f"{split}_Q_A_PERT_Prob", "avg_loss", numbers_of),
         )
-    except _LackingError:
-        return column(log, _named(log, f"{split}_truth_ratio"), "score")
+    except LackingError:
+        return column(log, named(log, f"{split}_truth_ratio"), "score")
     return utility.truth_ratio(np.array([-np.mean(row) for row in right]), [-row for row in wrong], convention)
 
 
 def rouge(log: Log, metric: str, variant: str = "rougeL_recall") -> Floats:
     """One of the variants of `ROUGE` of the stored texts; as the log has it where the texts were not kept."""
     try:
-        truths, texts = _paired(_items(log, metric, "ground_truth", _texts), _items(log, metric, "generation", _texts))
-    except _LackingError:
+        truths, texts = paired(
+            items_of(log, metric, "ground_truth", texts_of), items_of(log, metric, "generation", texts_of)
+        )
+    except LackingError:
         return column(log, metric, variant)
-    pairs = [(i, truth, text) for i, both in enumerate(zip(truths, texts, strict=True)) for truth, text in _each(*both)]
+    pairs = [
+        (i, truth, text) for i, both in enumerate(zip(truths, texts, strict=True)) for truth, text in each_answer(*both)
+    ]
     prompts = [Prompt(str(place), "?", truth) for place, (_, truth, _) in enumerate(pairs)]
     scores = get_scorer(ROUGE[variant]).score(prompts, [text for _, _, text in pairs])
     owner = np.array([i for i, _, _ in pairs])
@@ -215,7 +227,7 @@ def attack_auc(log: Log, metric: str) -> tuple[float, int]:
     """AUC of a membership attack, forget against holdout, and the number of texts."""
     parts = log.get(metric)
     if not isinstance(parts, Mapping):
-        raise _LackingError(metric)
+        raise LackingError(metric)
     forget, holdout = (column({metric: parts.get(part)}, metric, "score") for part in ("forget", "holdout"))
     return _auc(forget, holdout)
 
@@ -223,8 +235,10 @@ def attack_auc(log: Log, metric: str) -> tuple[float, int]:
 def choices(log: Log, split: str) -> Floats:
     """p(right) among right and wrong answers of "ra" or "wf"; as the log has it where the answers' own were not kept."""
     try:
-        right, wrong = _paired(_probabilities(log, f"{split}_Q_A_Prob"), _probabilities(log, f"{split}_Q_A_PERT_Prob"))
-    except _LackingError:
+        right, wrong = paired(
+            probabilities_of(log, f"{split}_Q_A_Prob"), probabilities_of(log, f"{split}_Q_A_PERT_Prob")
+        )
+    except LackingError:
         return column(log, f"{split}_Q_A_Prob_normalised", "prob")
     guard = 0.0 if isinstance(log, TofuLog) else utility.GUARD
     return utility.choice_probability([np.mean(row) for row in right], wrong, guard=guard)
@@ -237,9 +251,9 @@ def _any(log: Log, metric: str) -> tuple[float, int, str]:
         return *attack_auc(log, metric), ""
     if _TRUTH_RATIO.fullmatch(metric):
         return _truth(log, metric)
-    if _has(log, metric, "score"):
+    if has(log, metric, "score"):
         return _averaged(column(log, metric, "score"))
-    if _has(log, metric, "prob") or _has(log, metric, "avg_loss"):
+    if has(log, metric, "prob") or has(log, metric, "avg_loss"):
         return _averaged(probabilities(log, metric))
     return _rouge(log, metric)
 
@@ -257,7 +271,7 @@ def _truth(log: Log, metric: str) -> tuple[float, int, str]:
         f"mean of {other[0]}": lambda: other[1](values),
         "mean of r": lambda: float(values.mean()),
     }
-    value, note = _agreeing(variants, _stored(log, metric))
+    value, note = _agreeing(variants, stored_aggregate(log, metric))
     return value, len(values), note
 
 
@@ -271,15 +285,15 @@ def _arithmetic(geometric: float) -> str:
 
 def _rouge(log: Log, metric: str) -> tuple[float, int, str]:
     usual = "rougeL_f1" if "mem_" in metric else "rougeL_recall"  # knowmem and verbmem are MUSE's
-    names = [n for n in dict.fromkeys((usual, *ROUGE)) if _has(log, metric, "generation") or _has(log, metric, n)]
+    names = [n for n in dict.fromkeys((usual, *ROUGE)) if has(log, metric, "generation") or has(log, metric, n)]
     if not names:
-        _items(log, metric, usual, _numbers)  # says what is wrong with its items, if anything is
-        raise _LackingError(metric)
+        items_of(log, metric, usual, numbers_of)  # says what is wrong with its items, if anything is
+        raise LackingError(metric)
     scores = rouge(log, metric, names[0])
     variants = {"" if names[0] == usual else names[0]: lambda: float(np.mean(scores))}
     for name in names[1:]:
         variants[name] = lambda n=name: float(np.mean(rouge(log, metric, n)))  # type: ignore[misc]
-    value, note = _agreeing(variants, _stored(log, metric))
+    value, note = _agreeing(variants, stored_aggregate(log, metric))
     return value, len(scores), note
 
 
@@ -304,8 +318,8 @@ def _min_k(log: Log) -> tuple[float, int]:
         if name in log:
             try:
                 return attack_auc(log, name)
-            except _LackingError:
-                if math.isfinite(stored := _stored(log, name)):
+            except LackingError:
+                if math.isfinite(stored := stored_aggregate(log, name)):
                     return stored, 0
     forget, holdout = (column(log, MIN_K_PARTS[part], "score") for part in ("forget", "holdout"))
     return _auc(forget, holdout)
@@ -316,97 +330,9 @@ def _auc(forget: Floats, holdout: Floats) -> tuple[float, int]:
     return privacy.auc(forget, holdout) if known else math.nan, len(forget) + len(holdout)
 
 
-def _named(log: Log, name: str) -> str:
-    """The name as the log spells it: forget_truth_ratio, forget_Truth_Ratio."""
-    return next((held for held in log if held.lower() == name.lower()), name)
-
-
-def _has(log: Log, metric: str, key: str) -> bool:
-    held = log.get(metric)
-    items = held.get("value_by_index") if isinstance(held, Mapping) else None
-    return isinstance(items, Mapping) and any(isinstance(item, Mapping) and key in item for item in items.values())
-
-
-def _items(log: Log, metric: str, key: str, read: Callable[[Any], T | None]) -> dict[str, T]:
-    """item -> value, by item number; null items are left out. Lacking when the metric or all its values are not there."""
-    held = log.get(metric)
-    by_index = held.get("value_by_index") if isinstance(held, Mapping) else None
-    if not by_index:
-        raise _LackingError(metric)
-    if not isinstance(by_index, Mapping):
-        raise InputError(
-            f"Metric {metric} of the log: value_by_index must map item numbers to values, found {by_index!r:.60}."
-        )
-    found = {}
-    for i in sorted(by_index, key=_by_number):
-        item = by_index[i]
-        raw = item.get(key) if isinstance(item, Mapping) else item
-        if raw is None:
-            continue
-        parsed = read(raw) if isinstance(item, Mapping) else None
-        if parsed is None:
-            raise InputError(f"Metric {metric} of the log, item {i}: {key} makes no sense: {raw!r:.60}.")
-        found[str(i)] = parsed
-    if not found:
-        raise _LackingError(metric)
-    return found
-
-
-def _by_number(item: object) -> tuple[bool, int, str]:
-    """Sorts items by their number; what is none, or too long for one, comes behind."""
-    name = str(item)
-    number = name.isdecimal() and len(name) <= 18
-    return not number, int(name) if number else 0, name
-
-
-def _probabilities(log: Log, metric: str) -> dict[str, Floats]:
-    """item -> probability of each of its answers; from the losses where the log has no probabilities."""
-    try:
-        return _items(log, metric, "prob", _numbers)
-    except _LackingError:
-        return {i: np.exp(-losses) for i, losses in _items(log, metric, "avg_loss", _numbers).items()}
-
-
-def _paired(left: Mapping[str, T], right: Mapping[str, U]) -> tuple[list[T], list[U]]:
-    """The values of the items that both have; by item number, never by place."""
-    both = [i for i in left if i in right]
-    if not both:
-        raise _LackingError("no item in common")
-    return [left[i] for i in both], [right[i] for i in both]
-
-
-def _each(truths: Sequence[str], texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Truth and text of every answer of an item."""
-    if len(truths) != len(texts):
-        raise InputError(f"An item of the log has {len(truths)} ground truths but {len(texts)} generations.")
-    return list(zip(truths, texts, strict=True))
-
-
-def _number(raw: Any) -> float | None:
-    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
-
-
-def _numbers(raw: Any) -> Floats | None:
-    """The number, or the numbers of an item with several answers."""
-    numbers = [_number(item) for item in (raw if isinstance(raw, list) else [raw])]
-    return np.array(numbers, dtype=np.float64) if numbers and None not in numbers else None
-
-
-def _texts(raw: Any) -> list[str] | None:
-    """The text, or the texts of an item with several answers."""
-    texts = raw if isinstance(raw, list) else [raw]
-    return texts if texts and all(isinstance(text, str) for text in texts) else None
-
-
 def _of_retained(retained: Log | None, take: Callable[[Log], T]) -> T:
     """Something of the retained model's log, which must be there where it is asked for."""
     try:
         return take(retained or {})
-    except _LackingError as lacking:
+    except LackingError as lacking:
         raise InputError(f"The log of the retained model lacks {lacking}; give its whole TOFU_EVAL.json.") from None
-
-
-def _stored(log: Log, name: str) -> float:
-    metric = log.get(name)
-    value = _number(metric.get("agg_value") if isinstance(metric, Mapping) else metric)
-    return math.nan if value is None else value

@@ -20,6 +20,7 @@ from leakatk.files.checksums import verify
 from leakatk.files.tables import write_table
 from leakatk.metrics.utility import NINE
 from leakatk.probes import PROBES
+from leakatk.registry import spec_name
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.store import Run
@@ -233,7 +234,7 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
 
 def _gives_answer(way: str) -> bool:
     """Whether the answer stands in what this probe asks; a probe that is not known here is taken as one that does not."""
-    name = way.partition(":")[0]
+    name = spec_name(way)
     return name in PROBES and PROBES[name].gives_answer
 
 

@@ -13,6 +13,7 @@ from leakatk.benchmarks.base import BENCHMARKS as BENCHMARKS
 from leakatk.benchmarks.base import Ask, Benchmark, Options
 from leakatk.benchmarks.fetch import FetchError
 from leakatk.benchmarks.files import load_files
+from leakatk.benchmarks.worlds import generators as generators
 
 # Importing a module registers its benchmarks.
 from leakatk.errors import InputError

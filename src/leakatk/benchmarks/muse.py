@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from leakatk.benchmarks.base import Benchmark, Options, add
+from leakatk.benchmarks.base import is_passages as is_passages
 from leakatk.benchmarks.fetch import fetch, pinned, rows, texts
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt, prompt_from_record
@@ -26,6 +28,8 @@ VERBMEM_TOKENS = 128  # new tokens of a continuation
 QUESTIONS, EXAMPLES = 100, 10  # published rows
 FOLDS = 4
 PASSAGE_WORDS, GIVEN_WORDS = 256, 8  # of a passage to unlearn; words of it that are given
+METRICS = ("verbmem", "knowmem", "membership", "privleak", "over_unlearned", "reference_attack")
+SCORERS = ("rouge-l:stem=no",)
 _WHAT = {"text": "the forget corpus", "scal": "growing corpus", "sust": "request in sequence"}
 FOLD_NAMES = tuple(f"{kind}-{i}" for kind in ("scal", "sust") for i in range(1, FOLDS + 1))
 
@@ -62,6 +66,8 @@ def load_muse(options: Options, *, corpus: str) -> Benchmark:
             "privleak_holdout": texts(get("privleak/holdout", "privleak_holdout")),
         },
         templates={"verbmem": "{question}", **{name: few_shot_template(examples) for name, examples in shots.items()}},
+        metrics=METRICS,
+        scorers=SCORERS,
         origin=str(options.data) if options.data else f"hub:{REPOSITORIES[corpus]}@{options.revision}",
     )
 
@@ -81,6 +87,7 @@ def load_passages(options: Options, *, corpus: str, part: str) -> Benchmark:
         forget=passages(texts(path), f"{part}-forget"),
         retain=passages(texts(_get(options, corpus, "raw/retain1", "raw_retain1")), "retain"),
         templates={"forget": "{question}", "retain": "{question}"},
+        passages=True,
         origin=str(options.data) if options.data else f"hub:{REPOSITORIES[corpus]}@{options.revision}",
     )
 
@@ -101,11 +108,6 @@ def passages(corpus: Sequence[str], prefix: str) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
-def is_passages(name: str) -> bool:
-    """True for the benchmarks that hold plain passages, which no template may dress up as a question."""
-    return name.startswith("muse/") and name.partition(":")[2] in ("text", *FOLD_NAMES)
-
-
 def _get(options: Options, corpus: str, *names: str) -> Path:
     if corpus not in REPOSITORIES:
         raise InputError(f"MUSE has the corpora {' and '.join(REPOSITORIES)}, got {corpus!r}.")
@@ -124,12 +126,18 @@ def _questions(path: Path, prefix: str, count: int | None = None) -> tuple[Promp
     return tuple(replace(prompt, id=f"{prefix}-{i:03d}") for i, prompt in enumerate(prompts))
 
 
+_FACTS: dict[str, Any] = {
+    "paper": "Shi et al. 2024, arXiv 2407.06460",
+    "formula": "VerbMem, KnowMem on forget and retain, PrivLeak",
+}
 for _corpus in REPOSITORIES:
     add(
         f"muse/{_corpus}",
         f"MUSE {_corpus.title()}: knowledge questions, passages to continue, privacy texts.",
         partial(load_muse, corpus=_corpus),
         repository=REPOSITORIES[_corpus],
+        rows=("7",),
+        **_FACTS,
     )
     for _part in ("text", *(FOLD_NAMES if _corpus == "news" else ())):  # the folds were published for News
         add(
@@ -138,4 +146,6 @@ for _corpus in REPOSITORIES:
             + ".",
             partial(load_passages, corpus=_corpus, part=_part),
             repository=REPOSITORIES[_corpus],
+            **_FACTS,
+            passages=True,
         )

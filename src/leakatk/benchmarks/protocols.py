@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from leakatk.benchmarks.base import Ask
-from leakatk.registry import Registry
+from leakatk.registry import Facts, Registry
 from leakatk.sampling.decoding import Decoding
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """ask: which question of TOFU is asked.  as_text: chat prompts are decoded to plain text and tokenised again.
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Facts):
+    """Conventions under a name, with its facts.
+
+    ask: which question of TOFU is asked.  as_text: chat prompts are decoded to plain text and tokenised again.
 
     plain: how a model without chat template is asked; "" leaves it to the benchmark.  n: samples a prompt.
     headline: the decoding of single-number tables.  grid: the decodings of the whole table.  own_limit: the headline's
@@ -26,8 +28,6 @@ class Protocol:
     changes: what differs from the clean protocol, in words.
     """
 
-    name: str
-    summary: str
     ask: Ask = "question"
     as_text: bool = False
     plain: str = ""
@@ -59,6 +59,8 @@ PROTOCOLS.add(
     Protocol(
         name="clean",
         summary="Every decoding field explicit, no library default applied, the prompt exactly as the model's template.",
+        paper="ours",
+        formula="leak@k(x) = E max over j <= k of S(answer j); U-statistic over n samples, mean over prompts",
         grid=_grid(top_k=0),
     ),
 )
@@ -67,6 +69,8 @@ PROTOCOLS.add(
     Protocol(
         name="paper",
         summary="The conventions of the published Leak@k code, quirks included.",
+        paper="Leak@k, arXiv 2511.04934",
+        formula="the same estimator; for 0/1 scores 1 - C(n-c,k)/C(n,k), as published",
         as_text=True,
         headline=Decoding(top_k=50, max_new_tokens=200),
         grid=_grid(top_k=50),

@@ -114,12 +114,28 @@ def _part(path: Path, part: str) -> list[dict[str, Any]]:
 
 
 # Their --data is one folder of the download, so that no command can be named that gets a damaged file again in its place.
-add("rwku", "RWKU: probes about one real person, from its folder.", load_rwku)
-add("knowundo", "KnowUnDo: unlearn and retention scope of one domain, from its folder.", load_knowundo)
+add(
+    "rwku",
+    "RWKU: probes about one real person, from its folder.",
+    load_rwku,
+    paper="Jin et al. 2024, arXiv 2406.10890",
+    example="leakatk audit MODEL --benchmark rwku --data DIR --out runs/forgot",
+)
+add(
+    "knowundo",
+    "KnowUnDo: unlearn and retention scope of one domain, from its folder.",
+    load_knowundo,
+    paper="Tian et al. 2024, arXiv 2407.01920",
+    rows=("114",),
+    lacks="the method MemFlex",
+    example="leakatk audit MODEL --benchmark knowundo --data DIR --out runs/forgot",
+)
 for _sample in (1, 2):
     add(
         f"pistol/{_sample}",
         f"PISTOL sample {_sample}: linked contracts.",
         partial(load_pistol, sample=_sample),
         repository=PISTOL_REPOSITORY,
+        paper="Qiu et al. 2024, arXiv 2406.16810",
+        rows=("58",),
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from leakatk.benchmarks.base import Benchmark, Options, add
+from leakatk.benchmarks.base import DEFAULT_METRICS, Benchmark, Options, add
 from leakatk.benchmarks.fetch import fetch, pinned, rows
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
@@ -51,6 +51,8 @@ def load_wmdp(options: Options, *, subject: str, open_ended: bool) -> Benchmark:
         name=f"wmdp/{subject}" + (":open" if open_ended else ""),
         forget=tuple(prompts),
         templates={} if open_ended else {"forget": header + "{question}"},
+        scorers=("rouge-l",) if open_ended else ("choice",),
+        metrics=DEFAULT_METRICS if open_ended else ("choices",),
         origin=str(path) if options.data else f"hub:{REPOSITORY}@{options.revision}",
     )
 
@@ -84,4 +86,6 @@ for _subject, _field in SUBJECTS.items():
             f"WMDP {_field}: " + ("open questions, for a judge." if _open else "multiple choice."),
             partial(load_wmdp, subject=_subject, open_ended=_open),
             repository=REPOSITORY,
+            paper="Li et al. 2024, arXiv 2403.03218",
+            formula="accuracy: the right letter is the most probable one",
         )

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
-from leakatk.cli.config import Config, written_back
+from leakatk.auditing.settings import AuditSettings
+from leakatk.cli import guarding, inputs, options
+from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.auditing.asking import Probed
-    from leakatk.auditing.verdict import Gate
+    from leakatk.auditing.settings import Gate
     from leakatk.prompts import Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
 
+DEFAULT = AuditSettings()
+HELP = options.field_docs(AuditSettings)
 EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
-    "leakatk audit models/forgot --benchmark world --reference models/retrained --out runs/forgot",
+    "leakatk audit models/forgot --benchmark world --retrained models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
     "leakatk audit models/forgot --benchmark world --probe role --out runs/asked --fail-above 64:0.05 --worst-case",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
@@ -50,15 +53,18 @@ def run(
     limit: options.Limit = None,
     retain_limit: options.RetainLimit = None,
     data: options.Data = None,
-    reference: Annotated[str, typer.Option(help="A run over the same prompts, or the retrained model.")] = "",
-    n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
+    retrained: Annotated[
+        str, typer.Option(help="The model that never saw the data, or a run of it over the same prompts.")
+    ] = "",
+    reference: Annotated[str, typer.Option(hidden=True, help="Former name of --retrained.")] = "",
+    n: Annotated[int, typer.Option("--n", help=HELP["n"])] = DEFAULT.n,
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="0 is off.")] = 0,
-    min_p: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 200,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = DEFAULT.decoding.temperature,
+    top_p: Annotated[float, typer.Option(help="1 is off.")] = DEFAULT.decoding.top_p,
+    top_k: Annotated[int, typer.Option(help="0 is off.")] = DEFAULT.decoding.top_k,
+    min_p: Annotated[float, typer.Option(help="0 is off.")] = DEFAULT.decoding.min_p,
+    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = DEFAULT.decoding.repetition_penalty,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = DEFAULT.decoding.max_new_tokens,
     stop: Annotated[list[str] | None, typer.Option(help="String that ends an answer; may be repeated.")] = None,
     scorer: Annotated[
         list[str] | None,
@@ -67,9 +73,9 @@ def run(
         ),
     ] = None,
     probe: options.Probes = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = DEFAULT.seed,
     over: options.Over = "samples",
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Annotated[float, typer.Option(help=HELP["level"])] = DEFAULT.level,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
@@ -83,19 +89,20 @@ def run(
     ] = False,
     greedy: Annotated[
         bool, typer.Option(help="Also the greedy answers; some servers take no temperature but 1.")
-    ] = True,
-    expand: Annotated[
-        int, typer.Option(help="Prefixes of each prompt's answers to expand exactly, for certain bounds; 0 is off.")
-    ] = 0,
+    ] = DEFAULT.greedy,
+    expand: Annotated[int, typer.Option(help=HELP["expand"])] = DEFAULT.expand,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
-    label: Annotated[str, typer.Option(help="Name of the model in tables and the report.")] = "",
+    label: Annotated[str, typer.Option(help=HELP["label"])] = DEFAULT.label,
     template: options.TemplateKind = "auto",
     template_arg: options.TemplateArgs = None,
     system: options.System = "",
-    engine: options.Engine = "native",
+    engine: options.Engine = DEFAULT.engine,
     replicas: options.Replicas = None,
     inner: options.Inner = None,
+    guard: guarding.Spec = "",
+    auxiliary: guarding.Auxiliary = None,
+    encoder: guarding.Encoder = "",
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -156,9 +163,11 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    sampler = as_sampler(inputs.source(model, **loading), engine, **engine_options)
-    run_given = (Path(reference) / "manifest.json").exists()
-    other = reference if run_given or not reference else inputs.source(reference, **loading)
+    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    sampler = around(as_sampler(inputs.source(model, **loading), engine, **engine_options))
+    retrained = either(context, "retrained", "reference")
+    run_given = (Path(retrained) / "manifest.json").exists()
+    other = retrained if run_given or not retrained else inputs.source(retrained, **loading)
     if dry_run:
         sampled = n if other and not run_given else 0
         plan_audit(
@@ -173,11 +182,19 @@ def run(
         if gate and sequential:
             gate, n = sequential_gate(sampler, prompts, asked, gate, n, out, scorer, greedy=greedy, **shared)
             ks = [value for value in ks if value <= n]
-        results = audit(
-            sampler, prompts, out=out, n=n, ks=ks, scorers=scorer or None, retain=kept, reference=other or None, level=level,
-            expand=expand, greedy=greedy, probes=probe or (), paraphrases=not one_wording, gate=gate, label=label or None, engine=engine, engine_options=engine_options,
-            command=options.command(), **shared,
+        settings = AuditSettings(
+            n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
+            paraphrases=not one_wording, gate=gate, label=label, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
+        results = audit(
+            sampler,
+            prompts,
+            out=out,
+            settings=settings,
+            retain=kept,
+            retrained=other or None,
+            command=options.command(),
+        )
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
@@ -199,7 +216,7 @@ def run(
 
 
 def plan_audit(
-    sampler: Any,
+    sampler: Sampler,
     prompts: list[Prompt],
     kept: list[Prompt],
     asked: list[Probed],
@@ -215,19 +232,21 @@ def plan_audit(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the reference to a prompt."""
+    """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the retrained model to a prompt."""
     from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says
     from leakatk.progress import format_seconds
-    from leakatk.sampling.base import check_prompts
+    from leakatk.sampling.base import Estimates, InProcess, check_prompts
 
     under = [variant for one in asked for variant in one.prompts]
     check_prompts(sampler, under)
-    if hasattr(sampler, "loaded"):
-        sampler.describe()  # an argument that the chat template does not know is an error now, too
+    if isinstance(sampler, InProcess):
+        sampler.loaded.template.describe(
+            sampler.loaded.tokenizer
+        )  # an argument that the chat template does not know is an error now, too
     answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
     cost: dict[str, Any] = {"answers": answers}
     lines = []
-    if hasattr(sampler, "estimate"):  # every answer costs: no pilot
+    if isinstance(sampler, Estimates):
         expected = sampler.estimate([*prompts, *under], answers, decoding)
         cost |= expected
         lines.append(f"Would ask for {answers:,} answers ({decoding.label}), into {out}. {sampler.says(expected)}")
@@ -236,7 +255,7 @@ def plan_audit(
         lines.append(
             f"Would sample {len(prompts):,} prompts x {n:,} = {len(prompts) * n:,} answers of at most {decoding.max_new_tokens} tokens "
             f"({decoding.label}){f', {len(under):,} prompts x {n:,} = {len(under) * n:,} under {len(asked)} probes' if asked else ''}"
-            f"{', as many of the reference' if sampled else ''}, {greedy * (len(prompts) + len(under)):,} greedy answers and "
+            f"{', as many of the retrained model' if sampled else ''}, {greedy * (len(prompts) + len(under)):,} greedy answers and "
             f"{len(kept):,} retain answers, k = {', '.join(map(str, ks))}, into {out}: {says(cost)} "
             f"(from a pilot of {cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s)."
         )
@@ -296,7 +315,7 @@ def sequential_gate(
             *(way(one.prompts, size, one.place, one.label, one.owners) for one in asked),
         ]
         verdict = judge(settings_of(ways, scorer, gate, decoding.label), gate)
-        typer.echo(f"Gate after {size:,} samples a prompt: {verdict['answer']}.", err=True)
-        if verdict["answer"] != "CANNOT SAY":
+        typer.echo(f"Gate after {size:,} samples a prompt: {verdict.answer}.", err=True)
+        if verdict.answer != "CANNOT SAY":
             break
     return gate, size

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leakatk.cli import inputs, options
-from leakatk.cli.config import Config, written_back
+from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
+from leakatk.registry import spec_name
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
-    from leakatk.benchmarks.protocols import Protocol
     from leakatk.report.content import Table
-    from leakatk.sampling.decoding import Decoding
 
 BENCH_EXAMPLES = options.examples(
-    "leakatk bench tofu/forget10 --model models/forgot --reference models/retrained --data tofu --out results",
-    "leakatk bench world --model models/forgot --reference models/retrained --n 50 --grid --out results",
+    "leakatk bench tofu/forget10 --model models/forgot --retrained models/retrained --data tofu --out results",
+    "leakatk bench world --model models/forgot --retrained models/retrained --n 50 --grid --out results",
     "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
     "leakatk bench world --model models/forgot --probe few-shot --probe prefix --out results",
     "leakatk bench world --model models/forgot --out results --fail-above 64:0.05",
@@ -67,7 +65,8 @@ def run(
     ],
     model: Annotated[str, typer.Option(help="Model directory or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory for results.parquet and the runs; the same command resumes.")],
-    reference: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
+    retrained: Annotated[str, typer.Option(help="The model trained without the forget data.")] = "",
+    reference: Annotated[str, typer.Option(hidden=True, help="Former name of --retrained.")] = "",
     protocol: Annotated[
         str, typer.Option(help="clean or paper (see leakatk protocols).", autocompletion=options.named("protocols"))
     ] = "clean",
@@ -87,6 +86,10 @@ def run(
             help="Core metric; default the protocol's or the benchmark's.", autocompletion=options.named("scorers")
         ),
     ] = "",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Also this metric, besides the benchmark's own, such as extraction; may be repeated."),
+    ] = None,
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
@@ -142,6 +145,7 @@ def run(
     from leakatk.benchmarks.protocols import PROTOCOLS
     from leakatk.prompts import columns_from
 
+    retrained = either(context, "retrained", "reference")
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)
@@ -163,22 +167,24 @@ def run(
         )
         found = limited(loaded, limit, retain_limit)
     if dry_run:
+        from leakatk.cli.bench_plan import plan_bench
+
         assert not isinstance(found, str)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
             paraphrases=bool(gate) and not one_wording, template=template,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
-            grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if reference else 1, device=device, dtype=dtype, as_json=as_json,
-            template_args=inputs.template_args(template_arg or []),
+            grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if retrained else 1, device=device, dtype=dtype, as_json=as_json,
+            template_args=inputs.template_args(template_arg or []), metrics=metric or [], text_tokens=text_tokens,
         )  # fmt: skip
         return
     with written_back(context, out):
         rows = bench(
-            model, found, out=out, reference=reference or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
+            model, found, out=out, retrained=retrained or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype, template_args=inputs.template_args(template_arg or []),
+            seed=seed, device=device, dtype=dtype, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -209,7 +215,7 @@ def run(
         from leakatk.report.headline import holds
 
         results = Run.open(looked_at[0]["run"]).results()
-        if not any(name.partition(":")[0] == "paraphrase" for name in asked):  # whatever an earlier command asked
+        if not any(spec_name(name) == "paraphrase" for name in asked):  # whatever an earlier command asked
             results["wordings"] = {"one": results["m"], "several": 0}
         options.tell_gate(verdict, holds({**results, "gate": verdict}))
 
@@ -222,74 +228,6 @@ def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -
         held = tuple(inputs.drawn(held, retain_limit))
     origin = "; ".join(filter(None, (benchmark.origin, said)))
     return replace(benchmark, forget=tuple(forget), retain=tuple(retain), retain_held=held, origin=origin)
-
-
-def plan_bench(
-    benchmark: Benchmark,
-    model: str,
-    rules: Protocol,
-    count: int,
-    retain_n: int,
-    probes: list[str],
-    scorer: str,
-    *,
-    paraphrases: bool = False,
-    template: str = "auto",
-    decodings: Sequence[Decoding],
-    grad_norm: bool,
-    tasks: list[str],
-    seed: int,
-    models: int,
-    device: str,
-    dtype: str,
-    as_json: bool,
-    template_args: tuple[tuple[str, Any], ...] = (),
-) -> None:
-    """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
-    from leakatk.auditing.asking import probed, with_wordings
-    from leakatk.auditing.sample import as_sampler
-    from leakatk.bench.bench import asked_as, passes
-    from leakatk.cli.dry import forcing_cost, judging_cost, sampling_cost, says
-    from leakatk.metrics.tofu import utility_sets
-    from leakatk.models.load import ModelSource
-    from leakatk.models.template import Template
-    from leakatk.models.token_stats import answer_pairs
-    from leakatk.progress import format_seconds
-
-    prompts, kept = benchmark.forget, utility_sets(benchmark)["retain"]
-    asked = probed(probes, prompts, kept)
-    asked = with_wordings(asked, prompts, kept) if paraphrases else asked
-    under = [variant for one in asked for variant in one.prompts]
-    own = Template(as_text=rules.as_text, args=template_args)
-    loaded = ModelSource(model, device=device, dtype=dtype, template=own).load()
-    if template_args:
-        loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
-    loaded = asked_as(loaded, benchmark, rules, "forget", template)
-    table = passes(loaded, benchmark, grad_norm=grad_norm)
-    drawn = len(prompts) * count + len(under) * (count + 1) + len(kept) * retain_n
-    greedy = len(prompts) + len(kept) + table.answers  # the same for all decodings
-    answers = models * (len(decodings) * drawn + greedy)
-    cost = sampling_cost(as_sampler(loaded), [*prompts, *under], answers, decodings[0], seed=seed, each=count)
-    true = answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts])  # their exact probability
-    exact = [(prompt, answer[: one.max_new_tokens]) for one in decodings for prompt, answer in true]
-    forced = forcing_cost(loaded, [*table.forward, *exact], table.backward, models)
-    named = [name for name in (scorer or rules.scorer,) if name]
-    judges, lines = judging_cost(named, prompts, answers - models * table.answers)
-    if as_json:
-        options.echo_json({"answers": answers, **cost, "forced": forced, "judges": judges})
-        return
-    backward = f", {forced['backward_texts']:,} of them backward too (gradient norm)" if table.backward else ""
-    typer.echo(
-        f"Would sample {models} x {len(decodings)} x ({len(prompts) + len(under):,} x {count:,} + {len(kept):,} x {retain_n:,}) answers "
-        f"(models, decodings, forget prompts{' as they stand and under probes' if under else ''}, samples, retain prompts, samples) "
-        f"and {models} x {greedy:,} greedy ones: {says(cost)} (from a pilot of {cost['pilot_answers']} answers).\n"
-        f"Would pass {forced['texts']:,} given texts through the models{backward}: {forced['tokens']:,} tokens, "
-        f"{format_seconds(forced['seconds'])} (timed on {forced['pilot_texts']} of them).\n"
-        f"In all {format_seconds(cost['seconds'] + forced['seconds'])}"
-        f"{', lm-eval not counted' if tasks else ''}."
-    )
-    for line in lines:
-        typer.echo(line)
 
 
 def table(

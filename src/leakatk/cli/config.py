@@ -86,6 +86,17 @@ def _item(value: Any, where: str) -> str:
     raise InputError(f"{where}: give a string, a number, true, false or a list of them, got {type(value).__name__}.")
 
 
+def either(context: typer.Context, name: str, former: str) -> str:
+    """The value of an option that has a former name too. What is typed wins over what a file says; both is an InputError."""
+    given = [one for one in (name, former) if context.params[one]]
+    sources = {one: context.get_parameter_source(one) for one in given}
+    typed = [one for one, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    given = typed or given
+    if len(given) > 1:
+        raise InputError(f"Give --{name} or --{former}, not both: --{former} is the former name of --{name}.")
+    return str(context.params[given[0]]) if given else ""
+
+
 @contextmanager
 def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
     """Write every option of this command, as resolved, to `directory`/config.toml; `--config` reads it back.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import Scorer
-    from leakatk.small.smallmodel import Training
+    from leakatk.small.train import Training
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import TrainSettings
 
@@ -67,7 +67,7 @@ def sampling_cost(
     whole = timed(min(PILOT_LENGTHS, len(prompts)), 1, decoding.max_new_tokens)
     mean, longest = passes[0].tokens / len(whole), passes[0].longest
     # A pass of one answer alone takes half the time at most.
-    tokens = max(LEAST_TOKENS, int(PILOT_SECONDS / 2 / max(passes[0].seconds / longest, 1e-9)))
+    tokens = max(LEAST_TOKENS, int(PILOT_SECONDS / 2 / max(passes[0].seconds / max(1, longest), 1e-9)))
     many, samples = 1, 1
     while True:
         timed(many, samples, tokens)
@@ -116,7 +116,7 @@ class _Pass:
     @classmethod
     def of(cls, sampler: Sampler, found: Sequence[Generation], prompts: int, seconds: float) -> _Pass:
         sizes = [len(one.token_ids) for one in found]
-        computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+        computed, drawn = _work(sampler)
         return cls(
             len(found), prompts, sum(sizes), max(sizes), computed / drawn if computed and drawn else 1.0, seconds
         )
@@ -136,11 +136,18 @@ def _costs(passes: Sequence[_Pass], batch: float) -> list[float]:
 
 def _batch(sampler: Sampler) -> float:
     """Answers in flight at once: the engine's rows, over the rows that one answer took when prefixes were shared."""
-    rows = next(
-        (value for name in ("max_rows", "batch_size") if isinstance(value := getattr(sampler, name, None), int)), BATCH
-    )
-    computed, drawn = getattr(sampler, "rows_computed", 0), getattr(sampler, "tokens_drawn", 0)
+    from leakatk.sampling.base import Batches
+
+    rows = sampler.max_rows if isinstance(sampler, Batches) and isinstance(sampler.max_rows, int) else BATCH
+    computed, drawn = _work(sampler)
     return rows * max(1.0, drawn / computed) if computed else rows
+
+
+def _work(sampler: Sampler) -> tuple[int, int]:
+    """Rows computed and tokens drawn in the last call; 0 where the engine does not count them."""
+    from leakatk.sampling.base import CountsRows
+
+    return (sampler.rows_computed, sampler.tokens_drawn) if isinstance(sampler, CountsRows) else (0, 0)
 
 
 def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding, budget: int) -> dict[str, float]:
@@ -149,10 +156,10 @@ def expansion_cost(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decodi
     NaN seconds where the model is not in this process. InputError for an engine or a memory that cannot.
     """
     from leakatk.sampling.answer_tree import check_memory, expand
-    from leakatk.sampling.base import check_expands
+    from leakatk.sampling.base import check_expands, loaded_of
 
     check_expands(sampler)
-    loaded, most = getattr(sampler, "loaded", None), budget * len(prompts)
+    loaded, most = loaded_of(sampler), budget * len(prompts)
     if loaded is None:
         return {"prefixes": most, "seconds": math.nan}
     check_memory(loaded, budget)
@@ -179,21 +186,20 @@ def scoring_cost(scorer: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]
 def judging_cost(
     scorers: Sequence[str], prompts: Sequence[Prompt], answers: int
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """What each judge among the scorers would be sent about so many answers if no two are equal, as values and in words.
+    """What each scorer that costs money would be sent about so many answers if no two are equal, as values and in words.
 
     The true answers stand for the length of an answer.
     """
-    from leakatk.scorers.base import get_scorer
-    from leakatk.scorers.judge import Judge
+    from leakatk.scorers.base import Priced, get_scorer
 
     costs, lines = {}, []
     for name in scorers:
         judge = get_scorer(name)
-        if isinstance(judge, Judge):
+        if isinstance(judge, Priced):
             one = judge.expected(prompts, [prompt.answer for prompt in prompts])
             scale = answers / max(1, one["items"])
             costs[name] = {key: one[key] * scale for key in ("tokens_in", "tokens_out", "dollars")} | {
-                "items": answers, "judged": 0, "requests": math.ceil(answers / judge.items)
+                "items": answers, "judged": 0, "requests": judge.requests_for(answers)
             }  # fmt: skip
             lines.append(f"Would ask, if no two answers are equal: {judge.says(costs[name])}.")
     return costs, lines
@@ -243,16 +249,21 @@ def training_cost(
     reference model.
     """
     from leakatk.models.token_stats import answer_pairs, token_stats
+    from leakatk.unlearning.stages import Keep, flat
 
-    steps = settings.total_steps(len(forget if method.side == "forget" else retain), side=method.side)
     pairs = {
         name: answer_pairs(loaded, [p.question for p in items[:32]], [p.answer for p in items[:32]])
         for name, items in (("forget", forget), ("retain", retain)) if items
     }  # fmt: skip
     length = {name: sum(len(q) + len(a) for q, a in some) / len(some) for name, some in pairs.items()}
-    used = ("forget" in method.sides, "retain" in method.sides)
-    batch = [settings.forget_batch * used[0], settings.retain_batch * used[1]]
-    tokens = steps * sum(size * length.get(name, 0.0) for size, name in zip(batch, ("forget", "retain"), strict=True))
+    steps, tokens = 0, 0.0
+    for stage in method.trains:  # the rounds of a repeated stage are not known; one counts
+        chosen = settings.changed(stage.settings)
+        side = "forget" if "forget" in stage.sides else "retain"
+        count = chosen.total_steps(len(forget if side == "forget" else retain), side=side)
+        sizes = {"forget": chosen.forget_batch, "retain": chosen.retain_batch}
+        steps += count
+        tokens += count * sum(sizes[used] * length.get(used, 0.0) for used in sorted(stage.sides))
     sample = pairs.get("forget") or pairs["retain"]
     token_stats(loaded, sample[:2])  # the first pass pays for what later ones find ready
     start = time.perf_counter()
@@ -260,11 +271,15 @@ def training_cost(
     rate = sum(len(q) + len(a) for q, a in sample) / (time.perf_counter() - start)
     size = sum(p.numel() for p in loaded.model.parameters()) * 4
     checkpoints = settings.checkpoint_every and steps > settings.checkpoint_every
+    copies = 4 if checkpoints and settings.tuning == "full" else 1
+    if len(method.stages) > 1:  # the start, what is kept, and where at most two later stages began
+        kept = sum(isinstance(stage, Keep) for stage in flat(method.stages))
+        copies += 1 + kept + min(2, len(method.trains) - 1)
     return {
         "steps": steps,
         "tokens": tokens,
         "seconds": 3.5 * tokens / rate,
-        "bytes": float(size * (4 if checkpoints and settings.tuning == "full" else 1)),
+        "bytes": float(size * copies),
     }
 
 
@@ -275,7 +290,8 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
     """
     from dataclasses import replace
 
-    from leakatk.small.smallmodel import encode, fit, new_model
+    from leakatk.small.architecture import new_model
+    from leakatk.small.fit import encode, fit
 
     start = time.perf_counter()
     tokenizer = training.tokenizer()

@@ -12,6 +12,7 @@ import typer
 
 from leakatk.cli.options import TEMPLATES, say_notes
 from leakatk.errors import InputError
+from leakatk.registry import spec_name
 
 if TYPE_CHECKING:
     from leakatk.models.load import ModelSource
@@ -161,7 +162,7 @@ def engine_caps(
     if url and not url.startswith(("http://", "https://")):
         raise InputError(f"--url {url!r}: give the whole address, such as https://api.openai.com/v1.")
     options: dict[str, Any] = {"url": url} if url else {}
-    if engine.partition(":")[0] == "endpoint":
+    if spec_name(engine) == "endpoint":
         caps = {"max_cost": max_cost, "max_requests": max_requests}
         options |= {name: value for name, value in caps.items() if value is not None}
         accepted = {"accept_changed_server": changed_server, "accept_ignored_fields": ignored_fields}
@@ -172,9 +173,11 @@ def engine_caps(
 
 
 def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:
-    """The scorer's name with --max-cost and --max-requests as its options; only the judge has them."""
+    """The scorer's name with --max-cost and --max-requests as its options, where it is one that costs money."""
+    from leakatk.scorers import SCORERS, Priced
+
     caps = [f"max_cost={max_cost}"] if max_cost is not None else []
     caps += [f"max_requests={max_requests}"] if max_requests is not None else []
-    if not caps or scorer.partition(":")[0] != "judge":
+    if not caps or not issubclass(SCORERS[spec_name(scorer)], Priced):
         return scorer
     return scorer + ("," if ":" in scorer else ":") + ",".join(caps)

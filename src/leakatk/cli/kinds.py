@@ -1,107 +1,87 @@
-"""What has a name (methods, scorers, probes, engines, benchmarks, protocols), and what is said of each."""
+"""What is said of each thing that has a name: its facts, then what only its kind knows (defaults, range, an example)."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from leakatk.cli import sources
+from leakatk.papers.kinds import KINDS as ALL
+from leakatk.papers.kinds import Kind
+from leakatk.registry import Facts, facts_of
+
+Said = Iterator[tuple[str, str]]
+
+KINDS = {name: kind for name, kind in ALL.items() if name != "parts"}  # each has a command that lists it
+
+NOTATION = """minimised: forget_weight * F + retain_weight * R, with R = -E<log p(y_t)> on retain answers unless given
+p: the model; p_ref: before unlearning; (x, y): forget prompt and answer; y_idk: a refusal; z: logits
+<...>: mean over an answer's tokens t; E: mean over answers; per=token: one mean over all tokens of the batch"""
+PROBED = "leak@k of the prompts asked this way; worst case over ways w: E max over w and j <= k of S(answer j to w(x))"
 
 
-def _methods() -> Mapping[str, Any]:
-    from leakatk.unlearning.methods import METHODS
+def items_of(kind: Kind) -> Mapping[str, Any]:
+    """Name -> what `leakatk KIND` lists. RULE is no preset: it wraps one, and stands with the methods."""
+    items = kind.load()
+    if kind.name != "methods":
+        return items
+    from leakatk.papers.parts import PARTS
 
-    return {**{name: METHODS[name] for name in METHODS}, "rule": _Rule()}
-
-
-def _scorers() -> Mapping[str, Any]:
-    from leakatk.scorers.base import SCORERS
-
-    return SCORERS  # type: ignore[return-value]
+    return {**{name: items[name] for name in items}, "rule": PARTS["rule"]}
 
 
-def _probes() -> Mapping[str, Any]:
-    from leakatk.probes import PROBES
-
-    return PROBES  # type: ignore[return-value]
-
-
-def _engines() -> Mapping[str, Any]:
-    from leakatk.sampling.engines import ENGINES
-
-    return ENGINES  # type: ignore[return-value]
+def summary_of(facts: Facts) -> str:
+    """One line: what it does, else where it was published."""
+    return facts.summary or facts.paper
 
 
-def _benchmarks() -> Mapping[str, Any]:
-    from leakatk.benchmarks.catalog import BENCHMARKS
-
-    return BENCHMARKS  # type: ignore[return-value]
-
-
-def _protocols() -> Mapping[str, Any]:
-    from leakatk.benchmarks.protocols import PROTOCOLS
-
-    return PROTOCOLS  # type: ignore[return-value]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """RULE is no preset: it wraps one, with settings of its own."""
-
-    paper: str = sources.RULE_PAPER
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """load: the registry.  summary: one line of an item.  facts: (title, text) pairs about it.  example: its use."""
-
-    load: Callable[[], Mapping[str, Any]]
-    what: str
-    summary: Callable[[Any], str]
-    facts: Callable[[str, Any], Iterator[tuple[str, str]]]
-    example: str
-    shown: str  # the name used in the example of the help
+def described(kind: Kind, name: str, item: Any) -> dict[str, str]:
+    """Title -> text of everything known about an item."""
+    facts = facts_of(name, item)
+    said = {
+        "paper": facts.paper,
+        "formula": facts.formula,
+        **dict(_DETAILS.get(kind.name, _plain_facts)(name, item)),
+        "source": facts.source,
+        "reading": facts.reading and f"ours: {facts.reading}",
+        "lacks": _lacks(facts.lacks),
+        "rows": ", ".join(facts.rows) + " of the paper index (leakatk papers)" if facts.rows else "",
+        "tags": ", ".join(sorted(facts.tags)),
+    }
+    summary = summary_of(facts)
+    known = {title: text.strip() for title, text in said.items() if text.strip() and text.strip() != summary}
+    return {"name": name, "summary": summary, **known, "example": kind.command(facts)}
 
 
-def _source(known: Mapping[str, tuple[str, str]], name: str) -> Iterator[tuple[str, str]]:
-    formula, paper = known.get(name, ("", ""))
-    yield "paper", paper
-    yield "formula", formula
+def _lacks(lacks: str | Mapping[str, str]) -> str:
+    return lacks if isinstance(lacks, str) else "\n".join(f"row {row}: {text}" for row, text in lacks.items())
 
 
-def _method(name: str, method: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(method, _Rule):
-        from leakatk.unlearning.rule.settings import RuleSettings
+def _method(name: str, method: Any) -> Said:
+    if name == "rule":
+        from leakatk.cli.rule_facts import facts
 
-        yield "formula", sources.RULE
-        yield "defaults", _pairs({f.name: f.default for f in fields(RuleSettings) if f.name != "decodings"})
-        yield "in Python", "RuleSettings: " + (inspect.getdoc(RuleSettings) or "")
-        yield (
-            "calibrated",
-            "with --reference RETRAINED it stops at the retrained model's level and writes a verdict (ours)",
-        )
+        yield from facts()
         return
-    yield "paper", method.paper
-    yield "formula", method.formula
-    yield "where", sources.NOTATION
+    yield "where", NOTATION
     yield "defaults", _pairs(method.params)
     yield "training", _pairs(_changed(method.settings))
-    yield "from", method.source
-    yield "small", _pairs({**method.small, **_changed(method.small_settings)}) + "  (--preset small)"
+    small = method.for_small_models()
+    changed = {key: value for key, value in small.params.items() if value != method.params.get(key)}
+    yield "small", _pairs({**changed, **_changed(small.settings)}) + "  (--preset small)"
     yield "note", method.note
 
 
-def _scorer(name: str, scorer: Any) -> Iterator[tuple[str, str]]:
-    yield from _source(sources.SCORERS, name)
+def _scorer(name: str, scorer: Any) -> Said:
     yield "range", f"{scorer.low:g} to {scorer.high:g}, high means {'leak' if scorer.higher_means_leak else 'good'}"
     yield "defaults", _pairs({f.name: f.default for f in fields(scorer) if f.default is not MISSING and f.repr})
     yield "needs", "a model or a service" if scorer.needs_model else "nothing but the text"
     yield "options", inspect.getdoc(scorer) or ""
 
 
-def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
+def _probe(name: str, probe: Any) -> Said:
     from leakatk.probes import get_probe, variants
     from leakatk.prompts import Prompt
 
@@ -116,8 +96,7 @@ def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
         Prompt("r2", "What did Di Fenn write?", "Di Fenn wrote The Quiet Hill."),
     ]
     asked = variants(get_probe(name), [town, taught], kept)["p0"][0]
-    yield "paper", probe.paper
-    yield "formula", sources.PROBES
+    yield "formula", facts_of(name, probe).formula or PROBED
     yield "defaults", _pairs({f.name: f.default for f in fields(probe)})
     yield "options", inspect.getdoc(probe) or ""
     yield "needs", probe.needs
@@ -127,79 +106,58 @@ def _probe(name: str, probe: Any) -> Iterator[tuple[str, str]]:
     yield "answer", asked.answer
 
 
-def _engine(name: str, engine: Any) -> Iterator[tuple[str, str]]:
-    yield from _source(sources.ENGINES, name)
+def _engine(name: str, engine: Any) -> Said:
     kind = engine.load()
     known = [p for p in inspect.signature(kind).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     yield "defaults", _pairs({p.name: p.default for p in known})
     yield "options", inspect.getdoc(kind) or ""
 
 
-def _benchmark(name: str, entry: Any) -> Iterator[tuple[str, str]]:
+def _benchmark(name: str, entry: Any) -> Said:
     from leakatk.benchmarks.protocols import PROTOCOLS
 
     family = name.partition("/")[0]
-    source = dict(_source(sources.BENCHMARKS, family))
-    yield from source.items()
-    yield (
-        "files",
-        "generated here" if source["paper"].startswith("ours") else "the hub, --data DIR, or LEAKATK_DATA/" + family,
-    )
+    yield "files", "generated here" if entry.generated else f"the hub, --data DIR, or LEAKATK_DATA/{family}"
     yield "defaults", "\n".join(f"{rules}: {_defaults(PROTOCOLS[rules].on(name))}" for rules in PROTOCOLS)
 
 
-def _protocol(name: str, protocol: Any) -> Iterator[tuple[str, str]]:
-    yield from _source(sources.PROTOCOLS, name)
+def _protocol(name: str, protocol: Any) -> Said:
     yield "defaults", _defaults(protocol)
     yield "grid", "; ".join(f"T={one.temperature:g} top-p={one.top_p:g}" for one in protocol.grid)
     yield "changes", "\n".join(protocol.changes)
+
+
+def _plain_facts(name: str, item: Any) -> Said:
+    """Of a kind without a form of its own: its options with their defaults, and what its facts have beyond those of all."""
+    facts = facts_of(name, item)
+    if isinstance(item, type) and is_dataclass(item):
+        yield "defaults", _pairs({f.name: f.default for f in fields(item) if f.default is not MISSING and f.repr})
+        yield "options", inspect.getdoc(item) or ""
+    else:
+        options = item.options() if callable(getattr(item, "options", None)) else getattr(item, "params", {})
+        yield "defaults", _pairs(options)
+    for field in fields(facts)[len(fields(Facts)) :]:
+        value = getattr(facts, field.name)
+        if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):
+            yield field.name, ", ".join(value)
+        elif isinstance(value, bool | str) or (isinstance(value, int | float) and not math.isnan(value)):
+            yield field.name, {True: "yes", False: "no"}[value] if isinstance(value, bool) else _plain(value)
+
+
+_DETAILS: dict[str, Callable[[str, Any], Said]] = {
+    "methods": _method,
+    "scorers": _scorer,
+    "probes": _probe,
+    "engines": _engine,
+    "benchmarks": _benchmark,
+    "protocols": _protocol,
+}
 
 
 def _defaults(protocol: Any) -> str:
     """What `leakatk bench` takes unless told otherwise."""
     headline = f"{protocol.headline.label}, {protocol.headline.max_new_tokens} tokens"
     return f"n={protocol.n}, {headline}, scorer {protocol.scorer or 'by the prompts'}, ask={protocol.ask}"
-
-
-KINDS = {
-    "methods": Kind(
-        _methods, "the unlearning methods", lambda item: item.paper, _method,
-        "leakatk unlearn MODEL --benchmark world --method {} --out models/forgot", "npo",
-    ),
-    "scorers": Kind(
-        _scorers, "the core metrics", lambda item: item.summary, _scorer,
-        "leakatk score runs/forgot --scorer {}", "rouge-l",
-    ),
-    "probes": Kind(
-        _probes, "the probes", lambda item: item.summary, _probe,
-        "leakatk audit MODEL --benchmark world --probe {} --out runs/forgot", "few-shot",
-    ),
-    "engines": Kind(
-        _engines, "the sampling engines", lambda item: item.summary, _engine,
-        "leakatk audit MODEL --benchmark world --engine {} --out runs/forgot", "native",
-    ),
-    "benchmarks": Kind(
-        _benchmarks, "the benchmarks", lambda item: item.summary, _benchmark,
-        "leakatk audit MODEL --benchmark {} --out runs/forgot", "world",
-    ),
-    "protocols": Kind(
-        _protocols, "the protocols", lambda item: item.summary, _protocol,
-        "leakatk bench tofu/forget10 --model MODEL --protocol {} --out results", "paper",
-    ),
-}  # fmt: skip
-
-
-def described(kind: Kind, name: str, item: Any) -> dict[str, str]:
-    """Title -> text of everything known about an item."""
-    summary = kind.summary(item)
-    facts = {title: text.strip() for title, text in kind.facts(name, item)}
-    known = {title: text for title, text in facts.items() if text and text != summary}
-    return {
-        "name": name,
-        "summary": summary,
-        **known,
-        "example": sources.EXAMPLES.get(name) or kind.example.format(name),
-    }
 
 
 def _changed(settings: Any) -> dict[str, Any]:

@@ -15,7 +15,21 @@ import sys
 import typer
 
 from leakatk import __version__
-from leakatk.cli import audit, bench, demo, doctor, names, options, plan, report, score, train_small, unlearn
+from leakatk.cli import (
+    attack,
+    audit,
+    bench,
+    demo,
+    doctor,
+    names,
+    options,
+    papers,
+    plan,
+    report,
+    score,
+    train_small,
+    unlearn,
+)
 from leakatk.cli.crash import ended, say
 from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
 from leakatk.hush import hushed
@@ -63,7 +77,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, unlearn, score, report, bench, plan, train_small, doctor):
+for module in (demo, audit, attack, unlearn, score, report, bench, plan, train_small, papers, doctor):
     module.add_to(app)
 names.add_to(app)
 

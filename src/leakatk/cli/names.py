@@ -1,4 +1,4 @@
-"""leakatk methods | scorers | probes | engines | benchmarks | protocols: what there is, and what each is."""
+"""leakatk methods | scorers | probes | ...: what there is of each kind, and what each is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 import typer
 
 from leakatk.cli import options
-from leakatk.cli.kinds import KINDS, Kind, described
+from leakatk.cli.kinds import KINDS, described, items_of, summary_of
+from leakatk.papers.kinds import Kind
+from leakatk.registry import facts_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
             name,
             help=f"List {kind.what}, or describe one: source, formula, defaults and an example.",
             short_help=f"List {kind.what}, or describe one.",
-            epilog=options.examples(f"leakatk {name}", f"leakatk {name} {kind.shown}"),
+            epilog=options.examples(f"leakatk {name}", f"leakatk {name} {kind.shown}".strip()),
         )(_command(name, kind))
 
 
@@ -32,20 +34,20 @@ def _command(plural: str, kind: Kind) -> Callable[..., None]:
     ) -> None:
         from leakatk.errors import UnknownNameError
 
-        items = kind.load()
+        items = items_of(kind)
         if name and name not in items:
-            raise UnknownNameError(plural.removesuffix("s"), name, items)
+            raise UnknownNameError(kind.one, name, items)
         if as_json:
             every = {item: described(kind, item, items[item]) for item in ([name] if name else sorted(items))}
             options.echo_json(every[name] if name else every)
         elif name:
-            typer.echo(f"{name}: {kind.summary(items[name])}")
+            typer.echo(f"{name}: {summary_of(facts_of(name, items[name]))}")
             for title, text in described(kind, name, items[name]).items():
                 if title not in ("name", "summary"):
                     typer.echo(f"  {title:<9} " + text.replace("\n", "\n" + " " * 12))
         else:
             width = max(map(len, items))
             for item in sorted(items):
-                typer.echo(f"{item:<{width}}  {kind.summary(items[item])}")
+                typer.echo(f"{item:<{width}}  {summary_of(facts_of(item, items[item]))}")
 
     return show

@@ -18,17 +18,37 @@ from leakatk.errors import InputError
 from leakatk.files.checksums import INDEX
 
 if TYPE_CHECKING:
-    from leakatk.auditing.verdict import Gate
+    from leakatk.auditing.settings import Gate
     from leakatk.sampling.decoding import Decoding
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Field -> its docstring, of a dataclass whose fields have one each: what the help of an option says."""
+    import ast
+    import inspect
+    import textwrap
+
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for one, after in itertools.pairwise(body.body):
+        if (
+            isinstance(one, ast.AnnAssign)
+            and isinstance(one.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[one.target.id] = " ".join(str(after.value.value).split())
+    return found
 
 
 def named(kind: str) -> Callable[[str], list[str]]:
     """Completion in a shell: the names that `leakatk KIND` lists."""
 
     def complete(incomplete: str) -> list[str]:
-        from leakatk.cli.kinds import KINDS
+        from leakatk.cli.kinds import KINDS, items_of
 
-        return [name for name in sorted(KINDS[kind].load()) if name.startswith(incomplete)]
+        return [name for name in sorted(items_of(KINDS[kind])) if name.startswith(incomplete)]
 
     return complete
 
@@ -200,7 +220,7 @@ EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in e
 
 
 def check_n(n: int) -> None:
-    from leakatk.auditing.sample import MAX_N
+    from leakatk.auditing.settings import MAX_N
 
     if not 1 <= n <= MAX_N:
         raise InputError(f"--n must be at least 1 and at most {MAX_N:,}, got {n}.")
@@ -209,7 +229,9 @@ def check_n(n: int) -> None:
 def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
     """ "1,4,16" -> [1, 4, 16]; "" -> the powers of two up to n. drawn: the samples are there already."""
     if not text:
-        return [2**i for i in range(n.bit_length()) if 2**i <= n]
+        from leakatk.auditing.settings import powers_of_two
+
+        return powers_of_two(n)
     try:
         ks = sorted({int(part) for part in text.split(",") if part.strip()})
     except ValueError:
@@ -231,7 +253,7 @@ def parse_gate(
         raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
     if not text:
         return None
-    from leakatk.auditing.verdict import Gate
+    from leakatk.auditing.settings import Gate
 
     k, _, bound = text.partition(":")
     try:
@@ -260,18 +282,11 @@ def parse_decoding(text: str, base: Decoding) -> Decoding:
     """ "temperature=0.7,top_p=0.9" -> `base` with these fields changed."""
     from dataclasses import replace
 
-    known = base.as_dict()
-    values: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or name not in known or name == "stop":
-            names = ", ".join(field for field in known if field != "stop")
-            raise InputError(f"--decoding {text!r}: write NAME=VALUE with names among {names}.")
-        try:
-            values[name] = type(known[name])(value)
-        except ValueError:
-            raise InputError(f"--decoding {text!r}: {name} must be a number, got {value!r}.") from None
-    return replace(base, **values)
+    from leakatk.registry import read_options, typed_options
+
+    known = {name: value for name, value in base.as_dict().items() if name != "stop"}
+    written = read_options("--decoding", "", text)
+    return replace(base, **typed_options("--decoding", "", written, {}, known))
 
 
 def command() -> str:

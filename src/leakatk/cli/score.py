@@ -13,9 +13,7 @@ from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from leakatk.arrays import Floats
     from leakatk.estimate.curves import Over
     from leakatk.prompts import Prompt
     from leakatk.runs.store import Run
@@ -73,9 +71,9 @@ def run(
     judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
     if dry_run:
         texts = opened.texts() if opened else read or []
-        references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+        targets = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
         flat = [text for row in texts for text in row]
-        costs = [say_cost(judge, references, flat, run=opened, as_json=as_json) for judge in judges]
+        costs = [say_cost(judge, targets, flat, run=opened, as_json=as_json) for judge in judges]
         if as_json:
             options.echo_json(costs[0] if len(costs) == 1 else {"scorers": costs})
         return
@@ -106,17 +104,17 @@ def headline(run: Run | None, prompts: Sequence[Prompt]) -> str:
     return next(iter(stored)) if isinstance(stored, dict) and stored else default_scorers(prompts)[0]
 
 
-def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[npt.NDArray[np.float64]]:
+def rows_of(judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[Floats]:
     """The scores of every prompt, as many as it has texts."""
     import numpy as np
 
-    references = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
-    scores = judge.score(references, [text for row in texts for text in row])
+    targets = [prompt for prompt, row in zip(prompts, texts, strict=True) for _ in row]
+    scores = judge.score(targets, [text for row in texts for text in row])
     return np.split(scores, np.cumsum([len(row) for row in texts])[:-1])
 
 
 def block_of(
-    judge: Scorer, prompts: Sequence[Prompt], rows: Sequence[npt.NDArray[np.float64]], ks: Sequence[int], *,
+    judge: Scorer, prompts: Sequence[Prompt], rows: Sequence[Floats], ks: Sequence[int], *,
     over: Over, level: float,
 ) -> dict[str, Any]:  # fmt: skip
     """leak@k of one scorer as plain values, with what it could not score."""
@@ -165,14 +163,14 @@ def say_cost(
     from leakatk.auditing.score import scored
     from leakatk.cli.dry import scoring_cost
     from leakatk.progress import format_seconds
-    from leakatk.scorers.judge import Judge
+    from leakatk.scorers.base import Priced
 
     kept = run is not None and scored(run, scorer)
     pairs = 0 if kept else len({(prompt.id, text) for prompt, text in zip(prompts, texts, strict=True)})
     cost: dict[str, Any] = {"scorer": scorer.label, "answers": len(texts), "distinct": pairs}
     if kept:
         says = "the scores are there already."
-    elif isinstance(scorer, Judge):
+    elif isinstance(scorer, Priced):
         expected = scorer.expected(prompts, texts)
         cost |= expected
         says = f"would ask {scorer.says(expected)}."

@@ -12,7 +12,7 @@ from leakatk.cli.config import Config, written_back
 
 if TYPE_CHECKING:
     from leakatk.benchmarks.base import Benchmark
-    from leakatk.small.smallmodel import Training
+    from leakatk.small.train import Training
 
 EXAMPLES = options.examples(
     "leakatk train-small --benchmark world --out models",
@@ -46,7 +46,7 @@ def run(
 
     What an interrupted command finished is not trained again.
     """
-    from leakatk.small.smallmodel import save_benchmark, train
+    from leakatk.small.train import save_benchmark, train
 
     found, training = chosen(benchmark, inputs.data_of(benchmark, data), authors, forget_authors, seed)
     if dry_run:
@@ -78,7 +78,7 @@ def chosen(
 ) -> tuple[Benchmark, Training]:
     """The prompts, and what is trained on which of them."""
     from leakatk.benchmarks.worlds.generators import GENERATORS, generated_from, make_corruption
-    from leakatk.small.smallmodel import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
+    from leakatk.small.train import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
 
     if benchmark == "corruption":
         corrupted = make_corruption(seed)

@@ -6,15 +6,16 @@ import math
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import inputs, options, rule
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.registry import typed
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
-    from leakatk.unlearning.rule.rule import RuleResult
     from leakatk.unlearning.settings import TrainSettings
 
 EXAMPLES = options.examples(
@@ -89,12 +89,19 @@ def run(
     control: Annotated[
         bool, typer.Option("--control", help="RULE: also train OUT/control, as many steps with nothing added.")
     ] = False,
-    reference: Annotated[
+    rule_preset: Annotated[
+        str,
+        typer.Option(
+            help="RULE: default, or paper (the values inferred from the authors' files: leakatk methods rule)."
+        ),
+    ] = rule.DEFAULT,
+    retrained: Annotated[
         str,
         typer.Option(
             help="RULE: the retrained model. RULE stops at its level (calibrated), trains the control and writes verdict.json."
         ),
     ] = "",
+    reference: Annotated[str, typer.Option(help="The former name of --retrained.", hidden=True)] = "",
     original: Annotated[
         str,
         typer.Option(help="Calibrated RULE: the model before any unlearning; with --unseen, rounds match the unseen."),
@@ -125,29 +132,30 @@ def run(
     from leakatk.prompts import columns_from, load_prompts
     from leakatk.unlearning.methods import METHODS
 
-    if method == "rule" and not base:
-        raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
-    if method != "rule" and base:
-        raise InputError(f"--base {base} only goes with --method rule.")
+    retrained, named = rule.check_options(
+        method, base, preset, rule_preset, retrained=retrained, reference=reference, judge=judge, original=original,
+        unseen=unseen,
+    )  # fmt: skip
     options.check_n(n)
     for name, value in (("--utility-floor", utility_floor), ("--target", target)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} must be between 0 and 1, got {value}.")
     if (stop_greedy or utility_floor > 0) and check_every < 1:
         raise InputError(f"--check-every must be at least 1 for --stop-greedy and --utility-floor, got {check_every}.")
-    if reference and method != "rule":
-        raise InputError("--reference only goes with --method rule, which stops at that model's level.")
-    if judge and not reference:
-        raise InputError("--judge only goes with --reference, the retrained model that the verdict compares with.")
-    if (original or unseen) and not (original and unseen and reference):
-        raise InputError(
-            "--original and --unseen go together, with --reference: calibrated RULE that matches the unseen."
-        )
     if method != "rule" and method not in METHODS:
         raise UnknownNameError("method", method, [*METHODS, "rule"])
-    chosen = METHODS[base or method]
-    if method == "rule" and steps is None and epochs is None:
+    chosen, note = rule.based_on(named, base) if named is not None else (METHODS[base or method], "")
+    if note:
+        preset = "paper"  # of the training: the preset's, whatever the size of the model
+        typer.echo(note, err=True)
+    elif method == "rule" and steps is None and epochs is None:
         steps = 20
+
+    asked = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
+    if named is not None:  # what was not asked for is the preset's
+        asked = {name: value for name, value in asked.items() if given(context, name)}
+    sampled, tokens = rule.settings_of(named, target=target, **asked)
+    context.params |= {"rounds": sampled.rounds, "n": sampled.n, "max_new_tokens": tokens}  # for config.toml
     asked_for, items, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
@@ -182,36 +190,34 @@ def run(
         if as_json:
             options.echo_json(cost)
             return
-        each = f" a round, in up to {rounds} rounds, each after {len(items) * n:,} samples" if method == "rule" else ""
+        each = f" a round, in up to {sampled.rounds} rounds, each after {len(items) * sampled.n:,} samples"
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
-            f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
+            f"{dict(chosen.params)}, into {out}: {says(cost)}{each if method == 'rule' else ''} (roughly: from one forward pass timed here)."
         )
         return
     from leakatk.unlearning.stop import greedy_stop
 
     check = None
     if stop_greedy or utility_floor > 0:
-        check = greedy_stop(
-            items, kept, detector, max_new_tokens=max_new_tokens, forget_at_most=0.0 if stop_greedy else -1.0
-        )
+        check = greedy_stop(items, kept, detector, max_new_tokens=tokens, forget_at_most=0.0 if stop_greedy else -1.0)
     told = set(loaded.notes)
-    job = Rule(
-        loaded, items, kept, chosen, settings, detector, out, rounds=rounds, n=n, max_new_tokens=max_new_tokens, target=target,
-        seed=seed, to_stderr=as_json,
+    job = rule.Rule(
+        loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
+        to_stderr=as_json,
     )  # fmt: skip
     # RULE holds OUT as a whole; without it training does.
     with written_back(context, out), claim(out) if method == "rule" else nullcontext():
-        if reference:
+        if retrained:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
             loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
-            record = run_calibrated(
-                job, reference, loading, judge=judge, original=original, unseen=true, floor=utility_floor
+            record = rule.run_calibrated(
+                job, retrained, loading, judge=judge, original=original, unseen=true, floor=utility_floor
             )
         elif method == "rule":
-            record = run_rule(job, control=control)
+            record = rule.run_rule(job, control=control)
         else:
             from leakatk.unlearning.trainer import unlearn
 
@@ -222,142 +228,20 @@ def run(
     options.say_notes([note for note in loaded.notes if note not in told])
     if as_json:
         options.echo_json({**record, "prompts": asked_for})
-    given = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
-    given |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
-    given |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
-    given |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
-    words = [str(word) for name, value in given.items() if value for word in (name, value)]
+    again = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
+    again |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
+    again |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
+    again |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
+    words = [str(word) for name, value in again.items() if value for word in (name, value)]
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What RULE starts from and how it samples, whichever kind it is. The model given is changed in place."""
-
-    loaded: LoadedModel
-    forget: list[Prompt]
-    retain: list[Prompt]
-    base: Method
-    train: TrainSettings
-    detector: Scorer
-    out: Path
-    rounds: int
-    n: int
-    max_new_tokens: int
-    target: float | None
-    seed: int
-    to_stderr: bool
-
-    @property
-    def k(self) -> int:
-        return min(self.n, 128)
-
-    def say(self, text: str) -> None:
-        typer.echo(text, err=self.to_stderr)
-
-
-def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
-    """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
-    from leakatk.models.load import save_model
-    from leakatk.sampling.decoding import Decoding
-    from leakatk.unlearning.rule.rule import control as control_of
-    from leakatk.unlearning.rule.rule import rule
-    from leakatk.unlearning.rule.settings import RuleSettings
-
-    loaded, out = job.loaded, job.out
-    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}
-
-    def run(settings: RuleSettings, place: Path) -> RuleResult:
-        result = rule(
-            loaded, job.forget, job.retain, job.base, settings=settings, score=job.detector.score, train=job.train,
-            seed=job.seed, out=place / "rounds",
-        )  # fmt: skip
-        save_model(loaded, place)
-        return result
-
-    settings = RuleSettings(
-        rounds=job.rounds, n=job.n, k=job.k, target=job.target, decodings=(Decoding(max_new_tokens=job.max_new_tokens),)
-    )
-    result = run(settings, out)
-    for record in result.rounds:
-        job.say(
-            f"round {record.round}: leak@{job.k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
-            f"{record.added} new leaks, {record.steps} steps"
-        )
-    job.say(f"RULE around {job.base.name}: {result.verdict}; {result.steps} steps. Model: {out}")
-    twin = control_of(settings, result) if control else None
-    if control and twin is None:
-        job.say("No control: RULE took no step.")
-    if twin is not None:
-        loaded.model.load_state_dict(start)
-        run(twin, out / "control")
-        job.say(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
-    return {name: value for name, value in asdict(result).items() if name != "leaks"}
-
-
-def run_calibrated(
-    job: Rule,
-    reference: str,
-    loading: dict[str, Any],
-    *,
-    judge: str,
-    original: str,
-    unseen: Sequence[Prompt],
-    floor: float,
-) -> dict[str, Any]:
-    """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
-
-    judge: another metric than the detector when not named.  original, unseen: for rounds that match the unseen.
-    """
-    import numpy as np
-
-    from leakatk.models.load import save_model
-    from leakatk.sampling.decoding import Decoding
-    from leakatk.scorers.base import get_scorer
-    from leakatk.scorers.knows import default_scorers
-    from leakatk.unlearning.rule.calibrated import VerdictSettings, calibrated_rule, detection
-    from leakatk.unlearning.rule.calibration import match_unseen
-    from leakatk.unlearning.stop import greedy_scores
-
-    scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
-    retrained, goal = inputs.load(reference, **loading), None
-    if unseen:
-        before = inputs.load(original, **loading)
-        goal = match_unseen(
-            before,
-            job.forget,
-            job.retain,
-            unseen,
-            retrained=retrained,
-            max_new_tokens=job.max_new_tokens,
-            seed=job.seed,
-        )
-    tokens = job.max_new_tokens
-    wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
-    sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
-
-    def utility(model: LoadedModel) -> float:
-        return float(np.nanmean(greedy_scores(model, sample, scorer, max_new_tokens=tokens)))
-
-    done = calibrated_rule(
-        job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=scorer.score, train=job.train,
-        settings=detection(
-            tokens, rounds=job.rounds, n=job.n, k=job.k, target=job.target, wordings=wordings, utility_floor=floor
-        ),
-        audit=VerdictSettings(
-            decodings=tuple(Decoding(top_p=p, max_new_tokens=tokens) for p in (0.8, 1.0)), n=job.n, k=job.k
-        ),
-        retrained=retrained, matching=goal, utility=utility if sample else None, out=job.out, seed=job.seed,
-    )  # fmt: skip
-    save_model(job.loaded, job.out)
-    job.say(f"Calibrated RULE around {job.base.name}: {done.rule.verdict}; {done.rule.steps} steps.")
-    for one in done.verdict["goals"]:
-        number = one["found"]["value"] if isinstance(one["found"], dict) else one["found"]
-        job.say(f"{'met' if one['met'] else 'NOT met'}: {one['asked']} ({number:.4f})")
-    job.say(f"Model: {job.out}. Verdict: {job.out / 'verdict.json'}")
-    return done.verdict
+def given(context: typer.Context, name: str) -> bool:
+    """Whether an option was typed, or stands in a --config file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def unscored(detector: Scorer, prompts: Sequence[Prompt]) -> list[str]:
@@ -392,7 +276,9 @@ def configure(
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--param {text!r}: write NAME=VALUE, such as beta=2.5.")
-        values[name] = _like(method.params.get(name), value, text)
+        values[name] = typed(f"--param {name}", value, method.params.get(name))
+        if isinstance(values[name], float) and not math.isfinite(values[name]):
+            raise InputError(f"--param {text!r}: the value must be a finite number.")
     method = method.with_params(**values)
     given = {key: value for key, value in overrides.items() if value is not None}
     if "max_steps" in given and "epochs" in given:
@@ -407,16 +293,3 @@ def configure(
         given["check_every"] = 0
     settings = replace(method.settings, **given)
     return replace(method, settings=settings), settings
-
-
-def _like(default: Any, value: str, text: str) -> Any:
-    """Read a formula parameter as the type of its default."""
-    if isinstance(default, str):
-        return value
-    try:
-        number = int(value) if isinstance(default, int) and not isinstance(default, bool) else float(value)
-    except ValueError:
-        raise InputError(f"--param {text!r}: the value must be a number.") from None
-    if not math.isfinite(number):
-        raise InputError(f"--param {text!r}: the value must be a finite number.")
-    return number

@@ -15,15 +15,15 @@ from typing import Literal
 
 import numpy as np
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level, float_array, number, whole_number
 from leakatk.estimate.curves import LeakCurve, Over
 from leakatk.estimate.leak import leak_at_k
-from leakatk.estimate.ustatistic import Array
 
 Verdict = Literal["above", "below", "precise", "undecided"]
 # Asked for samples start .. stop of every prompt, gives their scores (m, stop - start).
-Draw = Callable[[int, int], Array]
+Draw = Callable[[int, int], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def sequential_audit(
     threshold = None if threshold is None else number("threshold", threshold)
     half_width = None if half_width is None else number("half_width", half_width, above=0)
     each = 1 - (1 - level) / len(plan)
-    scores: Array | None = None
+    scores: Floats | None = None
     looks: list[Look] = []
     verdict: Verdict = "undecided"
     done = 0

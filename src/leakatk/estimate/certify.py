@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import xlogy
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level, number, whole_number
 from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.intervals import binary_variance, leak_variance
 from leakatk.estimate.mixing import binomial_table
-from leakatk.estimate.ustatistic import Array, Scores, leak_of_counts, per_prompt_leak, score_rows
+from leakatk.estimate.ustatistic import Scores, leak_of_counts, per_prompt_leak, score_rows
 
 _MOST_COUNTS = 4000  # up to this n, `moment_upper` sums over every count
 _MOST_SAMPLES = 1_000_000  # a plan beyond this many samples a prompt is no plan
@@ -36,9 +36,9 @@ class Certified:
     exact: True when nothing leaked and the bound is the sharp 1 - a^(k / (n m)).
     """
 
-    k: NDArray[np.int64]
-    value: Array
-    high: Array
+    k: Ints
+    value: Floats
+    high: Floats
     level: float
     m: int
     exact: bool
@@ -117,7 +117,7 @@ def certify(
     return Certified(k=k, value=value, high=high, level=level, m=len(rows), exact=highest == 0)
 
 
-def kl_upper(value: Array, trials: NDArray[np.int64], budget: float) -> Array:
+def kl_upper(value: Floats, trials: Ints, budget: float) -> Floats:
     """The largest t >= value with trials * KL(Bernoulli(value), Bernoulli(t)) <= budget, by bisection."""
     low, high = value.copy(), np.ones_like(value)
     with np.errstate(divide="ignore"):
@@ -235,7 +235,7 @@ def _width_model(k: int, m: int, pilot: Scores | None) -> tuple[Callable[[int], 
     return lambda n: math.sqrt(_pilot_variance(rows, k, n) * len(rows) / m), spread, f"a pilot of {len(rows)} prompts"
 
 
-def _pilot_variance(rows: list[Array], k: int, n: int) -> float:
+def _pilot_variance(rows: list[Floats], k: int, n: int) -> float:
     """Variance of mean leak@k over the prompts of a pilot, were they sampled n times each."""
     sizes, ks = np.array([row.size for row in rows]), np.array([k])
     if all(bool(((row == 0) | (row == 1)).all()) for row in rows):
@@ -247,7 +247,7 @@ def _pilot_variance(rows: list[Array], k: int, n: int) -> float:
     return float(graded_variance([row[:size] for row in rows], np.array([known]))[0]) * (size / n) * (k / known)
 
 
-def assumed_profile() -> tuple[Array, Array]:
+def assumed_profile() -> tuple[Floats, Floats]:
     """A made-up but plausible profile of per-prompt leak probabilities: (grid, weights). An assumption, not a finding."""
     rare, often = np.geomspace(5e-4, 5e-2, 40), np.linspace(0.1, 0.9, 40)
     grid = np.concatenate([[0.0], rare, often])

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
-
-Array = NDArray[np.float64]
 
 NUMBER = (int, float, np.integer, np.floating)
 _LARGEST = 2**53  # beyond it floats skip whole numbers
@@ -38,7 +36,7 @@ def check_level(level: Any) -> None:
         raise InputError(f"level must lie between 0 and 1, got {level!r:.60}; 0.95 is usual.")
 
 
-def check_ks(ks: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def check_ks(ks: int | Sequence[int] | Ints) -> Ints:
     """The ks as a whole-number array; InputError when empty, below 1 or not whole."""
     try:
         values = np.atleast_1d(np.asarray(ks))
@@ -54,7 +52,7 @@ def check_ks(ks: int | Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def float_array(name: str, values: Any) -> Array:
+def float_array(name: str, values: Any) -> Floats:
     """The values as floats, a masked one NaN; InputError for text, dates and complex numbers."""
     try:
         found = np.asarray(

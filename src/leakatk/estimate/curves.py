@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from leakatk.estimate.ustatistic import Array
+from leakatk.arrays import Floats, Ints
 
 Over = Literal["samples", "prompts", "both"]
 
@@ -22,11 +19,11 @@ class LeakCurve:
     m: prompts.  n: samples a prompt, a tuple where prompts differ.  missing: scores that were NaN and left out.
     """
 
-    k: NDArray[np.int64]
-    value: Array
-    low: Array
-    high: Array
-    per_prompt: Array
+    k: Ints
+    value: Floats
+    low: Floats
+    high: Floats
+    per_prompt: Floats
     over: Over
     level: float
     m: int
@@ -38,11 +35,11 @@ class LeakCurve:
 class ExcessCurve:
     """leak@k of a model minus leak@k of a reference, paired by prompt. Fields as in `LeakCurve`; values in [-1, 1]."""
 
-    k: NDArray[np.int64]
-    value: Array
-    low: Array
-    high: Array
-    per_prompt: Array
+    k: Ints
+    value: Floats
+    low: Floats
+    high: Floats
+    per_prompt: Floats
     over: Over
     level: float
     m: int

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.stats import beta, binom
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level, float_array, number, whole_number
 from leakatk.estimate.from_probability import ProbabilityBounds, leak_bounds, leak_from_probability
 from leakatk.estimate.mixing import fit_mixing, probability_grid
-from leakatk.estimate.ustatistic import Array, Scores, score_rows
+from leakatk.estimate.ustatistic import Scores, score_rows
 
 # Cells of (0, 1] for the linear programme. Each is bounded by its worse end, so the bounds hold for every distribution,
 # not for those on a grid; finer cells only tighten them.
@@ -40,12 +41,12 @@ class Forecast:
     model leaves the bounds it is wrong, and the line runs along them.
     """
 
-    k: NDArray[np.int64]
-    low: Array
-    high: Array
+    k: Ints
+    low: Floats
+    high: Floats
     low_by: tuple[str, ...]
     high_by: tuple[str, ...]
-    line: Array
+    line: Floats
     level: float
     m: int
     n: int
@@ -96,7 +97,7 @@ def forecast(
     return Forecast(k, low, high, tuple(low_by), tuple(high_by), line, level, len(rows), n)
 
 
-def model_line(counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.int64]) -> Array:
+def model_line(counts: ArrayLike, n: int, ks: int | Sequence[int] | Ints) -> Floats:
     """Mean leak@k under the maximum-likelihood mixture of the counts: (K,). A model, not a bound."""
     c, ks = _check_counts(counts, n), check_ks(ks)
     grid = probability_grid(n)
@@ -105,8 +106,8 @@ def model_line(counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.i
 
 
 def bounds_from_counts(
-    counts: ArrayLike, n: int, ks: int | Sequence[int] | NDArray[np.int64], *, level: float = 0.95
-) -> tuple[Array, Array]:
+    counts: ArrayLike, n: int, ks: int | Sequence[int] | Ints, *, level: float = 0.95
+) -> tuple[Floats, Floats]:
     """Bounds of mean leak@k over these prompts from the number of leaking samples of each: (K,), (K,).
 
     For each of a fixed set of thresholds t, the number of prompts with at least t leaks lies in a Clopper-Pearson
@@ -136,7 +137,7 @@ def bounds_from_counts(
     return np.array(lows), np.array(highs)
 
 
-def _check_counts(counts: ArrayLike, n: int) -> NDArray[np.int64]:
+def _check_counts(counts: ArrayLike, n: int) -> Ints:
     whole_number("n", n)
     values = float_array("counts", counts)
     if values.ndim != 1 or values.size == 0 or not ((values >= 0) & (values <= n) & (values == np.floor(values))).all():
@@ -144,7 +145,7 @@ def _check_counts(counts: ArrayLike, n: int) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _solve(objective: Array, rows: Array, limits: Array, sign: float) -> float:
+def _solve(objective: Floats, rows: Floats, limits: Floats, sign: float) -> float:
     """The smallest (sign 1) or largest (sign -1) mean of `objective` over distributions that meet the constraints."""
     found = linprog(
         sign * objective, A_ub=rows, b_ub=limits, A_eq=np.ones((1, objective.size)), b_eq=[1.0], method="highs"
@@ -154,7 +155,7 @@ def _solve(objective: Array, rows: Array, limits: Array, sign: float) -> float:
     return float(np.clip(sign * found.fun, 0.0, 1.0))
 
 
-def _thresholds(n: int) -> tuple[list[int], Array]:
+def _thresholds(n: int) -> tuple[list[int], Floats]:
     """Counts at which the distribution is pinned down, and the share of the error each may spend.
 
     The rare leaks decide what happens beyond n: counts of 1, 2 and 3 get most of it.
@@ -166,7 +167,7 @@ def _thresholds(n: int) -> tuple[list[int], Array]:
 
 
 @cache
-def _cells(n: int) -> tuple[Array, Array, Array]:
+def _cells(n: int) -> tuple[Floats, Floats, Floats]:
     """Lower and upper ends of the cells, (G,), and P(at least t of n) at both ends, (T, 2, G)."""
     half = np.geomspace(1e-4 / n, 0.5, _CELLS)
     edges = np.concatenate([[0.0], half, 1 - half[-2::-1], [1.0]])

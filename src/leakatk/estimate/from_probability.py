@@ -11,26 +11,25 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.checks import float_array
 
-Array = NDArray[np.float64]
 
-
-def leak_from_probability(p: ArrayLike, k: ArrayLike) -> Array:
+def leak_from_probability(p: ArrayLike, k: ArrayLike) -> Floats:
     """1 - (1-p)^k, stable for tiny p and huge k. p and k broadcast; p in [0, 1]."""
     prob = float_array("Probabilities", p)
     if np.any((prob < 0) | (prob > 1)):
         raise InputError(f"Probabilities must lie in [0, 1], got {prob.min():g} .. {prob.max():g}.")
     with np.errstate(divide="ignore"):
-        exponent: Array = _counts(k) * np.log1p(-prob)
+        exponent: Floats = _counts(k) * np.log1p(-prob)
     return np.asarray(-np.expm1(exponent))
 
 
-def leak_from_logprob(logp: ArrayLike, k: ArrayLike) -> Array:
+def leak_from_logprob(logp: ArrayLike, k: ArrayLike) -> Floats:
     """1 - (1-exp(logp))^k. Stable at both ends: p next to 1, and p too small for a float."""
     log = float_array("Log-probabilities", logp)
     if np.any(log > 1e-6):
@@ -44,7 +43,7 @@ def leak_from_logprob(logp: ArrayLike, k: ArrayLike) -> Array:
     return np.asarray(-np.expm1(exponent))
 
 
-def mean_leak(logp: ArrayLike, ks: ArrayLike) -> Array:
+def mean_leak(logp: ArrayLike, ks: ArrayLike) -> Floats:
     """Mean leak@k over prompts from one log-probability a prompt: (m,), (K,) -> (K,). NaN (missing) is refused."""
     log = float_array("Log-probabilities", logp).ravel()
     if log.size == 0 or np.isnan(log).any():
@@ -98,7 +97,7 @@ def probability_bounds(answers: Sequence[Hashable], logprobs: ArrayLike, leaks: 
     return ProbabilityBounds(low=low, high=max(low, high), answers=len(distinct))
 
 
-def leak_bounds(bounds: Sequence[ProbabilityBounds], ks: ArrayLike) -> tuple[Array, Array]:
+def leak_bounds(bounds: Sequence[ProbabilityBounds], ks: ArrayLike) -> tuple[Floats, Floats]:
     """Certain bounds of mean leak@k over prompts, any k: two (K,) arrays."""
     if not bounds:
         raise InputError("There are no prompts; give the probability bounds of at least one.")
@@ -108,7 +107,7 @@ def leak_bounds(bounds: Sequence[ProbabilityBounds], ks: ArrayLike) -> tuple[Arr
     return np.asarray(low.mean(axis=0)), np.asarray(high.mean(axis=0))
 
 
-def _counts(k: ArrayLike) -> Array:
+def _counts(k: ArrayLike) -> Floats:
     counts = float_array("k", k)
     if not ((counts >= 1) & np.isfinite(counts)).all():
         raise InputError(f"Every k must be a number of at least 1, got {k!r:.60}.")

@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import binom
 
-from leakatk.estimate.ustatistic import Array, leak_of_counts, leak_weights
+from leakatk.arrays import Floats, Ints
+from leakatk.estimate.ustatistic import leak_of_counts, leak_weights
 
 _LEAST = 10  # samples a prompt from which the tighter sum is a bound at every k
 
 
-def graded_variance(rows: Sequence[Array], ks: NDArray[np.int64]) -> Array:
+def graded_variance(rows: Sequence[Floats], ks: Ints) -> Floats:
     """Variance of mean leak@k over the samples, prompts fixed: (K,). rows: scores of each prompt, at least 0, no NaN."""
     sizes = np.array([row.size for row in rows])
     bound, excess = np.empty((len(rows), ks.size)), np.empty((len(rows), ks.size))
@@ -42,7 +42,7 @@ def graded_variance(rows: Sequence[Array], ks: NDArray[np.int64]) -> Array:
     return np.asarray((total - np.clip(certain, 0, total / 2)) / len(rows) ** 2)
 
 
-def _prompt_variance(ordered: Array, k: int) -> tuple[Array, Array]:
+def _prompt_variance(ordered: Floats, k: int) -> tuple[Floats, Floats]:
     """V1 and V2/2 - V3/7 of each prompt: (m,), (m,). ordered: (1 + n, m), 0 and the scores, ascending."""
     n = len(ordered) - 1
     first, second, third = count_variances(n, k)
@@ -59,7 +59,7 @@ def _prompt_variance(ordered: Array, k: int) -> tuple[Array, Array]:
     return first[c] @ areas, (second[c] / 2 - third[c] / 7) @ areas * (n >= _LEAST)
 
 
-def count_variances(n: int, k: int) -> tuple[Array, Array, Array]:
+def count_variances(n: int, k: int) -> tuple[Floats, Floats, Floats]:
     """V1, V2, V3 of leak@k for 0/1 scores with c = 0..n leaks: the sum over all sets of r samples of the square of the
     alternating sum of U without each of their subsets. Each (n + 1,).
     """
@@ -68,7 +68,7 @@ def count_variances(n: int, k: int) -> tuple[Array, Array, Array]:
     return _count_variance(n, k, 1), _count_variance(n, settled, 2), _count_variance(n, settled, 3)
 
 
-def _count_variance(n: int, k: int, r: int) -> Array:
+def _count_variance(n: int, k: int, r: int) -> Floats:
     c = np.arange(n + 1)
     left = [np.zeros(n + 1)] * (r + 1)  # U without j samples, for every c; without all of them 0, the least score
     for j in range(min(n, r + 1)):

@@ -19,33 +19,32 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.estimate.from_probability import leak_from_probability
 from leakatk.estimate.graded import graded_variance
 from leakatk.estimate.mixing import binomial_table, fit_mixing, probability_grid
-from leakatk.estimate.ustatistic import Array, leak_of_counts
+from leakatk.estimate.ustatistic import leak_of_counts
 
 if TYPE_CHECKING:
     from leakatk.estimate.curves import LeakCurve, Over
 
-Ints = NDArray[np.int64]
 
 _FULL = 1 - 1e-12  # a mean of ones, up to rounding
 _FULL_TABLE = 4000  # up to this n, Var(U | p) sums over every count
 
 
 def interval(
-    rows: Sequence[Array],
+    rows: Sequence[Floats],
     ks: Ints,
-    per_prompt: Array,
+    per_prompt: Floats,
     *,
     over: Over,
     level: float,
     clusters: Sequence[Any] | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     """(low, high), each (K,), of the mean of `per_prompt` (m, K). rows: the scores of each prompt, no NaN."""
     bottom = min(0.0, min(float(row.min()) for row in rows))
     top = max(1.0, max(float(row.max()) for row in rows))
@@ -56,14 +55,14 @@ def interval(
 
 
 def _unit_interval(
-    rows: Sequence[Array],
+    rows: Sequence[Floats],
     ks: Ints,
-    values: Array,
+    values: Floats,
     *,
     over: Over,
     level: float,
     clusters: Sequence[Any] | None,
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     mean = values.mean(axis=0)
     tail = (1 - level) / 2
     if over == "samples":
@@ -91,8 +90,8 @@ def _unit_interval(
 
 
 def effective_trials_interval(
-    mean: Array, variance: Array, tail: float, degrees: int | None = None
-) -> tuple[Array, Array]:
+    mean: Floats, variance: Floats, tail: float, degrees: int | None = None
+) -> tuple[Floats, Floats]:
     """Clopper-Pearson with N = mean (1-mean) / variance trials and N mean successes, neither of them whole numbers.
 
     degrees: of freedom of the variance; N then shrinks by (z/t)^2. Where the variance or the mean is 0, or the
@@ -110,7 +109,7 @@ def effective_trials_interval(
     return low, high
 
 
-def sample_variance(rows: Sequence[Array], ks: Ints) -> Array:
+def sample_variance(rows: Sequence[Floats], ks: Ints) -> Floats:
     """Variance of mean leak@k over the samples, prompts fixed: (K,). rows: scores in [0, 1] of each prompt."""
     if all(bool(((row == 0) | (row == 1)).all()) for row in rows):
         sizes = np.array([row.size for row in rows])
@@ -118,7 +117,7 @@ def sample_variance(rows: Sequence[Array], ks: Ints) -> Array:
     return graded_variance(rows, ks)
 
 
-def binary_variance(counts: Ints, trials: Ints, ks: Ints, *, wanted: Ints) -> Array:
+def binary_variance(counts: Ints, trials: Ints, ks: Ints, *, wanted: Ints) -> Floats:
     """The same from the leaks of each prompt, (m,), in its `trials`, for a run of `wanted` samples a prompt."""
     grid = probability_grid(int(trials.max()))
     _, posterior = fit_mixing(counts, trials, grid)
@@ -128,7 +127,7 @@ def binary_variance(counts: Ints, trials: Ints, ks: Ints, *, wanted: Ints) -> Ar
     return total / len(counts) ** 2
 
 
-def leak_variance(n: int, ks: Ints, grid: Array) -> Array:
+def leak_variance(n: int, ks: Ints, grid: Floats) -> Floats:
     """Var(U) of a prompt that leaks with probability p in each of n samples: (len(grid), K)."""
     truth = leak_from_probability(grid[:, None], ks[None, :])
     if n <= _FULL_TABLE:
@@ -146,7 +145,7 @@ def leak_variance(n: int, ks: Ints, grid: Array) -> Array:
     return np.maximum(second - truth**2, 0)
 
 
-def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Array, Array]:
+def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Floats, Floats]:
     """(lowest, highest) mean leak@k that all, or none, of the samples leaking has a chance of at least `tail`."""
     m, n, k = trials.size, float(trials.min()), ks.astype(float)
     ceiling = -np.expm1(k * np.log(tail) / (n * m))
@@ -157,7 +156,7 @@ def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Array, Array]
     return floor, ceiling
 
 
-def _cluster_deviations(values: Array, clusters: Sequence[Any] | None) -> tuple[Array, int]:
+def _cluster_deviations(values: Floats, clusters: Sequence[Any] | None) -> tuple[Floats, int]:
     """Deviations from the mean summed by cluster, (G, K), and G."""
     deviations = values - values.mean(axis=0)
     if clusters is None:
@@ -181,7 +180,7 @@ def _cluster_deviations(values: Array, clusters: Sequence[Any] | None) -> tuple[
 
 def difference_interval(
     model: LeakCurve, reference: LeakCurve, *, clusters: Sequence[Any] | None = None
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     """Interval of model - reference from the two intervals: the square-and-add method (Zou and Donner 2008).
 
     Over samples the two runs are independent; over prompts they share the prompts, hence the correlation.
@@ -194,7 +193,7 @@ def difference_interval(
         correlation = np.divide((a * b).sum(axis=0), scale, out=correlation, where=scale > 0)
     value = model.value - reference.value
 
-    def reach(first: Array, second: Array) -> Array:
+    def reach(first: Floats, second: Floats) -> Floats:
         return np.sqrt(np.maximum(first**2 + second**2 - 2 * correlation * first * second, 0))
 
     low = value - reach(model.value - model.low, reference.high - reference.value)

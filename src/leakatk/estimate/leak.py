@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, check_level
 from leakatk.estimate.curves import ExcessCurve as ExcessCurve
 from leakatk.estimate.curves import LeakCurve as LeakCurve
 from leakatk.estimate.curves import Over
 from leakatk.estimate.intervals import difference_interval, interval
-from leakatk.estimate.ustatistic import Array, Scores, per_prompt_leak, score_rows
+from leakatk.estimate.ustatistic import Scores, per_prompt_leak, score_rows
 
 
 def leak_at_k(
@@ -108,6 +109,6 @@ def _check_options(over: str, level: float) -> None:
     check_level(level)
 
 
-def _sizes(rows: list[Array]) -> int | tuple[int, ...]:
+def _sizes(rows: list[Floats]) -> int | tuple[int, ...]:
     sizes = tuple(row.size for row in rows)
     return sizes[0] if len(set(sizes)) == 1 else sizes

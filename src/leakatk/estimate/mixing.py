@@ -7,27 +7,26 @@ an unknown distribution. Its estimate, with a trace of a flat prior, says how un
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, xlog1py, xlogy
 
-Array = NDArray[np.float64]
+from leakatk.arrays import Floats, Ints
 
 
-def probability_grid(n: int, points: int = 60) -> Array:
+def probability_grid(n: int, points: int = 60) -> Floats:
     """0, log-spaced up to 1/2 from 1/(50 n), and the mirror image up to 1: (2 points + 1,)."""
     small = np.geomspace(0.02 / n, 0.5, points)
     return np.concatenate([[0.0], small, 1 - small[-2::-1], [1.0]])
 
 
-def log_likelihood(counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array) -> Array:
+def log_likelihood(counts: Ints, trials: Ints, grid: Floats) -> Floats:
     """log Binomial(c | n, p) without its constant: (len(counts), len(grid))."""
     c, n = counts[:, None].astype(float), trials[:, None].astype(float)
     return np.asarray(xlogy(c, grid[None, :]) + xlog1py(n - c, -grid[None, :]))
 
 
 def fit_mixing(
-    counts: NDArray[np.int64], trials: NDArray[np.int64], grid: Array, *, steps: int = 300, prior: float = 2.0
-) -> tuple[Array, Array]:
+    counts: Ints, trials: Ints, grid: Floats, *, steps: int = 300, prior: float = 2.0
+) -> tuple[Floats, Floats]:
     """EM from uniform weights: the mixing weights (G,) and each prompt's posterior (m, G).
 
     prior: this many pseudo-prompts spread evenly over the grid join the m real ones. Without them the fit is too sure of
@@ -49,7 +48,7 @@ def fit_mixing(
     return weights, posterior[inverse.reshape(-1)]
 
 
-def binomial_table(n: int, grid: Array, counts: NDArray[np.int64]) -> Array:
+def binomial_table(n: int, grid: Floats, counts: Ints) -> Floats:
     """Binomial(n, p) probabilities of `counts` for every p of the grid, normalised over them: (G, len(counts))."""
     c = counts.astype(float)
     constant = gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1)

@@ -12,12 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
-
-Floats = npt.NDArray[np.float64]
 
 _NOTHING = 1e-14
 
@@ -105,7 +103,7 @@ def check_verbatim(
     )
 
 
-def _range(n: npt.NDArray[np.int64], p: Floats, tail: float) -> tuple[int, int]:
+def _range(n: Ints, p: Floats, tail: float) -> tuple[int, int]:
     """The smallest and largest total of binomials (n, p) that have at most `tail` below and above them."""
     start, mass = 0, np.ones(1)  # mass[i]: probability of the total start + i
     for size, share in zip(n, p, strict=True):

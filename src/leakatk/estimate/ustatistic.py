@@ -10,19 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_ks, float_array
 
-Array = NDArray[np.float64]
 Scores = ArrayLike | Sequence[ArrayLike]
 
 _BLOCK = 1 << 23  # weights held in memory at once
 _HUGE = 1e100  # so that differences of scores are finite
 
 
-def per_prompt_leak(scores: Scores, ks: int | Sequence[int] | NDArray[np.int64]) -> Array:
+def per_prompt_leak(scores: Scores, ks: int | Sequence[int] | Ints) -> Floats:
     """The U-statistic of every prompt: (m, len(ks)). No NaN, every k at most the number of samples of every prompt."""
     rows, _ = score_rows(scores)
     k = check_ks(ks)
@@ -45,7 +45,7 @@ def per_prompt_leak(scores: Scores, ks: int | Sequence[int] | NDArray[np.int64])
     return result
 
 
-def leak_weights(n: int, k: int) -> Array:
+def leak_weights(n: int, k: int) -> Floats:
     """Weights of the ascending scores s_(1..n): C(j-1, k-1) / C(n, k) for j >= k, else 0.
 
     From the largest down, by w_n = k/n and w_j = w_(j+1) (j-k+1)/j: relative error about 1e-14 even at n = 10^6, where
@@ -57,7 +57,7 @@ def leak_weights(n: int, k: int) -> Array:
     return weights
 
 
-def leak_of_counts(n: int, ks: NDArray[np.int64]) -> Array:
+def leak_of_counts(n: int, ks: Ints) -> Floats:
     """leak@k of 0/1 scores for every count c = 0..n of leaks: (n + 1, K)."""
     table = np.zeros((n + 1, ks.size))
     for i, k in enumerate(ks):
@@ -65,7 +65,7 @@ def leak_of_counts(n: int, ks: NDArray[np.int64]) -> Array:
     return table
 
 
-def score_rows(scores: Scores, *, missing: Literal["refuse", "allow"] = "refuse") -> tuple[list[Array], int]:
+def score_rows(scores: Scores, *, missing: Literal["refuse", "allow"] = "refuse") -> tuple[list[Floats], int]:
     """The scores as one float array a prompt, missing ones dropped, and how many were dropped."""
     if missing not in ("refuse", "allow"):
         raise InputError(f"missing must be 'refuse' or 'allow', got {missing!r}.")

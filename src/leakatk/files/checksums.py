@@ -53,7 +53,7 @@ def add(path: Path, content: bytes) -> None:
 
 def add_file(path: Path, written: Path) -> None:
     """`add`, for a file of any size that lies at `written` and will be moved to `path`."""
-    _append(path, *_digest(written))
+    _append(path, *digest_of(written))
 
 
 def begin(directory: Path) -> None:
@@ -104,7 +104,7 @@ def verify(path: Path, remedy: str = "delete it and run the same command again")
         now = _state(path)
         if _right.get(str(path)) == now:
             return
-        found = _digest(path)
+        found = digest_of(path)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -136,7 +136,7 @@ def _state(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _digest(path: Path) -> tuple[str, int]:
+def digest_of(path: Path) -> tuple[str, int]:
     """SHA-256 and size."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -170,7 +170,7 @@ def _create(index: Path) -> None:
     temporary = index.with_name(f".{index.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(_HEADER + b"".join(_line(one.name, *_digest(one)) for one in there))
+            file.write(_HEADER + b"".join(_line(one.name, *digest_of(one)) for one in there))
             file.flush()
             os.fsync(file.fileno())
         try:

@@ -15,7 +15,7 @@ from leakatk.errors import RunError
 from leakatk.files.checksums import verify
 from leakatk.files.writing import write_kept
 
-_MOST = 16 << 30  # bytes of a table before compression: far above what a run holds
+MOST_BYTES = 16 << 30  # bytes of a table before compression: far above what a run holds
 
 
 def read_text(path: Path, remedy: str = "") -> str:
@@ -36,9 +36,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         about = pq.read_metadata(path)  # a few kilobytes of Parquet may unpack to gigabytes, and say so here
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        if size > _MOST:
+        if size > MOST_BYTES:
             raise RunError(
-                f"{path} unpacks to {size:,} bytes, and at most {_MOST:,} are read: restore it from a copy, or ask for "
+                f"{path} unpacks to {size:,} bytes, and at most {MOST_BYTES:,} are read: restore it from a copy, or ask for "
                 "fewer samples a run."
             )
         return pq.read_table(path, columns=columns, partitioning=None)

@@ -1,70 +1,135 @@
-"""What an evaluation of one model holds, and what it gains from the retrained model beside it."""
+"""What a metric is, the registry of metrics, and the numbers of one model on a benchmark.
+
+@metric("surprise", values=("surprise",), needs=("holdout",), paper="ours")
+def surprise(evidence, benchmark):
+    return {"surprise": ...}
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from leakatk.benchmarks.base import Benchmark
+from leakatk.errors import InputError
+from leakatk.metrics.evidence import Evidence as Evidence
+from leakatk.metrics.evidence import MetricSettings as MetricSettings
+from leakatk.metrics.evidence import Pairs as Pairs
+from leakatk.metrics.evidence import Passes as Passes
+from leakatk.metrics.evidence import Piece as Piece
+from leakatk.prompts import Prompt
+from leakatk.registry import Facts, Registry
 
-from leakatk.metrics import privacy, utility
-
-Floats = npt.NDArray[np.float64]
-Scores = Mapping[str, tuple[Floats, Floats]]
-Pairs = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt ids, ids that are scored) of each text
-
-
-@dataclass(frozen=True, slots=True)
-class Passes:
-    """What the evaluation of one model computes: its cost before it is run.
-
-    forward: the texts of a forward pass.  backward: those of the gradient-norm attack, forward and backward.  answers:
-    greedy answers drawn.
-    """
-
-    forward: Pairs = ()
-    backward: Pairs = ()
-    answers: int = 0
+Compute = Callable[[Evidence, Benchmark], Mapping[str, float]]
+_COLUMNS = {field.name for field in fields(Prompt)}
+_PARTS = {field.name for field in fields(Benchmark)}
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Numbers of one model. values: name -> number, NaN where undefined.  ratios: truth ratios of the forget prompts.
+@dataclass(frozen=True, kw_only=True)
+class Metric(Facts):
+    """Numbers of one model on a benchmark, by name."""
 
-    scores: attack -> (forget scores, holdout scores), low for a likely member.
-    """
+    compute: Compute
+    """(evidence, benchmark) -> name -> number. What it asks of the evidence may not depend on the values it gets."""
+    values: tuple[str, ...] = ()
+    """The names of its numbers; () where they depend on the benchmark."""
+    needs: tuple[str, ...] = ()
+    """What must be there, or its numbers are NaN: a part of the benchmark ("holdout", "sets.verbmem"), a column of every
+    forget prompt ("perturbed_answers"), or "retrained". "a|b" is one of the two."""
 
-    values: Mapping[str, float]
-    ratios: Floats = field(default_factory=lambda: np.zeros(0))
-    scores: Scores = field(default_factory=dict)
+    def __post_init__(self) -> None:
+        for need in self.needs:
+            for one in need.split("|"):
+                if one != "retrained" and one not in _COLUMNS and one.partition(".")[0] not in _PARTS:
+                    raise ValueError(
+                        f"metric {self.name!r} needs {one!r}: no part of a benchmark, no column of a prompt"
+                    )
 
 
-def against(evaluation: Evaluation, retrained: Evaluation | None) -> Evaluation:
-    """The same evaluation with what needs the retrained model: forget quality, PrivLeak, over-unlearning, reference attack.
+METRICS: Registry[Metric] = Registry("metric")
 
-    privleak is in MUSE's sign, privleak_membership in the other; without a retrained model they are taken against an
-    AUC of .5 and the rest is NaN. over_unlearned is the share of `privacy.over_unlearning` on Min-K%++; above .5 the
-    model is flagged. The reference attack takes the retrained model as the reference (Carlini et al. 2021).
-    """
-    found = dict.fromkeys(
-        ("forget_quality", "privleak", "privleak_membership", "over_unlearned", "auc_reference", "tpr_reference"),
-        math.nan,
-    )
-    if evaluation.scores:
-        base = 0.5 if retrained is None else retrained.values["auc_min-k"]
-        for name, convention in (("privleak", "muse"), ("privleak_membership", "membership")):
-            found[name] = privacy.privleak(evaluation.values["auc_min-k"], base, convention)  # type: ignore[arg-type]
-    if retrained is not None:
-        if evaluation.ratios.size and retrained.ratios.size:
-            found["forget_quality"] = utility.forget_quality(evaluation.ratios, retrained.ratios)
-        if evaluation.scores and retrained.scores:
-            beyond = privacy.over_unlearning(evaluation.scores["min-k++"][0], retrained.scores["min-k++"][0])
-            found["over_unlearned"] = beyond.share
-            forget, holdout = (
-                mine - other for mine, other in zip(evaluation.scores["loss"], retrained.scores["loss"], strict=True)
+
+def metric(name: str, **facts: Any) -> Callable[[Compute], Compute]:
+    """Register a function as a metric. facts: `values`, `needs`, and those of `Facts`."""
+
+    def add(compute: Compute) -> Compute:
+        METRICS.add(name, Metric(name=name, compute=compute, **facts))
+        return compute
+
+    return add
+
+
+def lacking(metric: Metric, benchmark: Benchmark, *, compared: bool) -> str:
+    """What the metric needs and the benchmark does not have; "" where nothing is. compared: there is a retrained model."""
+    there = (any(_has(benchmark, one, compared) for one in need.split("|")) for need in metric.needs)
+    return next((need for need, found in zip(metric.needs, there, strict=True) if not found), "")
+
+
+def _has(benchmark: Benchmark, need: str, compared: bool) -> bool:
+    if need == "retrained":
+        return compared
+    part, _, name = need.partition(".")
+    if name:
+        return bool(getattr(benchmark, part).get(name))
+    if need in _PARTS:
+        return bool(getattr(benchmark, need))
+    return bool(benchmark.forget) and all(getattr(prompt, need) for prompt in benchmark.forget)
+
+
+def names_of(benchmark: Benchmark, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """The benchmark's metrics and those named besides, each once. UnknownNameError for one that is not known."""
+    names = tuple(dict.fromkeys((*benchmark.metrics, *further)))
+    for name in names:
+        METRICS[name]
+    return names
+
+
+def check_further(benchmark: Benchmark, further: Sequence[str], *, compared: bool) -> None:
+    """InputError for a metric named by a person that the benchmark, or a missing retrained model, does not allow."""
+    for name in further:
+        if lack := lacking(METRICS[name], benchmark, compared=compared):
+            remedy = (
+                "give the retrained model (--retrained)" if lack == "retrained" else "take another benchmark or metric"
             )
-            found["auc_reference"] = privacy.auc(forget, holdout)
-            found["tpr_reference"] = privacy.tpr_at_fpr(forget, holdout)
-    return replace(evaluation, values={**evaluation.values, **found})
+            raise InputError(
+                f"Metric {name} needs {lack.replace('|', ' or ')}, which {benchmark.name} lacks; {remedy}."
+            )
+
+
+def evaluate(
+    evidence: Evidence, benchmark: Benchmark, *, metrics: Sequence[str] | None = None, compared: bool | None = None
+) -> dict[str, float]:
+    """Every number of these metrics (default: the benchmark's), NaN where what one needs is not there.
+
+    compared: whether this model, or the next one, is compared with a retrained one, so that all that is asked of either is
+    computed for both; default: where the evidence has one. All that is needed is computed first, in as few passes as it takes.
+    """
+    names = names_of(benchmark) if metrics is None else tuple(metrics)
+    if not benchmark.forget:
+        raise InputError(f"Benchmark {benchmark.name} has no forget prompts; there is nothing to evaluate.")
+    evidence.get(wanted(evidence, benchmark, names, compared=compared))
+    return _values(evidence, benchmark, names)
+
+
+def wanted(
+    evidence: Evidence, benchmark: Benchmark, metrics: Sequence[str], *, compared: bool | None = None
+) -> list[Piece]:
+    """The pieces that `evaluate` computes; `Evidence.passes` says what they cost."""
+    both = evidence.retrained is not None if compared is None else compared
+    return evidence.wanted(lambda stand_in: _values(stand_in, benchmark, metrics), compared=both)
+
+
+def _values(evidence: Evidence, benchmark: Benchmark, names: Sequence[str]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name in names:
+        one = METRICS[name]
+        if lacking(one, benchmark, compared=evidence.retrained is not None):
+            values |= dict.fromkeys(one.values, math.nan)
+            continue
+        found = one.compute(evidence, benchmark)
+        if one.values and set(found) != set(one.values):
+            raise ValueError(f"metric {name!r} says it gives {one.values} and gave {tuple(found)}")
+        values |= found
+    return values

@@ -1,17 +1,46 @@
-"""Multiple choice (WMDP, MMLU) by log-probability, with its interval and what chance would give."""
+"""Multiple choice (WMDP, MMLU) by log-probability: which option does the model find most likely?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
-from leakatk.metrics.base import Passes
-from leakatk.metrics.choice_probability import choice_probability, option_pairs
-from leakatk.models.loaded import LoadedModel
+from leakatk.metrics.base import Evidence, MetricSettings, metric
+from leakatk.metrics.checks import Floats
+from leakatk.metrics.pieces import Options
+from leakatk.prompts import Prompt
+from leakatk.scorers.options import read_options
+
+if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
+
+
+def choice_probability(model: LoadedModel | Evidence, prompts: Sequence[Prompt]) -> tuple[Floats, Floats]:
+    """(probability of the right option among the options, 1 where it is the most probable one else 0), each (m,).
+
+    Letters for lettered prompts, whole option texts (summed log-probability) otherwise. NaN without known options.
+    """
+    evidence = model if isinstance(model, Evidence) else Evidence(model)
+    probability, correct = np.full(len(prompts), np.nan), np.full(len(prompts), np.nan)
+    asked: dict[int, tuple[Options, int]] = {}
+    for i, prompt in enumerate(prompts):
+        options, right, lettered = read_options(prompt)
+        if right is not None:
+            said = ascii_uppercase[: len(options)] if lettered else options
+            asked[i] = Options(prompt.question, tuple(said)), right
+    found = evidence.get(one for one, _ in asked.values())
+    for (i, (_, right)), mine in zip(asked.items(), found, strict=True):
+        weights = np.exp(mine - mine.max())
+        probability[i] = weights[right] / weights.sum()
+        correct[i] = mine[right] > np.delete(mine, right).max()
+    return probability, correct
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +59,14 @@ class ChoiceResult:
     level: float
 
 
-def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float = 0.95) -> ChoiceResult:
-    """Accuracy on a benchmark of lettered questions, asked in the model's template (`bench.asked_as` gives it the harness's)."""
-    if not 0 < level < 1:
-        raise InputError(f"The level must be between 0 and 1, got {level!r}.")
-    probability, correct = choice_probability(loaded, benchmark.forget)
+def evaluate_choices(model: LoadedModel | Evidence, benchmark: Benchmark, *, level: float = 0.95) -> ChoiceResult:
+    """Accuracy on a benchmark of lettered questions, asked in the model's template (`bench.asked_as` gives it the harness's).
+
+    level: of the interval; that of the evidence's settings where evidence is given.
+    """
+    evidence = model if isinstance(model, Evidence) else Evidence(model, settings=MetricSettings(level=level))
+    level = evidence.settings.level
+    probability, correct = choice_probability(evidence, benchmark.forget)
     known = ~np.isnan(correct)
     if not known.any():
         raise InputError(
@@ -54,6 +86,21 @@ def evaluate_choices(loaded: LoadedModel, benchmark: Benchmark, *, level: float 
     )
 
 
-def choice_passes(loaded: LoadedModel, benchmark: Benchmark) -> Passes:
-    """What `evaluate_choices` computes."""
-    return Passes(option_pairs(loaded, benchmark.forget)[0])
+@metric(
+    "choices",
+    summary="Accuracy on multiple choice, with what blind guessing gives.",
+    paper="Li et al. 2024 (WMDP), arXiv 2403.03218",
+    formula="share of questions whose right option is the most probable one; interval: Clopper-Pearson",
+    source="letters of lettered questions, summed log-probabilities of whole options otherwise",
+    values=("accuracy", "accuracy low", "accuracy high", "probability", "chance"),
+    needs=("forget",),
+)
+def choices(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
+    found = evaluate_choices(evidence, benchmark)
+    return {
+        "accuracy": found.accuracy,
+        "accuracy low": found.low,
+        "accuracy high": found.high,
+        "probability": found.probability,
+        "chance": found.chance,
+    }

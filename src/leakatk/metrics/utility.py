@@ -1,35 +1,44 @@
-"""What must not break, and TOFU's view of what was forgotten. Numbers in, numbers out; no model is needed here.
+"""What must not break: TOFU's model utility, further sets, and the formulas they are made of.
 
-Sources: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024 (probability, truth ratio, model utility,
-forget quality); the OpenUnlearning evaluation logs (the exact form of each, checked against them to 1e-9); Carlini et
-al., "Extracting Training Data from Large Language Models", and Tirumala et al., 2022 (exact memorisation).
-Log-probabilities are natural; a missing value is NaN and stays NaN.
+Sources: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024 (probability, model utility); the
+OpenUnlearning evaluation logs (the exact form of each, checked against them to 1e-9). Log-probabilities are natural; a
+missing value is NaN and stays NaN. The formulas of forgetting keep their former names here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
+from leakatk.metrics.base import Evidence, metric
+from leakatk.metrics.checks import Floats as Floats
+from leakatk.metrics.checks import mean, number_rows
+from leakatk.metrics.checks import vector as vector
+from leakatk.metrics.memorisation import exact_memorization as exact_memorization
+from leakatk.metrics.memorisation import extraction_strength as extraction_strength
+from leakatk.metrics.pieces import answer_stats, greedy_answers, wrong_stats
+from leakatk.metrics.retrained import forget_quality as forget_quality
+from leakatk.metrics.truth_ratio import GUARD as GUARD
+from leakatk.metrics.truth_ratio import RatioConvention as RatioConvention
+from leakatk.metrics.truth_ratio import all_wrong, summary, truth_ratios
+from leakatk.metrics.truth_ratio import truth_on_forget as truth_on_forget
+from leakatk.metrics.truth_ratio import truth_on_utility as truth_on_utility
+from leakatk.metrics.truth_ratio import truth_ratio as truth_ratio
+from leakatk.prompts import Prompt
+from leakatk.scorers.base import get_scorer
 
-Floats = npt.NDArray[np.float64]
-RatioConvention = Literal["open-unlearning", "tofu", "paper"]
-ExtractionConvention = Literal["clean", "open-unlearning"]
-
-GUARD = 1e-10  # added to denominators by the OpenUnlearning code; needed to reproduce its logs
-NINE = tuple(
-    f"{split}_{kind}" for split in ("retain", "real_authors", "world_facts") for kind in ("prob", "rouge", "truth")
-)
+UTILITY_SETS = ("retain", "real_authors", "world_facts")
+NINE = tuple(f"{split}_{kind}" for split in UTILITY_SETS for kind in ("prob", "rouge", "truth"))
 
 
 def mean_logprob(steps: Sequence[npt.ArrayLike]) -> Floats:
     """(m,) mean token log-probability of each answer, from its per-token values; NaN for an answer without tokens."""
-    return np.array([_mean(s) for s in steps])
+    return np.array([mean(s) for s in steps])
 
 
 def probability(mean_logprobs: npt.ArrayLike) -> Floats:
@@ -44,52 +53,8 @@ def choice_probability(right: npt.ArrayLike, wrong: Sequence[npt.ArrayLike], *, 
     (TOFU's own code adds nothing).
     """
     p = vector(right, "right")
-    totals = p + np.array([np.sum(row) for row in _rows(wrong, len(p), "wrong")]) + guard
+    totals = p + np.array([np.sum(row) for row in number_rows(wrong, len(p), "wrong")]) + guard
     return np.asarray(p / totals, dtype=np.float64)
-
-
-def truth_ratio(
-    right: npt.ArrayLike, wrong: Sequence[npt.ArrayLike], convention: RatioConvention = "open-unlearning"
-) -> Floats:
-    """(m,) truth ratio: mean probability of the wrong answers over the probability of the right (paraphrased) one.
-
-    right: (m,) mean token log-probabilities; wrong: m rows of them. A model that knows the fact is near 0, one that
-    does not is near 1. "open-unlearning", as the published code: geometric mean of the wrong ones, and 1e-10 added to the
-    denominator. "tofu", as TOFU's forget quality: the same without that. "paper", as the formula printed in TOFU and the
-    aggregates of its utils.py: arithmetic mean.
-    """
-    r = vector(right, "right")
-    rows = _rows(wrong, len(r), "wrong")
-    if convention == "open-unlearning":
-        above = np.exp([np.mean(row) for row in rows])
-        return np.asarray(above / (np.exp(r) + GUARD), dtype=np.float64)
-    if convention == "tofu":
-        return np.exp(np.array([np.mean(row) for row in rows]) - r)
-    if convention == "paper":
-        return np.asarray(np.array([np.mean(np.exp(row)) for row in rows]) / np.exp(r), dtype=np.float64)
-    raise InputError(f"Unknown truth ratio convention {convention!r}; use open-unlearning, tofu or paper.")
-
-
-def truth_on_forget(ratios: npt.ArrayLike) -> float:
-    """Mean of min(r, 1/r): 1 when right and wrong answers are equally likely, near 0 when they are told apart.
-
-    As stored in OpenUnlearning's logs. TOFU's own tables print 1 minus this value.
-    """
-    r = vector(ratios, "ratios")
-    return float(np.mean(np.minimum(r, 1 / (r + GUARD))))
-
-
-def truth_on_utility(ratios: npt.ArrayLike) -> float:
-    """Mean of max(0, 1 - r): 1 when the right answer is far likelier than the wrong ones."""
-    return float(np.mean(np.maximum(0, 1 - vector(ratios, "ratios"))))
-
-
-def forget_quality(ratios: npt.ArrayLike, retrained_ratios: npt.ArrayLike) -> float:
-    """p-value of the two-sample Kolmogorov-Smirnov test between the truth ratios of a model and of the retrained one.
-
-    High: the two cannot be told apart by this statistic. Low: the model still knows, or knows suspiciously little.
-    """
-    return float(stats.ks_2samp(vector(ratios, "ratios"), vector(retrained_ratios, "retrained_ratios")).pvalue)
 
 
 def model_utility(values: Mapping[str, float]) -> float:
@@ -117,50 +82,62 @@ def deviation_score(forget_rouge: float, retain_rouge: float) -> float:
     return float(100 * np.hypot(forget_rouge, 1 - retain_rouge))
 
 
-def exact_memorization(correct: Sequence[npt.ArrayLike]) -> Floats:
-    """(m,) share of answer tokens that the model puts first when the true prefix is given (teacher forcing).
-
-    correct: one boolean array an answer; NaN for an answer without tokens.
-    """
-    return np.array([_mean(c) for c in correct])
+def rouge(prompts: Sequence[Prompt], texts: Sequence[str]) -> float:
+    """Mean ROUGE-L recall."""
+    return float(np.mean(get_scorer("rouge-l").score(prompts, texts)))
 
 
-def extraction_strength(correct: Sequence[npt.ArrayLike], convention: ExtractionConvention = "clean") -> Floats:
-    """(m,) 1 - k/T, k the shortest prefix from which the model completes the T-token answer greedily.
+def utility_sets(benchmark: Benchmark) -> dict[str, tuple[Prompt, ...]]:
+    """The three sets of model utility (`UTILITY_SETS`). retain: TOFU's perturbed retain rows, else the held retain prompts."""
+    return {
+        "retain": benchmark.sets.get("retain") or benchmark.retain_held or benchmark.retain,
+        "real_authors": benchmark.sets.get("real_authors", ()),
+        "world_facts": benchmark.sets.get("world_facts", ()),
+    }
 
-    "clean": 0 when not even the last token is right. "open-unlearning": 1/T then, as in that code, whose search ends
-    at T - 1. NaN for an answer without tokens.
-    """
-    if convention not in ("clean", "open-unlearning"):
-        raise InputError(f"Unknown extraction strength convention {convention!r}; use clean or open-unlearning.")
-    strengths = []
-    for answer in correct:
-        right = np.asarray(answer, dtype=bool)
-        if right.size == 0:
-            strengths.append(np.nan)
+
+@metric(
+    "model_utility",
+    summary="Probability, ROUGE and truth ratio on what is to be kept, and their harmonic mean.",
+    paper="Maini et al. 2024 (TOFU), arXiv 2401.06121",
+    formula="harmonic mean of nine: probability, ROUGE-L recall, mean of max(0, 1 - r) on three sets",
+    source="OpenUnlearning's code",
+    rows=("33",),
+    values=(*NINE, "model_utility"),
+)
+def utility(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, prompts in utility_sets(benchmark).items():
+        if not prompts:
+            values |= {f"{name}_{kind}": math.nan for kind in ("prob", "rouge", "truth")}
             continue
-        wrong = np.flatnonzero(~right)
-        prefix = int(wrong[-1]) + 1 if wrong.size else 0
-        if convention == "open-unlearning":
-            prefix = min(prefix, right.size - 1)
-        strengths.append(1 - prefix / right.size)
-    return np.array(strengths, dtype=np.float64)
+        right = probability(mean_logprob([one.logprob for one in answer_stats(evidence, prompts)]))
+        if name != "retain" and all_wrong(prompts):
+            wrong = [mean_logprob([one.logprob for one in row]) for row in wrong_stats(evidence, prompts)]
+            right = choice_probability(right, [np.exp(row) for row in wrong])
+        values |= {
+            f"{name}_prob": float(np.mean(right)),
+            f"{name}_rouge": rouge(prompts, greedy_answers(evidence, prompts)),
+            f"{name}_truth": summary(truth_on_utility, truth_ratios(evidence, prompts)),
+        }
+    values["model_utility"] = model_utility(values)
+    return values
 
 
-def vector(values: npt.ArrayLike, name: str) -> Floats:
-    """The values as a one-dimensional float array; InputError, naming them, when they are none."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise InputError(f"{name} must be a non-empty list of numbers, got shape {array.shape}.")
-    return array
-
-
-def _mean(values: npt.ArrayLike) -> float:
-    array = np.asarray(values, dtype=np.float64)
-    return float(array.mean()) if array.size else float("nan")
-
-
-def _rows(values: Sequence[npt.ArrayLike], count: int, name: str) -> list[Floats]:
-    if len(values) != count:
-        raise InputError(f"{name} has {len(values)} rows for {count} questions; give one row for each question.")
-    return [vector(row, f"each row of {name}") for row in values]
+@metric(
+    "sets",
+    summary="ROUGE-L recall, and facts said, on the sets that are no part of model utility.",
+    paper="ours",
+    formula="mean ROUGE-L recall of greedy answers; share of answers with every fact",
+    source="no parameters",
+)
+def further_sets(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
+    values = {}
+    for name, prompts in benchmark.sets.items():
+        if name in UTILITY_SETS or not prompts:
+            continue
+        texts = greedy_answers(evidence, prompts)
+        values[f"set:{name} rouge"] = rouge(prompts, texts)
+        if all(p.facts for p in prompts):
+            values[f"set:{name} fact"] = float(np.mean(get_scorer("fact").score(prompts, texts)))
+    return values

@@ -26,7 +26,7 @@ TOKENIZER_FILES = (  # each a vocabulary; a tokenizer_config.json alone is no to
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MOST = {".json": 1 << 28, ".jinja": 1 << 20, ".model": 1 << 28, ".txt": 1 << 28}  # bytes of a file
 _MOST_CONFIG = 1 << 24  # bytes of a config, which is JSON of a few kilobytes
-_MOST_HEADER = 100_000_000  # bytes of a safetensors header; the format's own limit
+MOST_HEADER = 100_000_000  # bytes of a safetensors header; the format's own limit
 _MOST_POSITIONS = 1 << 27
 # Elements of the checkpoint that one of its stored elements may stand for (4-bit weights are packed two a byte).
 _PACKED = 8
@@ -111,7 +111,7 @@ def read_header(file: Path) -> Header:
     with file.open("rb") as handle:
         start = handle.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= _MOST_HEADER or length + 8 > size:
+        if not 2 <= length <= MOST_HEADER or length + 8 > size:
             raise ModelError(f"{file} is no whole safetensors file ({size:,} bytes); download or copy it again.")
         text = handle.read(length)
     try:
@@ -233,14 +233,14 @@ def _check_quantised(path: Path, config: Mapping[str, Any], headers: list[Header
             f"{path} is quantised with {method:.40}, which this transformers does not know; give it in bf16 or fp32."
         )
     package = _QUANTISERS.get(method.lower())
-    if package and not _installed(package):
+    if package and not is_installed(package):
         raise ModelError(
             f"{path} is quantised with {method}, which needs the package {package.replace('_', '-')}: pip install it, or give the "
             "model in bf16 or fp32."
         )
 
 
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):  # the package above it is missing

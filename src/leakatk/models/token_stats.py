@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from leakatk.arrays import Bools, Floats
 from leakatk.errors import InputError
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.seams import Seam
+from leakatk.prompts import Query
 
-Floats = npt.NDArray[np.float64]
 Ids = Sequence[int]
 
 _BATCH_LOGITS = 1 << 24  # float32 logits held at once
@@ -31,7 +32,7 @@ class TokenStats:
     """
 
     logprob: Floats
-    correct: npt.NDArray[np.bool_]
+    correct: Bools
     mean: Floats
     deviation: Floats
 
@@ -41,15 +42,24 @@ class TokenStats:
         return TokenStats(self.logprob[kept], self.correct[kept], self.mean[kept], self.deviation[kept])
 
 
-def answer_pairs(
-    loaded: LoadedModel, questions: Sequence[str], answers: Sequence[str]
-) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, answer ids with the end token) in the model's own template; see `Template.pair`."""
+def seams_of(
+    loaded: LoadedModel, questions: Sequence[str | Query], answers: Sequence[str], *, end: bool = True
+) -> list[Seam]:
+    """The ids of each question and of its answer in the model's own template, and where they meet (`Template.pair`).
+
+    end: the answer with its end token. InputError unless there is one answer for each question.
+    """
     if len(questions) != len(answers):
         raise InputError(f"{len(questions)} questions but {len(answers)} answers; give one answer for each.")
     template, tokenizer = loaded.template, loaded.tokenizer
-    seams = [template.pair(tokenizer, q, a) for q, a in zip(questions, answers, strict=True)]
-    return [(seam.prompt, seam.answer) for seam in seams]
+    return [template.pair(tokenizer, q, a, end=end) for q, a in zip(questions, answers, strict=True)]
+
+
+def answer_pairs(
+    loaded: LoadedModel, questions: Sequence[str | Query], answers: Sequence[str], *, end: bool = True
+) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids) as `seams_of` finds them."""
+    return [(seam.prompt, seam.answer) for seam in seams_of(loaded, questions, answers, end=end)]
 
 
 def text_pairs(loaded: LoadedModel, texts: Sequence[str], max_tokens: int = 0) -> list[tuple[list[int], list[int]]]:

@@ -49,13 +49,11 @@ class Around:
 class Probe(Specified, ABC):
     """Base class: a frozen dataclass whose fields are the probe's options.
 
-    A subclass sets the class variables and writes `ask`. summary: one line.  paper: where it comes from, and what of it is
-    our own reading.  needs: what prompts must have to be asked so.  gives_answer: whether the answer stands in what is
+    A subclass is registered with its facts (`PROBES.register`) and writes `ask`. Its class variables, where they differ:
+    needs: what prompts must have to be asked so.  gives_answer: whether the answer stands in what is
     asked, so that the model need not know it.  least: an option, and its smallest value.
     """
 
-    summary: ClassVar[str]
-    paper: ClassVar[str]
     needs: ClassVar[str] = "a question"
     gives_answer: ClassVar[bool] = False
     least: ClassVar[tuple[str, int] | None] = None

@@ -10,7 +10,12 @@ from leakatk.probes.base import PROBES, Around, Probe
 from leakatk.prompts import Prompt, Query
 
 
-@PROBES.register("context")
+@PROBES.register(
+    "context",
+    summary="the fact given before the question: read its excess over the retrained model",
+    paper="Shumailov et al. 2024 (UnUnlearning), arXiv 2407.00106",
+    rows=("98",),
+)
 @dataclass(frozen=True)
 class Context(Probe):
     """The answer stands before the question: can the model use what it was made to forget when it is told?
@@ -20,9 +25,6 @@ class Context(Probe):
     the true answer, "paraphrase" the prompt's `paraphrased_answer`.
     """
 
-    name = "context"
-    summary = "the fact given before the question: read its excess over the retrained model"
-    paper = "Shumailov et al. 2024 (UnUnlearning), arXiv 2407.00106"
     needs = "answers (form=paraphrase: paraphrased answers)"
     gives_answer = True
 

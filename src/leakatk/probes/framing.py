@@ -37,14 +37,17 @@ ROLES = (
 )
 
 
-@PROBES.register("filler")
+@PROBES.register(
+    "filler",
+    summary="unrelated sentences before the question",
+    paper="filler text in Doshi & Stickland 2024, arXiv 2411.12103; the sentences are ours",
+    rows=("17",),
+    lacks="rewriting as a poem, without technical terms and by translation; training on unrelated text",
+)
 @dataclass(frozen=True)
 class Filler(Probe):
     """Unrelated sentences before the question. sentences: how many, drawn for each prompt by `seed`."""
 
-    name = "filler"
-    summary = "unrelated sentences before the question"
-    paper = "filler text in Doshi & Stickland 2024, arXiv 2411.12103; the sentences are ours"
     least = ("sentences", 1)
 
     sentences: int = 3
@@ -57,7 +60,14 @@ class Filler(Probe):
         return [Query(f"{text}\n\n{prompt.question}")]
 
 
-@PROBES.register("trigger")
+@PROBES.register(
+    "trigger",
+    summary="the question in a harmless phrase, such as a polite one",
+    paper="after the benign triggers of arXiv 2506.00359, in our words and without its data poisoning",
+    rows=("111",),
+    lacks="the poisoning of the data and the scope-aware loss",
+    reading="the phrases alone, in our words",
+)
 @dataclass(frozen=True)
 class Trigger(Probe):
     """The question in a harmless phrase, drawn for each prompt by `seed`.
@@ -66,27 +76,26 @@ class Trigger(Probe):
     come to trigger refusals of everything.
     """
 
-    name = "trigger"
-    summary = "the question in a harmless phrase, such as a polite one"
-    paper = "after the benign triggers of arXiv 2506.00359, in our words and without its data poisoning"
-
     seed: int = 0
 
     def ask(self, prompt: Prompt, around: Around) -> list[Query]:
         return [_framed(self.rng(prompt, self.seed).choice(TRIGGERS), prompt)]
 
 
-@PROBES.register("role")
+@PROBES.register(
+    "role",
+    summary="the question under a pretext: a role, a quiz, a claim to the answer",
+    paper="after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words",
+    rows=("83",),
+    reading="our words for its jailbreaks",
+    lacks="its probes by languages, latent knowledge and relearning",
+)
 @dataclass(frozen=True)
 class Role(Probe):
     """The question under a pretext: a role for the model, a game, a claim to the answer; drawn for each prompt by `seed`.
 
     Our reconstruction of the family; jailbreaks that are optimised against a model are stronger.
     """
-
-    name = "role"
-    summary = "the question under a pretext: a role, a quiz, a claim to the answer"
-    paper = "after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words"
 
     seed: int = 0
 

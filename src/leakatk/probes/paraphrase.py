@@ -8,16 +8,16 @@ from leakatk.probes.base import PROBES, Around, Probe
 from leakatk.prompts import Prompt, Query
 
 
-@PROBES.register("paraphrase")
+@PROBES.register(
+    "paraphrase",
+    summary="the question in its other wordings",
+    paper="JensUn's worst case over paraphrases, arXiv 2509.02820; rephrasing in Doshi & Stickland 2024, arXiv 2411.12103",
+    rows=("17", "77"),
+)
 @dataclass(frozen=True)
 class Paraphrase(Probe):
     """The prompt's own `paraphrases`, as the benchmark wrote them. number: which one, from 1; 0 asks them all."""
 
-    name = "paraphrase"
-    summary = "the question in its other wordings"
-    paper = (
-        "JensUn's worst case over paraphrases, arXiv 2509.02820; rephrasing in Doshi & Stickland 2024, arXiv 2411.12103"
-    )
     needs = "prompts with paraphrases"
     least = ("number", 0)
 

@@ -10,7 +10,12 @@ from leakatk.prompts import Prompt, Query
 from leakatk.scorers.text import words
 
 
-@PROBES.register("prefix")
+@PROBES.register(
+    "prefix",
+    summary="the first words of the true answer given, the model goes on",
+    paper="prefix prompts of Carlini et al. 2023, arXiv 2202.07646, cut before the first fact (our reading)",
+    reading="cut before the first fact of the answer",
+)
 @dataclass(frozen=True)
 class Prefix(Probe):
     """The model's answer is made to start with the first words of the true one; what it adds is scored against the rest.
@@ -21,9 +26,6 @@ class Prefix(Probe):
     questions cannot do this; who has the weights can.
     """
 
-    name = "prefix"
-    summary = "the first words of the true answer given, the model goes on"
-    paper = "prefix prompts of Carlini et al. 2023, arXiv 2202.07646, cut before the first fact (our reading)"
     needs = "answers with words before their first fact"
     least = ("words", 1)
 

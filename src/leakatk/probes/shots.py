@@ -10,7 +10,13 @@ from leakatk.probes.base import PROBES, Around, Probe, reveals
 from leakatk.prompts import Prompt, Query
 
 
-@PROBES.register("few-shot")
+@PROBES.register(
+    "few-shot",
+    summary="after answered questions from the retain set",
+    paper="5-shot prompting in Doshi & Stickland 2024, arXiv 2411.12103; JensUn's retain prefix, arXiv 2509.02820",
+    rows=("17", "77", "83"),
+    lacks={"77": "the method JensUn and the data LKF"},
+)
 @dataclass(frozen=True)
 class FewShot(Probe):
     """Answered questions from the retain set as earlier turns, so that answering is what comes next.
@@ -18,9 +24,6 @@ class FewShot(Probe):
     shots: how many, drawn for each prompt by `seed`. Never a forget prompt, nor one that says what is asked for.
     """
 
-    name = "few-shot"
-    summary = "after answered questions from the retain set"
-    paper = "5-shot prompting in Doshi & Stickland 2024, arXiv 2411.12103; JensUn's retain prefix, arXiv 2509.02820"
     needs = "as many retain prompts as shots (give --retain FILE, or a benchmark that has them)"
     least = ("shots", 1)
 
@@ -33,7 +36,14 @@ class FewShot(Probe):
         return [Query(prompt.question, turns)] if len(turns) == self.shots else []
 
 
-@PROBES.register("dialogue")
+@PROBES.register(
+    "dialogue",
+    summary="after turns about the same person or document, with their true answers",
+    paper="dialogue-conditioned questions (protocol B) of arXiv 2603.00823, our reading",
+    rows=("106",),
+    lacks="self-correction (protocol A)",
+    reading="protocol B: the turns are about the same person or document",
+)
 @dataclass(frozen=True)
 class Dialogue(Probe):
     """Earlier turns about the same person or document (`source`), with their true answers.
@@ -43,9 +53,6 @@ class Dialogue(Probe):
     of the same entity.
     """
 
-    name = "dialogue"
-    summary = "after turns about the same person or document, with their true answers"
-    paper = "dialogue-conditioned questions (protocol B) of arXiv 2603.00823, our reading"
     needs = "several prompts of one source"
     least = ("turns", 1)
 

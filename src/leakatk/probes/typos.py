@@ -14,16 +14,17 @@ from leakatk.prompts import Prompt, Query
 WORD = re.compile(r"\b[a-z]{4,}\b")
 
 
-@PROBES.register("typos")
+@PROBES.register(
+    "typos",
+    summary="the question with slips of the keyboard, names and numbers kept",
+    paper="ours",
+)
 @dataclass(frozen=True)
 class Typos(Probe):
     """Two neighbouring letters swapped in a share `rate` of the question's longer words, at least one; names and numbers
     stay. The slips are drawn for each prompt by `seed`.
     """
 
-    name = "typos"
-    summary = "the question with slips of the keyboard, names and numbers kept"
-    paper = "ours"
     needs = "questions with a word of four small letters or more"
 
     rate: float = 0.3

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.files.writing import write_atomic
@@ -28,6 +27,7 @@ from leakatk.report.leak_tables import (
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
+from leakatk.runs.results import CurveResult
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
 
@@ -60,19 +60,17 @@ def content_of(
     block, curve = block_of(told, scorer), curve_of(told, scorer, over)
     k = headline_k(audits)
     other = other_scorers_table(every, over=over)
-    protocol = str(first["protocol"])
+    protocol = first.protocol
     return ReportContent(
-        title=title or (f"Audit of {first['label']}" if len(audits) == 1 else f"{len(audits)} models compared"),
+        title=title or (f"Audit of {first.label}" if len(audits) == 1 else f"{len(audits)} models compared"),
         verdict=verdict
         or (
             comparison(yardsticks_last, over, k)
             if several
             else headline(first, k=k, decodings=[one.results for one in every if one is not told])
         ),
-        gates=tuple(
-            (one.label, one.results["gate"]["answer"], gate_line(one.results)) for one in every if "gate" in one.results
-        ),
-        threshold=next((float(one.results["gate"]["bound"]) for one in every if "gate" in one.results), math.nan),
+        gates=tuple((one.label, one.results.gate.answer, gate_line(one.results)) for one in every if one.results.gate),
+        threshold=next((float(one.results.gate.bound) for one in every if one.results.gate), math.nan),
         notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
@@ -82,18 +80,18 @@ def content_of(
                 Highlight(
                     f"leak@{k}",
                     at(curve, k),
-                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {block.get('m', first['m'])} prompts",
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts",
                 ),
                 *(
                     []
-                    if block["greedy"] is None
-                    else [Highlight("greedy", number(block["greedy"]), "what one deterministic answer shows")]
+                    if math.isnan(block.greedy)
+                    else [Highlight("greedy", number(block.greedy), "what one deterministic answer shows")]
                 ),
-                Highlight("retain", number(block.get("retain")), "one answer, on what must still be known"),
+                Highlight("retain", number(block.retain), "one answer, on what must still be known"),
             )
         ),
         curves=tuple(c for audited in audits for c in _curves(audited, kinds[audited.label], scorer, over))
-        + _reference_curve(audits, kinds, scorer, over),
+        + _retrained_curve(audits, kinds, scorer, over),
         tables=tuple(
             table
             for table in (
@@ -114,7 +112,7 @@ def content_of(
         conditions=conditions(audits, scorer, over),
         protocol=(protocol, PROTOCOLS[protocol].summary if protocol in PROTOCOLS else ""),
         manifests=tuple((audited.label, asdict(audited.run.manifest)) for audited in audits),
-        command=command or str(first["command"]),
+        command=command or first.command,
         cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
     )
@@ -129,7 +127,7 @@ def _cost(audits: Sequence[Audited]) -> tuple[tuple[str, float], ...]:
     """Seconds by phase, over all runs."""
     total: dict[str, float] = {}
     for audited in audits:
-        for name, value in audited.results["seconds"].items():
+        for name, value in audited.results.seconds.items():
             total[name] = total.get(name, 0.0) + float(value)
     return tuple(total.items())
 
@@ -171,14 +169,15 @@ def _run_notes(audits: Sequence[Audited]) -> list[str]:
     return [
         f"{audited.label}: {note}" if several else note
         for audited in audits
-        for note in [*audited.results.get("notes", ()), *audited.run.notes]
+        for note in [*(audited.results.notes or ()), *audited.run.notes]
     ]
 
 
 def _highlight(audited: Audited, scorer: str, over: str, k: int) -> Highlight:
     """One model of several: its leak, and what stands beside it."""
     block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
-    beside = [f"{name} {number(block[name])}" for name in ("greedy", "retain") if block.get(name) is not None]
+    known = {"greedy": block.greedy, "retain": math.nan if block.retain is None else block.retain}
+    beside = [f"{name} {number(value)}" for name, value in known.items() if not math.isnan(value)]
     return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
 
 
@@ -196,9 +195,9 @@ def _default_notes(over: str) -> tuple[str, ...]:
 
 def _kind(audited: Audited, audits: Sequence[Audited]) -> Kind:
     """What the run is here. The model that another run is measured against is a yardstick, whatever it was audited as."""
-    role = audited.results.get("role", "model")
+    role = audited.results.role
     mark = audited.run.manifest.model.get("fingerprint")
-    if mark and mark in {other.results.get("reference", {}).get("fingerprint") for other in audits}:
+    if mark and mark in {(other.results.retrained or {}).get("fingerprint") for other in audits}:
         return "reference"
     return "reference" if role == "retrained" else role if role in KINDS else "model"
 
@@ -207,40 +206,36 @@ def _curves(audited: Audited, kind: Kind, scorer: str, over: str) -> list[Curve]
     label = audited.label
     curve = curve_of(audited, scorer, over)
     curves = [_drawn(label, curve, kind)]
-    greedy = block_of(audited, scorer)["greedy"]
-    if greedy is not None:
+    greedy = block_of(audited, scorer).greedy
+    if not math.isnan(greedy):
         curves.append(Curve(f"{label}: greedy", (1,), (greedy,), kind="greedy", of=label))
-    beyond = block_of(audited, scorer).get("forecast")
+    beyond = block_of(audited, scorer).forecast
     if beyond:
-        k, value, low, high = (tuple(beyond[key]) for key in ("k", "line", "low", "high"))
-        curves.append(Curve(f"{label}: forecast", k, value, low, high, kind="forecast", of=label, dashed=True))
-    exact = audited.results.get("exact")
+        ks, line, ends = tuple(beyond.k), tuple(beyond.line), (tuple(beyond.low), tuple(beyond.high))
+        curves.append(Curve(f"{label}: forecast", ks, line, *ends, kind="forecast", of=label, dashed=True))
+    exact = audited.results.exact
     if exact:
-        curves.append(
-            Curve(f"{label}: exact verbatim", tuple(exact["k"]), tuple(exact["value"]), kind="exact", of=label)
-        )
+        curves.append(Curve(f"{label}: exact verbatim", tuple(exact.k), tuple(exact.value), kind="exact", of=label))
     return curves
 
 
-def _reference_curve(audits: Sequence[Audited], kinds: Mapping[str, Kind], scorer: str, over: str) -> tuple[Curve, ...]:
-    """The first run's reference, unless a reference is itself one of the runs."""
+def _retrained_curve(audits: Sequence[Audited], kinds: Mapping[str, Kind], scorer: str, over: str) -> tuple[Curve, ...]:
+    """The retrained model of the first run, unless one is itself among the runs."""
     block = block_of(audits[0], scorer)
-    if "reference" not in block or "reference" in kinds.values():
+    if block.retrained is None or "reference" in kinds.values():
         return ()
-    curve = block["reference"]["curves"][over]
-    return (_drawn("reference", curve, "reference"),)
+    return (_drawn("reference", block.retrained.curves[over], "reference"),)
 
 
-def _drawn(label: str, curve: dict[str, Any], kind: Kind) -> Curve:
-    k, value, low, high = (tuple(curve[key]) for key in ("k", "value", "low", "high"))
-    return Curve(label, k, value, low, high, kind=kind)
+def _drawn(label: str, curve: CurveResult, kind: Kind) -> Curve:
+    return Curve(label, tuple(curve.k), tuple(curve.value), tuple(curve.low), tuple(curve.high), kind=kind)
 
 
 def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
     run, block = audited.run, block_of(audited, audited.scorer)
     scores = run.scores(audited.scorer)
-    curve_ks = block["curves"]["samples"]["k"]
-    leak = {i: row[curve_ks.index(k)] for i, row in zip(block["prompt_ids"], block["per_prompt"], strict=True)}
+    curve_ks = block.curves["samples"].k
+    leak = {i: row[curve_ks.index(k)] for i, row in zip(block.prompt_ids, block.per_prompt, strict=True)}
     greedy = _greedy_of(audited)
     views = []
     rows = zip(run.prompts, run.texts(), scores, run.logprobs(), strict=True)
@@ -266,7 +261,7 @@ def _greedy_of(audited: Audited) -> dict[str, tuple[str, float]]:
     """The greedy answers and scores, read from greedy/ beside the samples."""
     # greedy/ may be there and unfinished: from an audit that was then told to do without.
     if (
-        block_of(audited, audited.scorer)["greedy"] is None
+        math.isnan(block_of(audited, audited.scorer).greedy)
         or not (audited.run.path / "greedy" / "manifest.json").exists()
     ):
         return {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from leakatk.errors import InputError, RunError
 from leakatk.report.content import Number
+from leakatk.runs.results import AuditResults, CurveResult, ScorerResult
 from leakatk.runs.store import Run
 
 
@@ -18,15 +18,15 @@ class Audited:
     """One audited run as read from disk."""
 
     run: Run
-    results: dict[str, Any]
+    results: AuditResults
 
     @property
     def label(self) -> str:
-        return str(self.results["label"])
+        return self.results.label
 
     @property
     def scorer(self) -> str:
-        return str(next(iter(self.results["scorers"])))
+        return next(iter(self.results.scorers))
 
 
 def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
@@ -38,50 +38,48 @@ def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
             raise InputError(
                 f"{path} holds samples but no results; run `leakatk audit` with --out {path} to finish it."
             )
-        results = run.results()
-        if not isinstance(results, dict) or not {"label", "scorers", "decoding"} <= set(results):
+        kept = run.results()
+        if not isinstance(kept, dict) or not {"label", "scorers", "decoding"} <= set(kept):
             raise RunError(
                 f"{path}/results.json is not what an audit writes; run the same audit again: nothing is sampled twice."
             )
         if not run.n:
             raise RunError(f"{path} holds no samples; run the same audit again: what is missing is sampled.")
-        found.append(Audited(run, results))
+        found.append(Audited(run, AuditResults.from_dict(kept, f"{path}/results.json")))
     for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
         labels = [audited.label for audited in found]
         if len(set(labels)) < len(labels):
-            for audited, extra in zip(found, [name(audited) for audited in found], strict=True):
-                audited.results["label"] = f"{audited.label} ({extra})"
+            found = [replace(one, results=replace(one.results, label=f"{one.label} ({name(one)})")) for one in found]
     return found
 
 
 def _decoding(audited: Audited) -> str:
-    return str(audited.results["decoding"])
+    return audited.results.decoding
 
 
-def block_of(audited: Audited, scorer: str) -> dict[str, Any]:
+def block_of(audited: Audited, scorer: str) -> ScorerResult:
     """All that was found under one scorer. InputError when the run was not scored with it."""
-    if scorer not in audited.results["scorers"]:
+    if scorer not in audited.results.scorers:
         raise InputError(
             f"{audited.label} was not scored with {scorer}; audit it again with --scorer {scorer} (samples are reused)."
         )
-    block: dict[str, Any] = audited.results["scorers"][scorer]
-    return block
+    return audited.results.scorers[scorer]
 
 
-def curve_of(audited: Audited, scorer: str, over: str) -> dict[str, Any]:
-    """k, value, low and high of leak@k. InputError when there is no interval of this kind."""
-    curves: dict[str, dict[str, Any]] = block_of(audited, scorer)["curves"]
+def curve_of(audited: Audited, scorer: str, over: str) -> CurveResult:
+    """leak@k with its interval. InputError when there is no interval of this kind."""
+    curves = block_of(audited, scorer).curves
     if over not in curves:
         raise InputError(f"{audited.label} has one prompt, so no interval over {over}; use --over samples.")
     return curves[over]
 
 
-def at(curve: dict[str, Any], k: int) -> Number | str:
+def at(curve: CurveResult, k: int) -> Number | str:
     """The curve's number at k, with its interval; empty where it has none."""
-    if k not in curve["k"]:
+    if k not in curve.k:
         return ""
-    i = curve["k"].index(k)
-    return Number(curve["value"][i], curve["low"][i], curve["high"][i])
+    i = curve.k.index(k)
+    return Number(curve.value[i], curve.low[i], curve.high[i])
 
 
 def number(value: float | None) -> Number:

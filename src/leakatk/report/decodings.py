@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from leakatk.report.content import Grid
+from leakatk.runs.results import AuditResults
 from leakatk.runs.store import Run
 
 
@@ -17,7 +18,7 @@ class Measured(Protocol):
     def run(self) -> Run: ...
 
     @property
-    def results(self) -> Mapping[str, Any]: ...
+    def results(self) -> AuditResults: ...
 
 
 M = TypeVar("M", bound=Measured)
@@ -28,7 +29,7 @@ def by_model(audits: Sequence[M]) -> list[list[M]]:
     groups: dict[tuple[str, str], list[M]] = {}
     for audited in audits:
         manifest = audited.run.manifest
-        weights = str(manifest.model.get("fingerprint", audited.results["label"]))
+        weights = str(manifest.model.get("fingerprint", audited.results.label))
         groups.setdefault((weights, manifest.prompts_sha256), []).append(audited)
     return list(groups.values())
 
@@ -52,15 +53,16 @@ def decoding_grids(audits: Sequence[Measured], scorer: str, k: int) -> tuple[Gri
     for runs in by_model(audits):
         values: dict[tuple[float, float], float] = {}
         for audited in runs:
-            curve = audited.results["scorers"].get(scorer, {}).get("curves", {}).get("samples", {"k": []})
-            if k in curve["k"]:
-                values.setdefault(point(audited), float(curve["value"][curve["k"].index(k)]))
+            found = audited.results.scorers.get(scorer)
+            curve = found.curves["samples"] if found else None
+            if curve and k in curve.k:
+                values.setdefault(point(audited), float(curve.value[curve.k.index(k)]))
         if len(values) < 2:
             continue
         temperatures, tops = (sorted({at[i] for at in values}) for i in (0, 1))
         grids.append(
             Grid(
-                title=f"{most_open(runs)[0].results['label']}: leak@{k} by decoding",
+                title=f"{most_open(runs)[0].results.label}: leak@{k} by decoding",
                 row_name="temperature",
                 rows=tuple(f"{t:g}" if t else "0 (greedy)" for t in temperatures),
                 column_name="top-p",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from leakatk.report.audited import Audited, at, block_of, curve_of, number
 from leakatk.report.content import Number, Table
 from leakatk.report.headline import conditions, headline_k
+from leakatk.runs.results import LeakResult, ScorerResult
 from leakatk.text import bound
 
 TABLE_KS = (1, 4, 16, 64, 128)
@@ -20,11 +21,11 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     scorer, told_k = audits[0].scorer, headline_k(audits)
     ks = columns_of(audits, scorer, over)
     excess_k = excess_k_of(audits, scorer, over, told_k)
-    with_exact = any("exact" in a.results for a in audits)
-    with_retain = any(block_of(a, scorer).get("retain") is not None for a in audits)
-    exact_ks: list[int] = next((a.results["exact"]["k"] for a in audits if "exact" in a.results), [])
+    with_exact = any(a.results.exact for a in audits)
+    with_retain = any(block_of(a, scorer).retain is not None for a in audits)
+    exact_ks: list[int] = next((list(a.results.exact.k) for a in audits if a.results.exact), [])
     exact_ks = [k for k in exact_ks if k > 1]
-    with_greedy = any(block_of(a, scorer)["greedy"] is not None for a in audits)
+    with_greedy = any(not math.isnan(block_of(a, scorer).greedy) for a in audits)
     columns = ["model", *(["greedy"] if with_greedy else []), *(f"leak@{k}" for k in ks)]
     columns += [f"excess@{excess_k}"] if excess_k else []
     columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
@@ -33,20 +34,20 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     rows = []
     for audited in audits:
         block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
-        row: list[str | Number] = [audited.label, *([number(block["greedy"])] if with_greedy else [])]
+        row: list[str | Number] = [audited.label, *([number(block.greedy)] if with_greedy else [])]
         row += [at(curve, k) for k in ks]
         if excess_k:
-            row.append(at(block["excess"][over], excess_k) if "excess" in block else "")
+            row.append(at(block.excess[over], excess_k) if block.excess else "")
         if with_exact:
-            exact = audited.results.get("exact")
-            row += [Number(exact["value"][exact["k"].index(k)]) if exact else "" for k in exact_ks]
+            exact = audited.results.exact
+            row += [Number(exact.value[exact.k.index(k)]) if exact else "" for k in exact_ks]
         if with_retain:
-            row.append(number(block.get("retain")))
+            row.append(number(block.retain))
         row.append(_sample_text(audited))
         rows.append(tuple(row))
     caption = conditions(audits, scorer, over)
     if excess_k and excess_k < told_k:
-        caption += f" The excess is at k = {excess_k}: the reference has no samples for more."
+        caption += f" The excess is at k = {excess_k}: the retrained model has no samples for more."
     if exact_ks:
         caption += f" {EXACT}"
     return Table("Models", tuple(columns), tuple(rows), caption)
@@ -54,19 +55,19 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
 
 def columns_of(audits: Sequence[Audited], scorer: str, over: str) -> list[int]:
     """The k of the columns: the usual ones that all runs have, and the headline's."""
-    shared = set.intersection(*(set(curve_of(a, scorer, over)["k"]) for a in audits))
+    shared = set.intersection(*(set(curve_of(a, scorer, over).k) for a in audits))
     return sorted({*TABLE_KS, headline_k(audits)} & shared) or sorted(shared)
 
 
 def excess_k_of(audits: Sequence[Audited], scorer: str, over: str, most: int) -> int:
     """The largest k, at most `most`, at which any run has an excess; 0 where none has."""
     blocks = (block_of(audited, scorer) for audited in audits)
-    return max((k for block in blocks if "excess" in block for k in block["excess"][over]["k"] if k <= most), default=0)
+    return max((k for block in blocks if block.excess for k in block.excess[over].k if k <= most), default=0)
 
 
 def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     """leak@k under the scorers that are not the headline."""
-    names = [name for name in audits[0].results["scorers"] if name != audits[0].scorer]
+    names = [name for name in audits[0].results.scorers if name != audits[0].scorer]
     if not names:
         return None
     ks = columns_of(audits, audits[0].scorer, over)
@@ -74,20 +75,20 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
         (
             audited.label,
             name,
-            number(block_of(audited, name)["greedy"]),
+            number(block_of(audited, name).greedy),
             *(at(curve_of(audited, name, over), k) for k in ks),
         )
         for name in names
         for audited in audits
-        if name in audited.results["scorers"]
+        if name in audited.results.scorers
     ]
-    caption = " ".join(conditions([a for a in audits if name in a.results["scorers"]], name, over) for name in names)
+    caption = " ".join(conditions([a for a in audits if name in a.results.scorers], name, over) for name in names)
     return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows), caption)
 
 
 def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     """leak@k by the way of asking and in what the model thinks, and the worst case over the ways."""
-    probed = [audited for audited in audits if {"probes", "reasoning"} & set(audited.results)]
+    probed = [audited for audited in audits if audited.results.probes or audited.results.reasoning]
     if not probed:
         return None
     scorer, told_k = probed[0].scorer, headline_k(probed)
@@ -98,21 +99,20 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     rows: list[tuple[str | Number, ...]] = []
     notes: dict[str, None] = {}
     for audited in probed:
-        blocks = {"as it stands": block_of(audited, scorer)}
-        if "reasoning" in audited.results:
-            blocks["as it stands, in the reasoning"] = audited.results["reasoning"]["scorers"][scorer]
-        for name, found in audited.results.get("probes", {}).items():
-            blocks[f"{name} *" if found["gives_answer"] else name] = found["scorers"][scorer]
-            if found["left_out"]:
-                notes[f"{name} leaves out {len(found['left_out'])} prompts that it cannot ask so."] = None
-        if worst := audited.results.get("worst"):
-            blocks[f"worst of {worst['ways']:.3g} ways"] = worst["scorers"][scorer]
+        results = audited.results
+        blocks: dict[str, ScorerResult | LeakResult] = {"as it stands": block_of(audited, scorer)}
+        if results.reasoning:
+            blocks["as it stands, in the reasoning"] = results.reasoning.scorers[scorer]
+        for name, found in (results.probes or {}).items():
+            blocks[f"{name} *" if found.gives_answer else name] = found.scorers[scorer]
+            if found.left_out:
+                notes[f"{name} leaves out {len(found.left_out)} prompts that it cannot ask so."] = None
+        if worst := results.worst:
+            blocks[f"worst of {worst.ways:.3g} ways"] = worst.scorers[scorer]
         for name, block in blocks.items():
-            greedy = number(block["greedy"]) if "greedy" in block else ""
-            row = (audited.label, name, greedy, *(at(block["curves"][over], k) for k in ks))
-            rows.append(
-                (*row, at(block["excess"][over], excess_k) if "excess" in block else "") if with_excess else row
-            )
+            greedy = number(block.greedy) if isinstance(block, ScorerResult) else ""
+            row = (audited.label, name, greedy, *(at(block.curves[over], k) for k in ks))
+            rows.append((*row, at(block.excess[over], excess_k) if block.excess else "") if with_excess else row)
     if any(name.endswith(" *") for _, name, *_ in rows if isinstance(name, str)):
         notes["* gives the answer away: read its excess; it is no part of the worst case."] = None
     caption = (
@@ -125,25 +125,25 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
 
 def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     """What is guaranteed, and what a model says, beyond the samples drawn."""
-    found = [(audited, block_of(audited, scorer).get("forecast")) for audited in audits]
+    found = [(audited, block_of(audited, scorer).forecast) for audited in audits]
     blocks = [(audited, block) for audited, block in found if block]
     if not blocks:
         return None
-    ks = blocks[0][1]["k"]
+    ks = blocks[0][1].k
     rows = []
     for audited, block in blocks:
         cells: list[str | Number] = [audited.label]
         for k in ks:
-            if k not in block["k"]:
+            if k not in block.k:
                 cells.append("")
                 continue
-            i = block["k"].index(k)
+            i = block.k.index(k)
             cells.append(
-                f"{bound(block['low'][i])} to {bound(block['high'][i])} ({block['low_by'][i]}, {block['high_by'][i]}); "
-                f"line {block['line'][i]:.3f}"
+                f"{bound(block.low[i])} to {bound(block.high[i])} ({block.low_by[i]}, {block.high_by[i]}); "
+                f"line {block.line[i]:.3f}"
             )
         rows.append(tuple(cells))
-    level = audits[0].results["level"]
+    level = audits[0].results.level
     caption = (
         f"Guaranteed bounds ({level:.0%}) and the instrument that gave each side: counts (every distribution of leak "
         "probabilities the counts do not refute) or exact (masses of the distinct answers seen). The line carries the "
@@ -154,16 +154,16 @@ def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
 
 def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     """What the probabilities of whole answers alone make certain, where the answer trees were expanded."""
-    found = [(audited, block_of(audited, scorer).get("bounds")) for audited in audits if "expansion" in audited.results]
+    found = [(audited, block_of(audited, scorer).bounds) for audited in audits if audited.results.expansion]
     blocks = [(audited, block) for audited, block in found if block]
     if not blocks:
         return None
     rows: list[tuple[str | Number, ...]] = [
         (
             audited.label,
-            *(f"{bound(low)} to {bound(high)}" for low, high in zip(block["low"], block["high"], strict=True)),
-            Number(block["unknown"]),
-            f"{audited.results['expansion']['prefixes']:,}",
+            *(f"{bound(low)} to {bound(high)}" for low, high in zip(block.low, block.high, strict=True)),
+            Number(block.unknown),
+            f"{(audited.results.expansion or {}).get('prefixes', 0):,}",
         )
         for audited, block in blocks
     ]
@@ -171,7 +171,7 @@ def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
         "Certain, not estimated: the answers met by expanding the most probable beginnings (and by sampling) have known "
         "probabilities; what they do not cover may all leak, or not at all. unknown: that mass, mean over prompts."
     )
-    heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1]["k"]), "unknown", "beginnings expanded")
+    heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1].k), "unknown", "beginnings expanded")
     return Table("Exact expansion", heads, tuple(rows), caption)
 
 

@@ -6,27 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Bools
 from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.runs.store import Run
 from leakatk.text import percent
 
 WARN_ABOVE = 0.05  # share of the answers from which a person must be told
-Mask = npt.NDArray[np.bool_]
 
 
-def cut(run: Run) -> Mask:
+def cut(run: Run) -> Bools:
     """(m, n): whether the answer was ended by the limit on its length."""
     return _mask(run, [[finish == "length" for finish in row] for row in run.finishes()])
 
 
-def thought(run: Run) -> Mask:
+def thought(run: Run) -> Bools:
     """(m, n): whether the model thought before it answered."""
     return _mask(run, [[bool(text) for text in row] for row in run.reasonings()])
 
 
-def _mask(run: Run, rows: Sequence[Sequence[bool]]) -> Mask:
+def _mask(run: Run, rows: Sequence[Sequence[bool]]) -> Bools:
     return np.array(rows, dtype=bool).reshape(len(run.prompts), run.n)
 
 

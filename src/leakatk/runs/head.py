@@ -11,7 +11,6 @@ from leakatk.errors import InputError, RunError
 from leakatk.files import tables as files
 from leakatk.prompts import Prompt, check_unique, from_record, record
 from leakatk.runs.manifest import Manifest, prompts_hash
-from leakatk.workdir import contents
 
 OTHERWISE = "choose another directory"
 
@@ -35,18 +34,9 @@ def prompts_to_jsonl(prompts: Sequence[Prompt]) -> str:
 
 def refuse_foreign(path: Path) -> None:
     """RunError unless the directory is a run, is empty, or is what a run killed at its very start left."""
-    names = contents(path)
-    if "manifest.json" in names:
+    if (path / "manifest.json").exists():
         read_manifest(path)  # refuses one that is not ours
-        return
-    ours = {"prompts.jsonl", "generations"}
-    begun = any((path / name).exists() for name in workdir.OWN)
-    if names and (not begun or names - ours):
-        strange = sorted(names - ours or names)
-        raise RunError(
-            f"{path} is no run directory and not empty (it holds {', '.join(strange[:3])}{' ...' if len(strange) > 3 else ''}); "
-            "choose a new directory. Nothing was changed."
-        )
+    workdir.refuse_foreign(path, "run", ("manifest.json",), begun=("prompts.jsonl", "generations"))
 
 
 def read_manifest(path: Path) -> Manifest:

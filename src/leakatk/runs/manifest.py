@@ -15,6 +15,7 @@ from typing import Any
 from leakatk.errors import InputError, RunError
 from leakatk.files.reading import parse_json
 from leakatk.prompts import Prompt, record
+from leakatk.workdir import compared
 
 SCHEMA = 1
 
@@ -128,23 +129,7 @@ def _within(name: str, fields: frozenset[str]) -> bool:
 
 
 def _compare(a: Manifest, b: Manifest) -> Iterator[tuple[str, str]]:
-    left, right = (dict(_flatten(dataclasses.asdict(manifest))) for manifest in (a, b))
-    for name in sorted(left.keys() | right.keys()):
-        if name not in left or name not in right or left[name] != right[name]:
-            yield name, f"{name}: {_short(left, name)}, {_short(right, name)}"
-
-
-def _short(row: Mapping[str, Any], name: str) -> str:
-    text = repr(row[name]) if name in row else "absent"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flatten(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
+    return compared(dataclasses.asdict(a), dataclasses.asdict(b))
 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:

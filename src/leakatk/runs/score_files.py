@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from leakatk.arrays import Floats
 from leakatk.errors import UnknownNameError
 from leakatk.files import tables
 from leakatk.runs import shards
 
 
-def write(
-    run: Path, name: str, prompt_ids: Sequence[str], scores: npt.NDArray[np.float64], about: Mapping[str, Any]
-) -> None:
+def write(run: Path, name: str, prompt_ids: Sequence[str], scores: Floats, about: Mapping[str, Any]) -> None:
     """Keep (m, n) scores under `name`. about: what is kept with them; "name" is needed."""
     m, n = scores.shape
     columns = {

@@ -34,6 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from leakatk import workdir
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError, RunError, UnknownNameError
 from leakatk.files import checksums
 from leakatk.files import tables as files
@@ -42,10 +43,9 @@ from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import make_private, write_kept
 from leakatk.prompts import Generation, Prompt
 from leakatk.runs import score_files, shards
+from leakatk.runs.generations import next_shard, parquet, read_generations_of, rows_of, shard_paths
 from leakatk.runs.head import check_prompts, prompts_to_jsonl, read_head, refuse_foreign
 from leakatk.runs.manifest import Manifest, canonical_json, differences, notes
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class Run:
@@ -111,10 +111,7 @@ class Run:
     def _resume(cls, path: Path, manifest: Manifest, held: workdir.Claim) -> Run:
         before, prompts = read_head(path)
         if differ := differences(before, manifest):
-            raise RunError(
-                f"{path} holds a run made otherwise (there, now): {'; '.join(differ)}. "
-                "Use the same settings to go on with it, or another directory. Nothing was changed."
-            )
+            raise workdir.made_otherwise(path, "a run", differ)
         noted, unchecked = notes(before, manifest), checksums.note(path)
         merged = dataclasses.replace(before, n=max(before.n, manifest.n))
         if merged != before:
@@ -212,7 +209,7 @@ class Run:
         self._need_shard()
         try:
             if self._shard is None:
-                self._shard = shards.ShardWriter(self._next_shard())
+                self._shard = shards.ShardWriter(next_shard(self.path))
             self._shard.append(list(new.values()))
         except OSError as error:
             if self._shard:
@@ -231,10 +228,10 @@ class Run:
         """Compact the shards into generations.parquet (zstd). The run can be opened and extended afterwards."""
         self._need_lock()
         self._need_shard()
-        old = self._shard_paths()
+        old = shard_paths(self.path)
         if not old:
             return
-        files.write_table(self._load(tokens=True), self._parquet)
+        files.write_table(self._load(tokens=True), parquet(self.path))
         shard, self._shard = self._shard, None
         if shard:
             shard.close()
@@ -278,7 +275,7 @@ class Run:
         n, flat = self.n, self._grid("text").to_pylist()
         return [flat[row * n : (row + 1) * n] for row in range(len(self.prompts))]
 
-    def logprobs(self) -> FloatArray:
+    def logprobs(self) -> Floats:
         """(m, n), natural log of the whole sample's probability under the decoding; NaN where unknown."""
         return np.asarray(self._grid("logprob"), dtype=np.float64).reshape(len(self.prompts), self.n)
 
@@ -315,55 +312,14 @@ class Run:
 
     def _load(self, *, tokens: bool) -> pa.Table:
         """Everything on disk, sorted by (row, sample), the first of each kept."""
-        found, damaged = [], 0
-        # Shards first: a writer that compacts meanwhile puts their rows in the Parquet file before it removes them.
-        for path in self._shard_paths():
-            tables, bad = shards.read_shard(path, tokens=tokens)
-            found += tables
-            damaged += bad
-        if self._parquet.exists():
-            found.insert(0, self._read_parquet(tokens=tokens))
+        table, damaged = read_generations_of(self.path, self._row, tokens=tokens)
         if damaged:
             note = f"{self.path}: {damaged} half-written or damaged line(s) left out; a resumed run samples them again."
             self.notes = [*(text for text in self.notes if text != note), note]
-        schema = shards.SCHEMA if tokens else shards.SCHEMA.remove(shards.SCHEMA.get_field_index("token_ids"))
-        table = pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
-        key = self._rows_of(table) * 2**31 + np.asarray(table["sample"], dtype=np.int64)
-        _, first = np.unique(key, return_index=True)
-        return table.take(pa.array(first))
-
-    def _rows_of(self, table: pa.Table) -> npt.NDArray[np.int64]:
-        try:
-            return np.array([self._row[id] for id in table["prompt_id"].to_pylist()], dtype=np.int64)
-        except KeyError as error:
-            raise RunError(
-                f"{self.path} holds generations of prompt {error.args[0]!r}, which is not among its prompts; "
-                "files of two runs were mixed, restore it from a copy."
-            ) from None
-
-    def _read_parquet(self, *, tokens: bool) -> pa.Table:
-        wanted = [name for name in shards.SCHEMA.names if tokens or name != "token_ids"]
-        if "reasoning" not in files.column_names(self._parquet):  # written before it was kept
-            wanted.remove("reasoning")
-        table = files.read_table(self._parquet, wanted)
-        if "reasoning" not in wanted:
-            where = table.column_names.index("finish") + 1
-            none = pa.array([""] * table.num_rows, pa.large_string())
-            table = table.add_column(where, "reasoning", none)
         return table
 
-    @property
-    def _parquet(self) -> Path:
-        return self.path / "generations.parquet"
-
-    def _shard_paths(self) -> list[Path]:
-        return sorted((self.path / "generations").glob("*.jsonl"))
-
-    def _next_shard(self) -> Path:
-        folder = self.path / "generations"
-        folder.mkdir(exist_ok=True)
-        last = max((int(path.stem) for path in self._shard_paths()), default=0)
-        return folder / f"{last + 1:06d}.jsonl"
+    def _rows_of(self, table: pa.Table) -> Ints:
+        return rows_of(table, self._row, self.path)
 
     # --- scores and results --------------------------------------------------------------------------------------
 
@@ -379,7 +335,7 @@ class Run:
         about = {"name": name, "generations_sha256": self.generations_hash, "info": dict(info or {})}
         score_files.write(self.path, name, self.prompt_ids, values, about)
 
-    def scores(self, name: str) -> FloatArray:
+    def scores(self, name: str) -> Floats:
         """(m, n) scores kept under `name`. RunError when they belong to other generations than the run has now."""
         table, about = score_files.read(self.path, name)
         if about["generations_sha256"] != self.generations_hash:

@@ -17,49 +17,29 @@ from dataclasses import dataclass
 from itertools import count, groupby, repeat
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from leakatk.arrays import Ints
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.progress import Progress
 from leakatk.prompts import Prompt
-from leakatk.sampling.base import Request, Sampler, check_budget, check_expands
+from leakatk.sampling.base import Answer as Answer
+from leakatk.sampling.base import Expands, InProcess, Request, Sampler, check_budget, check_expands
+from leakatk.sampling.base import Expansion as Expansion
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv_cache import ModuleDecoder, cache_keyword, prefill
 from leakatk.sampling.tokens import Reader, holds_stop, prompt_tokens
 from leakatk.sampling.warp import effective, histories, log_probs
 
-Int = npt.NDArray[np.int64]
-
 _ROWS = 8  # prefixes of one prompt expanded at a time: few, so that the best-first order is kept ...
-_PROMPTS = 32  # ... and prompts expanded side by side: many, so that the batch is full
+PROMPTS_AT_ONCE = 32  # ... and prompts expanded side by side: many, so that the batch is full
 _CHILDREN = 256  # continuations of a prefix that are followed; the mass of the others stays unexpanded
 _LEAST = 10.0  # what is less probable than _LEAST * unknown / budget is not followed, nor kept as an answer
 _SPREAD = 2.0  # a prompt's rows reach down to e^-2 of its most probable prefix
 _MEMORY = 2.0e9  # bytes of keys and values held at once
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer and its probability: token_ids as a sampled `Generation` has them, the end token included."""
-
-    token_ids: tuple[int, ...]
-    text: str
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Expansion:
-    """The distinct answers of one prompt found with `prefixes` forward passes, most probable first; `mass` is the sum
-    of their probabilities, so 1 - mass is what is still unknown."""
-
-    prompt_id: str
-    answers: tuple[Answer, ...]
-    mass: float
-    prefixes: int
 
 
 def expand(
@@ -84,8 +64,8 @@ def expand(
     found: list[Expansion] = []
     with Progress("expanding", budget * len(prompts), unit="prefixes", quiet=quiet) as progress:
         while len(found) < len(prompts):
-            some = prompts[len(found) : len(found) + _PROMPTS]
-            done = _expand_group(loaded, some, decoding, budget, unknown, progress)
+            some = prompts[len(found) : len(found) + PROMPTS_AT_ONCE]
+            done = expand_group(loaded, some, decoding, budget, unknown, progress)
             found += done
             if keep is not None:
                 keep(done)
@@ -95,7 +75,7 @@ def expand(
 @torch.inference_mode()
 def check_memory(loaded: LoadedModel, budget: int) -> None:
     """InputError for a budget whose keys and values, those of one prompt, cannot fit."""
-    need, room = budget * ModuleDecoder.bytes_per_slot(prefill(loaded.model, [[0]])), _memory(loaded.device)
+    need, room = budget * ModuleDecoder.bytes_per_slot(prefill(loaded.model, [[0]])), memory_of(loaded.device)
     if need > room:
         raise InputError(
             f"{budget:,} prefixes of one prompt can take {need / 1e9:,.0f} GB of keys and values, and there are {room / 1e9:.0f} GB "
@@ -103,7 +83,7 @@ def check_memory(loaded: LoadedModel, budget: int) -> None:
         )
 
 
-def _memory(device: torch.device) -> float:
+def memory_of(device: torch.device) -> float:
     """Bytes that the device has in all; infinite where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[1])
@@ -124,18 +104,17 @@ def expansions_of(
 ) -> list[Expansion]:
     """`expand`, where the sampler's model is; elsewhere all are kept at the end. InputError for an engine that cannot."""
     check_expands(sampler)
-    elsewhere = getattr(sampler, "expand", None)
-    if elsewhere is None:
-        loaded: LoadedModel = sampler.loaded  # type: ignore[attr-defined]
-        return expand(loaded, prompts, decoding, budget=budget, keep=keep, quiet=quiet)
-    found: list[Expansion] = elsewhere(prompts, decoding, budget)
-    if keep is not None:
-        keep(found)
-    return found
+    if isinstance(sampler, Expands):
+        found = sampler.expand(prompts, decoding, budget)
+        if keep is not None:
+            keep(found)
+        return found
+    assert isinstance(sampler, InProcess)
+    return expand(sampler.loaded, prompts, decoding, budget=budget, keep=keep, quiet=quiet)
 
 
 @torch.inference_mode()
-def _expand_group(
+def expand_group(
     loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding, budget: int, unknown: float, progress: Progress
 ) -> list[Expansion]:
     """As many of the prompts as fit into memory, side by side."""
@@ -147,7 +126,7 @@ def _expand_group(
             trees = trees[: number + 1]
             break
     while rows := [(tree, prefix) for tree in trees for prefix in tree.next()]:
-        logits, entries = _forward(loaded, rows, store)
+        logits, entries = forward(loaded, rows, store)
         logp = log_probs(_warped(logits, rows, decoding))
         at = 0
         for tree, group in groupby(rows, key=lambda row: row[0]):
@@ -164,7 +143,7 @@ class _Prefix:
     """An answer begun: its last token has not been fed to the model yet. path: cache entries of all before it."""
 
     tokens: tuple[int, ...]
-    path: Int
+    path: Ints
     logprob: float
 
 
@@ -175,7 +154,7 @@ class _Store:
         self.layers: list[tuple[Tensor, Tensor]] = []
         self.used = self.room = 0
 
-    def add(self, new: Sequence[tuple[Tensor, Tensor]]) -> Int:
+    def add(self, new: Sequence[tuple[Tensor, Tensor]]) -> Ints:
         """Append one entry a row; returns their numbers."""
         rows = len(new[0][0])
         if self.used + rows > self.room:
@@ -202,7 +181,7 @@ def _grown(old: Tensor | None, room: int, like: Tensor) -> Tensor:
     return larger
 
 
-def _forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Int]:
+def forward(loaded: LoadedModel, rows: Sequence[tuple[_Tree, _Prefix]], store: _Store) -> tuple[Tensor, Ints]:
     """Feed each prefix its last token: logits (rows, V), and the new cache entries."""
     device = loaded.device
     width = max(len(prefix.path) for _, prefix in rows)
@@ -283,7 +262,7 @@ class _Tree:
             self.open = heapq.nsmallest(4 * self.budget, self.open)
         return taken
 
-    def branch(self, rows: Sequence[_Prefix], logp: Tensor, entries: Int) -> None:
+    def branch(self, rows: Sequence[_Prefix], logp: Tensor, entries: Ints) -> None:
         """Whole answers are kept, the others wait for their turn."""
         ends = logp[:, self.ends].cpu().numpy()
         logp[:, self.ends] = -math.inf

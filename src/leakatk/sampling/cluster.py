@@ -17,18 +17,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leakatk.errors import EngineError, InputError, LeakAtKError, ModelError, first_line
 from leakatk.models.load import ModelSource
 from leakatk.prompts import Generation, Prompt
-from leakatk.sampling.base import Request
+from leakatk.sampling.base import Expansion, Request, Truth, notes_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import engine_options, make_sampler
-
-if TYPE_CHECKING:
-    from leakatk.sampling.answer_tree import Expansion
-    from leakatk.sampling.teacher_forcing import Truth
 
 # A block must fill an engine's batch (1,024 rows on a CPU), or the copies would be slower than one engine is.
 _SMALLEST, _LARGEST = 1024, 16384
@@ -113,12 +109,12 @@ class RaySampler:
         yield from self._spread("sample", blocks, (decoding, seed), key=lambda g: (g.prompt_id, g.sample))
 
     def true_answers(self, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
-        """As `exact.true_answers`, by the workers; empty when the inner engine cannot tell."""
+        """As `teacher_forcing.true_answers`, by the workers; empty when the inner engine cannot tell."""
         found: Iterator[list[tuple[str, Truth]]] = self._ask("true_answers", prompts, decoding)
         return dict(item for items in found for item in items)
 
     def expand(self, prompts: Sequence[Prompt], decoding: Decoding, budget: int) -> list[Expansion]:
-        """As `expand.expand`, by the workers. InputError when the inner engine cannot."""
+        """As `answer_tree.expand`, by the workers. InputError when the inner engine cannot."""
         found: Iterator[list[tuple[str, Expansion]]] = self._ask("expand", prompts, decoding, budget)
         by_id = dict(item for items in found for item in items)
         return [by_id[prompt.id] for prompt in prompts]
@@ -304,7 +300,7 @@ class _Replica:
 
         silence()
         self.sampler = make_sampler(self.inner, self.source)
-        return platform.node(), self.sampler.describe(), list(getattr(self.sampler, "notes", ()))
+        return platform.node(), self.sampler.describe(), notes_of(self.sampler)
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, seed: int) -> Iterator[list[Generation]]:
         yield from self.sampler.sample(requests, decoding, seed=seed)

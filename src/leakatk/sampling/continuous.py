@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -20,6 +19,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 
+from leakatk.arrays import Ints
 from leakatk.errors import InputError, ModelError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
@@ -31,7 +31,7 @@ from leakatk.sampling.warp import draw, effective, histories
 
 _PAGE = 64  # tokens
 _PREFILL_CPU = 512  # tokens in a forward pass: a mask of these by all cached tokens is made without flash attention
-_MEMORY_CPU = 2.0e9  # bytes of keys and values; on a GPU transformers takes what is free
+MEMORY_CPU = 2.0e9  # bytes of keys and values; on a GPU transformers takes what is free
 _YIELD = 256
 
 
@@ -48,7 +48,7 @@ class ContinuousSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the model that is sampled."""
-        return list(getattr(self.loaded, "notes", ()))
+        return list(self.loaded.notes)
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
@@ -66,7 +66,7 @@ class ContinuousSampler:
             raise ModelError(
                 "Continuous batching ends a row by an end token and the model has none; use --engine generate."
             )
-        choose = _Choose(rows, decoding, seed, self.loaded)
+        choose = Choose(rows, decoding, seed, self.loaded)
         manager = self._manager(choose, decoding, ends)
         manager.start()
         try:
@@ -90,7 +90,7 @@ class ContinuousSampler:
         finally:
             manager.stop(hard_stop=True)
 
-    def _manager(self, choose: _Choose, decoding: Decoding, ends: list[int]) -> Any:
+    def _manager(self, choose: Choose, decoding: Decoding, ends: list[int]) -> Any:
         model = self.loaded.model
         config = GenerationConfig(
             do_sample=False, max_new_tokens=decoding.max_new_tokens, eos_token_id=ends or -1, num_return_sequences=1
@@ -98,7 +98,7 @@ class ContinuousSampler:
         on_gpu = self.loaded.device.type == "cuda"
         longest = -(-(max(len(row.ids) for row in choose.rows) + decoding.max_new_tokens) // _PAGE)  # pages
         try:
-            pages = min(self.max_rows * (longest + 1), int(_MEMORY_CPU / (_PAGE * _bytes_per_token(model))))
+            pages = min(self.max_rows * (longest + 1), int(MEMORY_CPU / (_PAGE * _bytes_per_token(model))))
             batching = ContinuousBatchingConfig(
                 page_size=_PAGE,
                 num_blocks=None if on_gpu else max(pages, longest + 1),
@@ -119,7 +119,7 @@ class ContinuousSampler:
         manager.logit_processor = processors
         return manager
 
-    def _generations(self, rows: Sequence[Row], choose: _Choose, output: Any, reader: Reader) -> Iterator[Generation]:
+    def _generations(self, rows: Sequence[Row], choose: Choose, output: Any, reader: Reader) -> Iterator[Generation]:
         number = int(output.request_id)
         row, ids, tokenizer = rows[number], tuple(output.generated_tokens), self.loaded.tokenizer
         if number in choose.stopped:
@@ -133,7 +133,7 @@ class ContinuousSampler:
             yield Generation(row.prompt_id, sample, text, ids, logprob, "stop" if done else "length", thought)
 
 
-class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+class Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     """Draws every request's token from its own uniform and leaves that one token: its logit 0, all others -inf.
 
     A request's id is the number of its row. logprobs: of the tokens drawn, for each row.  stopped: row -> the length of an
@@ -150,7 +150,7 @@ class _Choose(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self.samples = np.array([row.samples[0] for row in rows], dtype=np.int64)
         self.logprobs: list[list[float]] = [[] for _ in rows]
         self.stopped: dict[int, int] = {}
-        self.now: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # the rows of this step
+        self.now: Ints = np.zeros(0, np.int64)  # the rows of this step
         self.said: list[list[int]] = []  # their prompts and answers so far
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:

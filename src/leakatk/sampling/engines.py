@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakatk.errors import InputError, ModelError
-from leakatk.registry import Facts, Registry, read_spec
+from leakatk.errors import ModelError
+from leakatk.registry import Facts, Registry, read_spec, typed_options
 from leakatk.sampling.base import Sampler
 
 if TYPE_CHECKING:
@@ -43,35 +43,53 @@ def _importing(where: str) -> Callable[[], Callable[..., Sampler]]:
     return lambda: getattr(import_module(module), name)
 
 
+STREAM = "token t of sample j = inverse CDF at u(seed, prompt id, j, t)"
+THEIRS = "samples of the engine's own, a seed for each (prompt, j)"
+TRANSFORMERS = "Wolf et al. 2020 (transformers), arXiv 1910.03771"
+
 engine(
     "native",
     "leakatk.sampling.native:NativeSampler",
     summary="Ours: one row per distinct prefix, many prompts in a batch. The fastest on one machine, and the default.",
+    paper="ours; the counter-based u is Salmon et al. 2011 (Philox)",
+    formula=STREAM,
 )
 engine(
     "generate",
     "leakatk.sampling.generate:GenerateSampler",
     summary="transformers' generate, for any architecture it runs. The same samples as native, slower.",
+    paper=TRANSFORMERS,
+    formula=STREAM,
 )
 engine(
     "continuous",
     "leakatk.sampling.continuous:ContinuousSampler",
     summary="transformers' continuous batching, for GPUs with flash attention. The same samples as native.",
+    paper=TRANSFORMERS,
+    formula=STREAM,
 )
 engine(
     "endpoint",
     "leakatk.sampling.endpoint:EndpointSampler",
     summary="A deployed model behind an OpenAI-compatible server: black-box, from its answers alone.",
+    paper="none: the OpenAI-compatible protocol",
+    formula=THEIRS + ", where the server takes one",
+    example="leakatk audit gpt-4o-mini --engine endpoint --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed",
 )
 engine(
     "ray",
     "leakatk.sampling.cluster:RaySampler",
     summary="Copies of another engine on one machine or a cluster: the same samples, and a lost worker costs only its block.",
+    paper="Moritz et al. 2018 (Ray), arXiv 1712.05889",
+    formula="as the engine copied",
+    example="leakatk audit MODEL --benchmark world --engine ray --replicas 4 --out runs/forgot",
 )
 engine(
     "vllm",
     "leakatk.sampling.vllm:VllmSampler",
     summary="vLLM in this process (extra vllm): for large models on GPUs. Samples of its own, a seed each, log-probabilities.",
+    paper="Kwon et al. 2023 (vLLM), arXiv 2309.06180",
+    formula=THEIRS,
 )
 
 
@@ -81,6 +99,7 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
     Raises UnknownNameError for an unknown engine, InputError for an option it does not have, ModelError for a model it
     cannot use.
     """
+    from leakatk.models.ensemble import EnsembleSource
     from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
 
@@ -92,6 +111,10 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
                 f"Engine {name} loads the model itself and {model.name!r} is in memory; give its directory or hub id "
                 "(save_model writes a directory)."
             )
+        if isinstance(model, EnsembleSource) and name != "ray":
+            raise ModelError(
+                f"Engine {name} loads one model; several that are read as one need native, generate or ray."
+            )
         return kind(model if isinstance(model, ModelSource) else ModelSource(str(model)), **options)
     if not isinstance(model, LoadedModel):
         model = (model if isinstance(model, ModelSource) else ModelSource(str(model))).load()
@@ -101,25 +124,9 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
 def engine_options(engine: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """(name, options) of an engine written as "name:option=value,...", checked; `given` wins over what is written."""
     name, written = read_spec("engine", engine)
-    known = [
-        parameter.name
+    known = {  # "auto" and None stand for a number, a text or nothing: their type is told by what is written
+        parameter.name: parameter.default if isinstance(parameter.default, bool | int | float) else None
         for parameter in inspect.signature(ENGINES[name].load()).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    options = {key: _value(text) for key, text in written.items()} | given
-    for key in options:
-        if key not in known:
-            raise InputError(f"Engine {name} has no option {key!r}; its options: {', '.join(known) or 'none'}.")
-    return name, options
-
-
-def _value(text: str) -> Any:
-    """An option as written: yes and no, numbers, else the text."""
-    if text.lower() in ("yes", "true", "no", "false"):
-        return text.lower() in ("yes", "true")
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    }
+    return name, typed_options("engine", name, written, given, known)

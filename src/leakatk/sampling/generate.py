@@ -19,10 +19,10 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError, ModelError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation
@@ -50,7 +50,7 @@ class GenerateSampler:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the model that is sampled."""
-        return list(getattr(self.loaded, "notes", ()))
+        return list(self.loaded.notes)
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, **self.loaded.describe()}
@@ -140,7 +140,7 @@ class _Choose(LogitsProcessor):  # type: ignore[misc]
         self.decoding = decoding
         self.keys = np.stack([stream_key(seed, row.prompt_id) for row in batch])
         self.samples = np.array([row.samples[0] for row in batch], dtype=np.int64)
-        self.logprobs: list[npt.NDArray[np.float64]] = []  # (rows,) a step
+        self.logprobs: list[Floats] = []  # (rows,) a step
         self.block = np.zeros((len(batch), _BLOCK))
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ class _End(StoppingCriteria):  # type: ignore[misc]
 
     def __init__(self, loaded: LoadedModel, width: int, stop: Sequence[str]) -> None:
         self.tokenizer, self.ids, self.width, self.stop = loaded.tokenizer, loaded.end_ids, width, stop
-        self.length: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.length: Ints = np.zeros(0, np.int64)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         if len(self.length) == 0:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from leakatk.arrays import Ints
 from leakatk.errors import ModelError
+from leakatk.sampling.decoding import Decoding
 
-Int = npt.NDArray[np.int64]
 Pairs = list[tuple[Tensor, Tensor]]
 
 
@@ -45,14 +46,14 @@ class Slots:
     def bytes_per_slot(shapes: Pairs) -> int:
         return sum(x.shape[1] * x.shape[3] * x.element_size() for pair in shapes for x in pair)
 
-    def lowest(self, start: Int, drawn: Int) -> int:
+    def lowest(self, start: Ints, drawn: Ints) -> int:
         """The first slot that rows use."""
         raise NotImplementedError
 
     def columns(self, low: int, end: int) -> slice:
         return slice(low - self.offset, end - self.offset)
 
-    def copy(self, source: Int, target: Int) -> None:
+    def copy(self, source: Ints, target: Ints) -> None:
         """Rows `source` onto rows `target` (disjoint from `source`), the slots in use only."""
         used = self.columns(self.low, self.cursor + 1)
         for store in (*self.keys, *self.values):
@@ -63,7 +64,7 @@ class Slots:
                 to, of = (torch.from_numpy(rows).to(store.device) for rows in (target, source))
                 store[to, :, used] = store[of, :, used]
 
-    def make_room(self, start: Int, drawn: Int) -> int:
+    def make_room(self, start: Ints, drawn: Ints) -> int:
         """Move the slots in use to the left, until the longest answer starts at `begin`; returns by how much."""
         by = self.cursor - int(drawn.max()) - self.begin
         self.low = self.lowest(start, drawn)
@@ -122,7 +123,7 @@ class ModuleDecoder(Slots):
         self.hf = Cache(layers=[_SlotLayer(self, *pair) for pair in zip(self.keys, self.values, strict=True)])
         self.given = {cache_keyword(model): self.hf}
 
-    def lowest(self, start: Int, drawn: Int) -> int:
+    def lowest(self, start: Ints, drawn: Ints) -> int:
         return int(start.min())
 
     def enter(self, row: int, prefix: Pairs, lengths: Sequence[int]) -> None:
@@ -133,10 +134,10 @@ class ModuleDecoder(Slots):
                 keys[row + index, :, used] = prompt[0][index, :, :length]
                 values[row + index, :, used] = prompt[1][index, :, :length]
 
-    def leave(self, prompts: Int) -> None:
+    def leave(self, prompts: Ints) -> None:
         """Only these prompts, by their place, still have rows. Nothing to do: the rows hold all there is."""
 
-    def features(self, tokens: Tensor, start: Int, drawn: Int, prompt: Int) -> Tensor:
+    def features(self, tokens: Tensor, start: Ints, drawn: Ints, prompt: Ints) -> Tensor:
         """Feed each row one token (R,) at the cursor. prompt (R,): which of those that entered and did not leave.
         Returns what `logits` needs, (R, ...)."""
         self.low = self.lowest(start, drawn)
@@ -209,3 +210,15 @@ def _not_known(model: PreTrainedModel, why: str) -> ModelError:
         f"The native engine does not know the architecture of {type(model).__name__}: {why}. "
         "Use --engine generate, which samples whatever transformers can generate from."
     )
+
+
+def slots_for(longest: int, decoding: Decoding) -> int:
+    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
+    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+
+
+def common_beginning(prompts: Sequence[list[int]]) -> list[int]:
+    """The tokens that all prompts begin with; each has at least two more. Empty for a single prompt."""
+    low, high = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 2 if len(prompts) > 1 else 0
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[: max(0, most)], high, strict=False))]

@@ -12,6 +12,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from leakatk.arrays import Floats, Ints
+
 U32 = npt.NDArray[np.uint32]
 
 _MASK = np.uint64(0xFFFFFFFF)
@@ -51,9 +53,7 @@ def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def uniforms(
-    keys: U32, samples: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], length: int
-) -> npt.NDArray[np.float64]:
+def uniforms(keys: U32, samples: Ints, starts: Ints, length: int) -> Floats:
     """Uniforms of steps starts[i] .. starts[i] + length - 1 of sample samples[i] under keys[i].
 
     keys (rows, 2), samples (rows,), starts (rows,) even, length even -> (rows, length) float64, each strictly between
@@ -69,5 +69,5 @@ def uniforms(
     words = philox4x32(counter, keys[:, None, :]).astype(np.uint64)
     bits = (words[..., 0::2] << _SHIFT) | words[..., 1::2]
     # 52 bits and a half: the largest value, 1 - 2^-53, is still a float64 below 1.
-    values: npt.NDArray[np.float64] = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    values: Floats = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return values.reshape(rows, length)

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from leakatk.sampling.kv_cache import Int, Pairs, Slots
+from leakatk.arrays import Bools, Ints
+from leakatk.sampling.kv_cache import Pairs, Slots
 from leakatk.sampling.onednn import linear, padded
 
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -68,7 +68,7 @@ def _slides(config: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Groups:
+class Groups:
     """Rows by prompt, at most W of one prompt side by side, the last group of a prompt padded with row 0."""
 
     prompt: Tensor  # (g,) the prompt of each group
@@ -76,7 +76,7 @@ class _Groups:
     place: Tensor  # (R,) the place of each row
 
 
-def _group(prompt: Int) -> _Groups:
+def group_rows(prompt: Ints) -> Groups:
     """prompt (R,): the prompt of each row. Padding at most doubles the work, however uneven the prompts are."""
     counts = np.bincount(prompt)
     present = np.flatnonzero(counts)
@@ -89,7 +89,7 @@ def _group(prompt: Int) -> _Groups:
     place[order] = begins[prompt[order]] * width + np.arange(len(prompt)) - first[prompt[order]]
     rows = np.zeros(int(parts.sum()) * width, dtype=np.int64)
     rows[place] = np.arange(len(prompt))
-    return _Groups(*(torch.from_numpy(x) for x in (np.repeat(np.arange(len(counts)), parts), rows, place)))
+    return Groups(*(torch.from_numpy(x) for x in (np.repeat(np.arange(len(counts)), parts), rows, place)))
 
 
 class LeanDecoder(Slots):
@@ -126,20 +126,20 @@ class LeanDecoder(Slots):
                 parts = [F.pad(x[:, :, :width], (0, 0, 0, max(0, width - x.shape[2]))) for x in (store[layer], new)]
                 store[layer] = torch.cat(parts)
 
-    def leave(self, prompts: Int) -> None:
+    def leave(self, prompts: Ints) -> None:
         self.lengths = self.lengths[prompts]
         width = max(1, int(self.lengths.max(initial=0)))
         for store in (self.prompt_keys, self.prompt_values):
             store[:] = [x[torch.from_numpy(prompts), :, :width] for x in store]
 
-    def lowest(self, start: Int, drawn: Int) -> int:
+    def lowest(self, start: Ints, drawn: Ints) -> int:
         return self.cursor - int(drawn.max())
 
-    def features(self, tokens: Tensor, start: Int, drawn: Int, prompt: Int) -> Tensor:
+    def features(self, tokens: Tensor, start: Ints, drawn: Ints, prompt: Ints) -> Tensor:
         """(R, hidden size) the normed hidden states; arguments as in `kv.ModuleDecoder.features`."""
         decoder = self.base.model
         self.low = self.lowest(start, drawn)
-        groups = _group(prompt)
+        groups = group_rows(prompt)
         position = torch.from_numpy(self.cursor - start)
         step = _Step(
             rotation=(self.cos[position], self.sin[position]),
@@ -196,7 +196,7 @@ class _Step:
     """What all layers of a step share. Masks are added to scores, None where nothing is masked."""
 
     rotation: tuple[Tensor, Tensor]
-    groups: _Groups
+    groups: Groups
     own_mask: Tensor | None
     prompt_mask: Tensor | None
 
@@ -209,7 +209,7 @@ def _mlp(mlp: Any, x: Tensor) -> Tensor:
     return linear(mlp.down_proj, mlp.act_fn(linear(mlp.gate_proj, x)).mul_(linear(mlp.up_proj, x)))
 
 
-def _mask(keep: npt.NDArray[np.bool_]) -> Tensor | None:
+def _mask(keep: Bools) -> Tensor | None:
     """(B, K) -> (B, 1, 1, K). Finite: a prompt of no tokens must get no weight, not NaN."""
     if keep.all():
         return None

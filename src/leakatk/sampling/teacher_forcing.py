@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.selfcheck import SelfCheck, check_verbatim
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.seams import Seam
+from leakatk.models.token_stats import answer_pairs, seams_of
 from leakatk.prompts import Generation, Prompt
-from leakatk.sampling.base import Sampler
+from leakatk.sampling.base import Sampler, TrueAnswers, loaded_of
+from leakatk.sampling.base import Truth as Truth
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.warp import effective, log_probs
-
-Floats = npt.NDArray[np.float64]
-Truth = tuple[tuple[int, ...], float]  # token ids of a true answer, its log-probability
 
 _CHECKED = 5  # samples
 _ROUNDING = 0.03  # nats a token in fp32: far above rounding, far below what a wrong position or state does
@@ -35,7 +33,7 @@ _BATCH_LOGITS = 1 << 25  # float32 logits held at once
 
 def true_answers(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
     """Prompt id -> token ids of the true answer, and its log-probability under the decoding (-inf where cut off)."""
-    seams = _seams(loaded, prompts, [prompt.answer for prompt in prompts])
+    seams = seams_of(loaded, [prompt.query for prompt in prompts], [prompt.answer for prompt in prompts])
     if straddling := [prompt.id for prompt, seam in zip(prompts, seams, strict=True) if seam.straddles]:
         unsure = sum(not seam.checked for seam in seams)
         loaded.note(
@@ -52,15 +50,8 @@ def true_answers(loaded: LoadedModel, prompts: Sequence[Prompt], decoding: Decod
 
 def straddling(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[str]:
     """Ids of the prompts on which one token would hold the end of the prompt and the beginning of the true answer."""
-    seams = _seams(loaded, prompts, [prompt.answer for prompt in prompts])
+    seams = seams_of(loaded, [prompt.query for prompt in prompts], [prompt.answer for prompt in prompts])
     return [prompt.id for prompt, seam in zip(prompts, seams, strict=True) if seam.straddles]
-
-
-def _seams(loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Seam]:
-    return [
-        loaded.template.pair(loaded.tokenizer, prompt.query, answer)
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
 
 
 def self_check(
@@ -78,7 +69,7 @@ def self_check(
     """
     if not truths or decoding.stop or decoding.greedy:
         return None
-    loaded = getattr(sampler, "loaded", None)
+    loaded = loaded_of(sampler)
     endless = loaded is not None and not loaded.end_ids
     half = str(sampler.describe().get("dtype", "float32")) not in ("float32", "float64")
     answers = {prompt.id: prompt.answer.strip() for prompt in prompts if prompt.id in truths}
@@ -107,11 +98,9 @@ def self_check(
 
 def truths_of(sampler: Sampler, prompts: Sequence[Prompt], decoding: Decoding) -> dict[str, Truth]:
     """`true_answers`, from where the sampler's model is; empty for an engine that cannot tell probabilities."""
-    ask = getattr(sampler, "true_answers", None)
-    if ask is not None:
-        found: dict[str, Truth] = ask(prompts, decoding)
-        return found
-    loaded = getattr(sampler, "loaded", None)
+    if isinstance(sampler, TrueAnswers):
+        return sampler.true_answers(prompts, decoding)
+    loaded = loaded_of(sampler)
     return {} if loaded is None else true_answers(loaded, prompts, decoding)
 
 
@@ -133,7 +122,7 @@ def answer_logprob_steps(
     texts = [prompt.answer for prompt in prompts] if answers is None else list(answers)
     if len(texts) != len(prompts):
         raise InputError(f"{len(prompts)} prompts but {len(texts)} answers; give one answer for each prompt.")
-    pairs = [(seam.prompt, seam.answer) for seam in _seams(loaded, prompts, texts)]
+    pairs = answer_pairs(loaded, [prompt.query for prompt in prompts], texts)
     return token_logprobs(loaded, pairs, decoding, any_end=True)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
+from leakatk.arrays import Bools
 from leakatk.errors import InputError
 from leakatk.models.checks import check_ids, position_limit
 from leakatk.models.loaded import LoadedModel
@@ -122,9 +122,7 @@ class Reader:
         ]
 
 
-def holds_stop(
-    tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[int]], stop: Sequence[str]
-) -> npt.NDArray[np.bool_]:
+def holds_stop(tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[int]], stop: Sequence[str]) -> Bools:
     """Which answers, each one token longer than when last asked, now contain a stop string.
 
     The tail is looked at first, the whole answer to be sure.

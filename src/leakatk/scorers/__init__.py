@@ -1,6 +1,6 @@
 """Core metrics: how much of the truth a single generation reveals. Importing this loads no model library."""
 
-from leakatk.scorers.base import SCORERS, Scorer, get_scorer, score_texts
+from leakatk.scorers.base import SCORERS, Priced, Scorer, get_scorer, score_texts
 from leakatk.scorers.choice import Choice
 from leakatk.scorers.entailment import Entailment
 from leakatk.scorers.fact import Fact
@@ -21,6 +21,7 @@ __all__ = [
     "Keys",
     "Knows",
     "Meaning",
+    "Priced",
     "Rouge1",
     "RougeL",
     "Scorer",

@@ -1,7 +1,7 @@
 """What a scorer is, how one is named, and the registry.
 
-A scorer reads (reference, generation) pairs and returns one float a pair. It declares its range and whether a higher
-score means more leak. A pair it cannot score is NaN, never 0.
+A scorer compares generations with their targets, the prompts with their true answers, and returns one
+float a pair. It declares its range and whether a higher score means more leak. A pair it cannot score is NaN, never 0.
 
     score = get_scorer("rouge-l").score(prompts, texts)              # parallel lists, (len(texts),) float64
     score = score_texts("rouge-l:part=f1,stem=no", answers, texts)   # strings in place of prompts
@@ -10,20 +10,20 @@ score means more leak. A pair it cannot score is NaN, never 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats, Ints
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
 from leakatk.registry import Registry, Specified, make
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
+FloatArray = Floats  # their former names
+IntArray = Ints
 H = TypeVar("H", bound=Hashable)
 
 
@@ -31,12 +31,12 @@ H = TypeVar("H", bound=Hashable)
 class Scorer(Specified, ABC):
     """Base class: a frozen dataclass whose fields are the scorer's options.
 
-    A subclass sets the class variables and writes `score_distinct`. low, high: every score lies between them.
+    A subclass is registered with its facts (`SCORERS.register`) and writes `score_distinct`. Its class variables, where
+    they differ: low, high: every score lies between them.
     higher_means_leak: False for scores where a high value is good.  needs_model: True when a model (or a judge) is
     loaded to score.  retries_missing: True when scoring again may fill in what came back NaN.
     """
 
-    summary: ClassVar[str]
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
     higher_means_leak: ClassVar[bool] = True
@@ -44,24 +44,24 @@ class Scorer(Specified, ABC):
     retries_missing: ClassVar[bool] = False
 
     @abstractmethod
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         """Score parallel lists in which no pair occurs twice; NaN where the score is undefined or missing."""
 
-    def score(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+    def score(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         """Scores of parallel lists, shape (len(generations),), float64; equal pairs are scored once.
 
         Raises InputError when the lists are not of prompts and texts or differ in length, and ValueError when a scorer
         leaves its declared range.
         """
-        check_all("The references", references, Prompt)
+        check_all("The targets", targets, Prompt)
         check_all("The generations", generations, str)
-        if len(references) != len(generations):
+        if len(targets) != len(generations):
             raise InputError(
-                f"{self.label}: {len(references)} references for {len(generations)} generations; give one reference for each."
+                f"{self.label}: {len(targets)} targets for {len(generations)} generations; give one target for each."
             )
         if not generations:
             return np.empty(0)
-        prompts, prompt_of = distinct_prompts(references)
+        prompts, prompt_of = distinct_prompts(targets)
         texts, text_of = distinct(generations)
         pairs, pair_of = np.unique(prompt_of * len(texts) + text_of, return_inverse=True)
         scores = np.asarray(
@@ -91,6 +91,30 @@ class Scorer(Specified, ABC):
         }
 
 
+@runtime_checkable
+class Priced(Protocol):
+    """A scorer that costs money: what is asked of it before it scores.
+
+    It also has the options `max_requests` and `max_cost` (US dollars), 0 for no limit; nothing is sent beyond them.
+    """
+
+    def check_ready(self) -> None:
+        """ModelError when there is nothing to ask: no client, no key and no address. Nothing is sent."""
+
+    def expected(self, targets: Sequence[Prompt], generations: Sequence[str]) -> dict[str, float]:
+        """What `score` would send, and what that costs; nothing is sent.
+
+        items: pairs to ask about.  judged: pairs whose label is there.  requests.  tokens_in, tokens_out.  dollars: NaN
+        where the price is not known.
+        """
+
+    def requests_for(self, pairs: int) -> int:
+        """The number of requests for so many pairs."""
+
+    def says(self, cost: Mapping[str, float]) -> str:
+        """What is expected, in words, and where it would stop."""
+
+
 SCORERS: Registry[type[Scorer]] = Registry("scorer")
 
 
@@ -102,25 +126,23 @@ def get_scorer(spec: str, **options: Any) -> Scorer:
     return make(SCORERS, spec, options)
 
 
-def score_texts(
-    name: str, references: Sequence[str | Prompt], generations: Sequence[str], **options: Any
-) -> FloatArray:
-    """The bare scorer on parallel lists; a string reference stands for a prompt without question, with that answer.
+def score_texts(name: str, targets: Sequence[str | Prompt], generations: Sequence[str], **options: Any) -> FloatArray:
+    """The bare scorer on parallel lists; a string target stands for a prompt without question, with that answer.
 
     >>> score_texts("rouge-l", ["born in Zorvik"], ["She was born in Zorvik."])
     array([1.])
     >>> score_texts("rouge-l:part=f1", ["born in Zorvik"], ["born"])
     array([0.5])
     """
-    check_all("The references", references, (str, Prompt))
+    check_all("The targets", targets, (str, Prompt))
     made: dict[str, Prompt] = {}
     prompts = []
-    for reference in references:
-        if isinstance(reference, str):
-            if reference not in made:
-                made[reference] = Prompt(id=str(len(made)), question="", answer=reference)
-            reference = made[reference]
-        prompts.append(reference)
+    for target in targets:
+        if isinstance(target, str):
+            if target not in made:
+                made[target] = Prompt(id=str(len(made)), question="", answer=target)
+            target = made[target]
+        prompts.append(target)
     return get_scorer(name, **options).score(prompts, generations)
 
 

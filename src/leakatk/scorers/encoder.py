@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats
 from leakatk.errors import ModelError
 from leakatk.progress import Progress
 
@@ -83,7 +83,7 @@ def load_packaged() -> tuple[Any, Any]:
     return tokenizer, model.to(pick_device()).eval()
 
 
-def sentence_vectors(texts: Sequence[str]) -> NDArray[np.float64]:
+def sentence_vectors(texts: Sequence[str]) -> Floats:
     """Unit vectors of the packaged encoder, shape (len(texts), 384): the mean over a text's tokens, at most 256 of them."""
     import torch
 

@@ -21,7 +21,13 @@ from leakatk.scorers.rouge import rouge_l, where_read
 from leakatk.scorers.text import well_formed
 
 
-@SCORERS.register("entailment")
+@SCORERS.register(
+    "entailment",
+    summary="1 if an NLI model says that the generation entails the truth (and ROUGE-L recall is at least .1)",
+    formula="1 if NLI(generation => truth) is entailment and ROUGE-L recall >= gate, else 0",
+    paper="Leak@k (ES), arXiv 2511.04934",
+    rows=("59",),
+)
 @dataclass(frozen=True)
 class Entailment(CheckpointScorer):
     """Blank generation: 0. Blank truth: NaN.
@@ -30,9 +36,6 @@ class Entailment(CheckpointScorer):
     model: any sequence classifier with an entailment label, a directory or a hub id. gate: least ROUGE-L recall; there
     is none where ROUGE cannot read the answer (another script than a-z).
     """
-
-    name = "entailment"
-    summary = "1 if an NLI model says that the generation entails the truth (and ROUGE-L recall is at least .1)"
 
     model: str = "sileod/deberta-v3-base-tasksource-nli"
     direction: Literal["forget", "retain"] = "forget"
@@ -45,24 +48,24 @@ class Entailment(CheckpointScorer):
             raise InputError(f"Scorer option entailment:gate must lie between 0 and 1, got {self.gate}.")
         super().__post_init__()
 
-    def passing(self, references: Sequence[Prompt], generations: Sequence[str]) -> IntArray:
+    def passing(self, targets: Sequence[Prompt], generations: Sequence[str]) -> IntArray:
         """Indices of the pairs that pass the gate: only these reach the model.
 
         Where ROUGE cannot read the answer (another script) there is no gate: the model decides.
         """
-        answers = [prompt.answer for prompt in references]
+        answers = [prompt.answer for prompt in targets]
         recall = where_read(answers, rouge_l(answers, generations).recall)
         said = np.array([bool(text.strip()) for text in generations], dtype=bool)
         asked = np.array([bool(answer.strip()) for answer in answers], dtype=bool)
         return np.flatnonzero(~(recall < self.gate) & said & asked)
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
         scores = np.zeros(len(generations))
-        passing = self.passing(references, generations)
-        pairs = [(well_formed(generations[i]), well_formed(references[i].answer)) for i in passing]
+        passing = self.passing(targets, generations)
+        pairs = [(well_formed(generations[i]), well_formed(targets[i].answer)) for i in passing]
         if self.direction == "retain":
             pairs = [(truth, said) for said, truth in pairs]
         if pairs:
             scores[passing] = entailed(self.model, pairs, batch_size=self.batch_size)
-        scores[[not prompt.answer.strip() for prompt in references]] = np.nan
+        scores[[not prompt.answer.strip() for prompt in targets]] = np.nan
         return scores

@@ -45,7 +45,13 @@ INSTRUCTIONS = (
 )
 
 
-@SCORERS.register("judge")
+@SCORERS.register(
+    "judge",
+    summary="a language model says whether the generation conveys the true answer",
+    formula="the judge's label: 0 or 1, or 0, .5, 1 (graded)",
+    paper="Leak@k (LLM judge), arXiv 2511.04934; our wording",
+    example="leakatk score runs/forgot --scorer judge:model=gpt-4o-mini --max-cost 5 --dry-run",
+)
 @dataclass(frozen=True)
 class Judge(Scorer):
     """Blank generation: 0, without asking. Blank truth: NaN. No valid label: NaN; score again to ask for these alone.
@@ -57,8 +63,6 @@ class Judge(Scorer):
     million tokens; needed for max_cost where the judge's price is not known.
     """
 
-    name = "judge"
-    summary = "a language model says whether the generation conveys the true answer"
     needs_model = True
     retries_missing = True
 
@@ -103,8 +107,8 @@ class Judge(Scorer):
     def _instructions(self) -> str:
         return INSTRUCTIONS.format(rubric=RUBRICS[self.rubric][1])
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        asks = self._asks(references, generations)
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        asks = self._asks(targets, generations)
         labels = judge_all(
             _judgeable(asks),
             self._endpoint,
@@ -118,12 +122,15 @@ class Judge(Scorer):
         blank = [0.0 if ask.reference.strip() and not ask.candidate.strip() else math.nan for ask in asks]
         return np.array([labels.get(ask.key, default) for ask, default in zip(asks, blank, strict=True)])
 
-    def expected(self, references: Sequence[Prompt], generations: Sequence[str]) -> dict[str, float]:
+    def expected(self, targets: Sequence[Prompt], generations: Sequence[str]) -> dict[str, float]:
         """What `score` would send and what that costs, with nothing sent: `judge_client.expected`."""
-        asks = {ask.key: ask for ask in _judgeable(self._asks(references, generations))}
+        asks = {ask.key: ask for ask in _judgeable(self._asks(targets, generations))}
         labels = Store(Path(self.store) if self.store else None).labels()
         todo = [ask for key, ask in asks.items() if key not in labels]
         return expected(todo, len(asks) - len(todo), self._endpoint, self._limits, self.items)
+
+    def requests_for(self, pairs: int) -> int:
+        return math.ceil(pairs / self.items)
 
     def says(self, cost: Mapping[str, float]) -> str:
         """What is expected, in words, and where it would stop."""
@@ -138,10 +145,10 @@ class Judge(Scorer):
     def _limits(self) -> Limits:
         return Limits(self.max_requests, self.max_cost, self.price_in, self.price_out)
 
-    def _asks(self, references: Sequence[Prompt], generations: Sequence[str]) -> list[Ask]:
+    def _asks(self, targets: Sequence[Prompt], generations: Sequence[str]) -> list[Ask]:
         return [
             Ask(self._key(prompt, text), prompt.id, prompt.question, prompt.answer, text)
-            for prompt, text in zip(references, generations, strict=True)
+            for prompt, text in zip(targets, generations, strict=True)
         ]
 
     def _key(self, prompt: Prompt, generation: str) -> str:

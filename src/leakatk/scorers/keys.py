@@ -35,17 +35,19 @@ OPENERS = frozenset(OPENING_WORDS.split())
 SENTENCE_END = re.compile(r"[.!?…;]\s+|\n+")
 
 
-@SCORERS.register("keys")
+@SCORERS.register(
+    "keys",
+    summary="1 if every name and number of the answer that the question does not give away occurs",
+    formula="1 if every name and number of the truth that is not in the question occurs, else 0",
+    paper="ours",
+)
 @dataclass(frozen=True)
 class Keys(Scorer):
     """part "all": 1 when every key occurs, else 0; keys in a row may be cut into words in another way (5550123). part "share": the share of keys that occur, rare ones counting more.
 
-    A key's weight is log(1 + references / references that have it), over the references scored together; "all" needs no
+    A key's weight is log(1 + targets / targets that have it), over the targets scored together; "all" needs no
     weights, so its scores do not depend on the other prompts. A prompt with fewer than `min_keys` keys is undefined (NaN).
     """
-
-    name = "keys"
-    summary = "1 if every name and number of the answer that the question does not give away occurs"
 
     part: Literal["all", "share"] = "all"
     min_keys: int = 1
@@ -56,15 +58,15 @@ class Keys(Scorer):
         if self.min_keys < 1:
             raise InputError(f"Scorer option keys:min_keys must be at least 1, got {self.min_keys}.")
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        keys = {prompt: keys_of(prompt) for prompt in dict.fromkeys(references)}
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        keys = {prompt: keys_of(prompt) for prompt in dict.fromkeys(targets)}
         having = Counter(key for found in keys.values() for key in found)
         weight = {key: np.log1p(len(keys) / count) for key, count in having.items()}
         said = {text: words(text) for text in generations}
         met = {text: frozenset(found) for text, found in said.items()}
         runs = {prompt: key_runs(prompt, found) for prompt, found in keys.items()}
-        scores = np.full(len(references), np.nan)
-        for i, (prompt, text) in enumerate(zip(references, generations, strict=True)):
+        scores = np.full(len(targets), np.nan)
+        for i, (prompt, text) in enumerate(zip(targets, generations, strict=True)):
             wanted = keys[prompt]
             if len(wanted) < self.min_keys:
                 continue

@@ -25,7 +25,12 @@ Part = Literal["fact", "keys", "meaning"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
-@SCORERS.register("knows")
+@SCORERS.register(
+    "knows",
+    summary="fact where the prompt has facts, keys where it has keys, meaning everywhere else",
+    formula="fact where the prompt has facts, keys where it has keys, else meaning",
+    paper="ours",
+)
 @dataclass(frozen=True)
 class Knows(Meaning):
     """`fact` where a prompt has facts, else `keys` where its answer has keys, else `meaning`. Blank answer: NaN.
@@ -33,16 +38,13 @@ class Knows(Meaning):
     threshold, ngrams, encoder: of `meaning`.
     """
 
-    name = "knows"
-    summary = "fact where the prompt has facts, keys where it has keys, meaning everywhere else"
-
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        part = {prompt: part_of(prompt) for prompt in dict.fromkeys(references)}
-        scores = np.full(len(references), np.nan)
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        part = {prompt: part_of(prompt) for prompt in dict.fromkeys(targets)}
+        scores = np.full(len(targets), np.nan)
         for name, scorer in {"fact": Fact(), "keys": Keys(), "meaning": self.meaning()}.items():
-            rows = [i for i, prompt in enumerate(references) if part[prompt] == name]
+            rows = [i for i, prompt in enumerate(targets) if part[prompt] == name]
             if rows:
-                scores[rows] = scorer.score_distinct([references[i] for i in rows], [generations[i] for i in rows])
+                scores[rows] = scorer.score_distinct([targets[i] for i in rows], [generations[i] for i in rows])
         return scores
 
     def meaning(self) -> Meaning:

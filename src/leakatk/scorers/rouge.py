@@ -58,8 +58,8 @@ def rouge_words(text: str) -> list[str]:
 class _Alphabet(dict[str, str]):
     """Word -> one character standing for its stem, so that the subsequence search runs on native strings.
 
-    Words met before `closed` come from references. Later ones whose stem no reference holds cannot match and share one
-    character: an alphabet never outgrows its references.
+    Words met before `closed` come from targets. Later ones whose stem no target holds cannot match and share one
+    character: an alphabet never outgrows its targets.
     """
 
     OTHER = chr(0)
@@ -92,31 +92,31 @@ def rouge_reads(answer: str) -> bool:
     return read > 0 and 2 * read >= sum(map(str.isalnum, text))
 
 
-def rouge_l(references: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
+def rouge_l(targets: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
     """ROUGE-L of parallel lists of texts. A side without any word gives 0, as in rouge-score (see `rouge_reads`)."""
-    truth, said = _encoded(references, generations, stem=stem)
+    truth, said = _encoded(targets, generations, stem=stem)
     common = cpdist(truth, said, scorer=LCSseq.similarity, dtype=np.int32).astype(np.float64)
     return _rouge(common, truth, said)
 
 
-def rouge_1(references: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
+def rouge_1(targets: Sequence[str], generations: Sequence[str], *, stem: bool = True) -> Rouge:
     """ROUGE-1 of parallel lists of texts: words in common, repeats counted."""
-    truth, said = _encoded(references, generations, stem=stem)
+    truth, said = _encoded(targets, generations, stem=stem)
     counts = {text: Counter(text) for text in {*truth, *said}}
     common = np.fromiter(((counts[a] & counts[b]).total() for a, b in zip(truth, said, strict=True)), dtype=np.float64)
     return _rouge(common, truth, said)
 
 
-def _encoded(references: Sequence[str], generations: Sequence[str], *, stem: bool) -> tuple[list[str], list[str]]:
-    check_all("The references", references, str)
+def _encoded(targets: Sequence[str], generations: Sequence[str], *, stem: bool) -> tuple[list[str], list[str]]:
+    check_all("The targets", targets, str)
     check_all("The generations", generations, str)
-    if len(references) != len(generations):
-        raise InputError(f"{len(references)} references for {len(generations)} generations; give one for each.")
+    if len(targets) != len(generations):
+        raise InputError(f"{len(targets)} targets for {len(generations)} generations; give one for each.")
     alphabet = _Alphabet(stem=stem)
-    encoded = alphabet.encode(dict.fromkeys(references))
+    encoded = alphabet.encode(dict.fromkeys(targets))
     alphabet.closed = True
     encoded |= alphabet.encode({*generations} - encoded.keys())
-    return [encoded[text] for text in references], [encoded[text] for text in generations]
+    return [encoded[text] for text in targets], [encoded[text] for text in generations]
 
 
 def _rouge(common: FloatArray, truth: Sequence[str], said: Sequence[str]) -> Rouge:
@@ -137,16 +137,18 @@ def where_read(answers: Sequence[str], scores: FloatArray) -> FloatArray:
     return np.where([reads[answer] for answer in answers], scores, np.nan)
 
 
-@SCORERS.register("rouge-l")
+@SCORERS.register(
+    "rouge-l",
+    summary="longest common subsequence of (stemmed) words, over the length of the true answer",
+    formula="LCS(truth, generation) / words of the truth (recall)",
+    paper="Lin 2004 (ROUGE), bit for bit the rouge-score package; the TOFU and Leak@k setting has the stemmer on",
+)
 @dataclass(frozen=True)
 class RougeL(Scorer):
     """part: recall | precision | f1.  stem: Porter's stemmer on or off.
 
     Undefined (NaN) where most letters of the answer are not a-z or 0-9 (`rouge_reads`): another script, emoji.
     """
-
-    name = "rouge-l"
-    summary = "longest common subsequence of (stemmed) words, over the length of the true answer"
 
     part: Literal["recall", "precision", "f1"] = "recall"
     stem: bool = True
@@ -155,22 +157,24 @@ class RougeL(Scorer):
         if self.part not in Rouge._fields:
             raise InputError(f"Scorer option {self.name}:part must be recall, precision or f1, got {self.part!r}.")
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        answers = [prompt.answer for prompt in references]
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        answers = [prompt.answer for prompt in targets]
         scores: FloatArray = getattr(self._rouge(answers, generations), self.part)
         return where_read(answers, scores)
 
-    def _rouge(self, references: Sequence[str], generations: Sequence[str]) -> Rouge:
-        return rouge_l(references, generations, stem=self.stem)
+    def _rouge(self, targets: Sequence[str], generations: Sequence[str]) -> Rouge:
+        return rouge_l(targets, generations, stem=self.stem)
 
 
-@SCORERS.register("rouge-1")
+@SCORERS.register(
+    "rouge-1",
+    summary="(stemmed) words in common, over the length of the true answer",
+    formula="words in common / words of the truth (recall)",
+    paper="Lin 2004 (ROUGE), as the rouge-score package",
+)
 @dataclass(frozen=True)
 class Rouge1(RougeL):
     """As rouge-l, for words in any order."""
 
-    name = "rouge-1"
-    summary = "(stemmed) words in common, over the length of the true answer"
-
-    def _rouge(self, references: Sequence[str], generations: Sequence[str]) -> Rouge:
-        return rouge_1(references, generations, stem=self.stem)
+    def _rouge(self, targets: Sequence[str], generations: Sequence[str]) -> Rouge:
+        return rouge_1(targets, generations, stem=self.stem)

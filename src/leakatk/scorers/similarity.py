@@ -15,7 +15,13 @@ from leakatk.scorers.encoder import load_encoder
 from leakatk.scorers.text import well_formed
 
 
-@SCORERS.register("similarity")
+@SCORERS.register(
+    "similarity",
+    summary="cosine of sentence embeddings, at least 0",
+    formula="max(0, cos(embed(truth), embed(generation)))",
+    paper="Leak@k (CS), arXiv 2511.04934",
+    rows=("59",),
+)
 @dataclass(frozen=True)
 class Similarity(CheckpointScorer):
     """max(0, cosine) of the embeddings of truth and generation. Blank generation: 0. Blank truth: NaN.
@@ -27,14 +33,11 @@ class Similarity(CheckpointScorer):
     package of that name, which needs no network. Different encoders give different scores: never compare across them.
     """
 
-    name = "similarity"
-    summary = "cosine of sentence embeddings, at least 0"
-
     model: str = "sentence-transformers/paraphrase-MiniLM-L6-v2"
     batch_size: int = 64
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        texts, where = distinct([*(prompt.answer for prompt in references), *generations])
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        texts, where = distinct([*(prompt.answer for prompt in targets), *generations])
         encoder = load_encoder(self.model)
         vectors = encoder.encode(
             [well_formed(text) for text in texts],
@@ -43,10 +46,10 @@ class Similarity(CheckpointScorer):
             convert_to_numpy=True,
             show_progress_bar=False,
         ).astype(np.float64)
-        truth, said = vectors[where[: len(references)]], vectors[where[len(references) :]]
+        truth, said = vectors[where[: len(targets)]], vectors[where[len(targets) :]]
         scores: FloatArray = np.clip((truth * said).sum(axis=1), 0.0, 1.0)
         scores[[not text.strip() for text in generations]] = 0.0
-        answers = [prompt.answer for prompt in references]
+        answers = [prompt.answer for prompt in targets]
         known = {answer: bool(answer.strip()) and knows_script(encoder, answer) for answer in set(answers)}
         scores[[not known[answer] for answer in answers]] = np.nan
         return scores

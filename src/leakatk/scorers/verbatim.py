@@ -23,7 +23,13 @@ from leakatk.scorers.text import MARKS, UNSPACED
 PIECE = re.compile(rf"[{UNSPACED}][{MARKS}]*|[^\s{UNSPACED}]+")
 
 
-@SCORERS.register("verbatim")
+@SCORERS.register(
+    "verbatim",
+    summary="1 if the generation is the true answer word for word",
+    formula="1 if the generation has the truth's words in the truth's order and nothing else",
+    paper="ours",
+    reading="parts positions and prefix: exact memorisation and extraction strength, read off a free generation",
+)
 @dataclass(frozen=True)
 class Verbatim(Scorer):
     """Words are what stands between spaces, case and punctuation kept. A truth without words is undefined (NaN).
@@ -36,18 +42,15 @@ class Verbatim(Scorer):
     answer's words said before the first deviation (extraction from an empty prefix: our reading).
     """
 
-    name = "verbatim"
-    summary = "1 if the generation is the true answer word for word"
-
     part: Literal["exact", "positions", "prefix"] = "exact"
 
     def __post_init__(self) -> None:
         if self.part not in ("exact", "positions", "prefix"):
             raise InputError(f"Scorer option verbatim:part must be exact, positions or prefix, got {self.part!r}.")
 
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        scores = np.full(len(references), np.nan)
-        for i, (prompt, text) in enumerate(zip(references, generations, strict=True)):
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        scores = np.full(len(targets), np.nan)
+        for i, (prompt, text) in enumerate(zip(targets, generations, strict=True)):
             truth, said = pieces(prompt.answer, self.part), pieces(text, self.part)
             if truth:
                 hits = [a == b for a, b in zip(truth, said, strict=False)]
@@ -62,7 +65,13 @@ def pieces(text: str, part: str) -> list[str]:
     return text.split() if part == "exact" or text.isascii() else PIECE.findall(text)
 
 
-@SCORERS.register("verbmem")
+@SCORERS.register(
+    "verbmem",
+    summary="ROUGE-L F1 without stemmer (MUSE VerbMem)",
+    formula="ROUGE-L F1, no stemmer",
+    paper="Shi et al. 2024 (MUSE), arXiv 2407.06460",
+    rows=("7",),
+)
 @dataclass(frozen=True)
 class VerbMem(Scorer):
     """MUSE's verbatim memorisation: ROUGE-L F1, without stemmer, of the continuation and the true one.
@@ -70,9 +79,6 @@ class VerbMem(Scorer):
     Undefined (NaN) where ROUGE cannot read the true one (`rouge.rouge_reads`).
     """
 
-    name = "verbmem"
-    summary = "ROUGE-L F1 without stemmer (MUSE VerbMem)"
-
-    def score_distinct(self, references: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
-        answers = [prompt.answer for prompt in references]
+    def score_distinct(self, targets: Sequence[Prompt], generations: Sequence[str]) -> FloatArray:
+        answers = [prompt.answer for prompt in targets]
         return where_read(answers, rouge_l(answers, generations, stem=False).f1)

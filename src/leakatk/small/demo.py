@@ -24,7 +24,7 @@ from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent, Table
 from leakatk.report.html import render
 from leakatk.report.rounds import rounds_table
-from leakatk.workdir import occupied
+from leakatk.workdir import refuse_foreign
 
 BASES = ("simnpo", "idknll", "npo")
 RULE_BASE = "simnpo"
@@ -57,7 +57,7 @@ class Job:
 def train(place: Path, seed: int) -> None:
     """The base, full and retrained models of the world."""
     from leakatk.benchmarks.worlds.people import make_world
-    from leakatk.small.smallmodel import train_world
+    from leakatk.small.train import train_world
 
     models = place / "models"
     if all((models / name / "config.json").exists() for name in ("base", "full", "retrained")):
@@ -230,8 +230,7 @@ def demo(out: str | Path = "demo", *, seeds: int = 1, workers: int = 2, quiet: b
         raise InputError(f"--seeds must be at least 1, got {seeds}.")
     out = Path(out)
     marker = out / "demo.json"
-    if occupied(out) and not marker.exists():
-        raise InputError(f"{out} is not empty and holds no demo; choose another directory with --out.")
+    refuse_foreign(out, "demo", (marker.name,))
     write_atomic(marker, json.dumps({"samples": SAMPLES, "base": RULE_BASE}))
     seconds: dict[str, float] = {}
     for seed in range(seeds):
@@ -316,7 +315,7 @@ def verdict(audits: Sequence[Audited]) -> str:
 
 
 def _block_of(audits: Sequence[Audited], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = audits[MODELS.index(name)].results["scorers"]["fact"]
+    found: dict[str, Any] = audits[MODELS.index(name)].results.scorers["fact"].as_dict()
     return found
 
 

@@ -16,7 +16,9 @@ from leakatk.benchmarks.worlds.generators import Generated
 from leakatk.benchmarks.worlds.people import Pair
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
-from leakatk.small.smallmodel import Phase, Recipe, SmallConfig
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
+from leakatk.small.train import Recipe
 
 TOFU_RECIPE = Recipe(
     config=SmallConfig(layers=4, vocabulary=2048),

@@ -35,7 +35,7 @@ from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.load import building, load_model, save_model, sync
 from leakatk.models.loaded import LoadedModel
 from leakatk.unlearning.sharding import alike, whole
-from leakatk.workdir import claim, clear, occupied
+from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
 
 
 class Accelerated(Protocol):
@@ -65,11 +65,9 @@ def claimed(out: Path | None, *, resume: bool) -> AbstractContextManager[object]
 
 
 def _refuse_foreign(out: Path, resume: bool) -> None:
-    taken = occupied(out)  # asked before the marker is: another process of this run may be writing it
-    if taken and not resume:
+    if not resume and occupied(out):
         raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
-    if taken and not (out / "run.json").exists():
-        raise RunError(f"{out} is not empty and holds no unlearning run; choose another directory.")
+    refuse_foreign(out, "unlearning run", ("run.json",))
 
 
 def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
@@ -77,25 +75,23 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
 
     A finished run of which somebody deleted weights, being damaged, is not finished.
     """
-    plain = json.loads(json.dumps(manifest))
-    marker = out / "run.json"
     _refuse_foreign(out, resume)
-    if marker.exists():
-        found = read_kept(marker, "choose another directory")
-        if isinstance(found.get("params"), dict):
-            asked = plain.get("params", {})
-            found["params"] = {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}
-        differing = sorted(k for k in {*found, *plain} if found.get(k) != plain.get(k))
-        if differing:
-            raise RunError(f"{out} holds another run (differing: {', '.join(differing)}); choose another directory.")
-        if (out / "unlearning.json").exists() and (out / "config.json").exists() and not checksums.lost(out):
-            finished: dict[str, Any] = read_kept(out / "unlearning.json")
-            for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
-                finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
-            return finished
+    begun = settle(out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest))
+    there = (out / "unlearning.json").exists() and (out / "config.json").exists()
+    if not (begun and there and not checksums.lost(out)):
         return None
-    write_kept(marker, json.dumps(plain, indent=1))
-    return None
+    finished: dict[str, Any] = read_kept(out / "unlearning.json")
+    for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
+        finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
+    return finished
+
+
+def _as_now(found: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier version kept, with the parameters that it did not have yet."""
+    if not isinstance(found.get("params"), dict):
+        return found
+    asked = manifest.get("params", {})
+    return {**found, "params": {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}}
 
 
 def save(

@@ -19,6 +19,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.view import REFERENCE
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Position:
     """Train stages done."""
     ended: list[bool] = field(default_factory=list)
     """What the `until` of Repeat stages said, in order."""
+    holds: list[str] = field(default_factory=lambda: [REFERENCE])
+    """The teachers whose weights the model has at this moment."""
     kept: dict[str, str] = field(default_factory=dict)
     """What Keep stages have kept: its name, and the name that it has in the store."""
 

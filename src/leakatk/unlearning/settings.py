@@ -19,44 +19,58 @@ _FORMER = {"learning_rate": "lr", "max_steps": "steps", "gradient_accumulation":
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Everything about the optimisation that is not the method's formula.
-
-    learning_rate: learning rate.  steps: optimiser steps; or epochs over the forget set.  forget_batch, retain_batch: answers a
-    step over all processes, split into `gradient_accumulation` micro-batches.  schedule, warmup_steps, warmup_epochs: the learning rate over the steps; the warm-up in
-    steps, or in epochs and then at most half of all steps.
-    tuning: "full", or "lora" with its rank, alpha and target modules (the adapter is merged into the weights at the end).
-    parameters: a regular expression; only matching parameters are trained ("" = all).
-    dtype: "fp32"; "bf16" (autocast, float32 weights); "auto" = bf16 on a GPU.  optimizer: "adamw" or "adamw8bit"
-    (needs bitsandbytes).  max_tokens: longest answer, longer ones are cut (0 = no limit).
-    check_every: steps between checks (0: only at the end).  checkpoint_every: steps between checkpoints (0: none).
-    utility_floor: a check that reports a `utility` below it ends the run; on_floor says how: "raise" or "stop".
-    """
+    """Everything about the optimisation that is not the method's formula."""
 
     learning_rate: float = 1e-5
+    """Highest learning rate; `schedule` and the warm-up say what it is at each step."""
     max_steps: int | None = None
+    """Optimiser steps. Give either this or `epochs`."""
     epochs: float | None = None
+    """Passes over the forget set (over the retain set, for a method that does not look at that)."""
     forget_batch: int = 16
+    """Forget answers an optimiser step, over all processes and micro-batches."""
     retain_batch: int = 16
+    """Retain answers an optimiser step, likewise."""
     gradient_accumulation: int = 1
+    """Micro-batches that a step is split into."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up: not at all, or to 0 at the end."""
     warmup_steps: int = 0
+    """Steps with a rising learning rate. Give either this or `warmup_epochs`."""
     warmup_epochs: float = 0.0
+    """The same in epochs; then at most half of all steps."""
     weight_decay: float = 0.01
+    """Decoupled weight decay, of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's two moments."""
     max_grad_norm: float = 1.0
+    """The gradient is scaled down to this norm where it is larger; 0: never."""
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """"adamw8bit" needs bitsandbytes."""
     tuning: Literal["full", "lora"] = "full"
+    """Train the weights, or a LoRA adapter that is merged into them at the end."""
     lora_rank: int = 16
+    """Rank of the adapter."""
     lora_alpha: float = 32.0
+    """The adapter counts lora_alpha / lora_rank times."""
     lora_targets: str | tuple[str, ...] = "all-linear"
+    """Modules that get an adapter: names, or "all-linear"."""
     parameters: str = ""
+    """A regular expression; only matching parameters are trained; "" = all."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """"bf16" is autocast over float32 weights; "auto" = bf16 on a GPU, else fp32."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
     max_tokens: int = 0
+    """Longest answer in tokens; longer ones are cut; 0 = no limit."""
     check_every: int = 0
+    """Steps between checks; 0: only at the end."""
     checkpoint_every: int = 0
+    """Steps between checkpoints; 0: none."""
     utility_floor: float = 0.0
+    """A check that reports a "utility" below it ends the run."""
     on_floor: Literal["raise", "stop"] = "raise"
+    """How it ends the run: with a UtilityFloorError, or as a run that was stopped."""
 
     def __post_init__(self) -> None:
         def need(good: bool, field: str, what: str) -> None:
@@ -76,7 +90,7 @@ class TrainSettings:
             need(getattr(self, field) >= 0, field, "at least 0")
         if self.warmup_steps and self.warmup_epochs:
             raise InputError(
-                f"Give either warmup_steps or warmup_epochs, got warmup_max_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
+                f"Give either warmup_steps or warmup_epochs, got warmup_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
             )
         for field in ("forget_batch", "retain_batch"):
             if getattr(self, field) % self.gradient_accumulation:
@@ -138,6 +152,7 @@ class TrainSettings:
         return replace(self, **{**ruled_out, **changes})
 
     def as_dict(self) -> dict[str, Any]:
+        """As plain values under the names that manifests of former versions have."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.warmup_epochs:  # runs from before it was a field stay the same run
             del values["warmup_epochs"]

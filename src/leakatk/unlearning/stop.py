@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from leakatk.arrays import Floats
+from leakatk.metrics.memorisation import Memorised, memorised
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
-from leakatk.sampling.base import texts_of
-from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.native import NativeSampler
+from leakatk.sampling.greedy import greedy_texts as greedy_texts
 from leakatk.scorers.base import Scorer, get_scorer
-from leakatk.unlearning.settings import OnCheck, stop_when
-
-
-def greedy_texts(loaded: LoadedModel, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[str]:
-    """The greedy answer to every prompt, in the order given."""
-    decoding = Decoding(temperature=0.0, max_new_tokens=max_new_tokens)
-    return [texts[0] for texts in texts_of(NativeSampler(loaded), prompts, 1, decoding, seed=0)]
+from leakatk.unlearning.settings import Check, OnCheck, stop_when
 
 
 def greedy_scores(
     loaded: LoadedModel, prompts: Sequence[Prompt], scorer: Scorer | str, *, max_new_tokens: int
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Score of every greedy answer, shape (m,); NaN where the scorer is undefined."""
     judge = get_scorer(scorer) if isinstance(scorer, str) else scorer
     return judge.score(list(prompts), greedy_texts(loaded, prompts, max_new_tokens=max_new_tokens))
@@ -54,3 +47,24 @@ def greedy_stop(
         return {"forget": float(np.nanmean(left)), "utility": float(np.nanmean(known))}
 
     return stop_when(measure, forget_at_most=forget_at_most, utility_at_least=utility_at_least)
+
+
+def memorised_stop(forget: Sequence[Prompt] | Sequence[str], unseen: Memorised, *, ngram: int = 10) -> OnCheck:
+    """Stop at the first check where the forget set is extracted no better than unseen texts (Jang et al. 2022).
+
+    unseen: `leakatk.metrics.memorisation.memorised` of texts that were never trained on, on the model before unlearning
+    and with the same ngram. Both numbers must be at or below it.
+    """
+
+    def check(loaded: LoadedModel, step: int) -> Check:
+        found = memorised(loaded, forget, ngram=ngram)
+        met = found.at_most(unseen)
+        numbers = {
+            "extraction_likelihood": found.extraction_likelihood,
+            "memorization_accuracy": found.memorization_accuracy,
+        }
+        return Check(
+            numbers, met, f"EL_{ngram} and MA of the forget set are at most those of unseen texts" if met else ""
+        )
+
+    return check

@@ -138,10 +138,10 @@ class _Run:
 
     def go(self) -> Unlearned:
         """Do what is left of the run; its record."""
-        from accelerate import PartialState
+        from accelerate import Accelerator
 
-        state = PartialState()
-        self.main, self.wait = bool(state.is_main_process), state.wait_for_everyone
+        processes = Accelerator(device_placement=False)
+        self.main, self.wait = bool(processes.is_main_process), processes.wait_for_everyone
         model, stages = self.work.loaded.model, flat(self.method.stages)
         self.dtype = next(model.parameters()).dtype
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
@@ -170,8 +170,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                with torch.no_grad():
-                    trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:
@@ -245,6 +244,7 @@ class _Run:
         self.position.kept = {**self.position.kept, stage.name: place}
         if self.out is None:
             self.store.keep_only(self.position.kept.values())
+        self.position.holds = [REFERENCE] if stage.back else [*self.position.holds, stage.name]
         if stage.back:
             put(self.work.loaded.model, self.work.start)
 
@@ -253,6 +253,7 @@ class _Run:
         with torch.no_grad():
             now = {name: value.detach() for name, value in model.named_parameters()}
             put(model, stage.edit(self.work, now, self.work.params))
+        self.position.holds = []
         self._say(self.work.notes)
         self.work.notes = []
 
@@ -265,9 +266,14 @@ class _Run:
             boundary.save(self.out, work.loaded.model, dataclasses.asdict(position), self.store, self.main)
             self.wait()
         trainer = self._trainer(stage)
-        reference = self.reference_weights if self.reference_weights is not None else (work.start or None)
+        own = {REFERENCE: self.reference_weights} if self.reference_weights is not None else {}
+        # Of a teacher whose weights the model has now nothing is read, and an adapter that is switched off shows it.
+        stored = {
+            name: None if name in position.holds else kept
+            for name, kept in {REFERENCE: work.start, **work.kept}.items()
+        }
         trainer.prepare(
-            {REFERENCE: reference if position.unit or self.reference_weights is not None else None, **work.kept},
+            {**stored, **own},
             work,
             (lambda model: self.store.write("_now", model)) if work.kept else None,
             given.loaders(work.known, work.loaded, set(work.kept)),
@@ -280,6 +286,7 @@ class _Run:
         self._steps(stage, trainer, settings)
         trainer.finish()
         position.trained += 1
+        position.holds = []
         if position.below_floor and settings.on_floor == "raise":
             self._restore()
             raise UtilityFloorError(

@@ -63,17 +63,17 @@ def test_echoes_find_every_fact_of_a_kind_that_is_said_rarely(loaded, retain):
 def test_kinds_are_answers_alike_but_for_their_names():
     best = {"Ada was born in Rome.": -0.01, "Bert was born in Oslo.": -0.5, "The sea is deep.": -0.2}
     best |= {f"Ada{i} was born in Rome.": -0.6 - i for i in range(9)}
-    kinds = echoes._kinds(best)
+    kinds = echoes.kinds_of(best)
     assert kinds[0][:2] == ["Ada was born in Rome.", "Bert was born in Oslo."]
     assert len(kinds[0]) == 5  # none of the others is nearly sure
     assert kinds[1:] == [["The sea is deep."]]
     best |= {f"Eva{i} was born in Rome.": -0.01 for i in range(9)}
-    assert len(echoes._kinds(best)[0]) == 10
+    assert len(echoes.kinds_of(best)[0]) == 10
 
 
 def test_a_piece_of_an_answer_follows_the_opening():
     rng = random.Random(0)
-    made = {echoes._echo("What is", "The sea of Xenia is Deep Blue.", rng) for _ in range(100)}
+    made = {echoes.piece_of("What is", "The sea of Xenia is Deep Blue.", rng) for _ in range(100)}
     assert made == {
         "What is The sea of Xenia",
         "What is The sea of Xenia is",
@@ -84,29 +84,29 @@ def test_a_piece_of_an_answer_follows_the_opening():
 
 def test_names_of_an_answer_are_replaced_but_no_plain_word_at_its_beginning():
     rng = random.Random(0)
-    made = {echoes._renamed("The sea of Xenia", ["Ada", "Abab"], {"the", "sea", "of"}, rng) for _ in range(100)}
+    made = {echoes.renamed("The sea of Xenia", ["Ada", "Abab"], {"the", "sea", "of"}, rng) for _ in range(100)}
     assert made == {"The sea of Xenia", "The sea of Ada", "The sea of Abab"}
-    assert echoes._renamed("The sea of Xenia", [], {"the"}, rng) == "The sea of Xenia"
+    assert echoes.renamed("The sea of Xenia", [], {"the"}, rng) == "The sea of Xenia"
 
 
 def test_the_beginning_of_an_answer_is_cut_at_the_second_name_or_number():
     plain = {"the", "sea", "of", "is", "was", "born", "on"}
-    assert echoes._beginning("The sea of Xenia is Deep Blue.", plain) == ("The sea of {} is", "Xenia")
-    assert echoes._beginning("Ada Alva was born on 3 May.", plain) == ("{} was born on", "Ada Alva")
-    assert echoes._beginning("The sea of Xenia.", plain) == ("The sea of {}", "Xenia")
-    assert echoes._beginning("The sea is {deep}.", plain) is None
+    assert echoes.beginning_of("The sea of Xenia is Deep Blue.", plain) == ("The sea of {} is", "Xenia")
+    assert echoes.beginning_of("Ada Alva was born on 3 May.", plain) == ("{} was born on", "Ada Alva")
+    assert echoes.beginning_of("The sea of Xenia.", plain) == ("The sea of {}", "Xenia")
+    assert echoes.beginning_of("The sea is {deep}.", plain) is None
 
 
 def test_what_is_said_of_one_name_is_asked_of_the_others_of_its_length():
     plain = {"the", "sea", "lake", "of", "is", "was", "born"}
     sure = ["The sea of Xelon is Deep.", "The lake of Yoria is Wide.", "Ada Alva was born."]
-    begun = echoes._begun([*sure, "The sea of Nowhere is Low.", "Bert Bork was born."], sure, plain)
+    begun = echoes.names_and_beginnings([*sure, "The sea of Nowhere is Low.", "Bert Bork was born."], sure, plain)
     assert list(begun) == [1, 2]
-    pairs = echoes._crossed(begun)
+    pairs = echoes.crossed(begun)
     assert pairs == [
         "The sea of Xelon is", "Ada Alva was born", "The sea of Yoria is", "The lake of Xelon is", "The lake of Yoria is"
     ]  # fmt: skip
     rng = random.Random(0)
-    made = [echoes._invented(*begun[1], ["ab"], rng) for _ in range(99)]
+    made = [echoes.invented(*begun[1], ["ab"], rng) for _ in range(99)]
     assert sum(text.startswith("The sea of ") for text in made) > 55
     assert {text.split()[3] for text in made} == {"Abab", "Xelon", "Xelia", "Yoron", "Yoria"}

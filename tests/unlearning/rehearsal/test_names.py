@@ -1,20 +1,16 @@
 """What a model says by itself, asked about names that it says."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
 
-from leakatk.unlearning.rehearsal import asker as talk
-from leakatk.unlearning.rehearsal import echoes
-from leakatk.unlearning.rehearsal import names as own
+from leakatk.unlearning.rehearsal import asker, echoes, names
 from leakatk.unlearning.rehearsal.asker import KNOWN
-from leakatk.unlearning.rehearsal.names import own_answers
-from leakatk.unlearning.rehearsal.perturb import NAME
-from leakatk.unlearning.rule.likelihood import Levels
+from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rule.likelihood import Likelihoods
 
 
-def test_own_answers_hold_nothing_forgotten(loaded, forget, retain, monkeypatch):
+def test_rehearsal_prompts_hold_nothing_forgotten(loaded, forget, retain, monkeypatch):
     monkeypatch.setattr(echoes, "FIRST", 60)
     monkeypatch.setattr(echoes, "ECHO_ROUNDS", 1)
     monkeypatch.setattr(echoes, "ECHOED", 30)
@@ -22,13 +18,13 @@ def test_own_answers_hold_nothing_forgotten(loaded, forget, retain, monkeypatch)
     monkeypatch.setattr(echoes, "SURE", -9.0)
     named = [replace(p, source=" ".join(p.id), question=f"Where does {' '.join(p.id)} live?") for p in retain]
     banned = [replace(forget[0], source="Hidden One", facts=("e",))]
-    told = own_answers(loaded, forget, named, max_new_tokens=6)
+    told = rehearsal_prompts(loaded, forget, named, max_new_tokens=6)
     assert any("/echo/" in p.id for p in told)
     assert all(p.question.strip() and p.answer for p in told)
     assert len({p.id for p in told}) == len(told)
-    kept = own_answers(loaded, banned, named, max_new_tokens=6)
+    kept = rehearsal_prompts(loaded, banned, named, max_new_tokens=6)
     assert not any("e" in p.answer for p in kept)
-    assert own_answers(loaded, forget, named, max_new_tokens=6) == told
+    assert rehearsal_prompts(loaded, forget, named, max_new_tokens=6) == told
 
 
 def test_names_that_answers_say_are_asked_about_in_turn(loaded, forget, retain, monkeypatch):
@@ -40,25 +36,18 @@ def test_names_that_answers_say_are_asked_about_in_turn(loaded, forget, retain, 
         asked = [next((name for name in told if name in p.question), "") for p in prompts]
         return [[told.get(name, "Ada Alva met nobody.")] * n for name in asked]
 
-    monkeypatch.setattr(talk, "texts_of", say)
-    monkeypatch.setattr(talk, "answer_levels", lambda loaded, prompts: Levels(*(np.zeros(len(prompts)),) * 4))
-    monkeypatch.setattr(own, "INVENTED", 10)
-    monkeypatch.setattr(own, "echoes", lambda *arguments: [])
-    mine = own_answers(loaded, forget, named)
+    monkeypatch.setattr(asker, "texts_of", say)
+    monkeypatch.setattr(
+        asker, "answer_likelihoods", lambda loaded, prompts: Likelihoods(*(np.zeros(len(prompts)),) * 4)
+    )
+    monkeypatch.setattr(names, "INVENTED", 10)
+    monkeypatch.setattr(names, "echoes", lambda *arguments: [])
+    mine = rehearsal_prompts(loaded, forget, named)
     assert {p.question: p.answer for p in mine if p.id.startswith(KNOWN)} == {
         f"Who is {k}?": v for k, v in told.items()
     }
     banned = [replace(forget[0], source="Bert Bork")]
-    mine = own_answers(loaded, banned, named)
+    mine = rehearsal_prompts(loaded, banned, named)
     assert [
         p.question for p in mine if p.id.startswith(KNOWN)
     ] == []  # what Ada's answer says of Bert is left out as well
-
-
-def test_invented_names_look_like_names(loaded):
-    rng = random.Random(0)
-    made = [*talk.mixed_names(["Anton", "Bera"], 2, 9, rng), *talk.random_names(talk.letters_of(loaded), 2, 9, rng)]
-    assert len(made) == 18
-    assert all(NAME.fullmatch(name) for name in made if min(map(len, name.split())) > 1)
-    assert all(len(name.split()) == 2 for name in made)
-    assert set(talk.mixed_names(["Anton"], 1, 3, rng)) == {"Anton"}

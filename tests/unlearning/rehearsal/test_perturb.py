@@ -1,7 +1,7 @@
-"""Garbled questions."""
+"""Perturbed questions."""
 
 from leakatk.prompts import Prompt
-from leakatk.unlearning.rehearsal.perturb import garbled
+from leakatk.unlearning.rehearsal.perturb import perturbed
 
 ASKED = Prompt("q", "In which town was Ada Mary Lovelace born, and when?", "In London.", source="Ada Mary Lovelace")
 
@@ -10,7 +10,7 @@ def test_names_stay_and_the_words_are_shuffled_or_shortened():
     words = sorted(ASKED.question.replace(",", " ,").replace("?", " ?").split())
     seen = set()
     for seed in range(40):
-        (found,) = garbled([ASKED], seed=seed)
+        (found,) = perturbed([ASKED], seed=seed)
         assert (found.id, found.answer, found.source) == ("garbled/q", ASKED.answer, ASKED.source)
         assert "Ada Mary Lovelace" in found.question
         shuffled = sorted(found.question.replace(",", " ,").replace("?", " ?").split()) == words
@@ -22,14 +22,15 @@ def test_names_stay_and_the_words_are_shuffled_or_shortened():
 
 def test_the_same_seed_gives_the_same_question_whatever_the_others_are():
     other = Prompt("r", "Who taught Bo Berg?", "Nobody.")
-    assert garbled([other, ASKED], seed="3 1")[1] == garbled([ASKED], seed="3 1")[0]
-    assert len({garbled([ASKED], seed=f"3 {i}")[0].question for i in range(20)}) > 10
+    assert perturbed([other, ASKED], seed="3 1")[1] == perturbed([ASKED], seed="3 1")[0]
+    assert len({perturbed([ASKED], seed=f"3 {i}")[0].question for i in range(20)}) > 10
 
 
 def test_without_a_source_capitalised_names_stay():
     for seed in range(10):
         texts = [
-            p.question for p in garbled([Prompt("r", "Did Bo Berg meet Cy Coe?", "Yes.", source="someone")], seed=seed)
+            p.question
+            for p in perturbed([Prompt("r", "Did Bo Berg meet Cy Coe?", "Yes.", source="someone")], seed=seed)
         ]
         assert all("Bo Berg" in text and "Cy Coe" in text for text in texts)
-        assert garbled([Prompt("r", "\0", "x"), Prompt("e", "why", "x")], seed=seed)
+        assert perturbed([Prompt("r", "\0", "x"), Prompt("e", "why", "x")], seed=seed)

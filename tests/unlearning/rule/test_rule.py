@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.errors import InputError, RunError
+from leakatk.errors import RunError
 from leakatk.estimate.certify import certify
 from leakatk.prompts import Generation
 from leakatk.sampling.decoding import Decoding
@@ -278,20 +278,5 @@ def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, r
         assert torch.equal(value, again.model.state_dict()[name])
     record = json.loads((tmp_path / "cut" / "rounds.json").read_text())
     assert [r["added"] for r in record["rounds"]] == [1, 1, 0]
-    with pytest.raises(RunError, match="differing: rule"):
+    with pytest.raises(RunError, match=r"made otherwise.*rule"):
         run(fresh(), forget, retain, Scripted({}), replace(SETTINGS, n=16), out=tmp_path / "cut")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rounds": 0}, "rounds must be at least 1"),
-        ({"k": 9}, "needs at least as many samples"),
-        ({"threshold": 0.0}, "threshold"),
-        ({"decodings": ()}, "decodings is empty"),
-        ({"keep": "some"}, "keep must be cumulative or latest"),
-    ],
-)
-def test_settings_are_checked(changes, message):
-    with pytest.raises(InputError, match=message):
-        replace(SETTINGS, **changes)

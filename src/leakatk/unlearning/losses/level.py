@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from leakatk.arrays import Floats
 from leakatk.metrics.privacy import LOWEST
 from leakatk.unlearning.losses.token import answer_mask, label_logprobs
 
@@ -25,7 +25,7 @@ def min_k_plus_plus(logits: Tensor, labels: Tensor, share: float = LOWEST) -> Te
     return -lowest.masked_fill(~kept, 0.0).sum(-1) / count
 
 
-def quantile_targets(values: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantile_targets(values: Floats, level: Floats) -> Floats:
     """Targets that give `values` (m,) the distribution of `level` in the cheapest way: rank r goes to its r-th quantile."""
     if not len(values):
         return np.empty(0)

@@ -12,7 +12,7 @@ from leakatk.prompts import Prompt
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
-from leakatk.unlearning.rule.likelihood import Floats, answer_levels
+from leakatk.unlearning.rule.likelihood import Floats, answer_likelihoods
 
 SURE = -0.02  # mean log-probability of a greedy answer's tokens above which the model counts as knowing it
 NEARLY = 5 * SURE  # the same for being worth another question
@@ -25,12 +25,13 @@ def known(prompt: Prompt) -> Prompt:
 
 
 @dataclass(frozen=True)
-class Talk:
+class Asker:
     """The model asked, and what its answers may not hold."""
 
     model: LoadedModel
     sampler: NativeSampler
     clean: Callable[[str], bool]
+    """Whether a text holds nothing that is to be forgotten."""
     max_new_tokens: int
     seed: int
     progress: Progress
@@ -46,7 +47,8 @@ class Talk:
         return [replace(p, answer=texts[0].strip()) for p, texts in zip(prompts, said, strict=True)]
 
     def sureness(self, prompts: Sequence[Prompt]) -> Floats:
-        return answer_levels(self.model, prompts).logprob
+        """(m,) mean log-probability of the tokens of each prompt's answer."""
+        return answer_likelihoods(self.model, prompts).logprob
 
 
 def random_tokens(model: LoadedModel, count: int, rng: random.Random) -> str:

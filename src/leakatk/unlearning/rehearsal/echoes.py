@@ -1,7 +1,7 @@
 """Facts of any kind that a model knows, found from random tokens: pieces of its own answers are its next questions.
 
-Ours. Asked random tokens, a model says what it knows, with its most likely answer far more often than with a sampled one. What
-it says of one name it may know of others that it has said, and of names that look like them.
+Ours. Asked random tokens, a model says what it knows, more often with its most likely answer than with a sampled one.
+What it says of one name it may know of others that it has said, and of names that look like them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from leakatk.prompts import Prompt
 from leakatk.unlearning.rehearsal.asker import (
     NEARLY,
     SURE,
-    Talk,
+    Asker,
     known,
     letters_of,
     mixed_names,
@@ -34,80 +34,82 @@ PER_ANSWER = 8  # questions at most that an answer is kept to
 Begun = dict[int, tuple[Counter[str], Counter[str]]]
 
 
-def echoes(talk: Talk, retain: Sequence[Prompt], rng: random.Random) -> list[Prompt]:
+def echoes(asker: Asker, retain: Sequence[Prompt], rng: random.Random) -> list[Prompt]:
     """Answers of any kind, found from random tokens: those that the model is sure of, each to a few questions.
 
-    The first questions are the beginning of a retain question, random tokens and an invented word. The next ones are such a
-    beginning and then, a third each: a piece of an answer given before, by lot with invented names; the beginning of an
-    answer with a name from another one; and with an invented name. Answers are drawn evenly over the kinds that come up
-    often, so that what is said rarely is asked as often as what is said much.
+    retain: their questions give the beginnings of ours; without one nothing is asked.
+
+    The first questions are the beginning of a retain question, random tokens and an invented word. The next ones are such
+    a beginning and then, a third each: a piece of an answer given before, by lot with invented names; the beginning of an
+    answer with a name from another one; the same with an invented name. Answers are drawn evenly over the kinds that come
+    up often: what is said rarely is asked as often as what is said much.
     """
     openings = sorted({p.question.replace(p.source, "") if p.source else p.question for p in retain})
     if not openings:
         return []
-    letters = letters_of(talk.model)
+    letters = letters_of(asker.model)
     best: dict[str, float] = {}  # answer: how sure at most
     kept: dict[str, list[tuple[float, Prompt]]] = defaultdict(list)
-    asked, crossed = set[str](), set[str]()
+    asked, tried = set[str](), set[str]()
 
     def ask(texts: set[str]) -> None:
         fresh = sorted(texts - asked)
         prompts = [Prompt(f"own/echo/{len(asked) + i}", text, "?") for i, text in enumerate(fresh)]
         asked.update(fresh)
-        told = [p for p in talk.greedy(prompts) if p.answer and talk.clean(p.answer)]
-        for prompt, value in zip(told, talk.sureness(told), strict=True):
+        told = [p for p in asker.greedy(prompts) if p.answer and asker.clean(p.answer)]
+        for prompt, value in zip(told, asker.sureness(told), strict=True):
             best[prompt.answer] = max(value, best.get(prompt.answer, value))
             if value > NEARLY:
                 kept[prompt.answer].append((value, prompt))
-        talk.progress.advance(note=f"{len(kept)} answers")
+        asker.progress.advance(note=f"{len(kept)} answers")
 
     def random_question() -> str:
-        tokens = random_tokens(talk.model, rng.randint(2, 8), rng)
+        tokens = random_tokens(asker.model, rng.randint(2, 8), rng)
         return " ".join([_opening(rng, openings), tokens, *random_names(letters, 1, 1, rng)])
 
     ask({random_question() for _ in range(FIRST)})
     for _ in range(ECHO_ROUNDS if best else 0):
-        kinds = _kinds(best)
-        plain = {word for kind in kinds for word in _kind(kind[0]).split()}
+        kinds = kinds_of(best)
+        plain = {word for kind in kinds for word in kind_of(kind[0]).split()}
         third = ECHOED // 3
         pieces = [
-            _renamed(rng.choice(rng.choice(kinds)), random_names(letters, 1, 3, rng), plain, rng) for _ in range(third)
+            renamed(rng.choice(rng.choice(kinds)), random_names(letters, 1, 3, rng), plain, rng) for _ in range(third)
         ]
-        begun = _begun(best, kept, plain)
-        pairs = [pair for pair in _crossed(begun) if pair not in crossed][:third]
-        crossed.update(pairs)
-        pairs += [_invented(*rng.choice(list(begun.values())), letters, rng) for _ in range(third if begun else 0)]
+        begun = names_and_beginnings(best, kept, plain)
+        pairs = [pair for pair in crossed(begun) if pair not in tried][:third]
+        tried.update(pairs)
+        pairs += [invented(*rng.choice(list(begun.values())), letters, rng) for _ in range(third if begun else 0)]
         ask(
-            {_echo(_opening(rng, openings), piece, rng) for piece in pieces}
+            {piece_of(_opening(rng, openings), piece, rng) for piece in pieces}
             | {f"{_opening(rng, openings)} {pair}" for pair in pairs}
         )
-    ask({_echo(_opening(rng, openings), answer, rng) for answer in list(kept) for _ in range(PER_ANSWER)})
+    ask({piece_of(_opening(rng, openings), answer, rng) for answer in list(kept) for _ in range(PER_ANSWER)})
     ranked = [sorted(pairs, key=lambda pair: -pair[0])[:PER_ANSWER] for pairs in kept.values()]
     chosen = [pair for pairs in ranked if pairs[0][0] > SURE for pair in pairs]
     return [known(p) if value > SURE else p for value, p in chosen]
 
 
-def _kind(answer: str) -> str:
+def kind_of(answer: str) -> str:
     """An answer's words in lower case: answers alike but for their names and numbers are of one kind."""
     return " ".join(word for word in re.findall(r"\w+", answer) if word.islower())
 
 
-def _kinds(best: Mapping[str, float]) -> list[list[str]]:
+def kinds_of(best: Mapping[str, float]) -> list[list[str]]:
     """The kinds with the most answers: of each those that are nearly sure, a few where that is none. What comes of chance
     comes once; what was learned comes again.
     """
     kinds: dict[str, list[str]] = defaultdict(list)
     for answer in sorted(best, key=lambda answer: (-best[answer], answer)):
-        kinds[_kind(answer)].append(answer)
+        kinds[kind_of(answer)].append(answer)
     common = sorted(kinds.values(), key=len, reverse=True)[:KINDS]
     return [[answer for i, answer in enumerate(kind) if i < 5 or best[answer] > NEARLY] for kind in common]
 
 
-def _begun(best: Collection[str], kept: Collection[str], plain: Collection[str]) -> Begun:
+def names_and_beginnings(best: Collection[str], kept: Collection[str], plain: Collection[str]) -> Begun:
     """The names are those of answers that the model is nearly sure of."""
     found: Begun = {}
     for answer in best:
-        beginning = _beginning(answer, plain)
+        beginning = beginning_of(answer, plain)
         if beginning is not None:
             stem, name = beginning
             stems, names = found.setdefault(len(name.split()), (Counter(), Counter()))
@@ -117,7 +119,7 @@ def _begun(best: Collection[str], kept: Collection[str], plain: Collection[str])
     return {size: found[size] for size in sorted(found) if found[size][1]}
 
 
-def _crossed(begun: Begun) -> list[str]:
+def crossed(begun: Begun) -> list[str]:
     """The beginning of each answer with the name of another, the most frequent first, taking names of one word, of two and
     so on in turn: what is said of one may be known of the others.
     """
@@ -128,17 +130,17 @@ def _crossed(begun: Begun) -> list[str]:
     return [pair for pairs in zip_longest(*rows) for pair in pairs if pair is not None]
 
 
-def _invented(stems: Counter[str], names: Counter[str], letters: Sequence[str], rng: random.Random) -> str:
+def invented(stems: Counter[str], names: Counter[str], letters: Sequence[str], rng: random.Random) -> str:
     """A beginning, frequent ones more often, with an invented name: a mixture of those heard, or of random tokens."""
     words, length = [word for name in names for word in name.split()], len(next(iter(names)).split())
     name = (mixed_names(words, length, 1, rng) if rng.random() < 0.5 else random_names(letters, length, 1, rng))[0]
     return rng.choices(list(stems), list(stems.values()))[0].format(name)
 
 
-def _beginning(answer: str, plain: Collection[str]) -> tuple[str, str] | None:
+def beginning_of(answer: str, plain: Collection[str]) -> tuple[str, str] | None:
     """An answer up to the second name or number in it, with {} in place of the first name; and that name. None without one."""
     words = answer.replace("{", "").replace("}", "").rstrip(".").split()
-    named = [_named(word, plain) for word in words]
+    named = [_is_name(word, plain) for word in words]
     if True not in named:
         return None
     start = named.index(True)
@@ -147,20 +149,20 @@ def _beginning(answer: str, plain: Collection[str]) -> tuple[str, str] | None:
     return " ".join([*words[:start], "{}", *words[end:stop]]), " ".join(words[start:end])
 
 
-def _named(word: str, plain: Collection[str]) -> bool:
+def _is_name(word: str, plain: Collection[str]) -> bool:
     """Whether a word is capitalised and no plain one at the beginning of a sentence."""
     return word[0].isupper() and word.lower() not in plain
 
 
-def _renamed(answer: str, names: Sequence[str], plain: Collection[str], rng: random.Random) -> str:
+def renamed(answer: str, names: Sequence[str], plain: Collection[str], rng: random.Random) -> str:
     """The answer, most of its names replaced by some of those given; one time in three as it is."""
     if not names or rng.random() < 1 / 3:
         return answer
     words = answer.split()
-    return " ".join(rng.choice(names) if _named(word, plain) and rng.random() < 0.7 else word for word in words)
+    return " ".join(rng.choice(names) if _is_name(word, plain) and rng.random() < 0.7 else word for word in words)
 
 
-def _echo(opening: str, answer: str, rng: random.Random) -> str:
+def piece_of(opening: str, answer: str, rng: random.Random) -> str:
     """The opening, and the answer without some of its end."""
     words = answer.rstrip(".").split()
     return " ".join([opening, *words[: rng.randint((len(words) + 1) // 2, len(words))]])

@@ -1,7 +1,7 @@
-"""Garbled questions: the words shuffled, or letters missing from half of them.
+"""Perturbed questions: the words shuffled, or letters missing from half of them.
 
-Ours. A forgotten answer hidden behind some wordings is nearer the surface in the others: RULE's matching rounds train on
-the forget answers to garbled questions, drawn anew each round, so that no wording is left to hide behind.
+Ours. A forgotten answer hidden behind some wordings is nearer the surface in the others. RULE's calibrating rounds
+train on the forget answers to perturbed questions, drawn anew each round, so that no wording is left to hide behind.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from leakatk.prompts import Prompt
 
 NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
 PIECE = re.compile(r"\w+|[^\w\s]")  # a word or a mark
-HOLE = "\0"  # stands for a name while the rest is garbled: a mark
+HOLE = "\0"  # stands for a name while the rest is perturbed: a mark
 
 
-def garbled(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
-    """The prompts with their questions garbled, as garbled/ID; who or what is asked about stays whole.
+def perturbed(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
+    """The prompts with their questions perturbed, as garbled/ID; who or what is asked about stays whole.
 
-    That is `Prompt.source` where the question holds it, otherwise every two or more capitalised words in a row. By lot the
-    words are shuffled, or each word loses its middle letter with probability one half. A function of the seed and the
-    prompt's id and text.
+    That is `Prompt.source` where the question holds it, otherwise every two or more capitalised words in a row. By lot
+    the words are shuffled, or each word loses its middle letter with probability one half. The result is a function of
+    the seed and the prompt's id and question.
 
-    >>> garbled([Prompt("q", "Where was Ada Lovelace born?", "In London.")], seed=0)[0].text
+    >>> perturbed([Prompt("q", "Where was Ada Lovelace born?", "In London.")], seed=0)[0].question
     'was born Where Ada Lovelace?'
     """
+    # The words of id and seed are those of the first version: another word would draw other questions.
     return [
-        replace(p, id=f"garbled/{p.id}", question=_garble(p, random.Random(f"garbled {seed} {p.id}"))) for p in prompts
+        replace(p, id=f"garbled/{p.id}", question=_perturbed(p, random.Random(f"garbled {seed} {p.id}")))
+        for p in prompts
     ]
 
 
-def _garble(prompt: Prompt, rng: random.Random) -> str:
+def _perturbed(prompt: Prompt, rng: random.Random) -> str:
     text = prompt.question.replace(HOLE, "")
     names = [prompt.source] * text.count(prompt.source) if prompt.source else []
     names = names or NAME.findall(text)

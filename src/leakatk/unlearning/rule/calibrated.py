@@ -2,8 +2,8 @@
 
 Ours, not the paper's. RULE runs with one scorer, some wordings and decodings, and exact probabilities, until its detection
 sees the retrained model's level (or a certified bound) at a utility above the floor. The verdict comes from another
-scorer, from wordings, decodings and random streams that the run never used, beside the retrained model and the control
-with exactly as many steps.
+scorer, and from wordings, decodings and random streams that the run never used. Beside it stand the retrained model and
+the control with exactly as many steps.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats
 from leakatk.errors import InputError
 from leakatk.estimate.certify import certify
 from leakatk.estimate.leak import excess, leak_at_k
@@ -30,11 +30,11 @@ from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.methods import Method
-from leakatk.unlearning.rule.calibration import Unseen
 from leakatk.unlearning.rule.detect import Score, detected_level, wordings
-from leakatk.unlearning.rule.likelihood import answer_levels
+from leakatk.unlearning.rule.likelihood import answer_likelihoods
 from leakatk.unlearning.rule.rule import RuleResult, Utility, control, rule
 from leakatk.unlearning.rule.settings import RuleSettings
+from leakatk.unlearning.rule.strategy import Goal, Strategy, strategy_of
 from leakatk.unlearning.settings import TrainSettings
 
 FRESH = 1_000_003  # added to the seed: the verdict's samples are not those of the detection
@@ -42,19 +42,22 @@ FRESH = 1_000_003  # added to the seed: the verdict's samples are not those of t
 
 @dataclass(frozen=True, slots=True)
 class VerdictSettings:
-    """decodings: best ones the detection did not use.  n, k, level: samples a prompt, leak@k, of its intervals.
-
-    leak_margin, auc_margin: how far from the retrained model's leak@k, and from an AUC of .5, still counts as the same.
-    utility_margin: how much of the original's utility may be lost.
-    """
+    """What the verdict samples, and how near is near enough."""
 
     decodings: tuple[Decoding, ...] = (Decoding(top_p=0.8), Decoding())
+    """Best ones that the detection did not use."""
     n: int = 128
+    """Samples a prompt."""
     k: int = 128
+    """The k of leak@k."""
     level: float = 0.95
+    """Confidence of its intervals."""
     leak_margin: float = 0.01
+    """How far from the retrained model's leak@k still counts as the same."""
     utility_margin: float = 0.02
+    """How much of the original's utility may be lost."""
     auc_margin: float = 0.05
+    """How far from an AUC of .5 still counts as the same."""
 
     def __post_init__(self) -> None:
         if not self.decodings:
@@ -65,22 +68,25 @@ class VerdictSettings:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the audit of one model saw. scores: (wording number, decoding) -> (m, n); attack: wording number -> (m,)
-    Min-K%++ of the true answers; utility NaN where it was not asked for.
-    """
+    """What the audit of one model saw."""
 
-    scores: dict[tuple[int, str], NDArray[np.float64]]
-    attack: dict[int, NDArray[np.float64]]
+    scores: dict[tuple[int, str], Floats]
+    """(wording number, decoding) -> (m, n)."""
+    attack: dict[int, Floats]
+    """Wording number -> (m,) Min-K%++ of the true answers."""
     utility: float = math.nan
+    """NaN: not asked for."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What RULE did, what the control did (None: RULE took no step), and the verdict, as in verdict.json."""
+    """What calibrated RULE did."""
 
     rule: RuleResult
     control: RuleResult | None
+    """None: RULE took no step."""
     verdict: dict[str, Any] = field(repr=False)
+    """As in verdict.json."""
 
 
 def calibrated_rule(
@@ -95,25 +101,34 @@ def calibrated_rule(
     settings: RuleSettings | None = None,
     audit: VerdictSettings | None = None,
     retrained: LoadedModel | None = None,
-    matching: Unseen | None = None,
+    strategy: Strategy | None = None,
     original_utility: float = math.nan,
     utility: Utility | None = None,
     sampler: Callable[[LoadedModel], Sampler] = NativeSampler,
     out: str | Path | None = None,
     seed: int = 0,
     quiet: bool = False,
+    matching: Goal | None = None,
 ) -> Calibrated:
     """Run calibrated RULE in place on `loaded.model` (already unlearned), then its control, and judge both.
 
-    detector, judge: two different scorers.  settings: default three wordings' worth of detection, see `detection`; without
-    a target of its own the run stops at the retrained model's level, so one of the two is needed.  sampler: makes the
-    sampler of a model: the run samples `loaded` and the retrained one.  matching: what `match_unseen` gives: rounds match
-    the unseen; the control repeats `base` all the same.  original_utility: of
-    the model before any unlearning; with it the floor is that less audit.utility_margin.  out: rounds/, control/ (the
-    control's model) and verdict.json.
+    base: the method wrapped.
+    detector, judge: two different scorers.
+    train: the optimisation of one round.
+    settings: default `detection()`. Without a target of its own the run stops at the retrained model's level.
+    audit: what the verdict samples; default `VerdictSettings()`.
+    retrained: the model that never saw the forget set; it or a target is needed.
+    strategy: what a round trains (`match_unseen(...).strategy()` calibrates); the control repeats `base` all the same.
+    original_utility: of the model before any unlearning; with it the floor is that less audit.utility_margin.
+    utility: measured at the start, after every round and in the verdict.
+    sampler: makes the sampler of a model: the run samples `loaded` and the retrained one.
+    out: a directory for rounds/, control/ (the control's model) and verdict.json.
+    matching: the former way to say strategy=matching.strategy().
+
+    Raises InputError without a goal, and what `rule` raises.
     """
     audit = audit or VerdictSettings()
-    options = settings or detection()
+    options, rounds = settings or detection(), strategy_of(strategy, matching)
     if options.target is None and options.yardstick is None:
         if retrained is None:
             raise InputError("Calibrated RULE needs a goal: give the retrained model, or RuleSettings(target=...).")
@@ -125,14 +140,14 @@ def calibrated_rule(
         options = replace(options, utility_floor=original_utility - audit.utility_margin)
     folder = Path(out) if out is not None else None
     start = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
-    own = sampler(loaded)
-    shared: dict[str, Any] = {"train": train, "sampler": own, "seed": seed, "quiet": quiet}
+    mine = sampler(loaded)
+    shared: dict[str, Any] = {"train": train, "sampler": mine, "seed": seed, "quiet": quiet}
     result = rule(
-        loaded, forget, retain, base, score=detector, settings=options, utility=utility, matching=matching,
+        loaded, forget, retain, base, score=detector, settings=options, utility=utility, strategy=rounds,
         out=folder / "rounds" if folder else None, **shared,
     )  # fmt: skip
     used = options.wordings
-    found = {"model": findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=own, seed=seed)}
+    found = {"model": findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=mine, seed=seed)}
     other = None
     if (twin := control(options, result)) is not None:
         kept = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
@@ -141,7 +156,7 @@ def calibrated_rule(
             loaded, forget, retain, base, score=detector, settings=replace(twin, utility_floor=0.0),
             out=folder / "control-rounds" if folder else None, **shared,
         )  # fmt: skip
-        found["control"] = findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=own, seed=seed)
+        found["control"] = findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=mine, seed=seed)
         if folder is not None:
             save_model(loaded, folder / "control")
         loaded.model.load_state_dict(kept)
@@ -183,13 +198,16 @@ def findings(
     sampler: Sampler | None = None,
     seed: int = 0,
 ) -> Findings:
-    """Sample and score a model in the wordings after the first `used` paraphrases (all of them where none is left)."""
+    """Sample and score a model in the wordings after the first `used` paraphrases.
+
+    Where none is left the question itself is asked (`fresh_wordings`).
+    """
     sampler = sampler if sampler is not None else NativeSampler(loaded)
-    scores: dict[tuple[int, str], NDArray[np.float64]] = {}
-    attack: dict[int, NDArray[np.float64]] = {}
+    scores: dict[tuple[int, str], Floats] = {}
+    attack: dict[int, Floats] = {}
     for number in fresh_wordings(forget, used):
         asked = [wordings(prompt, number)[-1] for prompt in forget]
-        attack[number] = answer_levels(loaded, asked).surprise
+        attack[number] = answer_likelihoods(loaded, asked).surprise
         for index, decoding in enumerate(settings.decodings):
             n = 1 if decoding.greedy else settings.n
             texts = texts_of(sampler, asked, n, decoding, seed=(seed + FRESH) * 100 + index)
@@ -212,9 +230,11 @@ def verdict(
     original_utility: float = math.nan,
     target: float | None = None,
 ) -> dict[str, Any]:
-    """The record of verdict.json. found: "model", and "retrained" and "control" where there are.
+    """The record of verdict.json.
 
-    goals: each says what was asked, what was found, and whether it is met; every wording and decoding must meet it. An
+    found: "model", and "retrained" and "control" where there are.
+
+    Its goals: each says what was asked, what was found, and whether it is met; every wording and decoding must meet it. An
     interval is over samples.
     """
     k, mine = settings.k, found["model"]

@@ -1,11 +1,13 @@
-"""Matching the unseen: make the forget answers as surprising as true answers about people nobody trained on, no more.
+"""Calibrating rounds: forget answers as surprising as true answers about people nobody trained on, and no more.
 
-Ours, not the paper's; it needs the original model and answers that it never saw. Unlearning that
-pushes likelihood down without a bound can be told from never having learned, and so can refusals. Here the target is a
-level: how likely, and how surprising by Min-K%++, the original model (or the retrained one, where it is at hand: training
-again shifts the level) finds true answers about unseen people, to the question as it is asked and to the same question
-garbled: an answer that is hidden behind the known wordings alone comes back in the next one. What the unlearner was not
-shown is kept by distilling what the original says by itself (`leakatk.unlearning.rehearsal.names`).
+Ours, not the paper's; it needs the original model and answers that it never saw. Unlearning that pushes likelihood down
+without a bound can be told from never having learned, and so can refusals. Here the target is a level: how likely, and
+how surprising by Min-K%++, the original model finds true answers about unseen people. Where the retrained model is at
+hand its level is taken: training again shifts it. The level is measured for the question as it is asked and for the same
+question perturbed: an answer that is hidden behind the known wordings alone comes back in the next one.
+
+What the unlearner was not shown is kept by rehearsal: what the original says by itself is distilled
+(`leakatk.unlearning.rehearsal.names`).
 """
 
 from __future__ import annotations
@@ -13,92 +15,97 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
 
 from leakatk.errors import InputError
 from leakatk.metrics.privacy import auc
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs
 from leakatk.prompts import Prompt
-from leakatk.unlearning.gradients import Params
-from leakatk.unlearning.losses.level import min_k_plus_plus, quantile_targets
-from leakatk.unlearning.losses.preference import mean_logprob
-from leakatk.unlearning.losses.terms import kl_from_reference
-from leakatk.unlearning.method import Method
+from leakatk.unlearning.losses.level import quantile_targets
+from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rehearsal.asker import KNOWN
-from leakatk.unlearning.rehearsal.names import own_answers
-from leakatk.unlearning.rehearsal.perturb import garbled
-from leakatk.unlearning.rule.likelihood import Levels, answer_levels, halves
-from leakatk.unlearning.stages import Term, Train
+from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rehearsal.perturb import perturbed
+from leakatk.unlearning.rule.detect import wordings
+from leakatk.unlearning.rule.likelihood import Likelihoods, answer_likelihoods
+from leakatk.unlearning.rule.matched import matched_method
+from leakatk.unlearning.rule.strategy import RoundStart, Training, with_leaks
 from leakatk.unlearning.stop import greedy_texts
-from leakatk.unlearning.view import View
 
-GARBLED = 0.3  # share of what must stay that is kept to a garbled question as well
+PERTURBED_SHARE = 0.3  # share of what must stay that is kept to a perturbed question as well
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """The goal and what must stay. original: weights before any unlearning.  level: of unseen true answers.  garbled: of the
-    same to garbled questions.  kept: prompts whose answers the retain term distils from the original.  margin: how far from
-    .5 the exposure may end.  least: the fidelity that is wanted.
-    """
+class UnseenTarget:
+    """The level that forget answers are drawn to, and what must stay."""
 
     original: Mapping[str, Tensor]
-    level: Levels
-    garbled: Levels
+    """Weights before any unlearning."""
+    asked: Likelihoods
+    """Of unseen true answers, to their questions."""
+    perturbed: Likelihoods
+    """Of the same, to perturbed questions."""
     kept: tuple[Prompt, ...]
+    """Prompts whose answers the retain term distils from the original."""
     margin: float = 0.03
+    """How far from .5 the membership AUC may end."""
     least: float = 0.99
+    """The replay accuracy that is wanted."""
 
     def describe(self) -> list[float]:
-        """Numbers that tell this goal from another one."""
-        levels = (float(values.mean()) for values in (*self.level, *self.garbled))
+        """Numbers that tell this target from another one."""
+        levels = (float(values.mean()) for values in (*self.asked, *self.perturbed))
         return [len(self.kept), *levels, self.margin, self.least]
 
-    def off(self, exposure: float, fidelity: float) -> float:
-        """How far a model is from the goal: the exposure beyond its margin, and what is missing of the fidelity."""
-        return max(abs(exposure - 0.5) - self.margin, 0.0) + max(self.least - fidelity, 0.0)
+    def strategy(self) -> Calibrate:
+        return Calibrate(self)
 
-    def exposures(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> tuple[float, float]:
-        """AUC of Min-K%++ of the forget answers now against the unseen ones, to the questions asked and to garbled ones: above
-        .5 they are too likely still.
+    def missing(self, membership_auc: float, replay_accuracy: float) -> float:
+        """How far a model is from the target: the AUC beyond its margin, and what the replay accuracy lacks."""
+        return max(abs(membership_auc - 0.5) - self.margin, 0.0) + max(self.least - replay_accuracy, 0.0)
+
+    def membership_aucs(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> tuple[float, float]:
+        """AUC of Min-K%++ of the forget answers now against the unseen ones, to the questions asked and to perturbed ones.
+
+        Above .5 the forget answers are too likely still.
         """
-        hard = garbled(forget, seed="exposure")
-        return self._asked(loaded, forget), auc(answer_levels(loaded, hard).surprise, self.garbled.surprise)
+        hard = perturbed(forget, seed="exposure")  # the seed's word is that of the first version
+        return self._asked_auc(loaded, forget), auc(answer_likelihoods(loaded, hard).surprise, self.perturbed.surprise)
 
-    def _asked(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
-        return auc(answer_levels(loaded, forget).surprise, self.level.surprise)
+    def _asked_auc(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
+        return auc(answer_likelihoods(loaded, forget).surprise, self.asked.surprise)
 
-    def exposure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
-        """The one of `exposures` that is farther from .5."""
-        return max(self.exposures(loaded, forget), key=lambda value: abs(value - 0.5))
+    def membership_auc(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
+        """The one of `membership_aucs` that is farther from .5."""
+        return max(self.membership_aucs(loaded, forget), key=lambda value: abs(value - 0.5))
 
     def blend(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
-        """Move an over-unlearned model in place towards the original, as far as its exposure to the questions asked stays at most .5.
+        """Move an over-unlearned model in place towards the original, while its AUC to the questions asked is at most .5.
 
-        The share of the unlearned weights that is left; 1 where it was not over-unlearned (then nothing moves).
+        Returns the share of the unlearned weights that is left: 1 where it was not over-unlearned (then nothing moves).
         """
-        if self._asked(loaded, forget) >= 0.5:
+        if self._asked_auc(loaded, forget) >= 0.5:
             return 1.0
-        own = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
+        start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
 
         def move(share: float) -> None:
-            mixed = {k: torch.lerp(self.original[k].to(v), v, share) for k, v in own.items() if v.is_floating_point()}
-            loaded.model.load_state_dict({**own, **mixed})
+            mixed = {k: torch.lerp(self.original[k].to(v), v, share) for k, v in start.items() if v.is_floating_point()}
+            loaded.model.load_state_dict({**start, **mixed})
 
         low, high = 0.0, 1.0
         for _ in range(7):
             middle = (low + high) / 2
             move(middle)
-            low, high = (middle, high) if self._asked(loaded, forget) > 0.5 else (low, middle)
+            low, high = (middle, high) if self._asked_auc(loaded, forget) > 0.5 else (low, middle)
         move(high)
         return high
 
-    def fidelity(self, loaded: LoadedModel, most: int = 1024) -> float:
+    def replay_accuracy(self, loaded: LoadedModel, most: int = 1024) -> float:
         """Share of (at most so many of) the answers the original was sure of that greedy decoding still says verbatim."""
         known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
         known = known[:: max(1, len(known) // most)][:most]
@@ -109,6 +116,34 @@ class Unseen:
         said = greedy_texts(loaded, known, max_new_tokens=longest)
         return float(np.mean([text.strip() == p.answer for p, text in zip(known, said, strict=True)])) if known else 1.0
 
+    @property
+    def spread(self) -> float:
+        """The interquartile range of the unseen answers' Min-K%++: its unit in the loss."""
+        return max(float(np.subtract(*np.quantile(self.asked.surprise, [0.75, 0.25]))), 1e-6)
+
+    def wanted(self, loaded: LoadedModel, items: Sequence[Prompt], truths: int | None = None) -> dict[str, Tensor]:
+        """ "head", "tail", "surprise" -> (m,) what a round draws each item to, fixed from the model of the moment.
+
+        truths: how many of the items, from the first, are true answers, as many after them the same to perturbed
+            questions, the others leaks; default: all are true answers.
+
+        Each of the three groups is ranked apart: an item's target is the quantile of the unseen values (to perturbed
+        questions for a perturbed one) that belongs to its rank.
+        """
+        now = answer_likelihoods(loaded, items)
+        first = len(items) if truths is None else truths
+        groups = (
+            (slice(0, first), self.asked),
+            (slice(first, 2 * first), self.perturbed),
+            (slice(2 * first, None), self.asked),
+        )
+
+        def targets(name: str) -> Tensor:
+            found = [quantile_targets(getattr(now, name)[part], getattr(aim, name)) for part, aim in groups]
+            return torch.tensor(np.concatenate(found), dtype=torch.float32)
+
+        return {name: targets(name) for name in ("head", "tail", "surprise")}
+
     def method(
         self,
         loaded: LoadedModel,
@@ -116,51 +151,44 @@ class Unseen:
         truths: int | None = None,
         params: Mapping[str, float] | None = None,
     ) -> Method:
-        """The method of one round over `items`, in this order: its targets are fixed from the model of the moment.
+        """The method of one round over `items`, in this order; `wanted` says what it draws them to."""
+        return matched_method(self.wanted(loaded, items, truths), self.spread, params)
 
-        truths: how many of the items, from the first, are true answers, as many after them the same to garbled questions,
-        the others leaks; default: all are true answers. Each of the three is ranked apart.
 
-        L_f = mean_i [ logprob_weight (h(a_i - a*_i) + h(b_i - b*_i)) + h((s_i - s*_i) / q) ], h Huber's loss, a and b the mean
-        log-probabilities of the halves of answer i and s its Min-K%++, q the interquartile range of the unseen s. a*, b*, s*: the
-        quantile of the unseen values (to garbled questions for a garbled one) that belongs to the answer's rank.
-        L_r = KL(reference || model), by default with weight 10; the reference must be the original.
-        """
-        levels = answer_levels(loaded, items)
-        first = len(items) if truths is None else truths
-        groups = (
-            (slice(0, first), self.level),
-            (slice(first, 2 * first), self.garbled),
-            (slice(2 * first, None), self.level),
-        )
+@dataclass(frozen=True)
+class Calibrate:
+    """Rounds that draw the forget answers to the level of unseen ones, from the blend of the model given with the original.
 
-        def targets(name: str) -> Tensor:
-            found = [quantile_targets(getattr(levels, name)[part], getattr(aim, name)) for part, aim in groups]
-            return torch.tensor(np.concatenate(found), dtype=torch.float32)
+    D_f is asked in all wordings of the detection and in the same perturbed, drawn anew each round; then come the leaks.
+    """
 
-        goal = {name: targets(name) for name in ("head", "tail", "surprise")}
-        spread = max(float(np.subtract(*np.quantile(self.level.surprise, [0.75, 0.25]))), 1e-6)
+    target: UnseenTarget
 
-        def forget(view: View, p: Params) -> Tensor:
-            rows = list(view.rows)
-            target = {name: value[rows].to(view.logits.device) for name, value in goal.items()}
-            likely = sum(
-                smooth_l1_loss(mean_logprob(view.logits, part), target[name])
-                for name, part in zip(("head", "tail"), halves(view.labels), strict=True)
-            )
-            surprise = min_k_plus_plus(view.logits, view.labels) / spread
-            total: Tensor = p["logprob_weight"] * likely + smooth_l1_loss(surprise, target["surprise"] / spread)
-            return total
+    @property
+    def mends(self) -> bool:
+        return True  # the retain term draws back to the original
 
-        return Method(
-            name="match-unseen",
-            stages=(Train((Term(forget, "forget"), Term(kl_from_reference, "retain"))),),
-            paper="ours",
-            source="chosen on one generated world",
-            # What the original says is lost faster than it is regained: with weight 1 the first round around IdkNLL left a
-            # quarter of it, with weight 5 nearly all; with garbled questions to unlearn as well it takes 10.
-            params={"logprob_weight": 1.0, "retain_weight": 10.0, **(params or {})},
-        )
+    def identity(self) -> dict[str, Any]:
+        return {"matching": self.target.describe()}
+
+    def begin(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> None:
+        self.target.blend(loaded, forget)
+
+    def measure(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> dict[str, float]:
+        return {
+            "membership_auc": self.target.membership_auc(loaded, forget),
+            "replay_accuracy": self.target.replay_accuracy(loaded),
+        }
+
+    def missing(self, metrics: Mapping[str, float]) -> float:
+        return self.target.missing(**metrics)
+
+    def training(self, start: RoundStart) -> Training:
+        truths = [p for prompt in start.forget for p in wordings(prompt, start.options.wordings)]
+        hard = perturbed(truths, seed=f"{start.seed} {start.number}")
+        items, weights = with_leaks([*truths, *hard], start)
+        method = self.target.method(start.loaded, items, len(truths))
+        return Training(items, self.target.kept, method, weights, self.target.original)
 
 
 def match_unseen(
@@ -170,26 +198,34 @@ def match_unseen(
     unseen: Sequence[Prompt],
     *,
     retrained: LoadedModel | None = None,
-    own: Sequence[Prompt] | None = None,
+    rehearsal: Sequence[Prompt] | None = None,
     max_new_tokens: int = 64,
     seed: int = 0,
     quiet: bool = False,
-) -> Unseen:
-    """Measure the level and gather what must stay. unseen: true answers of the forget set's kind that no model was
-    trained on, a hundred or more.  retrained: where it is at hand the level is its own, of the unseen answers alone: it is
-    asked nothing about the forget set.  own: `own_answers` of the original, drawn here when None.
+) -> UnseenTarget:
+    """Measure the level and gather what must stay.
+
+    original: the model before any unlearning.
+    unseen: true answers of the forget set's kind that no model was trained on, a hundred or more.
+    retrained: where it is at hand the level is its own, of the unseen answers alone: it is asked nothing about `forget`.
+    rehearsal: what the original says by itself (`rehearsal_prompts`), asked for here when None.
+    max_new_tokens: the longest answer of the rehearsal.
+
+    Raises InputError without unseen answers.
     """
     if not unseen:
-        raise InputError("Matching the unseen needs answers that no model was trained on; got none.")
-    if own is None:
-        own = own_answers(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
+        raise InputError(
+            "Matching the unseen needs answers that no model was trained on; got none. Give some, best 100."
+        )
+    if rehearsal is None:
+        rehearsal = rehearsal_prompts(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
     weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
     knows = retrained or original
-    kept = (*retain, *own)
-    hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * GARBLED))
-    return Unseen(
+    kept = (*retain, *rehearsal)
+    hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * PERTURBED_SHARE))
+    return UnseenTarget(
         weights,
-        answer_levels(knows, unseen),
-        answer_levels(knows, garbled(unseen, seed=seed)),
-        (*kept, *garbled(hard, seed=seed)),
+        answer_likelihoods(knows, unseen),
+        answer_likelihoods(knows, perturbed(unseen, seed=seed)),
+        (*kept, *perturbed(hard, seed=seed)),
     )

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leakatk.arrays import Floats
 from leakatk.estimate.certify import certify
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.models.loaded import LoadedModel
@@ -28,34 +28,37 @@ if TYPE_CHECKING:
     from leakatk.unlearning.rule.settings import RuleSettings
 
 # (prompts, texts) -> scores in [0, 1]; the `score` of any scorer.
-Score = Callable[[Sequence[Prompt], Sequence[str]], NDArray[np.float64]]
+Score = Callable[[Sequence[Prompt], Sequence[str]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One leaked answer. count: how often it was sampled (0: known from its exact probability)."""
+    """One leaked answer."""
 
     prompt_id: str
     question: str
+    """The wording that drew it."""
     answer: str
     count: int
+    """How often it was sampled; 0: known from its exact probability."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What sampling one model found: the leaks, and leak@k with its certified upper bound, the worst over decodings
-    and wordings. hidden: answers counted by their exact probability. unscored: prompts that the detector could not score,
-    which count as leaks in the bound.  cut: share of the samples that the limit on their length ended. NaN where nothing
-    was measured.
-    """
+    """What sampling one model found. NaN: not measured."""
 
     leaks: tuple[Leak, ...] = ()
     leak: float = math.nan
+    """leak@k, the worst over decodings and wordings."""
     high: float = math.nan
+    """Its certified upper bound, the worst likewise."""
     hidden: int = 0
+    """Answers counted by their exact probability."""
     seconds: float = 0.0
     unscored: int = 0
+    """Prompts that the detector could not score; they count as leaks in the bound."""
     cut: float = 0.0
+    """Share of the samples that the limit on their length ended."""
 
 
 def wordings(prompt: Prompt, count: int) -> list[Prompt]:
@@ -114,7 +117,7 @@ class Detector:
         counts: dict[tuple[str, str], int],
         seen: set[tuple[str, str]],
         ended: list[bool],
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> dict[str, Floats]:
         """0/1 leaks by prompt id; `counts` gathers (prompt id, text) of the leaking samples, `ended` which were cut."""
         options = self.options
         total = 1 if decoding.greedy else options.n
@@ -140,7 +143,7 @@ class Detector:
             rows = {key: row * options.n for key, row in rows.items()}
         return {key: np.array(row) for key, row in rows.items()}
 
-    def _level(self, rows: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    def _level(self, rows: Sequence[Floats]) -> tuple[float, float]:
         """leak@k over the prompts the detector is defined on, and a certified bound over all: what has no score may leak.
 
         (NaN, NaN) where some prompt has fewer than k samples: `chunk` stopped it because it leaks, and nothing can be
@@ -211,8 +214,11 @@ def detected_level(
     sampler: Sampler | None = None,
     seed: int = 0,
 ) -> float:
-    """leak@k of a model as RULE's detection under `settings` sees it, the worst decoding and wording: the yardstick when
-    the model is the retrained one. Give a seed that the run does not use.
+    """leak@k of a model as RULE's detection under `settings` sees it, the worst decoding and wording.
+
+    It is the yardstick when the model is the retrained one.
+
+    seed: one that the run does not use.
     """
     sampler = sampler or NativeSampler(loaded)
     return Detector(loaded, forget, score, settings, sampler).detect([], seed=seed * 1000).leak

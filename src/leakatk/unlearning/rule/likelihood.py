@@ -1,4 +1,4 @@
-"""How likely and how surprising true answers are, whole and by halves: what matching rounds measure and move."""
+"""How likely and how surprising true answers are, whole and by halves: what calibrating rounds measure and move."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from leakatk.arrays import Floats as Floats
 from leakatk.metrics.privacy import min_k_plus_plus_scores
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.token import IGNORE, answer_mask
 
-Floats = NDArray[np.float64]
 
-
-class Levels(NamedTuple):
-    """(m,) of true answers: mean log-probability a token, Min-K%++, and the mean log-probabilities of the halves.
+class Likelihoods(NamedTuple):
+    """Four (m,) arrays about true answers.
 
     The second half is what an answer says, after whom it is about: a model that answers with a wrong name and the right
     facts is surprised enough by the whole answer, and leaks. The end token belongs to neither half: a model that says all
@@ -28,20 +26,24 @@ class Levels(NamedTuple):
     """
 
     logprob: Floats
+    """Mean log-probability of a token."""
     surprise: Floats
+    """Min-K%++."""
     head: Floats
+    """Mean log-probability of a token of the first half."""
     tail: Floats
+    """Mean log-probability of a token of the second half."""
 
 
-def answer_levels(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Levels:
-    """The levels of the true answers, from one forward pass of each."""
+def answer_likelihoods(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Likelihoods:
+    """The likelihoods of the prompts' true answers, from one forward pass of each."""
     stats = token_stats(loaded, answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts]))
     surprise = min_k_plus_plus_scores([s.logprob for s in stats], [s.mean for s in stats], [s.deviation for s in stats])
     head, tail = (
         np.array([s.logprob[_halves(len(s.logprob))[which]].mean() for s in stats], dtype=np.float64)
         for which in (0, 1)
     )
-    return Levels(np.array([s.logprob.mean() for s in stats]), surprise, head, tail)
+    return Likelihoods(np.array([s.logprob.mean() for s in stats]), surprise, head, tail)
 
 
 def _halves(count: int) -> tuple[slice, slice]:

@@ -1,18 +1,19 @@
 """RULE: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
 
-Our reconstruction. The paper says that leaked generations found by sampling augment the forget set, with generation in
-the loop, in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a retain term, from an already unlearned
-model. Samples a prompt, threshold, cap, warm or fresh start, reference model and stop rule are not published: each is
-an option here. Our additions: several decodings and wordings in the detection, exact probabilities beside samples, a
-stop at a certified bound or at the retrained model's level, a utility floor, the choice of the round that meets all of
-them, rounds that match the unseen (`leakatk.unlearning.rule.calibration`), and a control with exactly the same number of gradient
-steps and no augmentation.
+Our reconstruction. Published: leaked generations found by sampling augment the forget set, with generation in the loop,
+in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a retain term, from an already unlearned model.
+Samples a prompt, threshold, cap, warm or fresh start, reference model and stop rule are not published: each is an option.
+
+Our additions: several decodings and wordings in the detection, exact probabilities beside samples, a stop at a certified
+bound or at the retrained model's level, a utility floor, the choice of the round that meets all of them, other strategies
+for a round (`leakatk.unlearning.rule.strategy`), and a control with exactly as many gradient steps and no augmentation.
+
+Another method has the same name (Reinforcement UnLEarning, arXiv 2506.07171); it is not meant here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,47 +31,54 @@ from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.methods import Method, resolve
-from leakatk.unlearning.rehearsal.perturb import garbled
-from leakatk.unlearning.rule.calibration import Unseen
-from leakatk.unlearning.rule.detect import Detection, Detector, Leak, Score, wordings
+from leakatk.unlearning.rule.detect import Detection, Detector, Leak, Score
 from leakatk.unlearning.rule.settings import RuleSettings
+from leakatk.unlearning.rule.strategy import Goal, RoundStart, Strategy, Training, strategy_of
 from leakatk.unlearning.settings import OnCheck, TrainSettings
 from leakatk.unlearning.trainer import Unlearned, unlearn
-from leakatk.workdir import claim
+from leakatk.workdir import claim, settle
 
 Utility = Callable[[LoadedModel], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round's record. The detection, the exposure and the fidelity (NaN: nothing to match) are of the model at its start,
-    utility of the one at its end (NaN: not asked).
-    """
+    """One round's record."""
 
     round: int
+    """From 1."""
     leak: float
+    """leak@k of the model at its start, as the detection saw it; NaN: not measured."""
     high: float
+    """Its certified upper bound."""
     found: int
+    """Leaks of the detection."""
     added: int
+    """Those that joined the forget set."""
     hidden: int
+    """Answers counted as leaks by their exact probability."""
     steps: int
+    """Gradient steps; 0 in the last record where its detection met the stop rule."""
     utility: float
+    """Of the model at its end; NaN: not asked for."""
     sampling_seconds: float
     training_seconds: float
-    exposure: float = math.nan
-    fidelity: float = math.nan
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the strategy measured of the model at its start."""
 
 
 @dataclass(frozen=True)
 class RuleResult:
-    """rounds: the records; the last may be a detection without training (it met the stop rule).  chosen: the number of
-    the round whose model was kept (0: the start).  steps: gradient steps up to it.  verdict: why it ended.
-    """
+    """What a run did."""
 
     rounds: tuple[Round, ...]
+    """The last may be a detection without training: it met the stop rule, or the rounds were over."""
     chosen: int
+    """The number of the round whose model was kept; 0: the start."""
     steps: int
+    """Gradient steps up to the model kept."""
     verdict: str
+    """Why it ended."""
     leaks: tuple[Leak, ...] = field(default=(), repr=False)
 
     @property
@@ -90,7 +98,7 @@ def rule(
     train: TrainSettings,
     first: TrainSettings | None = None,
     first_check: OnCheck | None = None,
-    matching: Unseen | None = None,
+    strategy: Strategy | None = None,
     utility: Utility | None = None,
     sampler: Sampler | None = None,
     out: str | Path | None = None,
@@ -98,16 +106,24 @@ def rule(
     resume: bool = True,
     quiet: bool = False,
     refusals: Sequence[str] | None = None,
+    matching: Goal | None = None,
 ) -> RuleResult:
     """Run RULE in place on `loaded.model` and leave it at the chosen round.
 
-    score: the detector.  train: the optimisation of one round.  first: that of the initial unlearning; None when the
-    model given is already unlearned.  first_check: its stop rule.  utility: measured at the start and after every round.
-    matching: rounds match the unseen instead of repeating `base`, on every wording of the detection and the same garbled, from
-    the blend of the model given with the original; the run goes on until exposure and fidelity are right as well.
+    base: the method wrapped.
+    score: the detector.
+    settings: default `RuleSettings()`.
+    train: the optimisation of one round.
+    first: that of the initial unlearning; None when the model given is already unlearned.
+    first_check: its stop rule.
+    strategy: what a round trains; default `RepeatBase()`, the paper's.
+    utility: measured at the start and after every round.
+    sampler: default the native one.
     out: a directory with one folder a round; a killed run continues within the round it was in.
+    refusals: answers for the methods that train on them.
+    matching: the former way to say strategy=matching.strategy().
 
-    Raises what `unlearn` raises; RunError also when another process runs RULE in `out`.
+    Raises what `unlearn` raises; RunError also when `out` holds another run or another process runs RULE there.
 
     >>> from leakatk import load_model, load_prompts
     >>> from leakatk.scorers.base import get_scorer
@@ -123,7 +139,10 @@ def rule(
     method = resolve(base)
     folder = Path(out) if out is not None else None
     sampler = sampler or NativeSampler(loaded)
-    run = _Run(loaded, forget, retain, method, score, options, sampler, folder, seed, resume, quiet, refusals, matching)
+    run = _Run(
+        loaded, forget, retain, method, score, options, sampler, strategy_of(strategy, matching), folder, seed, resume, quiet,
+        refusals,
+    )  # fmt: skip
     with claim(folder) if folder is not None else nullcontext():
         return _rule(run, train, first, first_check, utility)
 
@@ -131,12 +150,11 @@ def rule(
 def _rule(
     run: _Run, train: TrainSettings, first: TrainSettings | None, first_check: OnCheck | None, utility: Utility | None
 ) -> RuleResult:
-    loaded, forget, options, matching, seed = run.loaded, run.forget, run.options, run.matching, run.seed
+    loaded, forget, options, strategy = run.loaded, run.forget, run.options, run.strategy
     run.open(train, first)
     if first is not None:
-        run.train(0, list(forget), None, first, first_check)
-    if matching is not None:
-        matching.blend(loaded, forget)
+        run.train(0, Training(list(forget), run.retain, run.method), first, first_check)
+    strategy.begin(loaded, forget)
     started = run.weights() if options.start == "restart" else None
     original = run.weights() if options.reference == "original" else None
 
@@ -149,30 +167,30 @@ def _rule(
     best = run.weights() if aimed or utility is not None else None
     for number in range(1, options.rounds + 2):
         found = run.detect(number, leaks) if options.augment else Detection()
-        exposure = matching.exposure(loaded, forget) if matching is not None else math.nan
-        fidelity = matching.fidelity(loaded) if matching is not None else math.nan
-        off = matching.off(exposure, fidelity) if matching is not None else 0.0
-        met = _met(options, found, value) if options.augment and not off else ""
+        metrics = strategy.measure(loaded, forget)
+        missing = strategy.missing(metrics)
+        met = _met(options, found, value) if options.augment and not missing else ""
         above, hidden = _distance(options, found)
-        distance = (above + off, hidden)
+        distance = (above + missing, hidden)
         if aimed and not value < options.utility_floor and distance <= nearest:
             chosen, nearest, best = number - 1, distance, run.weights()
+        record = Round(
+            number, found.leak, found.high, len(found.leaks), 0, found.hidden, 0, math.nan, found.seconds, 0.0, metrics
+        )
         if met or number > options.rounds:
             if options.augment:
-                rounds.append(_record(number, found, 0, 0, math.nan, 0.0, exposure, fidelity))
+                rounds.append(record)
             verdict = met or verdict
             break
         new = list(found.leaks)
         leaks = leaks + new if options.keep == "cumulative" else new
         if started is not None:
             loaded.model.load_state_dict(started)
-        again = f"{seed} {number}" if matching is not None else None
-        items, weights, truths = _augmented(forget, leaks, options, again)
-        done = run.train(number, items, weights, train, None, original, truths)
+        start = RoundStart(number, loaded, forget, run.retain, run.method, leaks, options, run.seed, original)
+        done = run.train(number, strategy.training(start), train, None)
         before, value = value, utility(loaded) if utility is not None else math.nan
-        rounds.append(_record(number, found, len(new), done.steps, value, done.seconds, exposure, fidelity))
-        # A round that matches repairs what it breaks: its retain term draws to the original.
-        if matching is None and value < options.utility_floor and not value > before:
+        rounds.append(replace(record, added=len(new), steps=done.steps, utility=value, training_seconds=done.seconds))
+        if not strategy.mends and value < options.utility_floor and not value > before:
             verdict = f"utility {value:.3f} fell below the floor {options.utility_floor:g} in round {number}"
             break
         if not aimed and not value < options.utility_floor:
@@ -222,46 +240,6 @@ def _distance(options: RuleSettings, found: Detection) -> tuple[float, int]:
     return (math.inf if math.isnan(above) else max(above, 0.0)), found.hidden
 
 
-def _record(
-    number: int,
-    found: Detection,
-    added: int,
-    steps: int,
-    utility: float,
-    seconds: float,
-    exposure: float,
-    fidelity: float,
-) -> Round:
-    return Round(
-        number, found.leak, found.high, len(found.leaks), added, found.hidden, steps, utility, found.seconds, seconds,
-        exposure, fidelity,
-    )  # fmt: skip
-
-
-def _augmented(
-    forget: Sequence[Prompt], leaks: Sequence[Leak], options: RuleSettings, matched: str | None
-) -> tuple[list[Prompt], list[float] | None, int]:
-    """D_f + A as prompts with ids of their own, how often each is drawn, and how many true answers stand first.
-
-    matched: where the round matches the unseen, the seed of its garbled questions: D_f in all detected wordings, then the
-    same garbled, then A.
-    """
-    sources = {prompt.id: prompt for prompt in forget}
-    if matched is None:
-        truths, hard = list(forget), []
-    else:
-        truths = [p for prompt in forget for p in wordings(prompt, options.wordings)]
-        hard = garbled(truths, seed=matched)
-    items = [*truths, *hard]
-    weights = [1.0] * len(items)
-    for i, leak in enumerate(leaks):
-        items.append(
-            replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", question=leak.question, answer=leak.answer)
-        )
-        weights.append(max(leak.count, 1) / options.n)
-    return items, weights if options.weighting == "frequency" else None, len(truths)
-
-
 @dataclass
 class _Run:
     loaded: LoadedModel
@@ -271,12 +249,12 @@ class _Run:
     score: Score
     options: RuleSettings
     sampler: Sampler
+    strategy: Strategy
     folder: Path | None
     seed: int
     resume: bool
     quiet: bool
     refusals: Sequence[str] | None
-    matching: Unseen | None = None
 
     def open(self, train: TrainSettings, first: TrainSettings | None) -> None:
         """Write rule.json, or refuse a directory that holds another run."""
@@ -289,18 +267,11 @@ class _Run:
             "train": train.as_dict(),
             "first": first.as_dict() if first else None,
             "seed": self.seed,
-            **({"matching": self.matching.describe()} if self.matching is not None else {}),
+            **self.strategy.identity(),
         }
-        wanted = json.loads(json.dumps(wanted))
-        marker = self.folder / "rule.json"
-        if marker.exists():
-            found = read_kept(marker)
-            differing = sorted(k for k in wanted if found.get(k) != wanted[k])
-            if differing or not self.resume:
-                what = f"differing: {', '.join(differing)}" if differing else "resume is off"
-                raise RunError(f"{self.folder} already holds a RULE run ({what}); choose another directory.")
-        else:
-            write_kept(marker, json.dumps(wanted, indent=1))
+        if not self.resume and (self.folder / "rule.json").exists():
+            raise RunError(f"{self.folder} already holds a RULE run and resume is off; choose another directory.")
+        settle(self.folder, "rule.json", wanted, "a RULE run")
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
@@ -315,30 +286,21 @@ class _Run:
     def weights(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.loaded.model.state_dict().items()}
 
-    def train(
-        self,
-        number: int,
-        items: list[Prompt],
-        weights: list[float] | None,
-        settings: TrainSettings,
-        check: OnCheck | None,
-        reference: Mapping[str, Tensor] | None = None,
-        truths: int | None = None,
-    ) -> Unlearned:
-        match = self.matching if number else None
+    def train(self, number: int, what: Training, settings: TrainSettings, check: OnCheck | None) -> Unlearned:
+        """Round `number`; 0 is the initial unlearning."""
         return unlearn(
             self.loaded,
-            items,
-            match.kept if match else self.retain,
-            match.method(self.loaded, items, truths) if match else self.method,
+            what.forget,
+            what.retain,
+            what.method,
             out=self.folder / f"round-{number}" if self.folder else None,
             settings=settings,
             seed=self.seed * 1000 + number,
             resume=self.resume,
             quiet=self.quiet,
             on_check=check,
-            weights=weights,
-            reference_weights=match.original if match else reference,
+            weights=what.weights,
+            reference_weights=what.reference,
             label=f"{self.method.name} round {number}" if number else self.method.name,
             **({"refusals": self.refusals} if self.refusals is not None else {}),  # type: ignore[arg-type]
         )

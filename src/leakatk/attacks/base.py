@@ -1,0 +1,177 @@
+"""What an attack is, of which there are three kinds, how one is named, and how its training data are kept apart from its test.
+
+    Alter   changes the weights; then the model is asked again
+    Ask     finds questions with the model
+    Read    reads what the inside still holds: a number a prompt, no samples
+
+Each is made on the retrained model too: what an attack gets out of a model that never knew the answers is no leak.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from json import dumps
+from math import nan
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from leakatk.errors import InputError
+from leakatk.prompts import Known, Prompt, record
+from leakatk.registry import Facts, Registry, Specified, make
+
+if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
+
+Floats = npt.NDArray[np.float64]
+Kind = Literal["alter", "ask", "read"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackFacts(Facts):
+    """What is known of an attack."""
+
+    kind: Kind
+    """How it works: "alter", "ask" or "read"."""
+    access: str
+    """What it assumes: questions, samples, log-probabilities, weights, fine-tuning, the true answers."""
+    chance: float = nan
+    """What guessing scores, for a `Read`."""
+
+
+@dataclass(frozen=True)
+class Attack(Specified, ABC):
+    """Base of the three kinds: a frozen dataclass whose fields are the attack's options. `attack` gives it name and facts."""
+
+    facts: ClassVar[AttackFacts]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of `Known` that it needs; with "seen" it is cross-fitted."""
+        return ()
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Fields of `Known` that may change what it does."""
+        return self.needs
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it is trained on a part of the forget prompts, and so measured on the others."""
+        return "seen" in self.needs
+
+    def check(self, known: Known) -> None:
+        """InputError for what it needs and lacks."""
+        known.need(f"Attack {self.label}", *(name for name in self.needs if name not in ("seen", "unseen")))
+
+    def identity(self, known: Known) -> str:
+        """A hash of all that it may depend on but the model."""
+        lists = ("forget", "retain", "holdout", "seen", "unseen")
+        data: dict[str, Any] = {name: [record(one) for one in getattr(known, name)] for name in lists}
+        data |= {name: getattr(known, name) for name in ("retrained", "original", "encoder", "text")}
+        used = {name: data[name] for name in self.uses if name in data}
+        used["auxiliary"] = dict(known.auxiliary) if any(name.startswith("auxiliary") for name in self.uses) else {}
+        return sha256(dumps([self.name, self.options(), used], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Alter(Attack):
+    """Changes the weights of the model, which is then asked again."""
+
+    @abstractmethod
+    def apply(self, loaded: LoadedModel, known: Known) -> None:
+        """Change the values of the model's weights in place; its modules stay what they are. Whoever calls puts them back."""
+
+    def notes(self, loaded: LoadedModel) -> list[str]:
+        """What a person must know of this attack on this model; told whether or not it is made again."""
+        return []
+
+
+@dataclass(frozen=True)
+class Ask(Attack):
+    """Finds questions with the model."""
+
+    @abstractmethod
+    def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        """What to ask for `known.unseen`: at most one prompt each, under its id, with `Prompt.asked` set."""
+
+
+@dataclass(frozen=True)
+class Read(Attack):
+    """Reads what the inside of the model still holds."""
+
+    @abstractmethod
+    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
+        """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+
+
+ATTACKS: Registry[type[Attack]] = Registry("attack")
+A = TypeVar("A", bound=type[Attack])
+
+
+def attack(name: str, **facts: Any) -> Callable[[A], A]:
+    """Register an attack under a name, with its facts (`AttackFacts`, all but name and kind)."""
+
+    def add(kind: A) -> A:
+        kinds: Mapping[Kind, type[Attack]] = {"alter": Alter, "ask": Ask, "read": Read}
+        found = next(word for word, base in kinds.items() if issubclass(kind, base))
+        kind.name, kind.facts = name, AttackFacts(name=name, kind=found, **facts)
+        ATTACKS.add(name, kind)
+        return kind
+
+    return add
+
+
+def get_attack(spec: str | Attack) -> Attack:
+    """An attack by name, with options in the name: "relearn:steps=50".
+
+    Raises UnknownNameError for an unknown name and InputError for an unknown option or a value it does not take.
+    """
+    return spec if isinstance(spec, Attack) else make(ATTACKS, spec)
+
+
+def split_known(known: Known, seed: int = 0, folds: int = 2) -> list[Known]:
+    """One `Known` a fold: `unseen` is the fold, `seen` all other forget prompts. Over all folds every prompt is unseen once.
+
+    The folds are equal in size but for one prompt. They depend on the seed and the ids, not on the order of the prompts.
+    """
+    known.need("A cross-fitted attack", "forget")
+    if not 2 <= folds <= len(known.forget):
+        raise InputError(
+            f"Cross-fitting needs at least 2 folds and a forget prompt for each: {folds} folds, {len(known.forget)} forget "
+            "prompts."
+        )
+    fold = {id_: place % folds for place, id_ in enumerate(shuffled([p.id for p in known.forget], f"fold {seed}"))}
+    return [
+        replace(
+            known,
+            seen=tuple(prompt for prompt in known.forget if fold[prompt.id] != number),
+            unseen=tuple(prompt for prompt in known.forget if fold[prompt.id] == number),
+        )
+        for number in range(folds)
+    ]
+
+
+def shuffled(ids: Sequence[str], key: str) -> list[str]:
+    """The ids in an order that depends on the key and on them alone."""
+    return sorted(ids, key=lambda id_: sha256(f"leakatk {key} {id_}".encode()).digest())
+
+
+def at_least(attack: Attack, option: str, least: float) -> None:
+    """InputError unless this option of the attack is a number of at least `least`."""
+    if not getattr(attack, option) >= least:
+        raise InputError(
+            f"Attack option {attack.name}:{option} must be at least {least}, got {getattr(attack, option)}."
+        )
+
+
+def one_of(attack: Attack, option: str, allowed: Sequence[object]) -> None:
+    """InputError unless this option of the attack is one of these."""
+    if getattr(attack, option) not in allowed:
+        raise InputError(
+            f"Attack option {attack.name}:{option} must be {' or '.join(map(str, allowed))}, got {getattr(attack, option)!r}."
+        )

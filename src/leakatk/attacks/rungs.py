@@ -1,0 +1,98 @@
+"""The rungs of an audit under attack, and how each is measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from leakatk.attacks.base import Attack, get_attack, split_known
+from leakatk.auditing.verdict import Gate
+from leakatk.errors import InputError
+from leakatk.estimate.checks import check_level
+from leakatk.estimate.curves import Over
+from leakatk.prompts import Known
+from leakatk.sampling.decoding import Decoding
+
+Role = Literal["model", "retrained"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderSettings:
+    """How every rung is measured."""
+
+    n: int = 200
+    """Samples a prompt."""
+    ks: tuple[int, ...] = ()
+    """Values of k; without any the powers of two up to n."""
+    decoding: Decoding = field(default_factory=Decoding)
+    """How answers are drawn."""
+    seed: int = 0
+    """Of the samples and of the folds."""
+    scorers: tuple[str, ...] = ()
+    """Core metrics, the first for the headline; without any what suits the prompts."""
+    folds: int = 2
+    """Parts of the forget prompts for attacks that are trained on them: each is measured by the attack trained on the others."""
+    over: Over = "samples"
+    """What the intervals of leak@k are over; those of attacks that read are always over prompts."""
+    level: float = 0.95
+    """Level at which the intervals of all rungs hold together."""
+    gate: Gate | None = None
+    """What must hold of the model under every attack that is sampled; the retrained model does not count."""
+    engine: str = "native"
+    """An engine that samples the model of this process."""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    """Its options."""
+    benchmark: str = "custom"
+    """Name of the prompts in manifests and results."""
+    command: str = ""
+    """The command line that asked for it, for results.json."""
+    quiet: bool = False
+    """No progress."""
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        if self.gate and self.gate.k > self.n:
+            raise InputError(f"The gate's k = {self.gate.k} needs at least as many samples a prompt, but n = {self.n}.")
+        if max(self.ks, default=1) > self.n:
+            raise InputError(
+                f"k = {max(self.ks)} needs at least {max(self.ks)} samples a prompt, but n = {self.n}: raise n or lower k."
+            )
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One attack, or none, with its parts. parts: one, or one a fold; what is measured is `unseen` of each."""
+
+    attack: Attack | None
+    parts: tuple[Known, ...]
+
+    @property
+    def name(self) -> str:
+        return "none" if self.attack is None else self.attack.label
+
+    def place(self, number: int) -> Path:
+        """Where part `number` lies under `out`."""
+        folder = Path(re.sub(r"[^\w.=,-]+", "-", self.name))
+        return folder / f"fold-{number + 1}" if len(self.parts) > 1 else folder
+
+
+def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSettings) -> list[Rung]:
+    """The rungs in their order, the first without an attack. InputError for one given twice, or that lacks what it needs."""
+    found = [get_attack(one) for one in attacks]
+    labels = [one.label for one in found]
+    if not found:
+        raise InputError(
+            "Give at least one attack, such as relearn:steps=50; the audit without one is `leakatk audit`."
+        )
+    if double := [label for label in labels if labels.count(label) > 1]:
+        raise InputError(f"Attack {double[0]} is given twice; name each once.")
+    whole = replace(known, seen=(), unseen=known.forget)
+    rungs = [Rung(None, (whole,))]
+    for one in found:
+        one.check(known)
+        parts = split_known(known, settings.seed, settings.folds) if one.fitted else [whole]
+        rungs.append(Rung(one, tuple(parts)))
+    return rungs

@@ -1,0 +1,221 @@
+"""What leakatk unlearn does for --method rule: RULE and its control, or calibrated RULE and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from leakatk.cli import inputs
+from leakatk.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
+    from leakatk.prompts import Prompt
+    from leakatk.scorers.base import Scorer
+    from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.rule.presets import RulePreset
+    from leakatk.unlearning.rule.rule import RuleResult
+    from leakatk.unlearning.rule.settings import RuleSettings
+    from leakatk.unlearning.settings import TrainSettings
+
+DEFAULT = "default"  # the preset that is none
+
+
+def check_options(
+    method: str,
+    base: str,
+    preset: str,
+    rule_preset: str,
+    *,
+    retrained: str,
+    reference: str,
+    judge: str,
+    original: str,
+    unseen: Path | None,
+) -> tuple[str, RulePreset | None]:
+    """(the retrained model, the preset of RULE or None), after refusing options that do not go together."""
+    from leakatk.unlearning.rule.presets import RULE_PRESETS
+
+    if rule_preset != DEFAULT and rule_preset not in RULE_PRESETS:
+        raise UnknownNameError("RULE preset", rule_preset, [DEFAULT, *RULE_PRESETS])
+    named = RULE_PRESETS[rule_preset] if rule_preset != DEFAULT else None
+    if method == "rule" and not base and named is None:
+        raise InputError("--method rule needs --base NAME, the method it wraps (see leakatk methods).")
+    if method != "rule" and base:
+        raise InputError(f"--base {base} only goes with --method rule.")
+    if method != "rule" and named is not None:
+        raise InputError(f"--rule-preset {rule_preset} only goes with --method rule.")
+    if retrained and reference:
+        raise InputError("--reference is the former name of --retrained; give --retrained alone.")
+    option, retrained = ("--reference" if reference else "--retrained"), retrained or reference
+    if retrained and method != "rule":
+        raise InputError(f"{option} only goes with --method rule, which stops at that model's level.")
+    if judge and not retrained:
+        raise InputError(
+            "--judge only goes with --retrained (formerly --reference): the verdict compares with that model."
+        )
+    if (original or unseen) and not (original and unseen and retrained):
+        raise InputError(
+            "--original and --unseen go together, with --retrained (formerly --reference): calibrated RULE that matches the "
+            "unseen."
+        )
+    if named is not None and retrained:
+        raise InputError(
+            f"--rule-preset {rule_preset} does not go with {option}: calibrated RULE has settings of its own. Leave one out."
+        )
+    if named is not None and preset == "small":
+        raise InputError(f"--rule-preset {rule_preset} brings its own training settings; leave out --preset small.")
+    return retrained, named
+
+
+def based_on(preset: RulePreset, base: str) -> tuple[Method, str]:
+    """(the method to wrap with the preset's training settings, what a person should know about it)."""
+    from leakatk.unlearning.methods import METHODS
+
+    note = f"RULE preset {preset.name}: each value's evidence is in leakatk methods rule."
+    if not base or base == preset.base:
+        return replace(preset.method(), settings=preset.train), note
+    return (
+        replace(METHODS[base], settings=preset.train),
+        f"{note} It is around {preset.base}; around {base} the formula's numbers are that method's own.",
+    )
+
+
+def settings_of(
+    preset: RulePreset | None,
+    *,
+    rounds: int | None = None,
+    n: int | None = None,
+    max_new_tokens: int | None = None,
+    target: float | None = None,
+) -> tuple[RuleSettings, int]:
+    """(the settings, tokens of an answer). None: what the preset says, or the default."""
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.unlearning.rule.settings import RuleSettings
+
+    start = preset.settings if preset is not None else RuleSettings()
+    samples = start.n if n is None else n
+    tokens = max_new_tokens if max_new_tokens is not None else start.decodings[0].max_new_tokens
+    settings = replace(
+        start, rounds=start.rounds if rounds is None else rounds, n=samples, k=min(samples, 128), target=target,
+        decodings=(Decoding(max_new_tokens=tokens),),
+    )  # fmt: skip
+    return settings, tokens
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What RULE starts from and how it samples, whichever kind it is. The model given is changed in place."""
+
+    loaded: LoadedModel
+    forget: list[Prompt]
+    retain: list[Prompt]
+    base: Method
+    train: TrainSettings
+    detector: Scorer
+    out: Path
+    settings: RuleSettings
+    max_new_tokens: int
+    seed: int
+    to_stderr: bool
+
+    def say(self, text: str) -> None:
+        typer.echo(text, err=self.to_stderr)
+
+
+def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
+    """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
+    from leakatk.models.load import save_model
+    from leakatk.unlearning.rule.rule import control as control_of
+    from leakatk.unlearning.rule.rule import rule
+
+    loaded, out = job.loaded, job.out
+    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}
+
+    def run(settings: RuleSettings, place: Path) -> RuleResult:
+        result = rule(
+            loaded, job.forget, job.retain, job.base, settings=settings, score=job.detector.score, train=job.train,
+            seed=job.seed, out=place / "rounds",
+        )  # fmt: skip
+        save_model(loaded, place)
+        return result
+
+    result = run(job.settings, out)
+    for record in result.rounds:
+        job.say(
+            f"round {record.round}: leak@{job.settings.k} {record.leak:.4f} before (certified at most {record.high:.4f}), "
+            f"{record.added} new leaks, {record.steps} steps"
+        )
+    job.say(f"RULE around {job.base.name}: {result.verdict}; {result.steps} steps. Model: {out}")
+    twin = control_of(job.settings, result) if control else None
+    if control and twin is None:
+        job.say("No control: RULE took no step.")
+    if twin is not None:
+        loaded.model.load_state_dict(start)
+        run(twin, out / "control")
+        job.say(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
+    return {name: value for name, value in asdict(result).items() if name != "leaks"}
+
+
+def run_calibrated(
+    job: Rule,
+    retrained: str,
+    loading: dict[str, Any],
+    *,
+    judge: str,
+    original: str,
+    unseen: Sequence[Prompt],
+    floor: float,
+) -> dict[str, Any]:
+    """Calibrated RULE from the model given; saves the model into `out`, control/, rounds/ and verdict.json beside it.
+
+    retrained, original: model directories.
+    loading: how they are loaded.
+    judge: another metric than the detector when not named.
+    unseen: true answers for rounds that match them, with `original`; none: the rounds repeat the base.
+    """
+    import numpy as np
+
+    from leakatk.models.load import save_model
+    from leakatk.sampling.decoding import Decoding
+    from leakatk.scorers.base import get_scorer
+    from leakatk.scorers.knows import default_scorers
+    from leakatk.unlearning.rule.calibrated import VerdictSettings, calibrated_rule, detection
+    from leakatk.unlearning.rule.calibration import match_unseen
+    from leakatk.unlearning.stop import greedy_scores
+
+    scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
+    yardstick, strategy = inputs.load(retrained, **loading), None
+    if unseen:
+        before = inputs.load(original, **loading)
+        strategy = match_unseen(
+            before, job.forget, job.retain, unseen, retrained=yardstick, max_new_tokens=job.max_new_tokens, seed=job.seed
+        ).strategy()  # fmt: skip
+    asked, tokens = job.settings, job.max_new_tokens
+    wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
+    sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
+
+    def utility(model: LoadedModel) -> float:
+        return float(np.nanmean(greedy_scores(model, sample, scorer, max_new_tokens=tokens)))
+
+    done = calibrated_rule(
+        job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=scorer.score, train=job.train,
+        settings=detection(
+            tokens, rounds=asked.rounds, n=asked.n, k=asked.k, target=asked.target, wordings=wordings, utility_floor=floor
+        ),
+        audit=VerdictSettings(
+            decodings=tuple(Decoding(top_p=p, max_new_tokens=tokens) for p in (0.8, 1.0)), n=asked.n, k=asked.k
+        ),
+        retrained=yardstick, strategy=strategy, utility=utility if sample else None, out=job.out, seed=job.seed,
+    )  # fmt: skip
+    save_model(job.loaded, job.out)
+    job.say(f"Calibrated RULE around {job.base.name}: {done.rule.verdict}; {done.rule.steps} steps.")
+    for one in done.verdict["goals"]:
+        number = one["found"]["value"] if isinstance(one["found"], dict) else one["found"]
+        job.say(f"{'met' if one['met'] else 'NOT met'}: {one['asked']} ({number:.4f})")
+    job.say(f"Model: {job.out}. Verdict: {job.out / 'verdict.json'}")
+    return done.verdict

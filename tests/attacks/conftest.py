@@ -1,0 +1,79 @@
+"""A small world: a model that learned where people live, one that was made to refuse, one that never knew."""
+
+import pytest
+
+from leakatk.models.load import load_model
+from leakatk.prompts import Prompt
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.trainer import unlearn
+
+TOWNS = ["Bex", "Orlo", "Vint", "Sarn", "Quell", "Mard"]
+NAMES = ["Ada", "Bo", "Cy", "Dov", "Eli", "Fay", "Gus", "Hal", "Ivy", "Jon", "Kit", "Lou", "Max", "Ned", "Ola", "Pip"]
+
+
+def people(names):
+    """The town follows the place in NAMES, in no simple way."""
+    return [
+        Prompt(
+            name,
+            f"Where does {name} live?",
+            f"{name} lives in {TOWNS[NAMES.index(name) * 5 % 6]}.",
+            facts=(TOWNS[NAMES.index(name) * 5 % 6],),
+            source=name,
+        )
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="session")
+def forget():
+    return people(NAMES[:8])
+
+
+@pytest.fixture(scope="session")
+def retain():
+    return people(NAMES[8:])
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory, forget, retain):
+    """A random model with a tokenizer that knows the words."""
+    texts = [text for prompt in [*forget, *retain] for text in (prompt.question, prompt.answer)]
+    tokenizer = train_tokenizer([*texts, "I do not know."], 300)
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300), seed=0)
+    return save_model(model, tokenizer, tmp_path_factory.mktemp("world") / "blank")
+
+
+def trained(start, out, prompts, steps=200):
+    settings = TrainSettings(learning_rate=3e-3, max_steps=steps, retain_batch=8)
+    unlearn(load_model(start), (), prompts, "retrain", out=out, settings=settings, quiet=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def original(blank, forget, retain):
+    return trained(blank, blank.with_name("original"), [*forget, *retain])
+
+
+@pytest.fixture(scope="session")
+def retrained(blank, retain):
+    return trained(blank, blank.with_name("retrained"), retain)
+
+
+@pytest.fixture(scope="session")
+def forgot(original, forget, retain):
+    """The original, made to say that it does not know."""
+    settings = TrainSettings(learning_rate=1e-3, max_steps=40, forget_batch=8, retain_batch=8)
+    out = original.with_name("forgot")
+    unlearn(
+        load_model(original),
+        forget,
+        retain,
+        "idknll",
+        out=out,
+        settings=settings,
+        refusals=("I do not know.",),
+        quiet=True,
+    )
+    return out

@@ -1,0 +1,304 @@
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from leakatk.attacks import Alter, Ask, LadderSettings, Read, attack_ladder, get_attack
+from leakatk.attacks.attacked import AttackedSampler
+from leakatk.attacks.base import AttackFacts
+from leakatk.attacks.summary import said, tables
+from leakatk.auditing.score import score
+from leakatk.auditing.verdict import Gate
+from leakatk.errors import InputError, LeakAtKError, RunError
+from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.models.load import load_model
+from leakatk.prompts import Known
+from leakatk.runs.store import Run
+from leakatk.sampling.base import Request
+from leakatk.sampling.decoding import Decoding
+
+FEW = LadderSettings(n=16, decoding=Decoding(max_new_tokens=12), quiet=True)
+FEW_KS = [1, 2, 4, 8, 16]
+RELEARN = "relearn:steps=10,learning_rate=0.001"
+
+
+def facts(name, kind):
+    return AttackFacts(name=name, kind=kind, access="weights")
+
+
+@dataclass(frozen=True)
+class Silence(Alter):
+    """All weights to zero; counts how often it is made."""
+
+    name = "silence"
+    facts = facts("silence", "alter")
+    made: ClassVar[list] = []
+
+    def apply(self, loaded, known):
+        self.made.append(loaded.name)
+        with torch.no_grad():
+            for parameter in loaded.model.parameters():
+                parameter.zero_()
+
+
+@dataclass(frozen=True)
+class First(Ask):
+    """Asks for the first prompts alone."""
+
+    name = "first"
+    facts = facts("first", "ask")
+    count: int = 3
+
+    def prompts(self, loaded, known):
+        return list(known.unseen[: self.count])
+
+
+@dataclass(frozen=True)
+class Length(Read):
+    """A number of the prompt and of the model."""
+
+    name = "length"
+    facts = facts("length", "read")
+    read: ClassVar[list] = []
+
+    def scores(self, loaded, known):
+        self.read.append(loaded.name)
+        share = 0.5 if "retrained" in loaded.name else 1.0
+        return np.array([np.nan if p.id == "Bo" else share * (p.id == "Ada") for p in known.unseen])
+
+
+@pytest.fixture(scope="module")
+def ladder(forgot, retrained, forget, retain, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ladder") / "out"
+    known = Known(retain=tuple(retain))
+    attacks = [RELEARN, "quantise", First(), Length()]
+    return out, attack_ladder(forgot, forget, attacks, out=out, known=known, retrained=retrained, settings=FEW)
+
+
+def rung(summary, name):
+    return next(one for one in summary["rungs"] if one["name"] == name)["scorers"]["fact"]
+
+
+def test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model(ladder):
+    _, summary = ladder
+    before, after = rung(summary, "none"), rung(summary, get_attack(RELEARN).label)
+    assert after["leak"]["value"][0] > before["leak"]["value"][0] + 0.1
+    assert after["excess"]["low"][0] > 0  # nothing was to be learned about the others from what it was trained on
+    assert after["excess"]["value"][0] > before["excess"]["value"][0] + 0.1
+    assert after["retrained"]["value"][0] < before["retrained"]["value"][0] + 0.1
+
+
+def test_numbers_are_those_of_the_samples_paired_by_prompt(ladder, forget):
+    out, summary = ladder
+    label = get_attack(RELEARN).label
+    place = out / "relearn-steps=10,learning_rate=0.001"
+    rows = {}
+    for role in ("model", "retrained"):
+        runs = [Run.open(place / f"fold-{i}" / role) for i in (1, 2)]
+        found = {i: row for run in runs for i, row in zip(run.prompt_ids, score(run, "fact"), strict=True)}
+        assert len(found) == sum(len(run.prompt_ids) for run in runs) == len(forget)
+        rows[role] = np.array([found[prompt.id] for prompt in forget])
+    each = 1 - 0.05 / 4  # four rungs are sampled
+    assert summary["each_level"] == pytest.approx(each)
+    block = rung(summary, label)
+    for part, curve in (
+        ("leak", leak_at_k(rows["model"], FEW_KS, level=each)),
+        ("retrained", leak_at_k(rows["retrained"], FEW_KS, level=each)),
+        ("excess", excess(rows["model"], rows["retrained"], FEW_KS, level=each)),
+    ):
+        for end in ("value", "low", "high"):
+            np.testing.assert_allclose(block[part][end], getattr(curve, end))
+
+
+def test_the_rung_without_an_attack_is_the_audit(ladder, forgot, forget, tmp_path):
+    from leakatk.auditing.audit import audit
+
+    out, summary = ladder
+    how = {"n": FEW.n, "decoding": FEW.decoding, "paraphrases": False, "exact": False, "quiet": True}
+    plain = audit(forgot, forget, out=tmp_path / "plain", **how)
+    assert rung(summary, "none")["leak"]["value"] == plain["scorers"]["fact"]["curves"]["samples"]["value"]
+    assert Run.open(out / "none" / "model").texts() == Run.open(tmp_path / "plain").texts()
+
+
+def test_what_is_not_asked_is_counted(ladder, forget):
+    _, summary = ladder
+    block = rung(summary, "first")
+    assert block["left_out"] == [prompt.id for prompt in forget[3:]]
+    assert block["m"] == 3
+    assert any("5 of 8 prompts are not asked" in sentence for sentence in said(summary))
+
+
+def test_attacks_that_read_have_a_column_of_their_own(ladder):
+    _, summary = ladder
+    assert [one["name"] for one in summary["reads"]] == ["length"]
+    [one] = summary["reads"]
+    assert one["undefined"] == ["Bo"]
+    assert one["model"]["value"] == pytest.approx(1 / 7)
+    assert one["retrained"]["value"] == pytest.approx(0.5 / 7)
+    assert one["excess"]["value"] == pytest.approx(0.5 / 7)
+    assert one["excess"]["low"] <= one["excess"]["value"] <= one["excess"]["high"]
+    assert "length" not in [one["name"] for one in summary["rungs"]]
+
+
+def test_tables_say_what_the_intervals_are(ladder):
+    _, summary = ladder
+    leak, reads = tables(summary)
+    assert [row[0] for row in leak.rows] == ["none", get_attack(RELEARN).label, "quantise", "first"]
+    assert leak.columns == ("attack", "leak@1", "leak@16", "retrained @1", "retrained @16", "excess @1", "excess @16")
+    assert "all 4 rows hold together (each at 98.75%)" in leak.caption
+    assert leak.rows[1][1].value == rung(summary, leak.rows[1][0])["leak"]["value"][0]
+    assert [row[0] for row in reads.rows] == ["length"]
+
+
+def test_the_summary_is_on_disk(ladder):
+    out, summary = ladder
+    kept = json.loads((out / "attacks.json").read_text())
+    assert kept["rungs"][1]["scorers"]["fact"]["leak"] == summary["rungs"][1]["scorers"]["fact"]["leak"]
+
+
+def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path):
+    few = dataclasses.replace(FEW, n=2)
+    Silence.made.clear()
+    Length.read.clear()
+
+    def again(**changes):
+        settings = dataclasses.replace(few, **changes)
+        attacks = [Silence(), Length()]
+        return attack_ladder(forgot, forget, attacks, out=tmp_path / "o", retrained=retrained, settings=settings)
+
+    first = again()
+    assert len(Silence.made) == len(Length.read) == 2
+    assert again() == first
+    assert len(Silence.made) == len(Length.read) == 2
+    again(n=3)  # more samples need the attacked weights again, reading does not
+    assert len(Silence.made) == 4
+    assert len(Length.read) == 2
+    with pytest.raises(RunError, match="seed"):
+        again(seed=1)
+
+
+@dataclass(frozen=True)
+class Fails(Silence):
+    """Is stopped where it is told to be, on the folds of the prompts."""
+
+    name = "fails"
+    facts = facts("fails", "alter")
+    stop: ClassVar[list] = []
+    parts: ClassVar[list] = []
+
+    @property
+    def needs(self):
+        return ("forget", "seen", "unseen", "retrained")
+
+    def apply(self, loaded, known):
+        assert known.retrained
+        self.parts.append({prompt.id for prompt in known.unseen})
+        if len(self.parts) in self.stop:
+            raise KeyboardInterrupt
+        super().apply(loaded, known)
+
+
+def test_it_goes_on_where_it_was_stopped(forgot, retrained, forget, tmp_path):
+    Fails.parts.clear()
+    Fails.stop[:] = [2]
+    few = dataclasses.replace(FEW, n=2)
+    with pytest.raises(KeyboardInterrupt):
+        attack_ladder(forgot, forget, [Fails()], out=tmp_path / "o", retrained=retrained, settings=few)
+    assert not (tmp_path / "o" / "attacks.json").exists()
+    summary = attack_ladder(forgot, forget, [Fails()], out=tmp_path / "o", retrained=retrained, settings=few)
+    # the retrained model: the first fold, the second stopped, the second; then both of the model
+    first, second = Fails.parts[:2]
+    assert Fails.parts == [first, second, second, first, second]
+    assert first | second == {prompt.id for prompt in forget}
+    assert not first & second
+    assert rung(summary, "fails")["m"] == len(forget)
+
+
+def test_an_adapter_is_attacked_too(forgot, forget, tmp_path):
+    peft = pytest.importorskip("peft")
+    base = load_model(forgot)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    peft.get_peft_model(base.model, config).save_pretrained(tmp_path / "adapter")
+    loaded = load_model(tmp_path / "adapter")
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    few = dataclasses.replace(FEW, n=2)
+    summary = attack_ladder(loaded, forget, ["relearn:steps=1", "quantise"], out=tmp_path / "o", settings=few)
+    assert len(summary["rungs"]) == 3
+    assert all(torch.equal(before[name], value) for name, value in loaded.model.state_dict().items())
+    # the adapter's own weights are not rounded
+    with AttackedSampler(loaded, get_attack("quantise"), Known(forget=tuple(forget))) as sampler:
+        list(sampler.sample([Request(forget[0], [0])], FEW.decoding, seed=0))
+        changed = {name for name, value in loaded.model.state_dict().items() if not torch.equal(before[name], value)}
+    assert len(changed) == 2 * 7
+    assert not any("lora_" in name for name in changed)
+
+
+def test_weights_come_back_bit_for_bit(forgot, forget, tmp_path):
+    loaded = load_model(forgot)
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    few = dataclasses.replace(FEW, n=2)
+    attack_ladder(loaded, forget, [RELEARN, "quantise", Silence()], out=tmp_path / "o", settings=few)
+    after = loaded.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name].view(torch.uint8), after[name].view(torch.uint8)) for name in before)
+
+
+def test_without_a_retrained_model_there_is_no_excess(forgot, forget, tmp_path):
+    few = dataclasses.replace(FEW, n=2)
+    summary = attack_ladder(forgot, forget, ["quantise"], out=tmp_path / "o", settings=few)
+    assert "excess" not in rung(summary, "quantise")
+    [table] = tables(summary)
+    assert table.columns == ("attack", "leak@1", "leak@2")
+
+
+def test_what_cannot_be_leaves_nothing_behind(forgot, forget, tmp_path):
+    def refused(match, attacks=("quantise",), model=forgot, **changes):
+        settings = dataclasses.replace(FEW, **changes)
+        with pytest.raises(LeakAtKError, match=match):
+            attack_ladder(model, forget, attacks, out=tmp_path / "o", settings=settings)
+        assert not (tmp_path / "o").exists()
+
+    refused("did you mean", ["relearm"])
+    refused("no such model directory", model="./nowhere")
+    refused("loads a model of its own", engine="ray")
+    refused("undefined on every prompt", scorers=("choice",))
+
+
+def test_an_audits_directory_is_refused(forgot, forget, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an audit"):
+        attack_ladder(forgot, forget, ["quantise"], out=tmp_path, settings=FEW)
+
+
+def test_a_gate_acts_on_the_attack_that_leaks_most(ladder, forgot, retrained, forget, retain):
+    """On the runs that are there: the model alone leaks .14, and .38 once it relearned."""
+    out, _ = ladder
+
+    def answer(bound):
+        settings = dataclasses.replace(FEW, gate=Gate(1, bound))
+        known = Known(retain=tuple(retain))
+        attacks = [RELEARN, "quantise", First(), Length()]
+        return attack_ladder(forgot, forget, attacks, out=out, known=known, retrained=retrained, settings=settings)[
+            "gate"
+        ]
+
+    found = answer(0.05)
+    assert found["answer"] == "FAIL"
+    assert found["worst"].startswith(get_attack(RELEARN).label)
+    names = [one["name"] for one in found["settings"]]
+    assert names[:2] == ["without an attack: T=1", "without an attack: greedy"]
+    assert len(names) == 8  # two for each rung that is sampled
+    assert found["each_level"] == pytest.approx(1 - 0.05 / 4)  # greedy answers have no sampling error
+    relearned = next(one for one in found["settings"] if one["name"] == f"{get_attack(RELEARN).label}: T=1")
+    assert relearned["prompts"] == len(forget)
+    assert relearned["samples"] == len(forget) * FEW.n
+    assert answer(1.0)["answer"] == "PASS"
+
+
+def test_a_gate_needs_its_samples():
+    with pytest.raises(InputError, match="k = 64"):
+        LadderSettings(n=4, gate=Gate(64, 0.1))

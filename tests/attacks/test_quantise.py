@@ -1,0 +1,86 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from leakatk.attacks import get_attack
+from leakatk.attacks.quantise import linear_weights, rounded
+from leakatk.errors import InputError
+from leakatk.models.load import load_model
+from leakatk.models.loaded import LoadedModel
+from leakatk.models.template import Template
+from leakatk.prompts import Known
+
+
+def by_hand(weight, bits, group):
+    """One weight at a time, in float32 as hardware rounds it."""
+    most = np.float32(2 ** (bits - 1) - 1)
+    out = np.zeros_like(weight)
+    for i, row in enumerate(weight):
+        width = group or len(row)
+        for start in range(0, len(row), width):
+            part = row[start : start + width]
+            scale = np.float32(max(abs(value) for value in part)) / most
+            for j, value in enumerate(part):
+                code = np.float32(0) if scale == 0 else np.rint(np.float32(value / scale))  # ties to even, as torch
+                out[i, start + j] = min(max(code, -most), most) * scale
+    return out
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group", [0, 1, 5, 8, 64])
+def test_against_a_second_implementation(bits, group):
+    weight = np.random.default_rng(3).normal(size=(6, 13)).astype(np.float32)
+    weight[2] = 0
+    found = rounded(torch.from_numpy(weight), bits, group).numpy()
+    assert (found == by_hand(weight, bits, group)).all()
+
+
+def test_few_values_are_left_and_the_largest_stays():
+    weight = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 200)).astype(np.float32))
+    found = rounded(weight, 4)
+    assert all(len(set(row.tolist())) <= 15 for row in found)
+    top = weight.abs().argmax(dim=1, keepdim=True)
+    torch.testing.assert_close(found.gather(1, top), weight.gather(1, top))
+    step = weight.abs().amax(dim=1, keepdim=True) / 7
+    assert ((found - weight).abs() <= step / 2 * 1.0001).all()
+
+
+def test_what_is_rounded_and_what_stays(forgot):
+    loaded = load_model(forgot)
+    before = copy.deepcopy(loaded.model.state_dict())
+    attack = get_attack("quantise:bits=4,group=8")
+    attack.apply(loaded, Known())
+    head = loaded.model.get_output_embeddings().weight
+    changed = set()
+    for name, parameter in loaded.model.named_parameters():
+        if "_proj" in name:
+            assert torch.equal(parameter, rounded(before[name], 4, 8))
+            changed.add(name)
+        else:
+            assert torch.equal(parameter, before[name]), name
+    assert torch.equal(head, before["lm_head.weight"])
+    assert len(changed) == 2 * 7
+    [note] = attack.notes(loaded)
+    rounded_weights = sum(before[name].numel() for name in changed)
+    assert note.startswith(f"{rounded_weights:,} of ")
+
+
+def test_a_transposed_layer_has_a_scale_for_each_output():
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=20, n_positions=16))
+    before = copy.deepcopy(model.state_dict())
+    loaded = LoadedModel(model, None, Template(kind="plain"), "gpt", "none")
+    get_attack("quantise:bits=8").apply(loaded, Known())
+    name = "transformer.h.0.mlp.c_fc.weight"  # (inputs, outputs)
+    assert torch.equal(model.state_dict()[name], rounded(before[name].T, 8).T)
+    assert torch.equal(model.state_dict()["transformer.wte.weight"], before["transformer.wte.weight"])
+    assert len(list(linear_weights(model))) == 4
+
+
+def test_a_model_without_linear_layers_is_refused():
+    loaded = LoadedModel(torch.nn.Sequential(torch.nn.Embedding(3, 2)), None, Template(kind="plain"), "x", "none")
+    with pytest.raises(InputError, match="no linear layers"):
+        get_attack("quantise").apply(loaded, Known())

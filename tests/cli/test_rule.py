@@ -1,0 +1,87 @@
+"""--method rule: which options go together, the preset, and the former name of an option."""
+
+import json
+import tomllib
+
+import pytest
+
+from leakatk.cli.kinds import KINDS, described
+from leakatk.cli.rule import settings_of
+from leakatk.unlearning.rule.presets import RULE_PRESETS
+
+SHORT = ("--n", 4, "--max-new-tokens", 4, "--rounds", 1, "--quiet")
+
+
+@pytest.fixture
+def unlearn(leakatk, model, forget, tmp_path):
+    def run(*options, out="out", method="rule"):
+        common = ("--forget", forget, "--retain", forget, "--method", method, "--out", tmp_path / out)
+        return leakatk("unlearn", model, *common, *options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--base", "npo", "--retrained", "a", "--reference", "b"), "--reference is the former name of --retrained"),
+        (("--base", "npo", "--rule-preset", "papr"), "did you mean paper"),
+        (("--rule-preset", "paper", "--retrained", "a"), "settings of its own"),
+        (("--rule-preset", "paper", "--preset", "small"), "leave out --preset small"),
+        (("--base", "npo", "--judge", "fact"), "--judge only goes with --retrained"),
+        ((), "--method rule needs --base NAME"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(unlearn, tmp_path, options, said):
+    code, _, err = unlearn(*options)
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_preset_of_rule_is_for_rule(unlearn):
+    code, _, err = unlearn("--rule-preset", "paper", method="npo")
+    assert code == 2
+    assert "--rule-preset paper only goes with --method rule" in err
+
+
+def test_the_paper_preset_is_what_runs(unlearn, tmp_path):
+    code, _, err = unlearn("--rule-preset", "paper", "--n", 4, "--quiet", "--max-new-tokens", 4)
+    assert code == 0, err
+    assert "leakatk methods rule" in err
+    written = json.loads((tmp_path / "out" / "rounds" / "rule.json").read_text())
+    preset = RULE_PRESETS["paper"]
+    assert (written["method"], written["params"]) == ("npo-ent", dict(preset.method().params))
+    assert {**written["train"], "checkpoint_every": 0} == preset.train.as_dict()
+    assert (written["rule"]["rounds"], written["rule"]["n"]) == (3, 4)
+    kept = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
+    assert (kept["rounds"], kept["n"], kept["max-new-tokens"], kept["rule-preset"]) == (3, 4, 4, "paper")
+
+
+def test_what_is_not_asked_for_is_the_presets():
+    paper = RULE_PRESETS["paper"]
+    settings, tokens = settings_of(paper)
+    assert settings == paper.settings
+    assert tokens == 200
+    settings, tokens = settings_of(paper, n=16, rounds=1, max_new_tokens=8, target=0.1)
+    assert (settings.n, settings.k, settings.rounds, settings.target, tokens) == (16, 16, 1, 0.1, 8)
+    assert settings.decodings[0].max_new_tokens == 8
+
+
+def test_the_former_name_of_the_retrained_model_works(unlearn, model, tmp_path):
+    for name in ("reference", "retrained"):
+        code, _, err = unlearn("--base", "npo", f"--{name}", model, *SHORT, out=name)
+        assert code == 0, err
+    first, second = (json.loads((tmp_path / name / "verdict.json").read_text()) for name in ("reference", "retrained"))
+    assert first == second
+
+
+def test_methods_rule_shows_the_evidence_for_every_value(leakatk):
+    facts = described(KINDS["methods"], "rule", KINDS["methods"].load()["rule"])
+    for name in RULE_PRESETS:
+        for key, value, evidence in RULE_PRESETS[name].table():
+            assert f"{key} = {value}: {evidence}" in facts[f"preset {name}"]
+    code, out, _ = leakatk("methods", "rule")
+    assert code == 0
+    assert "inferred from the authors' configuration files" in out
+    assert "threshold=0.8: A score at or above it is a leak." in out
