@@ -73,7 +73,9 @@ def test_bisection_finds_the_smallest_step_that_forgets():
     assert len(seen) == 13
     assert found.reached
     assert 2 <= found.step < 2.01
-    assert bisect(measure, 1.0, highest=10.0, tries=1).step == 0.0  # 0 and 1 keep the rest, neither forgets: the smaller
+    assert (
+        bisect(measure, 1.0, highest=10.0, tries=1).step == 0.0
+    )  # 0 and 1 keep the rest, neither forgets: the smaller
 
 
 def test_bisection_without_a_good_step_keeps_what_is_to_be_kept():

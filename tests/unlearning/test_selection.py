@@ -94,13 +94,17 @@ def test_whole_tensors_and_the_settings_pattern(work):
     work.settings = replace(work.settings, parameters=r"\.mlp\.")
     work.params = {**PARAMS, "unit": "tensor", "percentile": 80.0}
     masks = salient(terms.nll)(work)
-    norms = {name: float((value.double() ** 2).sum().sqrt()) for name, value in gradients(work).items() if ".mlp." in name}
+    norms = {
+        name: float((value.double() ** 2).sum().sqrt()) for name, value in gradients(work).items() if ".mlp." in name
+    }
     assert len(norms) == 6
     assert set(masks) == set(sorted(norms, key=norms.__getitem__)[4:])  # the 80th percentile of six is the fifth
     assert all(mask.numel() == 1 and bool(mask) for mask in masks.values())
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"unit": "head"}, "unit must be"), ({"percentile": 100.0}, "below 100")])
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"unit": "head"}, "unit must be"), ({"percentile": 100.0}, "below 100")]
+)
 def test_a_choice_that_does_not_exist_is_said(work, changes, message):
     work.params = {**PARAMS, **changes}
     with pytest.raises(InputError, match=message):

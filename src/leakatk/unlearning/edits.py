@@ -62,9 +62,7 @@ def along_gradient(work: Work, now: Weights, params: Params) -> dict[str, Tensor
         name for name in trainable(model, params["tensors"]) if there[name].dim() == 2 and id(there[name]) in inside
     ]
     if not names:
-        raise InputError(
-            f"tensors={params['tensors']!r} matches no matrix of the decoder layers; leave it empty for all."
-        )
+        raise InputError(f"tensors={params['tensors']!r} matches no matrix of the decoder layers; take .* for all.")
     importance = {name: _ratio(forget[name], there[name]) for name in names}
     alignment = {name: abs(_cosine(forget[name], retain[name])) for name in names}
     front = pareto_front(importance, alignment)

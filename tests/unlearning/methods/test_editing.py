@@ -21,7 +21,8 @@ from tests.unlearning.conftest import people
 DECODING = Decoding(max_new_tokens=40)
 LEARN = TrainSettings(learning_rate=3e-3, max_steps=150, forget_batch=4, retain_batch=12)
 SLUG = METHODS["slug"].for_small_models()
-LUNAR = METHODS["lunar"].for_small_models()
+# The published fit, in the last of two layers.
+LUNAR = METHODS["lunar"].with_params(layer=1, coefficient=1.0)
 
 
 def weights(loaded):
@@ -245,7 +246,9 @@ def test_lunar_says_what_it_needs(loaded, forget, retain, refused):
 
 
 @pytest.mark.parametrize("method", [SLUG, LUNAR, LUNAR.with_params(solver="ridge")], ids=["slug", "lunar", "ridge"])
-def test_an_edit_that_is_killed_ends_as_a_whole_one(known_model, forget, retain, refused, tmp_path, monkeypatch, method):
+def test_an_edit_that_is_killed_ends_as_a_whole_one(
+    known_model, forget, retain, refused, tmp_path, monkeypatch, method
+):
     def fresh():
         return replace(known_model, model=copy.deepcopy(known_model.model))
 
@@ -279,5 +282,5 @@ def test_other_prompts_that_are_refused_are_another_run(knowing, forget, retain,
 
     unlearn(knowing, forget, retain, LUNAR, out=tmp_path / "out", known=Known(refused=refused), quiet=True)
     others = (*refused, Prompt("more", "Where does nobody live?", REFUSALS[1]))
-    with pytest.raises(RunError, match="differing: .*known"):
+    with pytest.raises(RunError, match=r"differing: .*known"):
         unlearn(knowing, forget, retain, LUNAR, out=tmp_path / "out", known=Known(refused=others), quiet=True)

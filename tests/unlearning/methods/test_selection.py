@@ -128,7 +128,9 @@ def test_ssu_names_a_number_of_answers_that_does_not_exist(loaded, forget, answe
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_ssu_that_is_killed_on_its_way_back_ends_as_a_whole_one(loaded, base_model, forget, tmp_path, monkeypatch, tuning):
+def test_ssu_that_is_killed_on_its_way_back_ends_as_a_whole_one(
+    loaded, base_model, forget, tmp_path, monkeypatch, tuning
+):
     settings = replace(SHORT, tuning=tuning, lora_targets=("q_proj", "v_proj"), checkpoint_every=1)
     options = {"settings": settings, "quiet": True}
     unlearn(loaded, forget, [], SSU, out=tmp_path / "whole", **options)
@@ -259,7 +261,15 @@ def test_a_filter_gets_the_whole_gradient_by_name_before_clipping(loaded, base_m
         return {name: value / 2 for name, value in gradient.items()}
 
     stage = Train((Term(terms.nll, "forget"),), filter=halved, optimiser=sgd())
-    settings = replace(SHORT, learning_rate=1.0, max_steps=1, weight_decay=0.0, max_grad_norm=0.0, retain_batch=5, gradient_accumulation=5)
+    settings = replace(
+        SHORT,
+        learning_rate=1.0,
+        max_steps=1,
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+        retain_batch=5,
+        gradient_accumulation=5,
+    )
     start = weights(loaded)
     unlearn(loaded, forget, [], Method(name="m", stages=(stage,)), settings=settings, quiet=True)
     model = copy.deepcopy(base_model)

@@ -19,7 +19,7 @@ method(
     rows=("15",),
     tags=REMOVAL | {"forget", "retain"},
     params={
-        "tensors": "", "pick": "deepest", "first": 0.4, "reach": 10.0, "tries": 10, "forget_at_most": 0.1, "keep_at_least": 0.9,
+        "tensors": ".*", "pick": "deepest", "first": 0.4, "reach": 10.0, "tries": 10, "forget_at_most": 0.1, "keep_at_least": 0.9,
     },
     note="Two gradients of the model's size are held. It does no optimiser steps: learning rate, steps and checks do not apply.",
 )  # fmt: skip
@@ -40,7 +40,7 @@ method(
         "layer": 22, "layers": 1, "coefficient": 2.0, "solver": "adamw", "learning_rate": 1e-2, "epochs": 20, "tokens": 64,
         "decay": 0.9, "penalty": 1e-3,
     },
-    small={"layer": 1, "coefficient": 1.0},
+    small={"layer": 0, "coefficient": 1.0, "solver": "ridge", "penalty": 0.1},
     note="Needs prompts that the model refuses: unlearn(..., known=Known(refused=...)). A model that refuses nothing has no such "
     "direction. Take a layer at two thirds of the depth. It does no optimiser steps of the run: checks do not apply.",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Methods that train a part of the weights, chosen by how much it has to do with what is to be forgotten."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -85,7 +86,7 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"retain_weight": 2.0, "beta": 0.1, "percentile": 90.0, "unit": "row", "base": "npo", "keep": "nll"},
     settings=TrainSettings(learning_rate=1e-4, epochs=1, forget_batch=4, retain_batch=4),
-    small_settings=SMALL,
+    small_settings=replace(SMALL, learning_rate=1e-3),
     note="keep=kl with base=ga or npo are the paper's other pairs. Whole weights are trained, no adapter. The audit under "
     "quantisation, the row's other half, is an attack and not part of the method.",
 )
