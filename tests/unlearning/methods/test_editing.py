@@ -282,5 +282,5 @@ def test_other_prompts_that_are_refused_are_another_run(knowing, forget, retain,
 
     unlearn(knowing, forget, retain, LUNAR, out=tmp_path / "out", known=Known(refused=refused), quiet=True)
     others = (*refused, Prompt("more", "Where does nobody live?", REFUSALS[1]))
-    with pytest.raises(RunError, match=r"differing: .*known"):
+    with pytest.raises(RunError, match=r"known: "):
         unlearn(knowing, forget, retain, LUNAR, out=tmp_path / "out", known=Known(refused=others), quiet=True)
