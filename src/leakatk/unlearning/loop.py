@@ -63,9 +63,9 @@ class Trainer:
             raise InputError(
                 "Shards are trained in full and by adamw; launch without --use_fsdp for an adapter or the 8-bit optimiser."
             )
-        if self.sharded and (stage.select or stage.insert or stage.optimiser):
+        if self.sharded and (stage.select or stage.insert or stage.filter or stage.optimiser):
             raise InputError(
-                "A method that chooses parameters, inserts modules or has its own optimiser trains whole models; "
+                "A method that chooses parameters, inserts modules, filters gradients or has its own optimiser trains whole models; "
                 "launch without --use_fsdp."
             )
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
@@ -221,6 +221,8 @@ class Trainer:
             combined = self.stage.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient
+        if self.stage.filter is not None:
+            self._filter()
         rate = settings.rate(number, self.total, self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -236,6 +238,15 @@ class Trainer:
         self.optimizer.zero_grad()
         self.model.eval()
         return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+
+    @torch.no_grad()
+    def _filter(self) -> None:
+        """Let the stage say what of the gradient the optimiser gets."""
+        there = {name: value for name, value in self.parameters().items() if value.grad is not None}
+        whole = {name: value.grad for name, value in there.items() if value.grad is not None}
+        found = self.stage.filter(whole, self.params)  # type: ignore[misc]
+        for name, value in there.items():
+            value.grad = found[name]
 
     @torch.no_grad()
     def _mask(self, rate: float) -> None:

@@ -256,6 +256,8 @@ class _Run:
             now = {name: value.detach() for name, value in model.named_parameters()}
             put(model, stage.edit(self.work, now, self.work.params), partly=True)
         self.position.holds = []
+        self._say(self.work.notes)
+        self.work.notes = []
 
     def _train(self, stage: Train) -> None:
         position, work, settings = self.position, self.work, self._settings(stage)
