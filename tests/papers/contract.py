@@ -31,14 +31,14 @@ PROOFS = {
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts": (
-        "tests/benchmarks/worlds/test_generators.py::test_topologies",
-        "tests/benchmarks/worlds/test_generators.py::test_contracts_neighbours_share_a_party",
+        "tests/benchmarks/worlds/test_contracts.py::test_topologies",
+        "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",
     ),
     "benchmarks frequency": ("tests/benchmarks/worlds/test_generators.py::test_frequency_counts_are_what_they_say",),
     "benchmarks corruption": ("tests/benchmarks/worlds/test_generators.py::test_corruption_puts_wrong_over_right",),
     "parts leak@k": (
-        "tests/estimate/test_leak.py::test_equals_the_mean_over_all_subsets",
-        "tests/estimate/test_leak.py::test_binary_scores_give_pass_at_k",
+        "tests/estimate/test_ustatistic.py::test_equals_the_mean_over_all_subsets",
+        "tests/estimate/test_ustatistic.py::test_binary_scores_give_pass_at_k",
     ),
     "parts rule": (
         "tests/unlearning/rule/test_rule.py::test_adds_the_distinct_leaks_most_frequent_first_and_at_most_cap",

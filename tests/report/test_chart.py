@@ -1,18 +1,13 @@
-import json
+"""The chart: where its points stand, what it leaves out, and that it is valid XML whatever the names are."""
+
 import math
 import re
-import subprocess
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from leakatk.errors import InputError
 from leakatk.report.chart import curve_chart, far_panels, series_classes, split_panels, standalone_svg
-from leakatk.report.content import Curve, Number, ReportContent, Table
-from leakatk.report.export import to_json
-from leakatk.report.plots import save_chart
+from leakatk.report.content import Curve
 from tests.report.hostile import hostile_report
 from tests.report.samples import demo
 
@@ -114,49 +109,3 @@ def test_standalone_svg_carries_its_colours() -> None:
     style = root.find(f"{SVG}style")
     assert style is not None
     assert "#D55E00" in (style.text or "")
-
-
-def test_save_chart_svg(tmp_path: Path) -> None:
-    save_chart(demo().curves, tmp_path / "chart.svg")
-    ElementTree.parse(tmp_path / "chart.svg")
-
-
-@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
-def test_save_chart_with_matplotlib(tmp_path: Path, suffix: str, magic: bytes) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: plots)")
-    path = tmp_path / f"chart{suffix}"
-    save_chart([*demo().curves, Curve("cost $x^2 & _a", (1, 2), (0.1, 0.2))], path)
-    assert path.read_bytes().startswith(magic)
-
-
-def test_without_matplotlib_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    with pytest.raises(InputError, match=r"pip install 'leak-at-k\[plots\]'"):
-        save_chart(demo().curves, tmp_path / "chart.png")
-
-
-def test_save_chart_refuses_other_suffixes_and_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"\.svg, \.png or \.pdf"):
-        save_chart(demo().curves, tmp_path / "chart.gif")
-    with pytest.raises(InputError, match="no curves"):
-        save_chart([], tmp_path / "chart.svg")
-
-
-def test_json_keeps_numbers_and_makes_missing_null() -> None:
-    table = Table("t", ("a", "b"), (("x", Number(math.nan, 0.1, 0.2)),))
-    content = ReportContent(title="t", verdict="v", tables=(table,), manifests=(("m", {"path": Path("a"), "n": 3}),))
-    value = json.loads(to_json(content), parse_constant=lambda name: pytest.fail(name))
-    assert value["tables"][0]["rows"][0][1] == {"value": None, "low": 0.1, "high": 0.2, "digits": 3}
-    assert value["manifests"] == [{"label": "m", "manifest": {"path": "a", "n": 3}}]
-    assert json.loads(to_json(demo(), prompts=False))["prompts"] == []
-    json.loads(to_json(hostile_report(lambda text: text)))
-
-
-def test_reports_need_no_torch_and_plots_no_matplotlib_until_used() -> None:
-    code = (
-        "import sys, leakatk.report.html, leakatk.report.table, leakatk.report.plots, leakatk.report.export;"
-        "print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
