@@ -2,11 +2,22 @@
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
-from leakatk.report.chart import curve_chart, far_panels, series_classes, split_panels, standalone_svg
+from leakatk.report.chart import (
+    DASHES,
+    PALETTE,
+    ceiling,
+    curve_chart,
+    far_panels,
+    legend,
+    series_classes,
+    split_panels,
+    standalone_svg,
+)
 from leakatk.report.content import Curve
 from tests.report.hostile import hostile_report
 from tests.report.samples import demo
@@ -109,3 +120,91 @@ def test_standalone_svg_carries_its_colours() -> None:
     style = root.find(f"{SVG}style")
     assert style is not None
     assert "#D55E00" in (style.text or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "top"),
+    [
+        ((0.0, 0.01), math.nan, 0.02),
+        ((0.0, 0.2), math.nan, 0.2),
+        ((0.0, 0.2000001), math.nan, 0.3),
+        ((0.0, 0.1), 0.55, 0.6),
+        ((math.nan, math.inf), math.nan, 0.02),
+        ((0.3, 1.0), math.nan, 1.0),
+        ((0.3, 7.0), math.nan, 7.0),
+    ],
+)
+def test_the_axis_ends_just_above_every_value(values: tuple[float, ...], threshold: float, top: float) -> None:
+    assert ceiling([Curve("a", (1, 2), values)], threshold) == top
+    assert ceiling([]) == 0.02
+
+
+def test_the_axis_holds_the_bands_too() -> None:
+    assert ceiling([Curve("a", (1, 2), (0.1, 0.2), (0.0, 0.1), (0.2, 0.75))]) == 0.8
+
+
+def test_a_gate_is_a_line_across_at_its_bound() -> None:
+    curves = [Curve("a", (1, 2, 4), (0.0, 0.25, 0.5))]
+    root = ElementTree.fromstring(curve_chart(curves, threshold=0.25))
+    [line] = [one for one in root.iter(f"{SVG}line") if one.get("class") == "gate"]
+    level = points(curve_chart(curves), "a")[1][1]
+    assert float(line.get("y1", "nan")) == float(line.get("y2", "nan")) == pytest.approx(level, abs=0.1)
+    assert "gate: at most 25%" in "".join(root.itertext())
+    assert not [
+        one for one in ElementTree.fromstring(curve_chart(curves)).iter(f"{SVG}line") if one.get("class") == "gate"
+    ]
+
+
+def test_greedy_stands_in_a_lane_of_its_own_left_of_the_first_k() -> None:
+    curves = [Curve("a", (1, 2), (0.1, 0.2)), Curve("a: greedy", (1,), (0.1,), kind="greedy", of="a")]
+    svg = curve_chart(curves, ident="x")
+    root = ElementTree.fromstring(svg)
+    [lane] = [one for one in root.iter(f"{SVG}rect") if one.get("class") == "lane"]
+    end = float(lane.get("x", "nan")) + float(lane.get("width", "nan"))
+    assert points(svg, "a")[0][0] > end
+    [mark] = [one for one in root.iter(f"{SVG}circle") if one.get("class") == "hollow"]
+    assert float(lane.get("x", "nan")) < float(mark.get("cx", "nan")) < end
+    assert float(mark.get("cy", "nan")) == pytest.approx(points(svg, "a")[0][1], abs=0.1), (
+        "the same value, the same height"
+    )
+    assert 'class="lane"' not in curve_chart(curves[:1])
+
+
+def test_every_k_has_a_column_to_point_at_and_they_meet() -> None:
+    svg = curve_chart([Curve("a", (1, 4, 64), (0.1, 0.2, 0.3)), Curve("b", (2,), (0.1,))], ident="x")
+    hits = [one for one in ElementTree.fromstring(svg).iter(f"{SVG}rect") if one.get("class") == "hit"]
+    assert [one.get("data-k") for one in hits] == ["1", "2", "4", "64"]
+    edges = [(float(one.get("x", "nan")), float(one.get("x", "nan")) + float(one.get("width", "nan"))) for one in hits]
+    for (_, end), (start, _) in pairwise(edges):
+        assert end == pytest.approx(start, abs=0.2)
+    for (start, end), (x, _) in zip([edges[0], edges[2], edges[3]], points(svg, "a"), strict=True):
+        assert start < x < end
+    assert 'class="hit"' not in curve_chart([Curve("a", (1, 4), (0.1, 0.2))])
+
+
+def test_names_at_the_right_end_do_not_overlap() -> None:
+    curves = [Curve(f"model {i}", (1, 128), (0.1, 0.5 + i / 1000)) for i in range(12)]
+    svg = curve_chart(curves)
+    places = sorted(float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)">model \d+</text>', svg))
+    assert len(places) == 12
+    assert min(b - a for a, b in pairwise(places)) > 14.8
+    assert max(places) <= 420
+
+
+def test_the_legend_names_every_line_once_with_its_dash_and_mark() -> None:
+    curves = demo().curves
+    classes = series_classes(curves)
+    entries = legend(curves, classes)
+    assert [one["label"] for one in entries] == [curve.label for curve in curves if curve.kind != "greedy"]
+    for one in entries:
+        ElementTree.fromstring(one["sample"])
+        assert one["css"] == classes[one["label"]]
+        assert (f'stroke-dasharray="{DASHES[one["kind"]]}"' if one["kind"] in DASHES else '"line" d=') in one["sample"]
+    marks = {one["css"]: re.sub(r'class="\w+"', "", one["sample"].split("/>", 1)[1]) for one in entries}
+    assert len(set(marks.values())) == min(len(marks), 6), "nothing depends on colour alone"
+
+
+def test_more_models_than_colours_begin_again() -> None:
+    classes = series_classes([Curve(f"m{i}", (1,), (0.1,)) for i in range(len(PALETTE) + 1)])
+    assert classes["m0"] == classes[f"m{len(PALETTE)}"] == "s0"
+    assert len(set(classes.values())) == len(PALETTE)

@@ -1,3 +1,5 @@
+"""The report as JSON: plain numbers, null for what is missing; and what reports need not import."""
+
 import json
 import math
 import subprocess
