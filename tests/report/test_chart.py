@@ -182,13 +182,15 @@ def test_every_k_has_a_column_to_point_at_and_they_meet() -> None:
     assert 'class="hit"' not in curve_chart([Curve("a", (1, 4), (0.1, 0.2))])
 
 
-def test_names_at_the_right_end_do_not_overlap() -> None:
-    curves = [Curve(f"model {i}", (1, 128), (0.1, 0.5 + i / 1000)) for i in range(12)]
+@pytest.mark.parametrize("end", [0.0, 0.5])
+def test_names_at_the_right_end_do_not_overlap(end: float) -> None:
+    """Nor do they leave the chart: those at the axis are pushed up."""
+    curves = [Curve(f"model {i}", (1, 128), (0.1, end + i / 1000)) for i in range(12)]
     svg = curve_chart(curves)
     places = sorted(float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)">model \d+</text>', svg))
     assert len(places) == 12
     assert min(b - a for a, b in pairwise(places)) > 14.8
-    assert max(places) <= 420
+    assert max(places) <= 420 - 46 + 2 + 4, "the axis, and a little"
 
 
 def test_the_legend_names_every_line_once_with_its_dash_and_mark() -> None:
