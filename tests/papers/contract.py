@@ -19,14 +19,14 @@ CONTRACTS = {
 PROOFS = {
     "benchmarks tofu/*": (
         "tests/benchmarks/test_tofu.py::test_published_splits",
-        "tests/metrics/test_tofu.py::test_full_knows_and_retrained_does_not",
+        "tests/metrics/test_base.py::test_full_knows_and_retrained_does_not",
         "tests/metrics/test_utility.py::test_model_utility_equals_scipy",
         "tests/metrics/test_utility.py::test_forget_quality_is_the_share_of_splits_that_are_as_far_apart",
     ),
     "benchmarks muse/*": (
         "tests/benchmarks/test_muse.py::test_published_files",
-        "tests/metrics/test_muse_and_choices.py::test_a_model_that_learned_the_world_in_muse_format",
-        "tests/metrics/test_privacy.py::test_privleak_signs",
+        "tests/metrics/test_forgetting.py::test_a_model_that_learned_the_world_in_muse_format",
+        "tests/metrics/test_retrained.py::test_privleak_signs",
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
