@@ -19,26 +19,26 @@ CONTRACTS = {
 PROOFS = {
     "benchmarks tofu/*": (
         "tests/benchmarks/test_tofu.py::test_published_splits",
-        "tests/metrics/test_tofu.py::test_full_knows_and_retrained_does_not",
+        "tests/metrics/test_base.py::test_full_knows_and_retrained_does_not",
         "tests/metrics/test_utility.py::test_model_utility_equals_scipy",
         "tests/metrics/test_utility.py::test_forget_quality_is_the_share_of_splits_that_are_as_far_apart",
     ),
     "benchmarks muse/*": (
         "tests/benchmarks/test_muse.py::test_published_files",
-        "tests/metrics/test_muse_and_choices.py::test_a_model_that_learned_the_world_in_muse_format",
-        "tests/metrics/test_privacy.py::test_privleak_signs",
+        "tests/metrics/test_forgetting.py::test_a_model_that_learned_the_world_in_muse_format",
+        "tests/metrics/test_retrained.py::test_privleak_signs",
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts": (
-        "tests/benchmarks/worlds/test_generators.py::test_topologies",
-        "tests/benchmarks/worlds/test_generators.py::test_contracts_neighbours_share_a_party",
+        "tests/benchmarks/worlds/test_contracts.py::test_topologies",
+        "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",
     ),
     "benchmarks frequency": ("tests/benchmarks/worlds/test_generators.py::test_frequency_counts_are_what_they_say",),
     "benchmarks corruption": ("tests/benchmarks/worlds/test_generators.py::test_corruption_puts_wrong_over_right",),
     "parts leak@k": (
-        "tests/estimate/test_leak.py::test_equals_the_mean_over_all_subsets",
-        "tests/estimate/test_leak.py::test_binary_scores_give_pass_at_k",
+        "tests/estimate/test_ustatistic.py::test_equals_the_mean_over_all_subsets",
+        "tests/estimate/test_ustatistic.py::test_binary_scores_give_pass_at_k",
     ),
     "parts rule": (
         "tests/unlearning/rule/test_rule.py::test_adds_the_distinct_leaks_most_frequent_first_and_at_most_cap",
