@@ -1,6 +1,5 @@
-"""Help is instant, every command has examples that its own parser accepts, and shells can complete."""
+"""Help is instant, and every command has examples that its own parser accepts."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -27,14 +26,12 @@ def parse(line):
     """Parse a command line as the program would, without running it."""
     words = shlex.split(line, comments=True)
     assert words[0] == "leakatk", line
-    context = ROOT.make_context("leakatk", words[1:])
-    rest = [*context._protected_args, *context.args]
-    command = ROOT
+    context, command, rest = typer.Context(ROOT, info_name="leakatk"), ROOT, words[1:]
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, rest)
-        context = command.make_context(name, list(rest), parent=context)
-        rest = [*context._protected_args, *context.args]
-    return context
+        if hasattr(command, "commands"):
+            context = typer.Context(command, info_name=name, parent=context)
+    return command.make_context(name, list(rest), parent=context)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -81,28 +78,3 @@ def test_help_is_instant(words, tmp_path):
     heavy, seconds = done.stderr.rsplit(" ", 1)
     assert heavy == "[]"
     assert float(seconds) < 0.3, "CPU seconds after the interpreter's own start"
-
-
-def test_typos_are_answered_with_the_nearest_name(leakatk):
-    code, _, err = leakatk("adit")
-    assert code == 2
-    assert "audit" in err
-    code, _, err = leakatk("audit", "m", "--out", "o", "--benchmrk", "world")
-    assert code == 2
-    assert "--benchmark" in err
-
-
-def test_a_shell_can_complete(tmp_path):
-    def complete(words, position):
-        environment = {**os.environ, "_LEAKATK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
-        code = "import sys; sys.argv = ['leakatk']\nfrom leakatk.cli.main import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-        return done.stdout.split()
-
-    assert complete("leakatk rep", "1") == ["report"]
-    assert complete("leakatk audit --max-n", "2") == ["--max-new-tokens"]
-    assert complete("leakatk score runs/a --scorer rou", "4") == ["rouge-1", "rouge-l"]
-    assert complete("leakatk methods np", "2") == ["npo", "npo-ent"]
-    assert complete("leakatk bench tofu", "2") == ["tofu/forget01", "tofu/forget05", "tofu/forget10"]
