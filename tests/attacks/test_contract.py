@@ -59,9 +59,7 @@ def another(name, option):
     if option in OTHER:
         assert value != OTHER[option]
         return OTHER[option]
-    assert isinstance(value, int | float) or isinstance(value, bool), (
-        f"another value of {option} is to be named in OTHER"
-    )
+    assert isinstance(value, int | float), f"another value of {option} is to be named in OTHER"
     return not value if isinstance(value, bool) else value + 1
 
 
