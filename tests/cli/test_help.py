@@ -1,9 +1,12 @@
 """Help is instant, every command has examples that its own parser accepts, and shells can complete."""
 
+import ast
 import os
 import shlex
 import subprocess
 import sys
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import typer.main
@@ -24,7 +27,9 @@ COMMANDS = dict(commands())
 
 
 def parse(line):
-    """Parse a command line as the program would, without running it."""
+    """Parse a command line as the program would, without running it; or a line of Python, whose imports and calls must fit."""
+    if line.startswith(("from ", "import ")):
+        return parse_python(line)
     words = shlex.split(line, comments=True)
     assert words[0] == "leakatk", line
     context = ROOT.make_context("leakatk", words[1:])
@@ -35,6 +40,26 @@ def parse(line):
         context = command.make_context(name, list(rest), parent=context)
         rest = [*context._protected_args, *context.args]
     return context
+
+
+def parse_python(line):
+    tree, names = ast.parse(line), {}
+    for one in ast.walk(tree):
+        if isinstance(one, ast.ImportFrom):
+            names |= {alias.name: getattr(import_module(one.module), alias.name) for alias in one.names}
+    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)]
+    assert calls
+    for call in calls:
+        signature(names[call.func.id]).bind(*call.args, **{word.arg: word.value for word in call.keywords})
+    return tree
+
+
+def test_a_line_of_python_is_parsed_too():
+    parse('from leakatk.synthesis import written; written("alternates", prompts, known)')
+    with pytest.raises(TypeError, match="nothing"):
+        parse('from leakatk.synthesis import written; written("alternates", prompts, nothing=1)')
+    with pytest.raises(AttributeError):
+        parse("from leakatk.synthesis import writes; writes()")
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
