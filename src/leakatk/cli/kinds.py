@@ -18,7 +18,7 @@ KINDS = {name: kind for name, kind in ALL.items() if name != "parts"}  # each ha
 
 NOTATION = """minimised: forget_weight * F + retain_weight * R, with R = -E<log p(y_t)> on retain answers unless given
 p: the model; p_ref: before unlearning; (x, y): forget prompt and answer; y_idk: a refusal; z: logits
-<...>: mean over an answer's tokens t; E: mean over answers"""
+<...>: mean over an answer's tokens t; E: mean over answers; per=token: one mean over all tokens of the batch"""
 PROBED = "leak@k of the prompts asked this way; worst case over ways w: E max over w and j <= k of S(answer j to w(x))"
 
 

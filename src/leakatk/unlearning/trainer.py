@@ -170,8 +170,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                with torch.no_grad():
-                    trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:

@@ -91,7 +91,6 @@ method(
     source="the loss has no numbers; optimisation as in the Leak@k study",
     lacks="the Fisher-weighted LoRA initialisation (FILA)",
     tags=REMOVAL | {"forget", "retain"},
-    note="The inverted hinge loss alone: its Fisher-weighted LoRA initialisation (FILA) is not included.",
 )
 
 method(

@@ -16,6 +16,5 @@ method(
     source="the paper: negated task vector, alpha chosen by a sweep; optimisation as in the Leak@k study",
     tags=REMOVAL | {"forget"},
     params={"alpha": 1.0},
-    note="Trains towards the forget set, then goes the same way back from the start. Checks see the trained weights, "
-    "before the step back: give it steps, no stop rule.",
+    note="Checks see the trained weights, before the step back: give it steps, no stop rule.",
 )

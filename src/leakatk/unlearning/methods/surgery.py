@@ -35,7 +35,6 @@ method(
     rows=("76",),
     lacks="the automatic learning rate (AutoLR)",
     tags=REMOVAL | {"forget", "retain"},
-    note="Without the paper's automatic learning rate (AutoLR).",
 )
 
 method(
