@@ -197,6 +197,15 @@ def test_its_identity_is_of_what_it_uses(spec):
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_its_example_gives_what_it_needs(name):
+    """The built-in world has prompts to forget and to keep; all else is to be named."""
+    example = KINDS["attacks"].command(ATTACKS[name].facts)
+    assert f"--attack {name} " in example
+    for need in set(get_attack(name).needs) - {"forget", "retain", "seen", "unseen"}:
+        assert f"--{need} " in example
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 def test_a_typo_is_answered(name):
     with pytest.raises(UnknownNameError, match="did you mean"):
         get_attack(f"{name}x")

@@ -226,3 +226,11 @@ def test_fitting_leaves_what_is_registered_alone(model, known, name):
     before = copy.deepcopy(dataclasses.asdict(GUARDS[name].detector))
     guarded(NativeSampler(model), known, name)
     np.testing.assert_equal(dataclasses.asdict(GUARDS[name].detector), before)
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_its_example_gives_what_it_needs(name):
+    example = KINDS["guards"].command(GUARDS[name])
+    assert f"--guard {name} " in example
+    for model in GUARDS[name].action.models:
+        assert f"--auxiliary {model}=" in example

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from leakatk.benchmarks.base import Benchmark
+from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.wmdp import choice_form
 from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError, UnknownNameError
@@ -166,3 +167,16 @@ def test_no_two_metrics_of_a_benchmark_give_a_number_the_same_name():
     for bench in (WHOLE,):
         values = [value for name in bench.metrics for value in METRICS[name].values]
         assert len(values) == len(set(values))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_its_example_has_what_it_needs(name):
+    example = KINDS["metrics"].command(METRICS[name])
+    assert f"--metric {name} " in example
+    bench = example.split()[2]
+    if bench == "world":
+        check_further(load_benchmark("world"), [name], compared="--retrained" in example)
+    if name in BENCHMARKS:
+        assert bench == "wmdp/bio"
+    if bench != "world":
+        assert name in BENCHMARKS or lacking(METRICS[name], load_benchmark("world"), compared=True)
