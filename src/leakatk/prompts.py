@@ -134,6 +134,8 @@ class Known:
     """Directory or hub id of a sentence encoder."""
     text: tuple[str, ...] = ()
     """General text without labels."""
+    refused: tuple[Prompt, ...] = ()
+    """Prompts that the model refuses to answer: harmful ones, or ones about what nobody can know."""
 
     def need(self, who: str, *names: str) -> None:
         """InputError naming the first of these fields, or "auxiliary NAME", that is missing, and how to give it."""
@@ -160,6 +162,7 @@ _NEEDED = {
     "original": "the model before unlearning; give it with --original MODEL.",
     "encoder": "a sentence encoder; give it with --encoder MODEL.",
     "text": "general text; give it with --text FILE.",
+    "refused": "prompts that the model refuses to answer; give them from Python: known=Known(refused=load_prompts(FILE)).",
 }
 
 

@@ -1,7 +1,5 @@
 """The tables end to end, with tiny models; what is in a cell is never computed twice."""
 
-import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -14,39 +12,15 @@ from leakatk.auditing.score import score
 from leakatk.bench import bench as b
 from leakatk.bench import results as r
 from leakatk.bench.plan import label_of
-from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.benchmarks.protocols import GRID, PROTOCOLS
-from leakatk.benchmarks.worlds.people import make_world
+from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.cli.main import app
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.files.tables import write_table
 from leakatk.report.content import Number, Table
 from leakatk.report.terminal import transposed
 from leakatk.sampling.decoding import Decoding
-from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from tests.bench.conftest import BENCH, SHORT, WORLD, few_of
 from tests.scorers.conftest import judge_server as judge_server
-
-WORLD = make_world(0, forget=1, retain=1, retain_held=1, holdout=1, world_facts=2, pretraining=30)
-BENCH = Benchmark(
-    name="tiny",
-    forget=WORLD.forget[:3],
-    retain=WORLD.retain[:2],
-    retain_held=WORLD.retain_held[:2],
-    holdout=WORLD.holdout[:3],
-    origin="made here",
-)
-SHORT = Decoding(max_new_tokens=6)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tokenizer = train_tokenizer((t for pair in WORLD.pretraining for t in pair), 300)
-    config = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, max_length=4096)
-    for seed, name in enumerate(("forgot", "retrained")):
-        save_model(new_model(tokenizer, config, seed=seed), tokenizer, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -130,79 +104,6 @@ def test_another_decoding_is_one_cell_more(models, results, computed):
     table = r.results_table(rows, "grid")
     assert table.columns[-2:] == ("T=1 6 tokens", "T=0.5 6 tokens")
     assert len(table.rows) == 4  # two models, two scorers
-
-
-@pytest.fixture
-def passed(monkeypatch):
-    """What a run asks of its models: tokens of given texts, counted in the model itself, and answers drawn."""
-    from transformers import LlamaForCausalLM
-
-    from leakatk.sampling import native
-
-    done = {"tokens": 0, "answers": 0}
-    forward, draw = LlamaForCausalLM.forward, native.NativeSampler.sample
-
-    def counted(self, input_ids, attention_mask=None, **options):
-        if not options["use_cache"]:  # the sampler keeps a cache
-            done["tokens"] += int(input_ids.numel() if attention_mask is None else attention_mask.sum())
-        return forward(self, input_ids=input_ids, attention_mask=attention_mask, **options)
-
-    def sample(self, requests, decoding, *, seed):
-        done["answers"] += sum(len(request.samples) for request in requests)
-        return draw(self, requests, decoding, seed=seed)
-
-    monkeypatch.setattr(LlamaForCausalLM, "forward", counted)
-    monkeypatch.setattr(native.NativeSampler, "sample", sample)
-    monkeypatch.setattr(native, "wrongness", lambda *_: 0.0)  # the engine's look at a handful of its samples
-    monkeypatch.setattr(
-        "leakatk.models.load.check_loaded", lambda *_: None
-    )  # and the one prompt that a model is tried with
-    return done
-
-
-def planned(capsys, models, benchmark, count, decodings, grad_norm):
-    from leakatk.cli.bench_plan import plan_bench
-
-    plan_bench(
-        benchmark, str(models / "forgot"), PROTOCOLS["clean"].on(benchmark.name), count, 2, [], "", decodings=decodings,
-        grad_norm=grad_norm, tasks=[], seed=0, models=2, device="cpu", dtype="auto", as_json=True,
-    )  # fmt: skip
-    return json.loads(capsys.readouterr().out)
-
-
-@pytest.mark.parametrize("name", ["tiny", "sets", "no wrong answers", "wmdp/cyber", "muse/news"])
-def test_a_dry_run_counts_what_the_run_does(models, tmp_path, passed, capsys, monkeypatch, request, name):
-    """Every answer and every token of every given text, for each family of tables."""
-    monkeypatch.setattr("leakatk.cli.dry.PILOT_SECONDS", 0.01)
-    benchmark = BENCH
-    if name == "sets":
-        sets = {"real_authors": BENCH.holdout, "world_facts": BENCH.retain, "neighbours": BENCH.retain_held}
-        benchmark = dataclasses.replace(BENCH, sets=sets)
-    elif "/" in name:
-        benchmark = few_of(name, request.getfixturevalue("data_dir"))
-    elif name != "tiny":
-        bare = tuple(dataclasses.replace(prompt, perturbed_answers=()) for prompt in BENCH.forget)
-        benchmark = dataclasses.replace(BENCH, forget=bare, holdout=())
-    decodings = [SHORT, Decoding(temperature=0.5, max_new_tokens=6)]
-    grad_norm = name != "sets"
-    plan = planned(capsys, models, benchmark, 4, decodings, grad_norm)
-    passed |= {"tokens": 0, "answers": 0}
-    b.bench(
-        models / "forgot", benchmark, out=tmp_path, retrained=models / "retrained", n=4, retain_n=2, decodings=decodings,
-        grad_norm=grad_norm, quiet=True, device="cpu",
-    )  # fmt: skip
-    assert (plan["answers"], plan["forced"]["tokens"]) == (passed["answers"], passed["tokens"])
-    assert plan["forced"]["seconds"] > 0
-    assert (plan["forced"]["backward_texts"] > 0) == (name in ("tiny", "muse/news"))
-
-
-def few_of(name, data_dir):
-    """The first few prompts and texts of a published benchmark."""
-    whole = load_benchmark(name, data=data_dir / name.partition("/")[0])
-    return dataclasses.replace(
-        whole, forget=whole.forget[:2], retain=whole.retain[:2], sets={k: v[:2] for k, v in whole.sets.items()},
-        texts={k: tuple(t[:200] for t in v[:4]) for k, v in whole.texts.items()},
-    )  # fmt: skip
 
 
 def test_a_killed_bench_goes_on(models, results, computed, tmp_path, monkeypatch):
@@ -396,27 +297,6 @@ def test_refused_before_any_work(models, tmp_path):
     )
     with pytest.raises(InputError, match="no results file of `leakatk bench`: it has no column model_sha256"):
         run(models, tmp_path)
-
-
-def test_paper_protocol_changes_what_it_says(data_dir):
-    rules = PROTOCOLS["paper"]
-    assert rules.headline.top_k == 50
-    assert len(rules.grid) == len(GRID) == 10
-    assert [d.greedy for d in rules.grid] == [True] + [False] * 9
-    assert all(d.top_k == 50 and d.max_new_tokens == 200 for d in rules.grid)
-    assert all(d.top_k == 0 for d in PROTOCOLS["clean"].grid)
-    rules = rules.on("tofu/forget01")
-    asked = load_benchmark("tofu/forget01", data=data_dir / "tofu", ask=rules.ask)
-    assert asked.forget[0].question == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
-
-
-def test_paper_protocol_by_benchmark():
-    rules = PROTOCOLS["paper"]
-    assert (rules.on("tofu/forget10").scorer, rules.on("tofu/forget10").ask) == ("entailment", "paraphrased")
-    muse = rules.on("muse/news")
-    assert (muse.scorer, muse.ask, muse.headline.max_new_tokens) == ("rouge-l:stem=no", "question", 32)
-    assert (rules.on("wmdp/cyber").scorer, rules.on("wmdp/cyber:open").scorer) == ("choice", "judge:rubric=graded")
-    assert PROTOCOLS["clean"].on("tofu/forget10") == PROTOCOLS["clean"]
 
 
 def test_a_scorer_whose_model_is_out_of_reach_is_refused_at_once(models, tmp_path):

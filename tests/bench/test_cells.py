@@ -8,8 +8,8 @@ import pytest
 from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.models.load import load_model
-from tests.bench.test_bench import BENCH, SHORT, run
-from tests.bench.test_bench import models as models
+from tests.bench.conftest import BENCH, SHORT
+from tests.bench.test_bench import run
 
 
 def test_further_metrics_by_name(models, tmp_path, capsys, monkeypatch):

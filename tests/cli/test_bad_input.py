@@ -222,20 +222,6 @@ def test_plan(leakatk):
     refused(leakatk("plan", "--k", "9" * 20, "--certify", "0.1"), "at most 9,007,199,254,740,992")
 
 
-def test_unlearning_numbers(leakatk, model, forget, tmp_path):
-    def unlearn(*options):
-        common = ("--forget", forget, "--retain", forget, "--out", tmp_path / "m", "--steps", "1", "--quiet")
-        return leakatk("unlearn", model, *common, "--method", "npo", *options)
-
-    refused(unlearn("--param", "beta=nan"), "finite number")
-    refused(unlearn("--param", "beta=0"), "beta must be above 0, got 0.0")
-    refused(unlearn("--utility-floor", "2"), "--utility-floor must be between 0 and 1")
-    refused(unlearn("--target", "nan"), "--target must be between 0 and 1")
-    refused(unlearn("--stop-greedy", "--check-every", "0"), "--check-every must be at least 1")
-    refused(unlearn("--seed", "9" * 30), "--seed")
-    assert not (tmp_path / "m" / "unlearning.json").exists()
-
-
 def test_damaged_files_of_a_run(leakatk, model, forget, tmp_path):
     """The file is named; what can be made again is made by the same command."""
     run = tmp_path / "run"

@@ -1,5 +1,6 @@
 """A dry run is right within a factor of two: on engines whose cost is known, by a clock of their own."""
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from leakatk.cli import dry
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.decoding import Decoding
+
+SHORT = ("--n", "8", "--max-new-tokens", "6", "--quiet")
+
 
 PROMPTS = [Prompt(f"p{i}", f"Who is {i}?", f"He is {i}.") for i in range(48)]
 
@@ -101,3 +105,80 @@ def test_a_pilot_is_short(monkeypatch):
     """Of a model that takes a second a step it draws a few answers to their end, not a batch of them."""
     _, took, pilot = both("slow", 200, PROMPTS, monkeypatch)
     assert pilot < took / 10
+
+
+def test_dry_run_writes_nothing(leakatk, model, forget, tmp_path):
+    code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run")
+    assert code == 0
+    assert "3 prompts x 200 = 600 answers" in out
+    assert "of disk (from a pilot of" in out
+    code, out, _ = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", "--dry-run", "--json")
+    cost = json.loads(out)
+    assert cost["answers"] == 603  # and the greedy ones
+    assert cost["tokens"] <= 603 * 200
+    assert cost["seconds"] > 0
+    assert cost["bytes"] > cost["tokens"]
+    code, out, _ = leakatk(
+        "unlearn",
+        model,
+        "--forget",
+        forget,
+        "--retain",
+        forget,
+        "--method",
+        "npo",
+        "--out",
+        tmp_path / "m",
+        "--dry-run",
+    )
+    assert code == 0
+    assert "beta" in out
+    assert "of disk" in out
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "m").exists()
+
+
+def test_dry_run_of_an_expansion(leakatk, model, forget, tmp_path):
+    common = ("audit", model, "--forget", forget, "--out", tmp_path / "run", "--max-new-tokens", "6", "--n", "2")
+    code, out, err = leakatk(*common, "--expand", "1000", "--dry-run")
+    assert code == 0, err
+    assert "at most 3,000 prefixes, at most about " in out
+    code, out, _ = leakatk(*common, "--expand", "1000", "--dry-run", "--json")
+    assert json.loads(out)["expansion"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("command", ["audit", "bench"])
+def test_dry_run_says_what_a_judge_would_be_asked(leakatk, model, forget, tmp_path, command):
+    judge = (
+        "--scorer",
+        "judge:items=10,price_in=1000,price_out=0,max_cost=2",
+        "--dry-run",
+        "--n",
+        "4",
+        "--out",
+        tmp_path / "run",
+    )
+    who = (model, "--forget", forget) if command == "audit" else (forget, "--model", model, "--retain-n", "0")
+    code, out, err = leakatk(command, *who, *judge)
+    assert code == 0, err
+    assert (
+        "gpt-4o-mini, 15 items (0 already judged) in at least 2 requests" in out
+    )  # 3 prompts, 4 samples, a greedy answer
+    assert "stops at $2" in out
+    cost = next(iter(json.loads(leakatk(command, *who, *judge, "--json")[1])["judges"].values()))
+    assert cost["dollars"] == pytest.approx(cost["tokens_in"] / 1000)
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
+    code, _, err = leakatk("audit", model, "--forget", forget, "--out", tmp_path / "run", *SHORT)
+    assert code == 0, err
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "fact", "--dry-run")
+    assert (code, out) == (0, "fact: 24 answers; the scores are there already.\n")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "verbatim", "--dry-run")
+    assert code == 0
+    assert "verbatim: 24 answers; would score" in out
+    code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "verbatim", "--dry-run", "--json")
+    assert json.loads(out)["seconds"] >= 0
+    assert sorted(tmp_path.rglob("*")) == before

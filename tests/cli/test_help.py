@@ -1,9 +1,11 @@
-"""Help is instant, every command has examples that its own parser accepts, and shells can complete."""
+"""Help is instant, and every command has examples that its own parser accepts."""
 
-import os
+import ast
 import shlex
 import subprocess
 import sys
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import typer.main
@@ -24,17 +26,37 @@ COMMANDS = dict(commands())
 
 
 def parse(line):
-    """Parse a command line as the program would, without running it."""
+    """Parse a command line as the program would, without running it; or a line of Python, whose imports and calls must fit."""
+    if line.startswith(("from ", "import ")):
+        return parse_python(line)
     words = shlex.split(line, comments=True)
     assert words[0] == "leakatk", line
-    context = ROOT.make_context("leakatk", words[1:])
-    rest = [*context._protected_args, *context.args]
-    command = ROOT
+    context, command, rest = typer.Context(ROOT, info_name="leakatk"), ROOT, words[1:]
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, rest)
-        context = command.make_context(name, list(rest), parent=context)
-        rest = [*context._protected_args, *context.args]
-    return context
+        if hasattr(command, "commands"):
+            context = typer.Context(command, info_name=name, parent=context)
+    return command.make_context(name, list(rest), parent=context)
+
+
+def parse_python(line):
+    tree, names = ast.parse(line), {}
+    for one in ast.walk(tree):
+        if isinstance(one, ast.ImportFrom):
+            names |= {alias.name: getattr(import_module(one.module), alias.name) for alias in one.names}
+    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)]
+    assert calls
+    for call in calls:
+        signature(names[call.func.id]).bind(*call.args, **{word.arg: word.value for word in call.keywords})
+    return tree
+
+
+def test_a_line_of_python_is_parsed_too():
+    parse('from leakatk.synthesis import written; written("alternates", prompts, known)')
+    with pytest.raises(TypeError, match="nothing"):
+        parse('from leakatk.synthesis import written; written("alternates", prompts, nothing=1)')
+    with pytest.raises(AttributeError):
+        parse("from leakatk.synthesis import writes; writes()")
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -105,4 +127,9 @@ def test_a_shell_can_complete(tmp_path):
     assert complete("leakatk audit --max-n", "2") == ["--max-new-tokens"]
     assert complete("leakatk score runs/a --scorer rou", "4") == ["rouge-1", "rouge-l"]
     assert complete("leakatk methods np", "2") == ["npo", "npo-ent"]
+    assert complete("leakatk guards dd", "2") == ["dd", "dd-rank"]
+    assert complete("leakatk attack m --attack quan", "4") == ["quantise"]
+    assert complete("leakatk bench world --metric extr", "4") == ["extraction"]
+    assert complete("leakatk papers 61", "2") == ["61x", "61"]
+    assert complete("leakatk papers --status in", "3") == ["in", "part"]
     assert complete("leakatk bench tofu", "2") == ["tofu/forget01", "tofu/forget05", "tofu/forget10"]

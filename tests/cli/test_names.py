@@ -1,4 +1,4 @@
-"""What there is: every registered thing is listed and described, and doctor says what the machine has."""
+"""What there is: every registered thing is listed and described."""
 
 import json
 
@@ -121,10 +121,11 @@ def test_a_kind_without_a_form_of_its_own_is_described_by_its_facts():
 
 
 def test_what_is_lacking_and_which_rows_are_served_are_shown(leakatk):
-    code, out, _ = leakatk("probes", "few-shot")
+    code, out, _ = leakatk("attacks", "decoder")
     assert code == 0
-    assert "lacks     row 77: the method JensUn and the data LKF" in out
-    assert "rows      17, 77, 83 of the paper index (leakatk papers)" in out
+    assert "lacks     row 83: probes without labels (CCS)" in out
+    assert "            row 30: similarity of states" in out
+    assert "rows      83, 30 of the paper index (leakatk papers)" in out
 
 
 def test_papers(leakatk):
@@ -168,39 +169,3 @@ def test_a_typo_is_answered(leakatk):
     assert "did you mean rule" in err
     with pytest.raises(UnknownNameError):
         KINDS["scorers"].load()["nop"]
-
-
-def test_doctor(leakatk, monkeypatch, tmp_path):
-    (tmp_path / "tofu").mkdir()
-    monkeypatch.setenv("LEAKATK_DATA", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    code, out, _ = leakatk("doctor", "--json")
-    assert code == 0
-    rows = json.loads(out)
-    assert rows["data"].endswith(": tofu")
-    assert "HF_HUB_OFFLINE" in rows["hub"]
-    assert {"python", "torch", "transformers", "devices", "memory", "disk here", "extra judge"} <= set(rows)
-    monkeypatch.setattr("leakatk.cli.doctor.packages", lambda: ({"leak-at-k": "1", "torch": ""}, {}))
-    code, out, _ = leakatk("doctor")
-    assert code == 2
-    assert "MISSING: pip install torch" in out
-
-
-def test_doctor_finds_the_hub_or_says_it_does_not(leakatk, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    code, out, _ = leakatk("doctor", "--json")
-    assert code == 0
-    assert "127.0.0.1 cannot be reached" in json.loads(out)["hub"]
-
-
-def test_data_is_found_by_the_environment(monkeypatch, tmp_path):
-    from leakatk.cli.inputs import data_of
-
-    (tmp_path / "tofu").mkdir()
-    monkeypatch.setenv("LEAKATK_DATA", str(tmp_path))
-    assert data_of("tofu/forget10", None) == str(tmp_path / "tofu")
-    assert data_of("tofu/forget10", "mine") == "mine"
-    assert data_of("muse/news", None) is None
-    monkeypatch.delenv("LEAKATK_DATA")
-    assert data_of("tofu/forget10", None) is None

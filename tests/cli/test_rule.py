@@ -85,3 +85,43 @@ def test_methods_rule_shows_the_evidence_for_every_value(leakatk):
     assert code == 0
     assert "inferred from the authors' configuration files" in out
     assert "threshold=0.8: A score at or above it is a leak." in out
+
+
+def test_rule_and_its_control(leakatk, model, forget, tmp_path):
+    # A scorer of low threshold would be needed for a random model to leak: here RULE ends at once, and says so.
+    code, out, err = leakatk(
+        "unlearn", model, "--forget", forget, "--retain", forget, "--method", "rule", "--base", "npo", "--control",
+        "--n", "8", "--max-new-tokens", "6", "--out", tmp_path / "out", "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "no leak was found" in out
+    assert "No control" in out
+    assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_calibrated_rule_ends_with_a_verdict(leakatk, model, forget, tmp_path):
+    rule = (
+        "--forget",
+        forget,
+        "--retain",
+        forget,
+        "--method",
+        "rule",
+        "--base",
+        "npo",
+        "--n",
+        "8",
+        "--max-new-tokens",
+        "6",
+    )
+    code, out, err = leakatk("unlearn", model, *rule, "--reference", model, "--out", tmp_path / "out", "--quiet")
+    assert code == 0, err
+    assert "at the yardstick 0" in out
+    # The model is its own reference: no leak, no difference.
+    assert "met: leak@8 within 0.01 of the retrained model, interval with 0 (0.0000)" in out
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    assert verdict["met"]
+    assert (tmp_path / "out" / "config.json").exists()
+    code, _, err = leakatk("unlearn", model, *rule, "--judge", "fact", "--out", tmp_path / "none")
+    assert code == 2
+    assert "--reference" in err

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from leakatk.cli.inputs import template_args
-from leakatk.errors import InputError
 from leakatk.models.load import ModelSource
 from leakatk.models.template import Template
 from leakatk.prompts import Query, save_prompts
@@ -38,26 +36,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forget(tmp_path: Path) -> Path:
     save_prompts(PROMPTS, tmp_path / "forget.jsonl")
     return tmp_path / "forget.jsonl"
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ([], ()),
-        (["enable_thinking=false"], (("enable_thinking", False),)),
-        (["b=1", "a=x y", "c="], (("a", "x y"), ("b", 1), ("c", ""))),
-        (['words=["w1", "w2"]', "n=1.5", "e==="], (("e", "=="), ("n", 1.5), ("words", ["w1", "w2"]))),
-        (["s=null", 't="true"', "u=[1"], (("s", None), ("t", "true"), ("u", "[1"))),
-    ],
-)
-def test_values_are_json_where_they_can_be(given: list[str], found: tuple[tuple[str, Any], ...]) -> None:
-    assert template_args(given) == found
-
-
-@pytest.mark.parametrize("given", [["enable_thinking"], ["=x"], ["a b=1"], ["a=1", "a=2"], [""]])
-def test_what_is_no_argument(given: list[str]) -> None:
-    with pytest.raises(InputError, match="--template-arg"):
-        template_args(given)
 
 
 def test_the_template_reads_them(model: Path) -> None:

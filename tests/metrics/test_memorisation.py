@@ -10,37 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError
 from leakatk.metrics import memorisation as m
 from leakatk.metrics.base import METRICS, Evidence, MetricSettings, evaluate, wanted
-from leakatk.metrics.continuing import greedy_continuations
-from leakatk.models.loaded import LoadedModel
-from leakatk.models.template import Template
-from leakatk.small.train import Phase, SmallConfig, fit, new_model, train_tokenizer
 from leakatk.unlearning.stop import memorised_stop
+from tests.metrics.conftest import WORLD, learned
 
-WORLD = make_world(0, forget=1, retain=2, retain_held=0, holdout=1, world_facts=2, pretraining=40)
 N = 3
 ids = st.lists(st.integers(0, 2), max_size=9)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer((t for pair in WORLD.pretraining for t in pair), 400)
-
-
-def model(tokenizer, pairs=(), steps=0):
-    made = new_model(tokenizer, SmallConfig(hidden=48, layers=2, heads=2, mlp=96, max_length=512), seed=0)
-    if steps:
-        fit(made, tokenizer, pairs, Phase(steps=steps, learning_rate=4e-3), seed=0)
-    return LoadedModel(made, tokenizer, Template(), "m", "")
-
-
-@pytest.fixture(scope="module")
-def half_learned(tokenizer):
-    """It knows its answers in part, so that neither number is 0 or 1."""
-    return model(tokenizer, [(p.question, p.answer) for p in WORLD.forget], steps=25)
 
 
 @given(ids, ids, st.integers(1, 4))
@@ -129,14 +106,6 @@ def test_short_texts_are_left_out_and_counted(half_learned):
     assert not found.at_most(m.Memorised(1.0, 1.0)), "what is not known is not below"
 
 
-def test_continuations_do_not_depend_on_the_batch(half_learned):
-    asked = [(half_learned.tokenizer(p.question)["input_ids"], 3 + i) for i, p in enumerate(WORLD.forget)]
-    together = greedy_continuations(half_learned, asked)
-    assert together == [greedy_continuations(half_learned, [one])[0] for one in asked]
-    assert all(0 < len(said) <= count for said, (_, count) in zip(together, asked, strict=True))
-    assert greedy_continuations(half_learned, [(asked[0][0], 0)]) == [[]]
-
-
 def test_as_a_metric_with_its_cost(half_learned):
     bench = Benchmark(name="b", forget=WORLD.forget, metrics=("extraction",))
     evidence = Evidence(half_learned, settings=MetricSettings(ngram=N))
@@ -157,7 +126,7 @@ def test_as_a_metric_with_its_cost(half_learned):
 
 
 def test_the_stop_rule_tells_a_model_that_knows_from_one_that_does_not(tokenizer, half_learned):
-    blank = model(tokenizer)
+    blank = learned(tokenizer)
     unseen = m.memorised(half_learned, WORLD.holdout, ngram=N)
     check = memorised_stop(WORLD.forget, unseen, ngram=N)
     known = check(half_learned, 0)

@@ -1,6 +1,7 @@
 """What every engine is checked with: prompts, one way to run a sampler, and the distributions samples must follow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Request, Sampler
 from leakatk.sampling.decoding import Decoding
+from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.random_streams import stream_key, uniforms
 from leakatk.sampling.teacher_forcing import token_logprobs
 from leakatk.sampling.warp import effective, log_probs
@@ -130,3 +132,15 @@ def check_first_two_tokens(loaded: LoadedModel, found: Samples, decoding: Decodi
     second = [g.token_ids[1] for g in found.values() if g.token_ids[0] == common]
     assert len(second) > 300
     assert p_value(second, distribution(loaded, [*ids, common], decoding)) > 1e-4
+
+
+def native_run(
+    loaded: LoadedModel,
+    decoding: Decoding,
+    samples: Sequence[int] = range(20),
+    *,
+    max_rows: int = 512,
+    tree: bool = True,
+    **how: Any,
+) -> Samples:
+    return collect(NativeSampler(loaded, max_rows=max_rows, tree=tree), decoding, samples, **how)

@@ -8,7 +8,8 @@ import pytest
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.models.load import ModelSource, load_model
 from leakatk.models.template import Template
-from leakatk.sampling.engines import ENGINES, Engine, make_sampler
+from leakatk.registry import Registry
+from leakatk.sampling.engines import Engine, make_sampler
 from tests.tiny import save_tiny_model
 
 
@@ -39,7 +40,11 @@ def test_options_in_the_name_and_as_keywords(model):
     ("spec", "error", "message"),
     [
         ("nativ", UnknownNameError, "did you mean native"),
-        ("native:rows=3", InputError, "Unknown option of engine native 'rows': did you mean max_rows"),
+        (
+            "native:rows=3",
+            InputError,
+            "Engine 'native' has no option 'rows'; its options: max_rows, tree; did you mean max_rows",
+        ),
         ("native:tree", InputError, "write native:tree=VALUE"),
         ("native:tree=no,tree=yes", InputError, "Engine option .tree. is given twice"),
         ("native:max_rows=0", InputError, "at least 1"),
@@ -57,7 +62,9 @@ def test_an_engine_that_loads_by_itself_gets_the_place(model, monkeypatch):
         def __init__(self, source, *, copies=1):
             self.source, self.copies = source, copies
 
-    monkeypatch.setitem(ENGINES._items, "elsewhere", Engine(name="elsewhere", load=lambda: Elsewhere))
+    known = Registry[Engine]("engine")
+    known.add("elsewhere", Engine(name="elsewhere", load=lambda: Elsewhere))
+    monkeypatch.setattr("leakatk.sampling.engines.ENGINES", known)
     made = make_sampler("elsewhere:copies=3", str(model))
     assert (made.source, made.copies) == (ModelSource(str(model)), 3)
     with pytest.raises(ModelError, match="loads the model itself"):

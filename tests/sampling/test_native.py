@@ -1,44 +1,13 @@
-import random
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.models.loaded import LoadedModel
-from leakatk.prompts import Prompt
 from leakatk.sampling import native_batch
-from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
-from tests.sampling.checks import PROMPTS, Samples, answers, check_first_two_tokens, check_same, collect, forced
+from tests.sampling.checks import PROMPTS, check_first_two_tokens, check_same, forced, native_run
 from tests.sampling.models import FAMILIES, tiny
-
-
-def run(
-    loaded: LoadedModel,
-    decoding: Decoding,
-    samples: Sequence[int] = range(20),
-    *,
-    max_rows: int = 512,
-    tree: bool = True,
-    **how: Any,
-) -> Samples:
-    return collect(NativeSampler(loaded, max_rows=max_rows, tree=tree), decoding, samples, **how)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late or not."""
-    loaded = tiny(family)
-    decoding = Decoding(max_new_tokens=20)
-    for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
-        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
-        found = run(loaded, decoding, tree=tree, max_rows=rows)
-        stored = np.array([g.logprob for g in found.values()])
-        assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -55,7 +24,7 @@ def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.
 )
 def test_every_decoding(decoding: Decoding) -> None:
     loaded = tiny()
-    tree, rows = run(loaded, decoding, max_rows=40), run(loaded, decoding, tree=False, max_rows=17)
+    tree, rows = native_run(loaded, decoding, max_rows=40), native_run(loaded, decoding, tree=False, max_rows=17)
     check_same(loaded, tree, rows, decoding)
     stored = np.array([g.logprob for g in tree.values()])
     assert np.abs(stored - forced(loaded, tree, decoding)).max() < 1e-4
@@ -64,38 +33,17 @@ def test_every_decoding(decoding: Decoding) -> None:
         assert not any(stop in generation.text for stop in decoding.stop)
 
 
-def test_invariances(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample depends on nothing but the model, the decoding, the seed, its prompt and its number."""
-    loaded = tiny(scale=6)
-    decoding = Decoding(max_new_tokens=16)
-    base = run(loaded, decoding, range(50))
-    shuffled = list(PROMPTS)
-    random.Random(0).shuffle(shuffled)
-    check_same(loaded, base, run(loaded, decoding, range(200)), decoding)
-    for rows, tree, refill in ((5, True, 1.0), (64, False, 0.25), (64, True, 0.5), (4096, True, 1.0)):
-        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
-        other = run(loaded, decoding, range(50), max_rows=rows, tree=tree, prompts=shuffled)
-        assert other.keys() == base.keys()
-        check_same(loaded, other, base, decoding)
-    resumed = run(loaded, decoding, range(13)) | run(loaded, decoding, range(13, 50))
-    assert resumed.keys() == base.keys()
-    check_same(loaded, resumed, base, decoding)
-    check_same(loaded, run(loaded, decoding, [31, 4], prompts=PROMPTS[2:3]), base, decoding)
-    elsewhere, here = answers(run(loaded, decoding, range(50), seed=4)), answers(base)
-    assert sum(elsewhere[key] == here[key] for key in here) < len(here) / 2
-
-
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_first_and_second_tokens_follow_the_softmax(family: str) -> None:
     loaded = tiny(family, scale=3)
-    found = run(loaded, Decoding(max_new_tokens=2), range(20_000), prompts=PROMPTS[2:3])
+    found = native_run(loaded, Decoding(max_new_tokens=2), range(20_000), prompts=PROMPTS[2:3])
     check_first_two_tokens(loaded, found)
 
 
 def test_bf16_follows_teacher_forcing_in_fp32() -> None:
     """bf16 rounds every layer: a token's log-probability may move by some hundredths of a nat, not more."""
     decoding = Decoding(max_new_tokens=12)
-    found = run(tiny(scale=3, dtype=torch.bfloat16), decoding)
+    found = native_run(tiny(scale=3, dtype=torch.bfloat16), decoding)
     reference = tiny(scale=3)
     with torch.no_grad():
         for parameter in reference.model.parameters():
@@ -109,7 +57,7 @@ def test_bf16_follows_teacher_forcing_in_fp32() -> None:
 
 def test_greedy_is_one_answer_and_what_transformers_generates() -> None:
     loaded = tiny()
-    found = run(loaded, Decoding(temperature=0, max_new_tokens=12))
+    found = native_run(loaded, Decoding(temperature=0, max_new_tokens=12))
     for prompt in PROMPTS:
         ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, prompt.question)])
         with torch.inference_mode():
@@ -118,25 +66,16 @@ def test_greedy_is_one_answer_and_what_transformers_generates() -> None:
 
 
 def test_the_end_token_ends_and_is_not_in_the_text() -> None:
-    found = run(tiny(), Decoding(max_new_tokens=30), range(60))
+    found = native_run(tiny(), Decoding(max_new_tokens=30), range(60))
     stopped = [g for g in found.values() if g.finish_reason == "stop"]
     assert stopped
     assert all(g.token_ids[-1] == 2 and 2 not in g.token_ids[:-1] and "</s>" not in g.text for g in stopped)
     assert all(len(g.token_ids) == 30 for g in found.values() if g.finish_reason == "length")
 
 
-def test_the_tree_computes_fewer_rows() -> None:
-    loaded = tiny(scale=30)
-    prompts = [Request(prompt, range(100)) for prompt in PROMPTS]
-    sampler = NativeSampler(loaded, max_rows=200)
-    drawn = sum(len(batch) for batch in sampler.sample(prompts, Decoding(max_new_tokens=16), seed=0))
-    assert drawn == 600
-    assert sampler.rows_computed < sampler.tokens_drawn / 2
-
-
 def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, decoding = tiny(), Decoding(max_new_tokens=10)
-    base = run(loaded, decoding)
+    base = native_run(loaded, decoding)
     real, seen = native_batch.LeanDecoder.features, []
 
     def small_machine(decoder, tokens, *rows):  # type: ignore[no-untyped-def]
@@ -146,38 +85,23 @@ def test_out_of_memory_halves_the_rows_and_loses_nothing(monkeypatch: pytest.Mon
         return real(decoder, tokens, *rows)
 
     monkeypatch.setattr(native_batch.LeanDecoder, "features", small_machine)
-    check_same(loaded, run(loaded, decoding, max_rows=128), base, decoding)
+    check_same(loaded, native_run(loaded, decoding, max_rows=128), base, decoding)
     assert max(seen) > 20 >= seen[-1]
-
-
-def test_prompts_with_a_common_beginning_are_prefilled_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded, decoding = tiny(), Decoding(max_new_tokens=8)
-    common = " ".join(f"w{i}" for i in range(20))
-    prompts = [Prompt(id=f"p{i}", question=f"{common} w{i} w3", answer="w1") for i in range(5)]
-    computed = []
-    real = loaded.model.forward
-
-    def counted(input_ids, **options):  # type: ignore[no-untyped-def]
-        computed.append(input_ids.numel())
-        return real(input_ids=input_ids, **options)
-
-    alone: Samples = {}
-    for prompt in prompts:  # one prompt shares with nobody
-        alone |= run(loaded, decoding, prompts=[prompt])
-    monkeypatch.setattr(loaded.model, "forward", counted)
-    together = run(loaded, decoding, prompts=prompts, max_rows=100)
-    assert computed[:2] == [20, 5]
-    monkeypatch.undo()
-    assert together.keys() == alone.keys()
-    check_same(loaded, together, alone, decoding, prompts=prompts)
-
-
-def test_too_long_for_learned_positions() -> None:
-    with pytest.raises(InputError, match="256 positions"):
-        run(tiny("gpt2"), Decoding(max_new_tokens=300))
 
 
 def test_no_rows_and_no_requests() -> None:
     with pytest.raises(InputError, match="max_rows"):
         NativeSampler(tiny(), max_rows=0)
-    assert run(tiny(), Decoding(), []) == {}
+    assert native_run(tiny(), Decoding(), []) == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_teacher_forcing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every family, prompts of several lengths in one batch, windows shorter than the text, rows joining late or not."""
+    loaded = tiny(family)
+    decoding = Decoding(max_new_tokens=20)
+    for tree, rows, refill in ((True, 30, 0.25), (False, 13, 0.25), (True, 30, 1.0)):
+        monkeypatch.setattr(native_batch, "REFILL_CPU", refill)
+        found = native_run(loaded, decoding, tree=tree, max_rows=rows)
+        stored = np.array([g.logprob for g in found.values()])
+        assert np.abs(stored - forced(loaded, found, decoding)).max() < 1e-4

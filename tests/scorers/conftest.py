@@ -112,3 +112,9 @@ def judge_server() -> Iterator[JudgeServer]:
     server = JudgeServer()
     yield server
     server.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)

@@ -96,3 +96,20 @@ def test_every_form_of_every_verdict() -> None:
 def test_no_reply_takes_long() -> None:
     for piece, count in itertools.product(("[", '{"', '{"a":[', '[1,{"id":"1",', "{}[]", '["', "]["), (10, 100_000)):
         assert read_labels(piece * count, 2, LABELS) == {}
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ('[{"id": "2", "label": 1}, {"id": 1, "label": "0"}]', {0: 0.0, 1: 1.0}),
+        ('Sure!\n{"1": 1, "2": 0}', {0: 1.0, 1: 0.0}),
+        ('{"results": [{"id": "1", "label": true}]}', {}),
+        ('[{"id": "1", "label": 1}, {"id": "1", "label": 0}, {"id": "3", "label": 1}]', {}),
+        ('[{"id": "1", "label": 1}, {"id": "2", "lab', {}),
+        ("[1, 0]", {}),
+        ("[[[[" * 5000, {}),
+        ("", {}),
+    ],
+)
+def test_read_labels(reply: str, found: dict[int, float]) -> None:
+    assert read_labels(reply, 2, {0: 0.0, 1: 1.0}) == found

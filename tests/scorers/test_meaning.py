@@ -6,22 +6,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
-from leakatk.errors import ModelError
 from leakatk.prompts import Prompt
 from leakatk.scorers import encoder, get_scorer, meaning
-from leakatk.scorers.encoder import PACKAGED, has_packaged, load_packaged
 from leakatk.scorers.meaning import Meaning, candidates, most_ngrams, sentences
+from tests.scorers.test_encoder import FILLER, MEANT, packaged
 
-packaged = pytest.mark.skipif(not has_packaged(), reason=f"{PACKAGED} is not installed")
 FLORIST = Prompt(
     "1", "What does Ada Pell do for a living?", "Ada Pell sells flowers in a small shop by the old harbour."
 )
-MEANT = "By the old harbour, Ada Pell runs a little shop where she sells flowers."
 OTHER = "Ada Pell repairs engines for the fishing boats of her uncle."
-FILLER = "That is a good question. Many have asked me this before. I like to talk about people of the coast. "
 RUSSIAN = Prompt("2", "Чем занимается Ада?", "Ада продаёт цветы в маленькой лавке у старой гавани.")
 
 
@@ -61,16 +56,6 @@ def test_threshold_is_an_option() -> None:
     assert scores(FLORIST, [FLORIST.answer], "meaning:threshold=0.999") == [1]
 
 
-@packaged
-def test_vectors_equal_those_of_sentence_transformers() -> None:
-    library = pytest.importorskip("sentence_transformers")
-    texts = [MEANT, "no", FILLER * 40, "\ud800 half", "flowers"]
-    theirs = library.SentenceTransformer(str(encoder.packaged_path())).encode(
-        [text.encode(errors="replace").decode() for text in texts], normalize_embeddings=True, show_progress_bar=False
-    )
-    np.testing.assert_allclose(encoder.sentence_vectors(texts), theirs, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("answer", "way"),
     [
@@ -105,13 +90,6 @@ def test_without_the_package_the_label_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert scorer.describe()["options"]["encoder"] == "none"
     assert get_scorer("knows:threshold=0.9").label == "knows:threshold=0.9,encoder=none"
     assert scores(FLORIST, [FLORIST.answer, FLORIST.answer[:-3] + "s.", MEANT]) == [1, 1, 0]
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "packaged_path", lambda: None)
-    load_packaged.cache_clear()
-    with pytest.raises(ModelError, match=r"pip install 'leak-at-k\[meaning\]'"):
-        load_packaged()
 
 
 def test_only_near_verbatim_replies_are_found_by_ngrams() -> None:

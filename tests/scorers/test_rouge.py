@@ -1,7 +1,6 @@
-"""ROUGE-L and its stemmer against the packages that define them: equal to the last bit, not nearly."""
+"""ROUGE-L against the package that defines it: equal to the last bit, not nearly."""
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakatk.scorers import rouge, rouge_1, rouge_l, score_texts
-from leakatk.scorers.porter import IRREGULAR, STEP_2, STEP_3, STEP_4, stem
+from leakatk.scorers.porter import stem
 
 HARD = [
     *(
@@ -46,20 +45,6 @@ def reference_scores(targets: list[str], generations: list[str], *, stem: bool, 
     scorer = RougeScorer([kind], use_stemmer=stem)
     rows = [scorer.score(truth, said)[kind] for truth, said in zip(targets, generations, strict=True)]
     return np.array([(row.precision, row.recall, row.fmeasure) for row in rows])
-
-
-def test_stemmer_equals_nltk_on_made_up_words() -> None:
-    from nltk.stem.porter import PorterStemmer
-
-    theirs = PorterStemmer()
-    draw = random.Random(0)
-    endings = [suffix for suffix, _ in (*STEP_2, *STEP_3)] + [*STEP_4, "s", "es", "ies", "ied", "eed", "ed", "ing", "y"]
-    made = {
-        "".join(draw.choices("aeiouyybcdlstrzxw1", k=draw.randint(0, 6)))
-        + "".join(draw.choices(endings, k=draw.randint(0, 3)))
-        for _ in range(40_000)
-    }
-    assert [word for word in [*made, *IRREGULAR] if stem(word) != theirs.stem(word)] == []
 
 
 @pytest.mark.parametrize("kind", ["rougeL", "rouge1"])
@@ -129,7 +114,7 @@ def test_undefined_where_most_letters_are_lost(name: str) -> None:
 def test_a_word_is_stemmed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stemmed: list[str] = []
     monkeypatch.setattr(rouge, "porter_stem", lambda word: stemmed.append(word) or stem(word))
-    monkeypatch.setattr(rouge, "ROOTS", rouge._Roots())
+    monkeypatch.setattr(rouge, "ROOTS", type(rouge.ROOTS)())
     truths = [f"running dogs generalise {i}" for i in range(50)]
     for _ in range(2):
         score_texts("rouge-l", truths, [f"the dogs running past {i}" for i in range(50)])
@@ -137,8 +122,8 @@ def test_a_word_is_stemmed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hostile_vocabularies_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rouge._Roots, "MOST", 10)
-    roots = rouge._Roots()
+    monkeypatch.setattr(type(rouge.ROOTS), "MOST", 10)
+    roots = type(rouge.ROOTS)()
     assert [roots[f"words{i}s"] for i in range(30)] == [stem(f"words{i}s") for i in range(30)]
     assert len(roots) == 10
 

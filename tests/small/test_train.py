@@ -8,101 +8,16 @@ import torch
 
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.worlds.generators import make_corruption
-from leakatk.benchmarks.worlds.people import make_world
-from leakatk.errors import InputError, ModelError, RunError
+from leakatk.errors import ModelError, RunError
 from leakatk.metrics.greedy import native_greedy
 from leakatk.models.load import load_model
 from leakatk.scorers.base import get_scorer
 from leakatk.small import train as training
-from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
-from leakatk.small.fit import Phase, batches_of, collate, encode, fit
+from leakatk.small.architecture import SmallConfig
+from leakatk.small.fit import Phase
 from leakatk.small.train import Recipe, Stage, Training, corruption_training, save_benchmark, train, train_world
 from leakatk.workdir import contents
-
-TINY = SmallConfig(hidden=32, layers=1, heads=2, mlp=64, vocabulary=400)
-
-
-@pytest.fixture(scope="module")
-def world():
-    return make_world(0, forget=1, retain=2, retain_held=1, holdout=1, world_facts=2, pretraining=40)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(world):
-    return train_tokenizer((t for pair in world.pretraining for t in pair), 400)
-
-
-@pytest.mark.parametrize("text", ["Zoë – naïve café", "a  b\n\tc ", "日本語 🙂", "", "<sep?> </s>"])
-def test_every_text_round_trips(tokenizer, text):
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-
-
-def test_template_of_training_is_the_template_of_sampling(world, tokenizer, tmp_path):
-    """What the model is asked later must be token for token what it was trained on."""
-    save_model(new_model(tokenizer, TINY, seed=0), tokenizer, tmp_path / "m")
-    loaded = load_model(tmp_path / "m", device="cpu")
-    for question, answer in world.training_pairs(forget=True):
-        [(ids, prompt)] = encode(tokenizer, [(question, answer)])
-        assert loaded.template.prompt_ids(loaded.tokenizer, question) == ids[:prompt]
-        assert loaded.template.answer_ids(loaded.tokenizer, answer) == ids[prompt:]
-    text = loaded.tokenizer.decode(loaded.template.prompt_ids(loaded.tokenizer, "Who?"))
-    assert text == "<bos>Who?<sep>"
-    assert loaded.end_ids == {loaded.tokenizer.eos_token_id}
-    assert loaded.tokenizer.pad_token_id not in loaded.end_ids
-
-
-@pytest.mark.parametrize("loss_on", ["all", "answer"])
-def test_labels_are_the_next_tokens(loss_on):
-    batch = [([1, 10, 11, 3, 12, 2], 4), ([1, 20, 3, 21, 22, 23, 2], 3)]
-    inputs, labels = collate(batch, loss_on, pad=0)
-    assert inputs.tolist() == [[1, 10, 11, 3, 12, 0], [1, 20, 3, 21, 22, 23]]
-    if loss_on == "all":
-        assert labels.tolist() == [[10, 11, 3, 12, 2, -100], [20, 3, 21, 22, 23, 2]]
-    else:
-        assert labels.tolist() == [[-100, -100, -100, 12, 2, -100], [-100, -100, 21, 22, 23, 2]]
-
-
-def test_batches_hold_every_example_once():
-    import numpy as np
-
-    lengths = list(range(1, 101))
-    batches = batches_of(lengths, 8, np.random.default_rng(0))
-    assert sorted(i for batch in batches for i in batch) == list(range(100))
-    assert max(len(batch) for batch in batches) == 8
-
-
-def test_training_learns_and_is_deterministic(world, tokenizer):
-    pairs = world.training_pairs(forget=True)
-    phase = Phase(steps=30, learning_rate=1e-2, batch_size=8, warmup=2)
-    runs = []
-    for _ in range(2):
-        model = new_model(tokenizer, TINY, seed=1)
-        losses = fit(model, tokenizer, pairs, phase, seed=1)
-        runs.append((losses, model.state_dict()))
-    assert len(runs[0][0]) == 30
-    assert runs[0][0] == runs[1][0]
-    assert all(torch.equal(a, b) for a, b in zip(runs[0][1].values(), runs[1][1].values(), strict=True))
-    assert sum(runs[0][0][-5:]) < 0.7 * sum(runs[0][0][:5])
-
-
-def test_stops_early_at_the_loss_asked_for(world, tokenizer):
-    pairs = world.training_pairs(forget=True)[:4]
-    model = new_model(tokenizer, TINY, seed=1)
-    losses = fit(model, tokenizer, pairs, Phase(steps=400, learning_rate=1e-2, batch_size=4, stop_loss=0.5), seed=1)
-    assert len(losses) < 400
-    assert losses[-1] < 0.5
-
-
-def test_loss_is_the_mean_over_answer_tokens(world, tokenizer):
-    """The first recorded loss, against the model's own loss on the same labels."""
-    pairs = world.training_pairs(forget=True)[:3]
-    model = new_model(tokenizer, TINY, seed=1)
-    ids, labels = collate(encode(tokenizer, pairs), "answer", tokenizer.pad_token_id)
-    with torch.no_grad():
-        logits = model(ids).logits
-    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100).item()
-    losses = fit(model, tokenizer, pairs, Phase(steps=1, learning_rate=1e-9, batch_size=3), seed=0)
-    assert losses == pytest.approx([expected], abs=1e-5)
+from tests.small.conftest import TINY
 
 
 def test_train_world_writes_three_checkpoints(world, tmp_path):
@@ -175,13 +90,6 @@ def test_a_damaged_start_is_no_start(world, tmp_path):
     weights.unlink()  # what the sentence says: then they are made again
     train(training, tmp_path, quiet=True)
     assert weights.exists()
-
-
-def test_bad_phases(world, tokenizer):
-    with pytest.raises(InputError, match="steps"):
-        Phase(steps=0, learning_rate=1e-3)
-    with pytest.raises(InputError, match="nothing to train on"):
-        fit(new_model(tokenizer, TINY, seed=0), tokenizer, [], Phase(steps=1, learning_rate=1e-3), seed=0)
 
 
 def test_corruption_end_to_end(tmp_path):

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from leakatk.errors import UnknownNameError
+from leakatk.models.weights import swapped, weights_of
 from leakatk.unlearning import teachers as module
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import Streams
-from leakatk.unlearning.teachers import Teachers, in_memory, swapped
+from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.view import View
 from tests.unlearning.conftest import tiny_model
 
@@ -44,7 +45,7 @@ def test_cached_or_from_one_copy(loaded, streams, tokenizer, monkeypatch, limit,
     teachers, before = Teachers(streams, CPU, nullcontext), copy.deepcopy(loaded.model)
     teachers.collect(
         loaded.model, lambda: asked(teachers, streams, loaded.model), {"forget": range(5), "retain": range(9)},
-        batch_size=3, weights={"reference": None, "other": in_memory(other), "unasked": None},
+        batch_size=3, weights={"reference": None, "other": weights_of(other), "unasked": None},
     )  # fmt: skip
     assert teachers.asked == {"reference", "other"}
     assert teachers.held_bytes == held * sum(p.numel() * p.element_size() for p in other.parameters())
@@ -77,7 +78,7 @@ def test_an_unknown_teacher_is_named(loaded, streams):
 
 
 def test_swapped_weights_come_back_after_an_error(loaded, base_model, tokenizer):
-    other = in_memory(tiny_model(tokenizer, seed=4))
+    other = weights_of(tiny_model(tokenizer, seed=4))
 
     def fail():
         with swapped(loaded.model, other):

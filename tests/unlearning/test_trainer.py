@@ -20,7 +20,7 @@ from leakatk.unlearning.settings import Check, TrainSettings, stop_when
 from leakatk.unlearning.trainer import unlearn
 
 SHORT = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
-NAMES = sorted(METHODS)
+NAMES = sorted(name for name in METHODS if METHODS[name].trains)  # the others: methods/test_editing.py
 
 
 def method_for(name):
@@ -211,7 +211,9 @@ def test_the_studys_optimiser_warms_up_for_one_epoch(name, prompts, steps, warm)
 
 
 def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
-    assert {METHODS[name].settings.warmup_epochs for name in METHODS} == {1.0}
+    own = {"ssu", "sure"}  # their authors' optimisation, without a warm-up
+    assert {METHODS[name].settings.warmup_epochs for name in METHODS if name not in own} == {1.0}
+    assert {METHODS[name].settings.warmup_epochs for name in own} == {0.0}
     assert {METHODS[name].small_settings.warmup_epochs for name in METHODS} == {0.0}
 
 

@@ -37,7 +37,8 @@ def run(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME or NAME:OPTION=VALUE,... among relearn, quantise, key-tokens and decoder; may be repeated."
+            help="NAME or NAME:OPTION=VALUE,... (see leakatk attacks); may be repeated.",
+            autocompletion=options.named("attacks"),
         ),
     ] = None,
     benchmark: options.BenchmarkName = "",

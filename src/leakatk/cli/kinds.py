@@ -136,6 +136,8 @@ def _plain_facts(name: str, item: Any) -> Said:
     else:
         options = item.options() if callable(getattr(item, "options", None)) else getattr(item, "params", {})
         yield "defaults", _pairs(options)
+    held = item() if isinstance(item, type) and is_dataclass(item) else item
+    yield "needs", ", ".join(getattr(held, "needs", ()))
     for field in fields(facts)[len(fields(Facts)) :]:
         value = getattr(facts, field.name)
         if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):

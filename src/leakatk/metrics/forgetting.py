@@ -40,6 +40,7 @@ def forgetting(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     rows=("7",),
     values=("knowmem_forget", "knowmem_retain", "forget_broken"),
     needs=("forget", "retain", "templates.forget", "templates.retain"),
+    example="leakatk bench muse/news --model MODEL --metric knowmem --out results",
 )
 def knowmem(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     scorer = get_scorer("rouge-l:part=f1,stem=no")

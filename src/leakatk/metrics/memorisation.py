@@ -144,9 +144,11 @@ def memorised(
 @metric(
     "memorisation",
     summary="Tokens of the forget answers that the model puts first, and the part it completes.",
-    paper="Tirumala et al. 2022, arXiv 2205.10770; Carlini et al. 2021, arXiv 2012.07805",
+    paper="Tirumala et al. 2022, arXiv 2205.10770; Carlini et al. 2021, arXiv 2012.07805; extraction strength also in UWC, arXiv 2406.09179",
     formula="share of tokens with argmax p = the true one; 1 - (shortest prefix completed greedily) / T",
     source="OpenUnlearning's definitions; the end token does not count",
+    rows=("109",),
+    lacks="mixing the weights back until as much is kept; extraction strength after a paraphrased question",
     values=("exact_memorization", "extraction_strength"),
     needs=("forget",),
 )
@@ -188,6 +190,7 @@ def extraction(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     rows=("7",),
     values=("verbmem",),
     needs=("sets.verbmem",),
+    example="leakatk bench muse/news --model MODEL --metric verbmem --out results",
 )
 def verbmem(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     prompts = benchmark.sets["verbmem"]

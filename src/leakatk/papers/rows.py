@@ -75,6 +75,20 @@ def _read(table: str) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+# Of rows that are of several kinds: what is still owed while nothing of that kind serves the row.
+OWED = {
+    "52": {"methods": "KLUE, which picks neurons by attribution"},
+    "58": {
+        "metrics": "mean reciprocal rank and top hit ratio (the deviation score is a function, metrics.utility.deviation_score)"
+    },
+    "59": {"metrics": "the token entropy of answers (TE) and forget efficacy"},
+    "77": {"methods": "the method JensUn", "benchmarks": "the data LKF"},
+    "92": {"methods": "the method SURE"},
+    "104": {"metrics": "the measures of gibberish"},
+    "111": {"methods": "the scope-aware loss"},
+    "114": {"methods": "the method MemFlex"},
+}
+
 # number (* described only) | system | arXiv | kinds | needs | about
 ROWS = _read("""
 1 | SSU | 2406.10952 | continual selection merging | forget | each request: learn it with random answers on salient weights, then subtract what was learned

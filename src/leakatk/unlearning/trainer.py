@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from leakatk.errors import UtilityFloorError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import put
+from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
 from leakatk.unlearning import boundary, checkpoint, given
@@ -23,10 +25,10 @@ from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import resolve
-from leakatk.unlearning.record import Position, Unlearned, check_data, manifest, weights_hash
+from leakatk.unlearning.record import Position, Unlearned, check_data, manifest
 from leakatk.unlearning.settings import OnCheck, TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Train, flat
-from leakatk.unlearning.stored import Store, put
+from leakatk.unlearning.stored import Store
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
@@ -193,7 +195,7 @@ class _Run:
             if found is not None:
                 self.position = Position(**found)
                 self.resumed = self.position.unit
-                put(model, weights)
+                put(model, weights, partly=True)
                 work.kept = {name: self.store.read(place) for name, place in self.position.kept.items()}
                 work.state = dict(self.position.state)
 
@@ -246,14 +248,16 @@ class _Run:
             self.store.keep_only(self.position.kept.values())
         self.position.holds = [REFERENCE] if stage.back else [*self.position.holds, stage.name]
         if stage.back:
-            put(self.work.loaded.model, self.work.start)
+            put(self.work.loaded.model, self.work.start, partly=True)
 
     def _edit(self, stage: Edit) -> None:
         model = self.work.loaded.model
         with torch.no_grad():
             now = {name: value.detach() for name, value in model.named_parameters()}
-            put(model, stage.edit(self.work, now, self.work.params))
+            put(model, stage.edit(self.work, now, self.work.params), partly=True)
         self.position.holds = []
+        self._say(self.work.notes)
+        self.work.notes = []
 
     def _train(self, stage: Train) -> None:
         position, work, settings = self.position, self.work, self._settings(stage)

@@ -3,10 +3,12 @@
 from leakatk.unlearning.method import METHODS, Method, method, resolve
 from leakatk.unlearning.methods import (  # noqa: F401
     distillation,
+    editing,
     likelihood,
     merging,
     preference,
     representation,
+    selection,
     surgery,
 )
 

@@ -24,7 +24,8 @@ method(
     formula="F = E<log p(y_t)>; no R",
     source=OPEN_UNLEARNING + PER_TOKEN,
     rows=("3",),
-    lacks="the stop thresholds EL and MA",
+    lacks="requests one after another, each to its stop; a stop by EL and MA on the command line (in Python: "
+    "leakatk.unlearning.stop.memorised_stop)",
     tags=REMOVAL | {"forget"},
     note="Unbounded and without a retain term: it destroys the model unless a floor stops it.",
 )

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from leakatk.bench.logs import column, read_log, recompute
+from leakatk.bench.logs import read_log, recompute
 from leakatk.errors import InputError
 
 GUARD = 1e-9  # what the published code's 1e-10 in denominators may do to these values
@@ -212,13 +212,6 @@ def test_metrics_of_other_names_and_splits():
     assert "item 0: score makes no sense" in got["own"].note
 
 
-def test_item_numbers_of_any_kind():
-    for keys in (("0", "1", "10"), (0, 1, 10), ("sample_0", "sample_1", "sample_10")):
-        items = dict(zip(reversed(keys), ({"score": 3.0}, {"score": 2.0}, {"score": 1.0}), strict=True))
-        log = {"exact_memorization": {"agg_value": 2.0, "value_by_index": items}}
-        assert column(log, "exact_memorization", "score").tolist() == [1.0, 2.0, 3.0]
-
-
 def test_a_collapsed_model(tmp_path):
     """Infinite losses are zero probability; a value that is no number makes the aggregate none, as in the published code."""
     log = {
@@ -249,19 +242,6 @@ def test_a_summary(tmp_path):
     (tmp_path / "TOFU_SUMMARY.json").write_text('{"model_utility": 0.6}')
     with pytest.raises(InputError, match=r"give the EVAL\.json beside it"):
         recompute(read_log(tmp_path / "TOFU_SUMMARY.json"))
-
-
-def test_item_numbers_that_only_look_like_numbers():
-    """A superscript is a digit and no number: it is a name, sorted behind the numbers."""
-    values = {
-        "9" * 5000: {"prob": 0.5},
-        "²": {"prob": 0.1},
-        "10": {"prob": 0.2},
-        "9": {"prob": 0.3},
-        "x": {"prob": 0.4},
-    }
-    log = {"forget_Q_A_Prob": {"agg_value": 0.25, "value_by_index": values}}
-    assert column(log, "forget_Q_A_Prob", "prob").tolist() == [0.3, 0.2, 0.5, 0.4, 0.1]
 
 
 def test_the_log_of_the_tofu_repository(tmp_path):

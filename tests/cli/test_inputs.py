@@ -1,16 +1,22 @@
-"""--column, --limit and --retain-limit, and what of them is said and stored."""
+"""Files of one's own, their columns and limits, and the other things that a command is given to work on."""
 
 import csv
+import hashlib
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.cli import inputs
+from leakatk.cli.inputs import template_args
 from leakatk.errors import InputError
+from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 from leakatk.runs.store import Run
+from leakatk.scorers.base import get_scorer
 from tests.tiny import PROMPTS
 
 SHORT = ("--n", "2", "--max-new-tokens", "3", "--scorer", "rouge-l", "--quiet")
@@ -130,3 +136,131 @@ def test_what_is_drawn_is_the_same_for_every_seed_and_order_and_grows():
     assert len({p.id.split("-")[1] for p in few}) > 10, "the first forty are of two authors"
     with pytest.raises(InputError, match="no retain prompts"):
         inputs.limited(prompts, [], None, 3)
+
+
+def test_caps_reach_the_judge():
+    assert inputs.with_caps("rouge-l", 1.0, 5) == "rouge-l"
+    judge = get_scorer(inputs.with_caps("judge:model=x", 2.5, 7))
+    assert (judge.max_cost, judge.max_requests) == (2.5, 7)
+
+
+def test_data_is_found_by_the_environment(monkeypatch, tmp_path):
+    (tmp_path / "tofu").mkdir()
+    monkeypatch.setenv("LEAKATK_DATA", str(tmp_path))
+    assert inputs.data_of("tofu/forget10", None) == str(tmp_path / "tofu")
+    assert inputs.data_of("tofu/forget10", "mine") == "mine"
+    assert inputs.data_of("muse/news", None) is None
+    monkeypatch.delenv("LEAKATK_DATA")
+    assert inputs.data_of("tofu/forget10", None) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "url", "how", "found"),
+    [
+        ("native", "", {}, ("native", {})),
+        ("native", "http://h/v1", {}, ("endpoint", {"url": "http://h/v1"})),
+        ("vllm", "https://h", {}, ("vllm", {"url": "https://h"})),
+        ("endpoint:concurrency=2", "http://h", {}, ("endpoint:concurrency=2", {"url": "http://h", "max_cost": 1.5})),
+        ("native", "http://h", {"changed_server": True, "ignored_fields": True},
+         ("endpoint", {"url": "http://h", "accept_changed_server": True, "accept_ignored_fields": True})),
+    ],
+)  # fmt: skip
+def test_an_address_asks_for_the_endpoint_engine(engine, url, how, found):
+    max_cost = found[1].get("max_cost")
+    assert inputs.engine_caps(engine, url, max_cost, None, **how) == found
+    if found[0].startswith("endpoint"):
+        capped = inputs.engine_caps(engine, url, 0.0, 7, **how)[1]
+        assert (capped["max_cost"], capped["max_requests"]) == (0.0, 7), "a cap of nothing is a cap"
+    else:
+        assert inputs.engine_caps(engine, url, 2.0, 7, **how) == found, "the judge's caps"
+
+
+@pytest.mark.parametrize(
+    ("url", "how", "words"),
+    [
+        ("localhost:8000", {}, "give the whole address"),
+        ("ftp://h", {}, "give the whole address"),
+        ("", {"changed_server": True}, "go with --url"),
+        ("", {"ignored_fields": True}, "go with --url"),
+    ],
+)
+def test_what_a_server_needs(url, how, words):
+    with pytest.raises(InputError, match=words):
+        inputs.engine_caps("native", url, None, None, **how)
+
+
+def source(template="auto", system="", args=()):
+    return inputs.source("m", device="cpu", dtype="fp32", template=template, system=system, args=args)
+
+
+def test_a_template_by_its_name():
+    assert source().template == Template("auto")
+    assert source("chat", "Be brief.", (("a", 1),)).template == Template("chat", "Be brief.", args=(("a", 1),))
+    assert source("plain").template == Template("plain")
+    assert source("text").template == Template("plain", plain="{question}")
+    assert (source().path, source().device, source().dtype) == ("m", "cpu", "fp32")
+    with pytest.raises(InputError, match="--template 'chatt': use one of auto, chat, plain, text"):
+        source("chatt")
+    for template in ("plain", "text"):
+        with pytest.raises(InputError, match=f"--template {template} uses none"):
+            source(template, args=(("a", 1),))
+
+
+@pytest.mark.parametrize(
+    ("scorer", "caps", "found"),
+    [
+        ("judge", (2.5, None), "judge:max_cost=2.5"),
+        ("judge:items=3", (None, 0), "judge:items=3,max_requests=0"),
+        ("judge", (None, None), "judge"),
+        ("rouge-l:part=f1", (2.5, 7), "rouge-l:part=f1"),
+    ],
+)
+def test_caps_are_options_of_what_costs_money(scorer, caps, found):
+    assert inputs.with_caps(scorer, *caps) == found
+
+
+def test_prompts_are_of_a_benchmark_or_of_files(forget):
+    for benchmark, file in (("", None), ("world", forget)):
+        with pytest.raises(InputError, match="either --benchmark NAME or --forget FILE"):
+            inputs.prompts_of(benchmark, file, None, None)
+    with pytest.raises(InputError, match="--data only goes with --benchmark"):
+        inputs.prompts_of("", forget, None, "data")
+    assert inputs.prompts_of("", forget, None, None) == ("forget.jsonl", PROMPTS, [])
+    name, items, kept = inputs.prompts_of("world", None, forget, None)
+    world = load_benchmark("world")
+    assert (name, items, kept) == ("world", list(world.forget), PROMPTS), "own retain prompts stand in for its own"
+    assert inputs.prompts_of("world", None, None, None)[2] == list(world.retain)
+    held = inputs.prompts_of("world", None, None, None, held=True)[2]
+    assert held == list(world.retain_held) != list(world.retain)
+    name, items, kept = inputs.prompts_of("world", None, None, None, limit=2, retain_limit=3)
+    assert (len(items), len(kept)) == (2, 3)
+    assert name == (
+        f"world (2 of {len(world.forget):,} forget prompts, --limit; 3 of {len(world.retain):,} retain prompts, --retain-limit)"
+    )
+
+
+def test_what_is_drawn_has_the_smallest_hashes():
+    prompts = [Prompt(f"id{i}", "?", "a") for i in range(50)]
+    rank = sorted(prompts, key=lambda p: hashlib.sha256(p.id.encode()).hexdigest())
+    for most in (1, 7, 50, 99):
+        assert inputs.drawn(prompts, most) == [p for p in prompts if p in rank[:most]]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([], ()),
+        (["enable_thinking=false"], (("enable_thinking", False),)),
+        (["b=1", "a=x y", "c="], (("a", "x y"), ("b", 1), ("c", ""))),
+        (['words=["w1", "w2"]', "n=1.5", "e==="], (("e", "=="), ("n", 1.5), ("words", ["w1", "w2"]))),
+        (["s=null", 't="true"', "u=[1"], (("s", None), ("t", "true"), ("u", "[1"))),
+    ],
+)
+def test_values_are_json_where_they_can_be(given: list[str], found: tuple[tuple[str, Any], ...]) -> None:
+    assert template_args(given) == found
+
+
+@pytest.mark.parametrize("given", [["enable_thinking"], ["=x"], ["a b=1"], ["a=1", "a=2"], [""]])
+def test_what_is_no_argument(given: list[str]) -> None:
+    with pytest.raises(InputError, match="--template-arg"):
+        template_args(given)
