@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from leakatk.output import Printed, printed, styled
-from leakatk.progress import Progress
 
 
 def test_what_acts_is_shown_and_our_own_styling_passes(capsys):
@@ -22,17 +21,6 @@ def test_what_acts_is_shown_and_our_own_styling_passes(capsys):
     assert out.startswith("a␛[31mb⟨U+202E⟩c⟨U+009B⟩d␍e\n")
     assert "\x1b[31mred\x1b[0m" in out
     assert err == "x␇\n"
-
-
-def test_a_live_bar_moves_the_cursor_and_its_label_does_not(monkeypatch):
-    screen = io.StringIO()
-    screen.isatty = lambda: True
-    monkeypatch.setattr("leakatk.progress.silent", False)
-    monkeypatch.setattr(sys, "stderr", screen)
-    with printed(), Progress("a\x1b[2J\nb", 1) as bar:
-        bar.advance()
-    assert screen.getvalue().startswith("\r\x1b[2Ka␛[2J⏎b: 1/1")
-    assert screen.getvalue().count("\x1b") == screen.getvalue().count("\x1b[2K")
 
 
 def test_the_streams_are_put_back():

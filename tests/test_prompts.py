@@ -1,14 +1,10 @@
 import gzip
-import os
-from pathlib import Path
 
 import pytest
 
 from leakatk.errors import InputError
-from leakatk.files.writing import write_atomic
 from leakatk.prompts import Prompt, Query, load_prompts, save_prompts
 from leakatk.runs.manifest import prompts_hash
-from leakatk.workdir import occupied
 
 
 def test_round_trip(tmp_path):
@@ -66,32 +62,3 @@ def test_missing_file_and_directory(tmp_path):
         load_prompts(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="is a directory"):
         load_prompts(tmp_path)
-
-
-def test_what_a_killed_write_leaves_does_not_occupy_a_directory(tmp_path, monkeypatch):
-    assert not occupied(tmp_path / "absent")
-
-    def killed(*_):
-        raise KeyboardInterrupt  # not an OSError: nothing tidies up, as after kill -9
-
-    monkeypatch.setattr(Path, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(tmp_path / "run.json", "{}")
-    assert list(tmp_path.iterdir())
-    assert not occupied(tmp_path)
-    (tmp_path / "notes.txt").touch()
-    assert occupied(tmp_path)
-
-
-def test_a_link_stays_a_link_and_a_device_a_device(tmp_path):
-    (tmp_path / "real.txt").write_text("old")
-    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
-    write_atomic(tmp_path / "link.txt", "new")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "real.txt").read_text() == "new"
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_atomic(tmp_path / "pipe", "said")
-    assert os.read(reader, 10) == b"said"
-    os.close(reader)
-    assert not (tmp_path / "pipe").is_file()

@@ -140,23 +140,6 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_write_whose_temporary_file_is_taken_for_a_leftover_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, taken = Path.replace, []
-
-    def replace(self: Path, target: Path) -> Path:
-        if not taken:
-            taken.append(self)
-            self.unlink()
-        return real(self, target)
-
-    monkeypatch.setattr(Path, "replace", replace)
-    write_kept(tmp_path / "a.json", "1")
-    assert (tmp_path / "a.json").read_text() == "1"
-    assert taken
-
-
 def test_lock_and_checksums_do_not_make_a_directory_occupied(tmp_path: Path) -> None:
     with claim(tmp_path):
         assert contents(tmp_path) == set()

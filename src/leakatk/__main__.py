@@ -1,4 +1,4 @@
-"""`python -m leakatk` is the `leakatk` command."""
+"""The command as `python -m leakatk`."""
 
 import sys
 

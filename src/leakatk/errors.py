@@ -1,4 +1,4 @@
-"""Everything the library raises on purpose.
+"""Errors that the library raises on purpose.
 
     LeakAtKError                  the root: catch this one
     ├── InputError                a file, a value or a combination the user gave cannot be used

@@ -1,4 +1,4 @@
-"""What libraries say for themselves (warnings, log lines, progress bars) stays off the terminal of the command line.
+"""Silence of libraries: their warnings, log lines and progress bars stay off the command line's terminal.
 
 It speaks to programmers, of names and versions that the person at the terminal never chose; what concerns that person this
 package says itself. LEAKATK_DEBUG=1 shows it all. Nothing here imports a library.

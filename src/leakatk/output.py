@@ -1,4 +1,4 @@
-"""The one place through which everything printed goes: what a name or a model wrote never acts on the terminal.
+"""Output, the one place through which everything printed goes: what a name or a model wrote never acts on the terminal.
 
 The command line puts `Printed` around stdout and stderr before it does anything (`printed`), so tables, notes, progress, error
 sentences, warnings of other libraries and log lines all pass through it. Our own styling passes beside it (`styled`).

@@ -1,4 +1,4 @@
-"""The two records everything else passes around, and the files they live in.
+"""Prompts and generations, the records that everything passes around, and the files they live in.
 
 A `Prompt` has an id; a `Generation` has (prompt id, sample index). Arrays are keyed by them: order never carries meaning.
 """
@@ -22,9 +22,6 @@ from leakatk.files.writing import write_atomic
 class Query:
     """What is put to the model, where it is more than a question.
 
-    text: the question as it is put.  turns: earlier (question, answer) turns of the conversation.  begin: words that
-    the answer is made to start with; what the model adds is the generation.
-
     >>> print(Query("And when?", turns=(("Where was Ada born?", "In Zorvik."),), begin="In"))
     Q: Where was Ada born?
     A: In Zorvik.
@@ -33,8 +30,11 @@ class Query:
     """
 
     text: str
+    """The question as it is put."""
     turns: tuple[tuple[str, str], ...] = ()
+    """Earlier (question, answer) turns of the conversation."""
     begin: str = ""
+    """Words that the answer is made to start with; what the model adds is the generation."""
 
     def __str__(self) -> str:
         if not self.turns and not self.begin:
@@ -51,28 +51,32 @@ class Query:
 class Prompt:
     """One question about what is to be forgotten (or kept), and the truth.
 
-    id: unique in its set.  question: as asked.  answer: the true answer (the reference of every scorer).
-    paraphrases: other wordings of the question.  paraphrased_answer, perturbed_answers: TOFU's truth-ratio answers.
-    facts: key values of the answer; the `fact` scorer asks for all of them.  source: the author, person or document it
-    belongs to ("" if unknown); intervals can cluster on it.  asked: what a probe puts to the model in place of
-    `question`; scorers read `question`.  choices: the options of a multiple-choice question as they stand lettered in it, and right
-    the index of the right one.
-
     >>> Prompt("p0", "Where was Ada born?", "Ada was born in Zorvik.", facts=("Zorvik",)).answer
     'Ada was born in Zorvik.'
     """
 
     id: str
+    """Unique in its set."""
     question: str
+    """The question as asked."""
     answer: str
+    """The true answer, which every scorer compares with."""
     paraphrases: tuple[str, ...] = ()
+    """Other wordings of the question."""
     paraphrased_answer: str = ""
+    """The true answer in other words, of TOFU's truth ratio."""
     perturbed_answers: tuple[str, ...] = ()
+    """Wrong answers of the same form, of TOFU's truth ratio."""
     facts: tuple[str, ...] = ()
+    """Key values of the answer; the `fact` scorer asks for all of them."""
     source: str = ""
+    """The author, person or document it belongs to, "" if unknown; intervals can cluster on it."""
     asked: Query | None = None
+    """What a probe puts to the model in place of `question`; scorers read `question`."""
     choices: tuple[str, ...] = ()
+    """The options of a multiple-choice question as they stand lettered in it."""
     right: int = -1
+    """The index of the right one; -1 where there are none."""
 
     @property
     def query(self) -> Query:
@@ -84,22 +88,26 @@ class Prompt:
 class Generation:
     """Sample number `sample` of prompt `prompt_id`.
 
-    token_ids: generated ids, the end token included when it was drawn.  logprob: sum over token_ids of log p under the
-    effective decoding distribution (after temperature, top-k, top-p ...); NaN where an engine cannot give it.
-    finish_reason: "stop" (end token or stop string) or "length".  reasoning: what the model thought before `text`, between its
-    own think marks or in a server's reasoning field; "" where it does not think. `text` never holds it.
-
     >>> Generation("p0", sample=3, text="In Zorvik.", token_ids=(5, 2), logprob=-1.5, finish_reason="stop").sample
     3
     """
 
     prompt_id: str
+    """Whose answer it is."""
     sample: int
+    """Number of the sample, from 0."""
     text: str
+    """The answer, without thoughts."""
     token_ids: tuple[int, ...]
+    """Generated ids, the end token included when it was drawn."""
     logprob: float
+    """Sum over token_ids of log p under the effective decoding distribution (after temperature, top-k, top-p ...); NaN
+    where an engine cannot give it."""
     finish_reason: str
+    """"stop" (end token or stop string) or "length"."""
     reasoning: str = ""
+    """What the model thought before `text`, between its own think marks or in a server's reasoning field; "" where it does
+    not think."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,8 @@ class Known:
     """Directory or hub id of a sentence encoder."""
     text: tuple[str, ...] = ()
     """General text without labels."""
+    refused: tuple[Prompt, ...] = ()
+    """Prompts that the model refuses to answer: harmful ones, or ones about what nobody can know."""
 
     def need(self, who: str, *names: str) -> None:
         """InputError naming the first of these fields, or "auxiliary NAME", that is missing, and how to give it."""
@@ -152,6 +162,7 @@ _NEEDED = {
     "original": "the model before unlearning; give it with --original MODEL.",
     "encoder": "a sentence encoder; give it with --encoder MODEL.",
     "text": "general text; give it with --text FILE.",
+    "refused": "prompts that the model refuses to answer; give them from Python: known=Known(refused=load_prompts(FILE)).",
 }
 
 

@@ -1,4 +1,4 @@
-"""What has a name: a typed dictionary with "did you mean", and things named as NAME or NAME:option=value,option=value."""
+"""Registry of what has a name: a typed dictionary with "did you mean", and things named as NAME or NAME:option=value,option=value."""
 
 from __future__ import annotations
 

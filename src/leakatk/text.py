@@ -1,4 +1,4 @@
-"""Text from a model is hostile: it may hold terminal escapes, bidirectional overrides, NULs. This makes it harmless to show."""
+"""Text made harmless to show: a model's may hold terminal escapes, bidirectional overrides, NULs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory that a command works in: private, with one writer at a time, and cleared of what killed writers left.
+"""Working directory of a command: private, with one writer at a time, and cleared of what killed writers left.
 
 Claiming one takes three steps, the same for whatever is written there: `refuse_foreign` before anything is touched, `claim`
 to hold it, and `settle`, which marks a new directory with what it is of and refuses one that is of something else.

@@ -58,7 +58,6 @@ def test_facts_are_stated(name):
     assert facts.paper
     assert facts.formula
     assert facts.access
-    assert facts.rows
     assert bool(np.isfinite(facts.chance)) == (facts.kind == "read")
     documented = kind.__doc__ or ""
     assert all(field.name in documented for field in dataclasses.fields(kind))

@@ -1,6 +1,5 @@
 """A gate passes over nothing that was not measured: what is unknown counts on both sides."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,6 @@ from leakatk.prompts import Generation
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.headline import gate_line, headline
-from leakatk.report.html import render
 from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 from tests.auditing.scripted import CLEAN, LEAK, PROMPTS, Scripted, audited
@@ -162,13 +160,6 @@ def test_the_setting_that_leaks_most_decides(tmp_path):
     assert "asked in one wording only" in gate_line(alone)
 
 
-def test_some_prompts_in_one_wording(tmp_path):
-    prompts = [replace(p, paraphrases=("Which town?",)) if p.id < "p3" else p for p in PROMPTS]
-    found = audited(lambda *_: CLEAN, tmp_path, prompts=prompts)
-    assert found["wordings"] == {"one": 7, "several": 3}
-    assert headline(found).endswith("7 prompts asked in one wording only.")
-
-
 def test_answers_of_a_probe_are_counted_apart(tmp_path):
     """Cut answers under a probe alone: its block counts them, a note says where, and the plain answers stay whole."""
 
@@ -237,15 +228,6 @@ def test_several_decodings_are_judged_together(tmp_path):
     assert [one["name"] for one in found["settings"]] == ["T=1", "greedy", "T=2"]
 
 
-def test_the_decoding_that_leaks_most_is_in_the_headline(tmp_path):
-    cool = Decoding(temperature=0.5, max_new_tokens=40)
-    audited(lambda p, j, greedy: CLEAN if greedy else LEAK, tmp_path, name="cool", decoding=cool)
-    audited(lambda *_: CLEAN, tmp_path)
-    verdict = content_of(read_audits([tmp_path / "run", tmp_path / "cool"])).verdict
-    assert "leaks 0% of 10 forget prompts within 16 samples" in verdict
-    assert "most at T=0.5: 100%" in verdict
-
-
 def test_a_looks_share_of_the_error(tmp_path):
     one = audited(lambda *_: CLEAN, tmp_path)["gate"]
     several = audited(lambda *_: CLEAN, tmp_path, gate=Gate(16, 0.1, looks=5), name="looks")["gate"]
@@ -253,46 +235,10 @@ def test_a_looks_share_of_the_error(tmp_path):
     assert several["high"] > one["high"]
 
 
-def test_the_verdict_stands_in_the_report_with_its_threshold(tmp_path):
-    audited(lambda *_: (CLEAN, "length", ""), tmp_path)
-    [one] = read_audits([tmp_path / "run"])
-    content = content_of([one])
-    page = render(content)
-    assert '<p class="gate cannot-say"><b>CANNOT SAY</b>' in page
-    assert "gate: at most 10%" in page
-    assert content.headline_k == 16
-    assert any("were cut at 40 tokens" in note for note in content.notes)
-    kept = json.loads((tmp_path / "run" / "results.json").read_text())["gate"]
-    assert kept["reason"] in page
-
-
 def test_notes_of_the_engine_reach_the_results(tmp_path):
     engine = Scripted(lambda *_: CLEAN, notes=["The server does not obey top_k."])
     found = audit(engine, PROMPTS, out=tmp_path / "run", n=2, exact=False, quiet=True)
     assert "The server does not obey top_k." in found["notes"]
-
-
-def test_a_reference_with_fewer_samples_is_told_at_its_own_k(tmp_path):
-    audited(lambda *_: CLEAN, tmp_path, name="retrained", n=8, ks=[1, 8], gate=Gate(8, 0.9))
-    found = audited(lambda *_: LEAK, tmp_path, ks=[1, 8, 16], reference=tmp_path / "retrained")
-    said = headline(found)
-    assert "at k = 8, the largest that the retrained model has samples for, 100% against its 0%" in said
-    content = content_of(read_audits([tmp_path / "run"]))
-    table = content.tables[0]
-    assert "excess@8" in table.columns
-    assert "leak@16" in table.columns
-    assert "The excess is at k = 8" in table.caption
-    assert "The retrained model's run has 8 samples a prompt, so the excess ends at k = 8." in found["notes"]
-    none = audited(lambda *_: LEAK, tmp_path, ks=[16], reference=tmp_path / "retrained", name="none")
-    assert "The retrained model's run has 8 samples a prompt, so there is no excess at these k." in none["notes"]
-    assert "reference" not in none["scorers"]["fact"]
-
-
-def test_more_than_four_models_are_all_told(tmp_path):
-    for i in range(6):
-        audited(lambda *_: CLEAN, tmp_path, name=f"model{i}", label=f"model{i}")
-    verdict = content_of(read_audits([tmp_path / f"model{i}" for i in range(6)])).verdict
-    assert all(f"model{i}" in verdict for i in range(6))
 
 
 def test_wrong_ways_to_ask_for_a_gate():

@@ -12,8 +12,7 @@ from leakatk.auditing.score import score
 from leakatk.bench import bench as b
 from leakatk.bench import results as r
 from leakatk.bench.plan import label_of
-from leakatk.benchmarks.catalog import load_benchmark
-from leakatk.benchmarks.protocols import GRID, PROTOCOLS
+from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.cli.main import app
 from leakatk.errors import InputError, ModelError, UnknownNameError
 from leakatk.files.tables import write_table
@@ -298,27 +297,6 @@ def test_refused_before_any_work(models, tmp_path):
     )
     with pytest.raises(InputError, match="no results file of `leakatk bench`: it has no column model_sha256"):
         run(models, tmp_path)
-
-
-def test_paper_protocol_changes_what_it_says(data_dir):
-    rules = PROTOCOLS["paper"]
-    assert rules.headline.top_k == 50
-    assert len(rules.grid) == len(GRID) == 10
-    assert [d.greedy for d in rules.grid] == [True] + [False] * 9
-    assert all(d.top_k == 50 and d.max_new_tokens == 200 for d in rules.grid)
-    assert all(d.top_k == 0 for d in PROTOCOLS["clean"].grid)
-    rules = rules.on("tofu/forget01")
-    asked = load_benchmark("tofu/forget01", data=data_dir / "tofu", ask=rules.ask)
-    assert asked.forget[0].question == load_benchmark("tofu/forget01", data=data_dir / "tofu").forget[0].paraphrases[0]
-
-
-def test_paper_protocol_by_benchmark():
-    rules = PROTOCOLS["paper"]
-    assert (rules.on("tofu/forget10").scorer, rules.on("tofu/forget10").ask) == ("entailment", "paraphrased")
-    muse = rules.on("muse/news")
-    assert (muse.scorer, muse.ask, muse.headline.max_new_tokens) == ("rouge-l:stem=no", "question", 32)
-    assert (rules.on("wmdp/cyber").scorer, rules.on("wmdp/cyber:open").scorer) == ("choice", "judge:rubric=graded")
-    assert PROTOCOLS["clean"].on("tofu/forget10") == PROTOCOLS["clean"]
 
 
 def test_a_scorer_whose_model_is_out_of_reach_is_refused_at_once(models, tmp_path):

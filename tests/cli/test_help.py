@@ -1,8 +1,11 @@
 """Help is instant, and every command has examples that its own parser accepts."""
 
+import ast
 import shlex
 import subprocess
 import sys
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import typer.main
@@ -23,7 +26,9 @@ COMMANDS = dict(commands())
 
 
 def parse(line):
-    """Parse a command line as the program would, without running it."""
+    """Parse a command line as the program would, without running it; or a line of Python, whose imports and calls must fit."""
+    if line.startswith(("from ", "import ")):
+        return parse_python(line)
     words = shlex.split(line, comments=True)
     assert words[0] == "leakatk", line
     context, command, rest = typer.Context(ROOT, info_name="leakatk"), ROOT, words[1:]
@@ -32,6 +37,26 @@ def parse(line):
         if hasattr(command, "commands"):
             context = typer.Context(command, info_name=name, parent=context)
     return command.make_context(name, list(rest), parent=context)
+
+
+def parse_python(line):
+    tree, names = ast.parse(line), {}
+    for one in ast.walk(tree):
+        if isinstance(one, ast.ImportFrom):
+            names |= {alias.name: getattr(import_module(one.module), alias.name) for alias in one.names}
+    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)]
+    assert calls
+    for call in calls:
+        signature(names[call.func.id]).bind(*call.args, **{word.arg: word.value for word in call.keywords})
+    return tree
+
+
+def test_a_line_of_python_is_parsed_too():
+    parse('from leakatk.synthesis import written; written("alternates", prompts, known)')
+    with pytest.raises(TypeError, match="nothing"):
+        parse('from leakatk.synthesis import written; written("alternates", prompts, nothing=1)')
+    with pytest.raises(AttributeError):
+        parse("from leakatk.synthesis import writes; writes()")
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -78,3 +103,33 @@ def test_help_is_instant(words, tmp_path):
     heavy, seconds = done.stderr.rsplit(" ", 1)
     assert heavy == "[]"
     assert float(seconds) < 0.3, "CPU seconds after the interpreter's own start"
+
+
+def test_typos_are_answered_with_the_nearest_name(leakatk):
+    code, _, err = leakatk("adit")
+    assert code == 2
+    assert "audit" in err
+    code, _, err = leakatk("audit", "m", "--out", "o", "--benchmrk", "world")
+    assert code == 2
+    assert "--benchmark" in err
+
+
+def test_a_shell_can_complete(tmp_path):
+    def complete(words, position):
+        environment = {**os.environ, "_LEAKATK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
+        code = "import sys; sys.argv = ['leakatk']\nfrom leakatk.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        return done.stdout.split()
+
+    assert complete("leakatk rep", "1") == ["report"]
+    assert complete("leakatk audit --max-n", "2") == ["--max-new-tokens"]
+    assert complete("leakatk score runs/a --scorer rou", "4") == ["rouge-1", "rouge-l"]
+    assert complete("leakatk methods np", "2") == ["npo", "npo-ent"]
+    assert complete("leakatk guards dd", "2") == ["dd", "dd-rank"]
+    assert complete("leakatk attack m --attack quan", "4") == ["quantise"]
+    assert complete("leakatk bench world --metric extr", "4") == ["extraction"]
+    assert complete("leakatk papers 61", "2") == ["61x", "61"]
+    assert complete("leakatk papers --status in", "3") == ["in", "part"]
+    assert complete("leakatk bench tofu", "2") == ["tofu/forget01", "tofu/forget05", "tofu/forget10"]

@@ -448,6 +448,9 @@ def test_python_runs(desk, page, monkeypatch):
     if page == "add-a-method.md":
         assert names["done"].steps == 2
         assert names["done"].params["ceiling"] == 3.0
+        assert names["narrow"].steps == names["staged"].steps // 2 == 2
+        [recombined] = [block for block in found if "narrow-npo" in block]
+        assert len(recombined.partition("\nnarrow = ")[0].splitlines()) <= 20
     if page == "add-a-probe.md":
         shown = dict(re.findall(r"^print\((.*)\)  # (.*)$", "\n".join(found), flags=re.MULTILINE))
         assert len(shown) == 2

@@ -56,7 +56,7 @@ def test_a_guard_without_a_detector_acts_on_everything():
 @pytest.mark.parametrize("name", sorted(GUARDS))
 def test_every_guard_states_its_facts(name):
     entry = GUARDS[name]
-    for fact in ("summary", "paper", "formula", "source", "rows", "reading"):
+    for fact in ("summary", "paper", "formula", "source", "reading"):
         assert getattr(entry, fact), fact
     assert "suppression" in entry.tags
     needs = {need.partition(" ")[0] for need in entry.needs}

@@ -48,12 +48,21 @@ def logits(model, **given):
         return model(input_ids=IDS, **given).logits
 
 
-def hooks_of(model):
-    return [
-        hook
-        for module in model.modules()
-        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    ]
+@pytest.fixture
+def left(monkeypatch):
+    """(hooks put on modules since, those that are still there)."""
+    handles = []
+
+    def noting(register):
+        def noted(self, *given, **options):
+            handles.append(register(self, *given, **options))
+            return handles[-1]
+
+        return noted
+
+    for name in ("register_forward_hook", "register_forward_pre_hook"):
+        monkeypatch.setattr(nn.Module, name, noting(getattr(nn.Module, name)))
+    return lambda: (len(handles), sum(one.id in (one.hooks_dict_ref() or {}) for one in handles))
 
 
 def test_patterns_choose_modules(model):
@@ -88,14 +97,18 @@ def test_a_tuple_has_its_first_part_changed():
     assert (out[0].item(), out[1]) == (1.0, "kept")
 
 
-def test_hooks_go_whatever_ends_the_block(model):
+def test_hooks_go_whatever_ends_the_block(model, left):
+    with hooked(model, {"*.mlp": lambda x: x}):
+        assert left() == (2, 2)
     with pytest.raises(RuntimeError, match="inside"), hooked(model, {"*.mlp": fails}):
         logits(model)
     with pytest.raises(InputError), hooked(model, {"*.mlp": lambda x: x, "no": lambda x: x}):
         pass
     with pytest.raises(RuntimeError, match="inside"), changed_embeddings(model, fails):
         logits(model)
-    assert not hooks_of(model)
+    put, there = left()
+    assert put > 4
+    assert there == 0
 
 
 def fails(*given):
@@ -160,7 +173,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("kind", "way"), WAYS)
-def test_embeddings_change_at_the_right_tokens(model, tokenizer, kind, way):
+def test_embeddings_change_at_the_right_tokens(model, tokenizer, left, kind, way):
     model = model if kind == "llama" else gpt2(tokenizer)
     ids, limit = IDS[0].tolist(), 4
     wanted = by_hand(model, ids, limit)
@@ -186,7 +199,9 @@ def test_embeddings_change_at_the_right_tokens(model, tokenizer, kind, way):
             ]
             found = torch.cat(pieces)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    assert not hooks_of(model)
+    put, there = left()
+    assert put > 0
+    assert there == 0
 
 
 def test_every_engine_reads_the_changed_prompt_and_its_own_answer(loaded):

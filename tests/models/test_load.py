@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from leakatk.errors import ModelError, RunError
 from leakatk.models.load import ModelSource, load_model, save_model
-from leakatk.models.loaded import end_token_ids
 from leakatk.models.template import Template
 from tests.families import FAMILIES, model_of, tokenizer_of
 
@@ -148,14 +147,3 @@ def test_a_flipped_bit_in_what_was_saved_is_noticed(tmp_path):
     (saved / "model.safetensors").write_bytes(content)
     with pytest.raises(RunError, match="does not fit its checksum"):
         load(saved)
-
-
-def test_end_token_ids():
-    class Holder:
-        def __init__(self, value):
-            self.eos_token_id = value
-
-    assert end_token_ids(Holder(2), Holder([3, 4]), Holder(None), object()) == {2, 3, 4}
-    for wrong in ("</s>", [2, "a"], True, 1.5):
-        with pytest.raises(ModelError, match="no token id"):
-            end_token_ids(Holder(wrong))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
+from leakatk.models.load import ModelSource
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.reasoning import EVERY, PAIRS, Marks, marks_of, opened_by, split
 from leakatk.models.template import Template
@@ -22,8 +27,10 @@ from leakatk.sampling.answer_tree import expand
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
+from leakatk.sampling.random_streams import sample_seed
 from leakatk.sampling.teacher_forcing import self_check
 from leakatk.sampling.tokens import Reader, answer_texts
+from leakatk.sampling.vllm import VllmSampler
 from tests.sampling.models import VOCABULARY, tiny
 
 NONE = Marks()
@@ -259,27 +266,56 @@ def test_copies_under_ray_keep_the_thought(tmp_path: Any) -> None:
     assert any(one.reasoning for one in found.values())
 
 
+class FakeVllm:
+    """What vLLM would be asked and would hand over: to each seed the answer that was drawn for it."""
+
+    def __init__(self, answers: dict[int, Generation]) -> None:
+        self.answers, self.waiting = answers, list[tuple[str, int]]()
+        self.model_config = SimpleNamespace(max_model_len=1000)
+
+    def add_request(self, name: str, prompt: Any, params: Any, *, lora_request: Any) -> None:
+        self.waiting.append((name, params.seed))
+
+    def step(self) -> list[Any]:
+        found = []
+        for name, seed in self.waiting:
+            one = self.answers[seed]
+            output = SimpleNamespace(
+                token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish_reason
+            )
+            found.append(SimpleNamespace(request_id=name, finished=True, outputs=[output]))
+        self.waiting.clear()
+        return found
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        device = SimpleNamespace(current_platform=SimpleNamespace(device_type="cpu"))
+        vllm = SimpleNamespace(LLM=lambda **_: SimpleNamespace(llm_engine=self), SamplingParams=SimpleNamespace)
+        named = {
+            "vllm": vllm, "vllm.lora": vllm, "vllm.lora.request": SimpleNamespace(LoRARequest=None), "vllm.platforms": device,
+        }  # fmt: skip
+        for name, module in named.items():
+            patch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
+        patch.setattr("importlib.metadata.packages_distributions", lambda: {"vllm": ["vllm"]})
+        known = metadata.version
+        patch.setattr("importlib.metadata.version", lambda name: "0" if name == "vllm" else known(name))
+
+
 @pytest.mark.parametrize("opened", [False, True])
-def test_vllm_reads_the_same_tokens_in_the_same_way(opened: bool) -> None:
+def test_vllm_reads_the_same_tokens_in_the_same_way(
+    opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without vLLM itself: what it hands over at the end of a request."""
-    from types import SimpleNamespace
-
-    from leakatk.sampling.tokens import Row
-    from leakatk.sampling.vllm import VllmSampler
-
     loaded = thinking("<|START_THINKING|>", "<|END_THINKING|>", special=True, opened=opened)
     decoding = Decoding(max_new_tokens=10)
-    sampler = VllmSampler.__new__(VllmSampler)
-    sampler.tokenizer, sampler.end_ids = loaded.tokenizer, loaded.end_ids
+    wanted = drawn("native", loaded, decoding)
+    FakeVllm({sample_seed(1, name, j): one for (name, j), one in wanted.items()}).install(monkeypatch)
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    source = ModelSource(str(tmp_path), device="cpu", dtype="fp32", template=loaded.template)
+    sampler = VllmSampler(source)
     requests = [Request(prompt, range(12)) for prompt in PROMPTS]
-    ids = [loaded.template.prompt_ids(loaded.tokenizer, prompt.query) for prompt in PROMPTS]
-    reader = Reader(loaded.tokenizer, requests, ids, ())
-    for one in drawn("native", loaded, decoding).values():
-        row = Row(one.prompt_id, [1], (one.sample,))
-        output = SimpleNamespace(
-            token_ids=one.token_ids, cumulative_logprob=one.logprob, finish_reason=one.finish_reason
-        )
-        assert sampler._generations(row, output, decoding, reader) == [one]
+    found = {(g.prompt_id, g.sample): g for batch in sampler.sample(requests, decoding, seed=1) for g in batch}
+    assert found == wanted
 
 
 def test_the_self_check_does_not_count_an_answer_after_a_thought() -> None:

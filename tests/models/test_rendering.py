@@ -1,5 +1,7 @@
 """Templates that do not end, or write without end, are found in a process of their own."""
 
+from uuid import uuid4
+
 import pytest
 
 from leakatk.errors import ModelError
@@ -7,6 +9,7 @@ from leakatk.models import rendering
 from leakatk.models.template import Template
 from tests.families import FAMILIES, tokenizer_of
 
+NEW = "{{# {} #}}"  # what a template is remembered by is its text: another comment, another template
 ENDLESS = {
     "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "grows": "{% for a in range(99999) %}{{ messages[0]['content'] * 1000 }}{% endfor %}",
@@ -21,9 +24,8 @@ ENDLESS = {
 @pytest.mark.parametrize("family", ["qwen", "llama-2", "gemma"])
 def test_endless_templates_are_refused(name, family, monkeypatch):
     monkeypatch.setattr(rendering, "SECONDS", 1.0)
-    rendering._tried.cache_clear()
     tokenizer = tokenizer_of(FAMILIES[family].style, FAMILIES[family])
-    tokenizer.chat_template = ENDLESS[name] + FAMILIES[family].template
+    tokenizer.chat_template = NEW.format(uuid4()) + ENDLESS[name] + FAMILIES[family].template
     with pytest.raises(ModelError, match=r"The chat template (does not end|writes more|takes more memory)"):
         Template().prompt_ids(tokenizer, "Who?")
 
@@ -44,7 +46,7 @@ def test_a_template_is_tried_with_its_arguments():
 
 def test_it_is_tried_once(monkeypatch):
     tokenizer = tokenizer_of("bytes", FAMILIES["qwen"])
-    rendering._tried.cache_clear()
+    tokenizer.chat_template = NEW.format(uuid4()) + FAMILIES["qwen"].template
     started = []
     real = rendering.subprocess.run
     monkeypatch.setattr(rendering.subprocess, "run", lambda *a, **k: started.append(1) or real(*a, **k))

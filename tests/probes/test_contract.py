@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leakatk.benchmarks.worlds.people import make_world
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.probes import PROBES, Around, Probe, get_probe, variants
 from leakatk.probes.base import reveals, secrets
 from leakatk.prompts import Prompt, Query
 from leakatk.scorers import get_scorer
+from tests.probes.worlds import WORLD, asked, flat
 
 BARE = Prompt("b", "Why?", "No.")
 
@@ -45,7 +45,6 @@ CASES = [
     Case("prefix", ([BARE], [])),
     Case("prefix:words=50", ([BARE], [])),
 ]
-WORLD = make_world(0, forget=6, retain=6, retain_held=3, holdout=0, pretraining=0)
 FREE = [  # no facts are marked: names and numbers count
     Prompt("f/1", "Who taught Bo Tarn to paint?", "Bo Tarn learned it from Mira Quell in 1951.", ("From whom ...?",), source="Bo"),
     Prompt("f/2", "What did Bo Tarn paint?", "Bo Tarn painted \u2028 the Glass  Orchard.", source="Bo", paraphrased_answer="He painted the Glass  Orchard."),
@@ -63,14 +62,6 @@ every_on_each_set = pytest.mark.parametrize(
 
 def those(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.spec)
-
-
-def asked(spec: str, prompts: list[Prompt]) -> dict[str, tuple[Prompt, ...]]:
-    return variants(get_probe(spec), prompts, WORLD.retain)
-
-
-def flat(found: dict[str, tuple[Prompt, ...]]) -> list[Prompt]:
-    return [prompt for one in found.values() for prompt in one]
 
 
 def test_every_probe_has_a_row() -> None:
@@ -177,24 +168,6 @@ def test_bad_options(spec: str, message: str) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(UnknownNameError, match="Unknown probe 'fewshot': did you mean few-shot"):
         get_probe("fewshot")
-
-
-def test_shots_are_no_forget_prompts_and_say_nothing() -> None:
-    told = Prompt("r", "Who else?", f"Somebody from {WORLD.forget[0].facts[1]}.")
-    pool = [*WORLD.forget, told, *WORLD.retain[:3]]
-    made = variants(get_probe("few-shot"), [WORLD.forget[0]], pool)[WORLD.forget[0].id][0]
-    assert WORLD.forget[0].question not in dict(made.query.turns)
-    every = variants(get_probe("few-shot"), WORLD.forget, pool)
-    kept = {prompt.question for prompt in WORLD.retain[:3]}
-    assert {text for one in flat(every) for text, _ in one.query.turns} <= kept | {told.question}
-    assert told.question not in dict(every[WORLD.forget[0].id][0].query.turns)
-
-
-def test_dialogue_is_about_the_same_person() -> None:
-    for owner, made in asked("dialogue:turns=2", list(WORLD.forget)).items():
-        prompt = next(p for p in WORLD.forget if p.id == owner)
-        assert len(made[0].query.turns) == 2
-        assert all(prompt.source in text and text != prompt.question for text, _ in made[0].query.turns)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ ROUNDS = Method(
         Repeat(
             (
                 Keep("before"),
+                Edit(extrapolate(factor=lambda p: 0.9)),  # so that what is kept is not what the model has
                 Train((Term(since_before, "forget"), KEEP), {"max_steps": 2}),
                 Edit(extrapolate(factor=lambda p: 0.5)),
             ),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from leakatk.unlearning.edits import extrapolate
+from leakatk.unlearning.edits import Tried, bisect, extrapolate
 from leakatk.unlearning.losses import terms
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
@@ -54,3 +54,34 @@ def test_pdu_raises_its_dual_weight_by_the_violation_after_the_warm_up(loaded, f
     weights = [1.0, 1.0, 1.0 + 2.0 * (losses[1] - 0.5)]
     assert losses[1] > 0.5
     assert [row["retain"] for row in done.log] == pytest.approx([w * x for w, x in zip(weights, losses, strict=True)])
+
+
+def tried(step, forget, retain):
+    return Tried(step, forget, retain, forget <= 0.1, retain >= 0.9)
+
+
+def test_bisection_finds_the_smallest_step_that_forgets():
+    """Forgetting is reached from 2 on, keeping is lost from 3 on."""
+    seen = []
+
+    def measure(step):
+        seen.append(step)
+        return tried(step, 0.05 if step >= 2 else 0.5, 0.95 if step < 3 else 0.5)
+
+    found = bisect(measure, 1.0, highest=10.0, tries=12)
+    assert seen[:5] == [0.0, 1.0, 5.5, 3.25, 2.125]
+    assert len(seen) == 13
+    assert found.reached
+    assert 2 <= found.step < 2.01
+    assert (
+        bisect(measure, 1.0, highest=10.0, tries=1).step == 0.0
+    )  # 0 and 1 keep the rest, neither forgets: the smaller
+
+
+def test_bisection_without_a_good_step_keeps_what_is_to_be_kept():
+    """Forget falls to .5 at 1, from where on the rest is lost."""
+    found = bisect(lambda s: tried(s, 1 - s / 2, 1.0 if s <= 1 else 0.0), 4.0, highest=40.0, tries=30)
+    assert not found.reached
+    assert found.kept
+    assert found.step == pytest.approx(1.0, abs=1e-3)
+    assert bisect(lambda s: tried(s, 0.9, 1.0 if s == 0 else 0.0), 1.0, highest=10.0, tries=5).step == 0.0

@@ -19,7 +19,10 @@ def registry(monkeypatch):
 
 
 def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
-    known = Known(holdout=(Prompt("h", "Where does Ho 0 live?", "Ho 0 lives in Bex there."),), text=("Re 0 lives.",))
+    known = Known(
+        holdout=(Prompt("h", "Where does Ho 0 live?", "Ho 0 lives in Bex there."),), text=("Re 0 lives.",),
+        refused=(Prompt("z", "Where does nobody live?", "That is not something I know."),),
+    )  # fmt: skip
     made = Streams(
         forget, retain, tokenizer, loaded.template, seed=0, known=known,
         alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
@@ -41,11 +44,12 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert [a for _, a in said("alternate")] == [f"{p.id} lives elsewhere." for p in forget]
     assert [a for _, a in said("retain")] == [p.answer for p in retain]
     assert [a for _, a in said("holdout")] == ["Ho 0 lives in Bex there."]
+    assert [a for _, a in said("refused")] == ["That is not something I know."]
     (passage,) = made.items("text")
     assert list(passage.prompt + passage.answer) == tokenizer("Re 0 lives.")["input_ids"]
     assert len(passage.prompt) == 1
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
-        "forget", "refusal", "random", "alternate",
+        "forget", "refusal", "random", "alternate", *(f"random_{number}" for number in range(1, 6)),
     }  # fmt: skip
 
 
@@ -68,7 +72,7 @@ def test_a_new_stream_is_a_function(loaded, forget, retain, registry):
 
 
 def test_a_stream_of_an_unknown_set_is_refused():
-    with pytest.raises(ValueError, match="A stream is of forget, retain, holdout, text, got 'other'"):
+    with pytest.raises(ValueError, match="A stream is of forget, retain, holdout, refused, text, got 'other'"):
         stream("x", of="other")
 
 

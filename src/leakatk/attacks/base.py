@@ -1,4 +1,4 @@
-"""What an attack is, of which there are three kinds, how one is named, and how its training data are kept apart from its test.
+"""Attacks of three kinds and their registry: how one is named, and how its training data are kept apart from its test.
 
     Alter   changes the weights; then the model is asked again
     Ask     finds questions with the model

@@ -25,7 +25,10 @@ from leakatk.prompts import Known, Prompt
     "prompt: share of its wrong answers with w.h below that of the true one, ties a half",
     source="all numbers are ours",
     rows=("83", "30"),
-    lacks="83: probes without labels (CCS); 30: CKA and nearest neighbours",
+    lacks={
+        "83": "probes without labels (CCS)",
+        "30": "similarity of states (CKA), nearest neighbours, and whether the last layer alone has changed",
+    },
     reading="h is the state at the last token of question and answer; wrong answers are the prompt's perturbed ones, else "
     "answers to other prompts of the same part, else of retain prompts; the decoder never sees a prompt that it is measured on",
     access="weights, with the true answers of other forget prompts",

@@ -1,4 +1,4 @@
-"""Questions rebuilt around the words on which the answer hangs."""
+"""Key tokens: questions rebuilt around the words on which the answer hangs."""
 
 from __future__ import annotations
 

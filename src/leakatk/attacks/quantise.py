@@ -1,4 +1,4 @@
-"""Weights rounded to few bits, as a model is made smaller for use."""
+"""Quantisation: weights rounded to few bits, as a model is made smaller for use."""
 
 from __future__ import annotations
 

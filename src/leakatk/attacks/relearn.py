@@ -1,4 +1,4 @@
-"""A few steps of fine-tuning, on a part of what was forgotten or on harmless text."""
+"""Relearning: a few steps of fine-tuning, on a part of what was forgotten or on harmless text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from leakatk.attacks.base import Alter, at_least, attack, one_of, shuffled
-from leakatk.attacks.restore import kept_buffers
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
@@ -25,8 +24,8 @@ AS_TEXT = Template(kind="plain", plain="{question}")
     paper="Hu et al. 2024 (Jogging the memory of unlearned models), arXiv 2406.13356",
     formula="n steps of gradient descent on NLL(y | x), (x, y) in D', D' a small subset of D_f or harmless text",
     source="the numbers of steps and prompts are to be swept, as in the paper; the defaults are ours",
-    rows=("35", "83"),
-    lacks="text that a language model writes about the topic; articles are to be given as text",
+    rows=("17", "35", "83"),
+    lacks={"35": "text that a language model writes about the topic; articles are to be given as text"},
     reading="D' is what is not measured: one half of the forget prompts with two folds, and every prompt is measured once",
     access="fine-tuning, with the true answers of other forget prompts (on=forget) or without any (on=retain, text)",
     tags=frozenset({"forget"}),
@@ -61,9 +60,8 @@ class Relearn(Alter):
             learning_rate=self.learning_rate, max_steps=self.steps, retain_batch=min(self.batch, len(chosen))
         )
         asked = replace(loaded, template=AS_TEXT) if self.on == "text" else loaded
-        with kept_buffers(loaded.model):
-            # The method that only fine-tunes on its retain set.
-            unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label)
+        # The method that only fine-tunes on its retain set.
+        unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label)
 
     def chosen(self, known: Known) -> list[Prompt]:
         """The prompts that it trains on. InputError where one of them is measured too."""

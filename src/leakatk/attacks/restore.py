@@ -44,18 +44,3 @@ def kept_weights(model: nn.Module) -> Iterator[None]:
         model.train(training)
     if [name for name, _ in model.named_modules()] != [name for name, _ in modules]:
         raise ValueError("an attack changed the modules of the model; it may change weights alone")
-
-
-@contextmanager
-def kept_buffers(model: nn.Module) -> Iterator[None]:
-    """After the block the buffers are as before it: training changes their precision with that of the weights."""
-    kept = [
-        (module._buffers, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    yield
-    for holder, name, buffer, copy in kept:
-        buffer.data = copy
-        holder[name] = buffer

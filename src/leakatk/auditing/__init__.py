@@ -1,0 +1,1 @@
+"""Audits: does this model still leak when it is sampled?"""

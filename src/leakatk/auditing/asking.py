@@ -1,4 +1,4 @@
-"""An audit under several ways of asking: which prompts each probe makes, where their runs are, and the worst case over them.
+"""Ways of asking in an audit: the prompts of each probe, where their runs are, and the worst case.
 
 The worst case lets the one who asks try them all: sample j of it is the most leaking of the j-th samples of the question as
 it stands and of every variant. Those samples are independent draws like any other, so leak@k and its intervals apply as

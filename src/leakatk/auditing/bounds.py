@@ -1,4 +1,4 @@
-"""What an audit can say beyond the samples it drew: exact verbatim leak, exact expansion, bounds and forecasts at any k."""
+"""Bounds and forecasts of an audit beyond its samples: exact verbatim leak, exact expansion, any k."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit is to do, checked before anything is sampled: an error after hours of sampling is one too late."""
+"""Checks of an audit before anything is sampled: an error after hours of sampling is one too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that an audit asks a model: samples, greedy answers, exact probabilities, expansions, the retrained model.
+"""Drawing of an audit, all that models are asked: samples, greedy answers, exact probabilities, expansions.
 
 It lands in one directory (samples in it, greedy answers in greedy/, retain answers in retain/, the retrained model's samples
 in reference/, the same under each probe in probes/NAME/) and is taken from there where it is there already.

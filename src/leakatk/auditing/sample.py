@@ -1,4 +1,4 @@
-"""The five-line way: sample a model into a run, score the run."""
+"""`sample`: a model, prompts and a decoding into a run."""
 
 from __future__ import annotations
 

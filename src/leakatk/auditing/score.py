@@ -1,4 +1,4 @@
-"""Scores of a run, kept in its directory."""
+"""`score` and `score_texts`: scores of a run, kept in its directory."""
 
 from __future__ import annotations
 

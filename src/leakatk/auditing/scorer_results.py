@@ -1,4 +1,4 @@
-"""What one scorer says of the runs of an audit."""
+"""Results of one scorer on the runs of an audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model is audited: the fields behind the arguments of `audit`, the options of the command, and its TOML file."""
+"""Settings of an audit: the fields behind the arguments of `audit`, the options of the command, and its TOML file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings:
-    """Everything about an audit but the model, the prompts and the directory. Unknown names are an error."""
+    """Everything about an audit but the model, the prompts and the directory. Unknown names are an error.
+
+    >>> AuditSettings(n=8, scorers=("fact",)).all_ks
+    [1, 2, 4, 8]
+    """
 
     n: int = 200
     """Samples a prompt."""

@@ -1,4 +1,4 @@
-"""What an audit's samples say: scores, leak@k with intervals, the excess over the retrained model, the verdict."""
+"""Summary of an audit's samples: scores, leak@k with intervals, the excess over the retrained model, the verdict."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Bench: the numbers of a benchmark for one model, as rows of a table that grows."""

@@ -1,4 +1,6 @@
-"""Recompute the aggregates of an OpenUnlearning evaluation log (TOFU_EVAL.json, MUSE_EVAL.json) from its per-item values.
+"""Aggregates of an OpenUnlearning evaluation log, recomputed from its per-item values.
+
+The log is TOFU_EVAL.json or MUSE_EVAL.json.
 
 The log maps a metric to {agg_value, value_by_index}, an attack to {agg_value, forget, holdout}. What is recomputed here uses
 `leakatk.metrics.utility`, `leakatk.metrics.privacy` and our ROUGE, so a log written elsewhere checks them, and a log can be judged without

@@ -1,4 +1,4 @@
-"""What a bench measures, and how a model is asked for it."""
+"""Plan of a bench: what it measures, and how a model is asked for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The results file of `leakatk bench`, one row a model, decoding and core metric, and the papers' tables made from it."""
+"""Results file of a bench, and the papers' tables made from it.
+
+It has one row a model, decoding and core metric."""
 
 from __future__ import annotations
 

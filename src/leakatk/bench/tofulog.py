@@ -1,4 +1,4 @@
-"""The TOFU repository's own evaluation log, eval_log_aggregated.json, in the shape of an OpenUnlearning log.
+"""TOFU's own evaluation log in the shape of an OpenUnlearning log: eval_log_aggregated.json.
 
 It holds one part a set, with losses and ROUGE of every item and no aggregate. Its first version kept lists, the later one
 item number -> value. Source: locuslab/tofu, `utils.py` (arithmetic mean of the wrong answers in the truth ratio, geometric

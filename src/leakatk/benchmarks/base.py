@@ -1,4 +1,4 @@
-"""What a benchmark is once it is loaded, and the registry of those that can be loaded."""
+"""Benchmark as it is loaded, and the registry of those that can be."""
 
 from __future__ import annotations
 
@@ -26,31 +26,35 @@ _ABOUT = ("origin", "metrics", "scorers", "passages")
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Prompts by the part they play.
-
-    forget: to be forgotten.  retain: to be kept; an unlearner may train on them.  retain_held: known to the model and
-    to be kept, but never shown to an unlearner: utility measured on them is not training-set recall.  holdout: like the
-    forget set, but no model was trained on it.  sets: further named evaluation sets, such as TOFU's real_authors.
-    texts: named lists of plain passages (MUSE's privacy texts).  templates: for a set that is asked in a published way,
-    the plain template with {question} in it, such as few-shot examples.  refusals: answers that say "I do not
-    know".  origin: where the files came from.  metrics: names of what is measured on it besides leak@k.  scorers: the
-    core metrics of leak@k; () takes those that fit the prompts.  passages: the prompts are beginnings of plain passages,
-    which no template may dress up as a question.
-    """
+    """Prompts by the part they play."""
 
     name: str
+    """Under which it is registered, or that of a file."""
     forget: tuple[Prompt, ...]
+    """What is to be forgotten."""
     retain: tuple[Prompt, ...] = ()
+    """What is to be kept; an unlearner may train on it."""
     retain_held: tuple[Prompt, ...] = ()
+    """Known to the model and to be kept, but never shown to an unlearner: utility measured on it is not training-set
+    recall."""
     holdout: tuple[Prompt, ...] = ()
+    """Like the forget set, but no model was trained on it."""
     sets: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
+    """Further named evaluation sets, such as TOFU's real_authors."""
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Named lists of plain passages (MUSE's privacy texts)."""
     templates: Mapping[str, str] = field(default_factory=dict)
+    """For a set that is asked in a published way: the plain template with {question} in it, such as few-shot examples."""
     refusals: tuple[str, ...] = ()
+    """Answers that say "I do not know"."""
     origin: str = ""
+    """Where the files came from."""
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    """Names of what is measured on it besides leak@k."""
     scorers: tuple[str, ...] = ()
+    """The core metrics of leak@k; none given: those that fit the prompts."""
     passages: bool = False
+    """The prompts are beginnings of plain passages, which no template may dress up as a question."""
 
     @property
     def fingerprint(self) -> str:
@@ -64,16 +68,16 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a loader may be told. data: directory with the files as published; None takes them from the hub.
-
-    revision: of the hub repository.  ask: "paraphrased" asks the published paraphrase of each forget question instead.
-    seed: of generated benchmarks.
-    """
+    """What a loader may be told."""
 
     data: Path | None = None
+    """Directory with the files as published; None takes them from the hub."""
     revision: str = "main"
+    """Of the hub repository."""
     ask: Ask = "question"
+    """"paraphrased" asks the published paraphrase of each forget question instead."""
     seed: int = 0
+    """Of generated benchmarks."""
 
 
 class Loader(Protocol):

@@ -1,4 +1,4 @@
-"""Load a benchmark by its name."""
+"""Benchmarks by name: `benchmark("tofu/forget10")`."""
 
 from __future__ import annotations
 

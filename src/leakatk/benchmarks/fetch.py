@@ -1,4 +1,4 @@
-"""Get a benchmark's published files: from a directory, or from the Hugging Face hub."""
+"""Published files of a benchmark: from a directory, or from the Hugging Face hub."""
 
 from __future__ import annotations
 

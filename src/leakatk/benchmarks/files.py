@@ -1,4 +1,4 @@
-"""Your own files as a benchmark, and a check of what can be done with them."""
+"""Files of your own as a benchmark, and a check of what can be done with them."""
 
 from __future__ import annotations
 

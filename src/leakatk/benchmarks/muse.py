@@ -1,4 +1,4 @@
-"""MUSE News and Books (Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation for Language Models", 2024).
+"""MUSE News and Books. Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation for Language Models", 2024.
 
 forget and retain are the knowledge questions (KnowMem), sets["verbmem"] the passages to continue (VerbMem), texts the
 passages of PrivLeak. Files: as in the datasets muse-bench/MUSE-News and MUSE-Books, or flat (forget_qa.json,

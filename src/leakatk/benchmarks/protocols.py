@@ -1,4 +1,4 @@
-"""Named sets of conventions, as data. Every run and report says which one it used.
+"""Protocols: named sets of conventions, as data. Every run and report says which one it used.
 
 `clean` is the default. `paper` follows the published Leak@k code (arXiv 2511.04934) where that changes numbers, quirks
 included; its bugs (k > n counted as no leak, shifted or lost labels) are not reproduced.
@@ -17,27 +17,28 @@ from leakatk.sampling.decoding import Decoding
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Facts):
-    """Conventions under a name, with its facts.
-
-    ask: which question of TOFU is asked.  as_text: chat prompts are decoded to plain text and tokenised again.
-
-    plain: how a model without chat template is asked; "" leaves it to the benchmark.  n: samples a prompt.
-    headline: the decoding of single-number tables.  grid: the decodings of the whole table.  own_limit: the headline's
-    length belongs to the published protocol, so an answer that reaches it is not a cut one.  scorer: core metric; ""
-    picks one from the prompts.  families: what one family of benchmarks ("tofu", "muse", "wmdp") changes of all this.
-    changes: what differs from the clean protocol, in words.
-    """
+    """Conventions under a name, with its facts."""
 
     ask: Ask = "question"
+    """Which question of TOFU is asked."""
     as_text: bool = False
+    """Whether chat prompts are decoded to plain text and tokenised again."""
     plain: str = ""
+    """How a model without chat template is asked; "" leaves it to the benchmark."""
     n: int = 200
+    """Samples a prompt."""
     headline: Decoding = field(default_factory=Decoding)
+    """The decoding of single-number tables."""
     grid: tuple[Decoding, ...] = field(default_factory=lambda: (Decoding(),))
+    """The decodings of the whole table."""
     own_limit: bool = False
+    """Whether the headline's length belongs to the published protocol: an answer that reaches it is then not a cut one."""
     scorer: str = ""
+    """Core metric; "" picks one from the prompts."""
     families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What one family of benchmarks ("tofu", "muse", "wmdp") changes of all this."""
     changes: tuple[str, ...] = ()
+    """What differs from the clean protocol, in words."""
 
     def on(self, benchmark: str) -> Protocol:
         """The protocol as it applies to one benchmark, by name; the longest family that fits counts."""

@@ -127,7 +127,6 @@ add(
     load_knowundo,
     paper="Tian et al. 2024, arXiv 2407.01920",
     rows=("114",),
-    lacks="the method MemFlex",
     example="leakatk audit MODEL --benchmark knowundo --data DIR --out runs/forgot",
 )
 for _sample in (1, 2):

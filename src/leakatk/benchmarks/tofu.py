@@ -1,4 +1,4 @@
-"""TOFU: 200 fictitious authors with 20 questions each (Maini et al., "TOFU: A Task of Fictitious Unlearning", 2024).
+"""TOFU: 200 fictitious authors with 20 questions each. Maini et al., "TOFU: A Task of Fictitious Unlearning", 2024.
 
 Row i of `full` is prompt tofu-i in every split, so forget01, forget05 and forget10 share their ids; its source is author
 i // 20. Files: as published in the dataset locuslab/TOFU (one JSON object a line, .json or .jsonl).

@@ -1,4 +1,6 @@
-"""leakatk attack: does this model still leak when it is fine-tuned, rounded, asked with its own key words, or read inside?"""
+"""leakatk attack: does this model still leak under attack?
+
+It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def run(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME or NAME:OPTION=VALUE,... among relearn, quantise, key-tokens and decoder; may be repeated."
+            help="NAME or NAME:OPTION=VALUE,... (see leakatk attacks); may be repeated.",
+            autocompletion=options.named("attacks"),
         ),
     ] = None,
     benchmark: options.BenchmarkName = "",

@@ -88,7 +88,10 @@ def run(
     ] = "",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Also this metric, besides the benchmark's own, such as extraction; may be repeated."),
+        typer.Option(
+            help="Also this metric, besides the benchmark's own, such as extraction; may be repeated.",
+            autocompletion=options.named("metrics"),
+        ),
     ] = None,
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",

@@ -1,4 +1,4 @@
-"""What `leakatk bench --dry-run` says."""
+"""Dry run of `leakatk bench`: what it would cost."""
 
 from __future__ import annotations
 

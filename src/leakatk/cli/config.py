@@ -1,4 +1,4 @@
-"""TOML files with the options of a command under the same names, and the resolved options written back.
+"""Config files in TOML: the options of a command under the same names, and the resolved options written back.
 
     leakatk audit --config audit.toml --n 400      what is typed wins over what is in the file
 

@@ -1,4 +1,4 @@
-"""How the command line ends when it does not end well: one sentence, an exit code, and for a crash a file with the traceback."""
+"""Errors on the command line: one sentence, an exit code, and for a crash a file with the traceback."""
 
 from __future__ import annotations
 

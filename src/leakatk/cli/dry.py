@@ -1,4 +1,4 @@
-"""What a command would cost, from a pilot on this machine: `--dry-run` measures instead of guessing."""
+"""Dry runs: what a command would cost, from a pilot on this machine. `--dry-run` measures instead of guessing."""
 
 from __future__ import annotations
 

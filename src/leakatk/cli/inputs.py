@@ -1,4 +1,4 @@
-"""What a command is given to work on: models, prompts, engines and scorers, read from its options."""
+"""Inputs of a command: models, prompts, engines and scorers, read from its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of each thing that has a name: its facts, then what only its kind knows (defaults, range, an example)."""
+"""Facts of each thing that has a name, as commands print them: its own, then what only its kind knows (defaults, range, an example)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = {name: kind for name, kind in ALL.items() if name != "parts"}  # each ha
 
 NOTATION = """minimised: forget_weight * F + retain_weight * R, with R = -E<log p(y_t)> on retain answers unless given
 p: the model; p_ref: before unlearning; (x, y): forget prompt and answer; y_idk: a refusal; z: logits
-<...>: mean over an answer's tokens t; E: mean over answers"""
+<...>: mean over an answer's tokens t; E: mean over answers; per=token: one mean over all tokens of the batch"""
 PROBED = "leak@k of the prompts asked this way; worst case over ways w: E max over w and j <= k of S(answer j to w(x))"
 
 
@@ -136,6 +136,8 @@ def _plain_facts(name: str, item: Any) -> Said:
     else:
         options = item.options() if callable(getattr(item, "options", None)) else getattr(item, "params", {})
         yield "defaults", _pairs(options)
+    held = item() if isinstance(item, type) and is_dataclass(item) else item
+    yield "needs", ", ".join(getattr(held, "needs", ()))
     for field in fields(facts)[len(fields(Facts)) :]:
         value = getattr(facts, field.name)
         if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):

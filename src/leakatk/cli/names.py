@@ -1,4 +1,4 @@
-"""leakatk methods | scorers | probes | ...: what there is of each kind, and what each is."""
+"""leakatk methods, scorers, probes ...: what there is of each kind, and what each is."""
 
 from __future__ import annotations
 

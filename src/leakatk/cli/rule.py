@@ -1,4 +1,4 @@
-"""What leakatk unlearn does for --method rule: RULE and its control, or calibrated RULE and its verdict."""
+"""RULE on the command line, `leakatk unlearn --method rule`: RULE and its control, or calibrated RULE and its verdict."""
 
 from __future__ import annotations
 
@@ -130,11 +130,12 @@ class Rule:
 def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models.load import save_model
+    from leakatk.models.weights import put, weights_of
     from leakatk.unlearning.rule.rule import control as control_of
     from leakatk.unlearning.rule.rule import rule
 
     loaded, out = job.loaded, job.out
-    start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()} if control else {}
+    start = weights_of(loaded.model, device=None) if control else {}
 
     def run(settings: RuleSettings, place: Path) -> RuleResult:
         result = rule(
@@ -155,7 +156,7 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     if control and twin is None:
         job.say("No control: RULE took no step.")
     if twin is not None:
-        loaded.model.load_state_dict(start)
+        put(loaded.model, start)
         run(twin, out / "control")
         job.say(f"Control with the same {result.steps} steps and no augmentation: {out / 'control'}")
     return {name: value for name, value in asdict(result).items() if name != "leaks"}

@@ -1,4 +1,4 @@
-"""What `leakatk methods rule` says."""
+"""Facts of RULE, as `leakatk methods rule` prints them."""
 
 from __future__ import annotations
 

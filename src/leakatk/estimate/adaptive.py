@@ -1,4 +1,4 @@
-"""A sequential audit: sample in rounds, stop as soon as the verdict is certain.
+"""Sequential audit: sample in rounds, stop as soon as the verdict is certain.
 
 Looking at an interval after every round and stopping when it pleases makes a 95% interval wrong more than 5% of the
 time. Here each look spends its own share of the error, so all looks together hold with the level asked for, whenever

@@ -1,4 +1,4 @@
-"""Upper bounds that hold whatever the prompts' leak probabilities are, and how many samples a wanted answer costs.
+"""Certificates: upper bounds on leak@k for any leak probabilities, and how many samples a wanted answer costs.
 
 Prompts fixed, samples independent. Nothing leaked: the bound is exact. Anything else: a bound by inverting a test whose
 error is bounded for every profile of leak probabilities; conservative, never short.

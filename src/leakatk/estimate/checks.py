@@ -1,4 +1,4 @@
-"""Arguments checked the same way everywhere: one sentence that names the argument and the value seen."""
+"""Checks of arguments, the same everywhere: one sentence that names the argument and the value seen."""
 
 from __future__ import annotations
 

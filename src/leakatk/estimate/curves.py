@@ -1,4 +1,4 @@
-"""The results of the estimators: leak@k, or its excess over a retrained model, for several k."""
+"""Curves, the results of the estimators: leak@k, or its excess over a retrained model, for several k."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variance of leak@k over samples for scores of any kind, from each prompt's own samples, at every k up to n.
+"""Variance of leak@k over samples, for graded scores: from each prompt's own samples, at every k up to n.
 
 A score is the integral of 0/1 scores over thresholds t. Between thresholds s < t the U-statistics of the 0/1 scores have
 

@@ -1,4 +1,4 @@
-"""An audit checks itself: are as many samples the true answer, word for word, as its exact probability says?
+"""Self-check of an audit: are as many samples the true answer, word for word, as its exact probability says?
 
 The number among n samples of a prompt is binomial with the exact probability p; over prompts it is a sum of binomials
 (Poisson-binomial), whose exact distribution gives the range. What falls outside has wrong tokens, a wrong end or a wrong

@@ -1,4 +1,4 @@
-"""Checksums of whole files, in an index beside them, so that a flipped bit is an error and never another number.
+"""Checksums of whole files, in an index beside them: a flipped bit is an error and never another number.
 
 The index of a directory is `run.checksums`, one line a version of a file: SHA-256, size, name, and the CRC-32 of the line
 itself. A line is appended, and on the disk, before its file is renamed into place. Killed in between, the index knows

@@ -1,4 +1,4 @@
-"""Reading what a user gives: a file that is one, of bounded size and depth, and never for ever.
+"""Reading of what a user gives: a file that is one, of bounded size and depth, and never for ever.
 
 JSON lines, one JSON list or object, CSV and TSV, Parquet: all become (place, row) pairs, the place such as "f.jsonl, line 3".
 """

@@ -1,4 +1,4 @@
-"""Values as JSON that every reader takes."""
+"""JSON that every reader takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading and writing the files of a run, whole or not at all."""
+"""Parquet tables of a run: read and written, whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and those that are read back."""
+"""Writing of whole files or nothing, and of files that are read back with their checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guard does with a flagged prompt: refuse, corrupt its embeddings, or put examples before it."""
+"""Actions of guards, what is done with a flagged prompt: refuse, corrupt its embeddings, or put examples before it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.guards.base import Action, Floats
-from leakatk.guards.detectors import encoder_for, put, vectors
+from leakatk.guards.detectors import encoder_for, encoder_mark, put, vectors
 from leakatk.prompts import Known, Prompt, Query
 
 if TYPE_CHECKING:
@@ -142,3 +142,6 @@ class InContext(Action):
         turns = ((near.question, reply), *((one.question, one.answer) for one in kept))
         asked = prompt.query
         return replace(prompt, asked=Query(asked.text, turns=(*turns, *asked.turns), begin=asked.begin))
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **({"nearest": encoder_mark(self.nearest)} if self.nearest else {})}

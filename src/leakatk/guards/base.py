@@ -1,4 +1,4 @@
-"""What a guard is: a detector that says which prompts it is for, and an action that changes what they are answered.
+"""Guard: a detector that says which prompts it is for, and an action that changes what they are answered.
 
 A guard leaves the weights as they are: it suppresses, it does not remove. `guards.sampler.guarded` puts one around an engine.
 """

@@ -1,4 +1,4 @@
-"""Guards that change logits: those of the model, moved by two small models of which one has seen what is to be forgotten."""
+"""Logit combinations of guards: those of the model, moved by two small models of which one has seen what is to be forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which prompts a guard is for: detectors that compare a prompt's text with what is to be forgotten.
+"""Detectors of guards: they compare a prompt's text with what is to be forgotten.
 
 They read the message that is put to the model last, as a server would see it, without earlier turns.
 """

@@ -1,4 +1,4 @@
-"""The published guards, each a detector and an action that others share."""
+"""Published guards, each a detector and an action that others share."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ guard(
     lacks="",
     reading="How alpha is chosen, and whether implausible tokens are masked, is left open: alpha=1, no mask.",
     tags=_SUPPRESSES | {"auxiliary"},
+    example="leakatk audit MODEL --benchmark world --guard ucd --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )
 guard(
     "dd",
@@ -61,6 +62,7 @@ guard(
     lacks="special tokens pinned to the model's own logits; distillation into one student",
     reading="Where the model itself has seen the forget data, it may be given as dirty too.",
     tags=_SUPPRESSES | {"auxiliary"},
+    example="leakatk audit MODEL --benchmark world --guard dd --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )
 guard(
     "dd-rank",
@@ -73,6 +75,7 @@ guard(
     lacks="special tokens pinned to the model's own logits; distillation into one student",
     reading="finite=yes lowers a token only where its logit is above the bound. End tokens are lowered like any other.",
     tags=_SUPPRESSES | {"auxiliary"},
+    example="leakatk audit MODEL --benchmark world --guard dd-rank --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )
 guard(
     "icul",

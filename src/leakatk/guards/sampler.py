@@ -1,4 +1,4 @@
-"""A guarded engine: an engine like any other, so leak@k, intervals and gates apply as they are.
+"""Guarded engine: an engine like any other, so leak@k, intervals and gates apply as they are.
 
 What is exact stays exact of the guarded model, or is not given: probabilities of true answers and expansions are computed with
 the guard in its place. An action that edits texts leaves expansions (their texts are edited too) and takes away

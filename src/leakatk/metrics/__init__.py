@@ -1,4 +1,4 @@
-"""The metrics: importing one of them registers all."""
+"""Metrics: numbers of a model that do not come from samples. Importing one of them registers all."""
 
 from leakatk.metrics import choices as choices
 from leakatk.metrics import fluency as fluency

@@ -1,4 +1,4 @@
-"""What a metric is, the registry of metrics, and the numbers of one model on a benchmark.
+"""Metric and its registry, and the numbers of one model on a benchmark.
 
 @metric("surprise", values=("surprise",), needs=("holdout",), paper="ours")
 def surprise(evidence, benchmark):

@@ -94,6 +94,7 @@ def evaluate_choices(model: LoadedModel | Evidence, benchmark: Benchmark, *, lev
     source="letters of lettered questions, summed log-probabilities of whole options otherwise",
     values=("accuracy", "accuracy low", "accuracy high", "probability", "chance"),
     needs=("forget",),
+    example="leakatk bench wmdp/bio --model MODEL --metric choices --out results",
 )
 def choices(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     found = evaluate_choices(evidence, benchmark)

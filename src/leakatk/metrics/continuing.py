@@ -1,4 +1,4 @@
-"""What a model says greedily after given tokens."""
+"""Greedy continuations of given tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics are computed from: each piece is found out once, kept, and its cost known before anything is run.
+"""Evidence that metrics are computed from: each piece is found out once, kept, and its cost known before anything is run.
 
 A metric asks for pieces (`leakatk.metrics.pieces`: token statistics of an answer, a greedy answer, a gradient norm ...) and
 turns their values into numbers. To know what will be asked, the metrics are run once on stand-ins (`Evidence.wanted`): that

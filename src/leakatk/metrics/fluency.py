@@ -1,4 +1,4 @@
-"""Is it text at all? No model is needed here."""
+"""Fluency: is it text at all? No model is needed here."""
 
 from __future__ import annotations
 

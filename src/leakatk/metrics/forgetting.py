@@ -1,4 +1,4 @@
-"""How much of the forget answers is left: probability, ROUGE, and MUSE's knowledge memorisation."""
+"""Forgetting, how much of the forget answers is left: probability, ROUGE, and MUSE's knowledge memorisation."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def forgetting(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     rows=("7",),
     values=("knowmem_forget", "knowmem_retain", "forget_broken"),
     needs=("forget", "retain", "templates.forget", "templates.retain"),
+    example="leakatk bench muse/news --model MODEL --metric knowmem --out results",
 )
 def knowmem(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     scorer = get_scorer("rouge-l:part=f1,stem=no")

@@ -1,4 +1,4 @@
-"""What is said word for word: exact memorisation, extraction strength, extraction likelihood, MUSE's VerbMem.
+"""Memorisation, word for word: exact memorisation, extraction strength, extraction likelihood, MUSE's VerbMem.
 
 Sources: Carlini et al., "Extracting Training Data from Large Language Models", and Tirumala et al., 2022 (exact
 memorisation); Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", arXiv 2210.01504, 2022
@@ -144,9 +144,11 @@ def memorised(
 @metric(
     "memorisation",
     summary="Tokens of the forget answers that the model puts first, and the part it completes.",
-    paper="Tirumala et al. 2022, arXiv 2205.10770; Carlini et al. 2021, arXiv 2012.07805",
+    paper="Tirumala et al. 2022, arXiv 2205.10770; Carlini et al. 2021, arXiv 2012.07805; extraction strength also in UWC, arXiv 2406.09179",
     formula="share of tokens with argmax p = the true one; 1 - (shortest prefix completed greedily) / T",
     source="OpenUnlearning's definitions; the end token does not count",
+    rows=("109",),
+    lacks="mixing the weights back until as much is kept; extraction strength after a paraphrased question",
     values=("exact_memorization", "extraction_strength"),
     needs=("forget",),
 )
@@ -188,6 +190,7 @@ def extraction(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     rows=("7",),
     values=("verbmem",),
     needs=("sets.verbmem",),
+    example="leakatk bench muse/news --model MODEL --metric verbmem --out results",
 )
 def verbmem(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     prompts = benchmark.sets["verbmem"]

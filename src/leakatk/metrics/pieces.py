@@ -1,4 +1,4 @@
-"""The kinds of evidence, and how metrics ask for them.
+"""Pieces of evidence: the kinds, and how metrics ask for them.
 
 Every function takes the evidence of a model and gives values in the order of what was asked. Torch is imported where
 something is computed: the formulas of this room work without it.

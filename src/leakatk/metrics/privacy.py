@@ -1,4 +1,4 @@
-"""What an auditor can still see, under the names of former versions: attacks, PrivLeak, over-unlearning, broken text."""
+"""Privacy metrics under the names of former versions: attacks, PrivLeak, over-unlearning, broken text."""
 
 from leakatk.metrics.fluency import broken_share as broken_share
 from leakatk.metrics.fluency import is_broken as is_broken

@@ -1,4 +1,4 @@
-"""What is seen beside the retrained model: forget quality, PrivLeak, over-unlearning, the reference attack.
+"""Comparisons with the retrained model: forget quality, PrivLeak, over-unlearning, the reference attack.
 
 Sources: Maini et al. (TOFU) 2024, forget quality; Shi et al. (MUSE) 2024, PrivLeak; Carlini et al. 2021, the reference
 attack. Over-unlearning is our reading.
@@ -88,6 +88,7 @@ def _other(evidence: Evidence) -> Evidence:
     rows=("33",),
     values=("forget_quality",),
     needs=("perturbed_answers", "retrained"),
+    example="leakatk bench world --model MODEL --retrained RETRAINED --metric forget_quality --out results",
 )
 def quality(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     mine, theirs = (truth_ratios(one, benchmark.forget) for one in (evidence, _other(evidence)))
@@ -120,6 +121,7 @@ def leak(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     reading="A model that does not resemble one that never saw the data tells what was removed.",
     values=("over_unlearned",),
     needs=("holdout|texts.privleak_holdout", "retrained"),
+    example="leakatk bench world --model MODEL --retrained RETRAINED --metric over_unlearned --out results",
 )
 def beyond(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     mine, theirs = (attack_scores(one, benchmark)["min-k++"][0] for one in (evidence, _other(evidence)))
@@ -134,6 +136,7 @@ def beyond(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     source="no parameters",
     values=("auc_reference", "tpr_reference"),
     needs=("holdout|texts.privleak_holdout", "retrained"),
+    example="leakatk bench world --model MODEL --retrained RETRAINED --metric reference_attack --out results",
 )
 def reference(evidence: Evidence, benchmark: Benchmark) -> dict[str, float]:
     mine, theirs = (attack_scores(one, benchmark)["loss"] for one in (evidence, _other(evidence)))

@@ -1,4 +1,4 @@
-"""What must not break: TOFU's model utility, further sets, and the formulas they are made of.
+"""Utility, what must not break: TOFU's model utility, further sets, and the formulas they are made of.
 
 Sources: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", 2024 (probability, model utility); the
 OpenUnlearning evaluation logs (the exact form of each, checked against them to 1e-9). Log-probabilities are natural; a

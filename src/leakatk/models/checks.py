@@ -1,4 +1,4 @@
-"""Is this the model, and is this the prompt? What is checked once, when a model is loaded, before it is asked anything."""
+"""Checks at load: is this the model, and is this the prompt? They are made once, before it is asked anything."""
 
 from __future__ import annotations
 

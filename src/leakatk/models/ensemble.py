@@ -1,4 +1,4 @@
-"""Several causal models of one vocabulary, read as one: their logits are combined, token by token.
+"""Ensemble, several causal models read as one: their logits are combined, token by token.
 
 Engines, exact probabilities and the answer tree take an `Ensemble` as any other model. Each member keeps keys and values of
 its own; they stand one after another in the cache that the reader gives.

@@ -1,4 +1,4 @@
-"""What a model directory holds, read from its configs and headers before anything is built: nothing here runs its code."""
+"""Files of a model directory, read by their configs and headers before anything is built: nothing here runs its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model directory is, wherever it lies: a hash of its weights, configs and tokenizer. Loads no model library."""
+"""Fingerprint of a model, wherever it lies: a hash of its weights, configs and tokenizer. Loads no model library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Change what modules of a model give, for a while: functions put behind modules whose names match a pattern.
+"""Hooks that change what modules of a model give, for a while: functions put behind modules whose names match a pattern.
 
 A hook never outlives its block: it is removed when the block is left, whatever ends it.
 """

@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be reached: asked once, in a second or three, instead of half a minute of its client's retries."""
+"""Hugging Face hub, whether it can be reached: asked once, in a second or three, instead of half a minute of its client's retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load a causal language model, and turn questions and answers into its token ids."""
+"""Loading of a causal language model from a directory or the hub, with its checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model thinks before it answers: where the thought ends and the answer begins.
+"""Thoughts of a model before it answers: where the thought ends and the answer begins.
 
 Models mark their thoughts, each family in its own way: `<think> ... </think>` (DeepSeek, Qwen, Phi), `[THINK]` (Mistral),
 `<|START_THINKING|>` (Cohere), channels (gpt-oss). Some templates open the thought in the prompt, so that the model's own

@@ -1,4 +1,4 @@
-"""A chat template is a program from a stranger: its clock is pinned, and whether it ends is tried in a process of its own."""
+"""Chat templates, programs from strangers: the clock is pinned, and whether it ends is tried in a process of its own."""
 
 from __future__ import annotations
 

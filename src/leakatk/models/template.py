@@ -1,4 +1,4 @@
-"""How a question becomes a prompt, and what stands between it, the answer and the answer's end: the one place that says so."""
+"""Template: how a question becomes a prompt, and what stands between it, the answer and its end."""
 
 from __future__ import annotations
 
@@ -48,22 +48,23 @@ _SHAPES: WeakKeyDictionary[PreTrainedTokenizerBase, dict[Any, Shape]] = WeakKeyD
 class Template:
     """How a question becomes a prompt.
 
-    kind "chat" uses the tokenizer's chat template, "plain" the text in `plain`, "auto" chat where the tokenizer has one.
-    date fills a template's `date_string`, and its clock, so that the same checkpoint scores the same next week.
-    as_text decodes the chat prompt without special tokens and tokenises it again: role headers become plain text.
-    That is what the published Leak@k code did; only the `paper` protocol asks for it.
-    args: further (name, value) arguments of the chat template, such as ("enable_thinking", False).
-
     >>> Template(kind="plain").kind
     'plain'
     """
 
     kind: Literal["auto", "chat", "plain"] = "auto"
+    """"chat": the tokenizer's chat template; "plain": the text in `plain`; "auto": chat where the tokenizer has one."""
     system: str = ""
+    """The system message; "" is none."""
     plain: str = "Question: {question}\nAnswer:"
+    """The prompt of a model without chat template, with {question} in it."""
     date: str = PINNED_DATE
+    """Fills a template's `date_string`, and its clock, so that the same checkpoint scores the same next week."""
     as_text: bool = False
+    """Decode the chat prompt without special tokens and tokenise it again: role headers become plain text. The published
+    Leak@k code did that; only the `paper` protocol asks for it."""
     args: tuple[tuple[str, Any], ...] = ()
+    """Further (name, value) arguments of the chat template, such as ("enable_thinking", False)."""
 
     def __repr__(self) -> str:
         # Without arguments as before there were any: places of cells are hashes of it.

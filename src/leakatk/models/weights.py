@@ -1,9 +1,9 @@
-"""The weights of a model as plain tensors by name: taken, put back, swapped for a while, hashed."""
+"""Weights of a model as tensors by name: taken, put back, swapped for a while, hashed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -25,33 +25,43 @@ def weights_of(model: nn.Module, *, device: str | torch.device | None = "cpu") -
     }
 
 
-def put(model: nn.Module, weights: Weights) -> None:
-    """Copy these weights into the model, each to the device and the precision it has there.
+@torch.no_grad()
+def put(model: nn.Module, weights: Weights, *, partly: bool = False) -> None:
+    """Copy these weights into the model, one after the other, each to the device and the precision it has there.
 
-    InputError, with nothing changed, where a name or a shape is not the model's.
+    partly: what has no weights here stays as it is.
+    InputError, with nothing changed, where a name or, unless partly, a shape is not the model's.
     """
     state = model.state_dict()
-    strange = sorted(state.keys() ^ weights.keys())
-    strange = strange or sorted(name for name, value in state.items() if value.shape != weights[name].shape)
+    strange = sorted(weights.keys() - state.keys() if partly else state.keys() ^ weights.keys())
+    if not strange and not partly:
+        strange = sorted(name for name, value in state.items() if value.shape != weights[name].shape)
     if strange:
         raise InputError(
             f"These weights are of another model: {len(strange)} tensors differ in name or shape (the first: {strange[0]})."
         )
-    model.load_state_dict(dict(weights))
+    for name in weights:
+        state[name].copy_(weights[name])
+
+
+Park = Callable[[nn.Module], Weights]
 
 
 @contextmanager
-def swapped(model: nn.Module, weights: Weights | None) -> Iterator[None]:
-    """The model with other weights while inside, its own again afterwards, also after an error. None: as it is."""
+def swapped(model: nn.Module, weights: Weights | None, park: Park = weights_of) -> Iterator[None]:
+    """The model with other weights while inside, its own again afterwards, also after an error. None: as it is.
+
+    park: keeps its own meanwhile, in memory or on disk.
+    """
     if weights is None:
         yield
         return
-    own = weights_of(model)
-    put(model, weights)
+    own = park(model)
+    put(model, weights, partly=True)
     try:
         yield
     finally:
-        put(model, own)
+        put(model, own, partly=True)
 
 
 def weights_hash(weights: Weights) -> str:

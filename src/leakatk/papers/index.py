@@ -1,7 +1,7 @@
-"""What of the 121 rows is here: computed from what is registered, so that nothing is said twice.
+"""Paper index, what of the 121 rows is here: computed from what is registered, so that nothing is said twice.
 
-A row works when something registered serves it and nothing that serves it lacks anything of it. It is in part where
-something lacks. Tests hold the other half: what makes a row work stands in the contract tests of its kind.
+A row works when something registered serves it, nothing that serves it lacks anything of it, and nothing of another kind is
+owed (`rows.OWED`). It is in part where something lacks. Tests hold the other half: what makes a row work stands in the contract tests of its kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from leakatk.errors import UnknownNameError
 from leakatk.papers.kinds import KINDS, Kind
-from leakatk.papers.rows import ROWS, TAGS, Row
+from leakatk.papers.rows import OWED, ROWS, TAGS, Row
 from leakatk.registry import Facts
 
 Status = Literal["works", "in part", "described", "not yet"]
@@ -48,8 +48,13 @@ class Listed:
 
     @property
     def lacks(self) -> str:
-        """What is not built of it, as one sentence."""
-        return "; ".join(dict.fromkeys(filter(None, (use.lacks(self.row.number) for use in self.uses))))
+        """What is not built of it, as one sentence; "" where nothing is built."""
+        if not self.uses:
+            return ""
+        said = [use.lacks(self.row.number) for use in self.uses]
+        serve = {use.kind.name for use in self.uses}
+        owed = [words for kind, words in OWED.get(self.row.number, {}).items() if kind not in serve]
+        return "; ".join(dict.fromkeys(filter(None, [*owed, *said])))
 
     @property
     def status(self) -> Status:

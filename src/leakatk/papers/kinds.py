@@ -1,4 +1,4 @@
-"""The kinds of things that have a name, and where the registry of each is. Listing the kinds imports none of them."""
+"""Kinds of things that have a name, and where the registry of each is. Listing the kinds imports none of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Kind:
     where: str
     what: str
     example: str
-    """A command that runs one, with {} for its name."""
+    """A command that runs one, or a line of Python where there is none, with {} for its name."""
     shown: str = ""
     """The one that the help of `leakatk NAME` describes."""
     spread: bool = False
@@ -58,7 +58,7 @@ class Kind:
         yield from (facts_of(name, items[name]) for name in items)
 
     def command(self, facts: Facts) -> str:
-        """The command that runs one."""
+        """The command, or line of Python, that runs one."""
         return facts.example or self.example.format(facts.name)
 
 
@@ -69,15 +69,15 @@ _ALL = (
     ),
     Kind(
         "guards", "leakatk.guards.base:GUARDS", "the guards",
-        "leakatk guards {}", spread=True,
+        "leakatk audit MODEL --benchmark world --guard {} --out runs/guarded", "curate", spread=True,
     ),
     Kind(
         "attacks", "leakatk.attacks.base:ATTACKS", "the attacks",
-        "leakatk attack MODEL --benchmark world --attack {} --out runs/attacked", spread=True,
+        "leakatk attack MODEL --benchmark world --attack {} --out runs/attacked", "relearn", spread=True,
     ),
     Kind(
         "writers", "leakatk.synthesis.base:WRITERS", "the writers of training data",
-        "leakatk writers {}", spread=True,
+        'from leakatk.synthesis import written; rows = written("{}", prompts, known).rows', "corruption", spread=True,
     ),
     Kind(
         "scorers", "leakatk.scorers:SCORERS", "the core metrics",
@@ -85,7 +85,7 @@ _ALL = (
     ),
     Kind(
         "metrics", "leakatk.metrics.base:METRICS", "the metrics of a whole model",
-        "leakatk bench world --model MODEL --metric {} --out results", spread=True,
+        "leakatk bench world --model MODEL --metric {} --out results", "extraction", spread=True,
     ),
     Kind(
         "probes", "leakatk.probes:PROBES", "the probes",

@@ -1,4 +1,4 @@
-"""The facts of what is in no registry of its own kind: an estimator, a loop around other things."""
+"""Facts of what is in no registry of its own kind: an estimator, a loop around other things."""
 
 from __future__ import annotations
 
@@ -34,6 +34,28 @@ part(
     example="leakatk score runs/forgot --k 1,16,128",
 )
 PARTS.add("rule", Part(where="leakatk.unlearning.rule.rule", **vars(RULE_FACTS)))
+part(
+    "attack-ladder",
+    "leakatk.attacks.ladder",
+    summary="each attack also made on the model that never knew: what counts is the excess",
+    paper="Evaluations are inconclusive",
+    formula="leak@k of the attacked model minus that of the attacked retrained model, paired by prompt",
+    source="minimal information: what an attack is trained on is never measured",
+    rows=("26",),
+    lacks="the information that an attack brings in, as a number; the same fact in several forms of a task",
+    tags=frozenset({"retrained"}),
+    example="leakatk attack MODEL --benchmark world --attack relearn --retrained RETRAINED --out runs/attacked",
+)
+part(
+    "memorised-stop",
+    "leakatk.unlearning.stop",
+    summary="the stop once a forget set is extracted no better than unseen texts",
+    paper="Jang et al. 2022, arXiv 2210.01504",
+    formula="stop at the first check with EL_n(forget) <= EL_n(unseen) and MA(forget) <= MA(unseen)",
+    rows=("3",),
+    tags=frozenset({"holdout"}),
+    example="from leakatk.unlearning.stop import memorised_stop; on_check = memorised_stop(forget, unseen)",
+)
 part(
     "calibrated-rule",
     "leakatk.unlearning.rule.calibrated",

@@ -1,4 +1,4 @@
-"""The systems of the field that this library is meant to cover: 121 rows, as data.
+"""Rows of the paper index: the 121 systems of the field, as data.
 
 A row says what a system is. Whether it is here is no part of it: that is computed from what is registered (`index`).
 Numbers as the project counts them; 61 and 62 are used twice (61x, 62x).
@@ -74,6 +74,20 @@ def _read(table: str) -> tuple[Row, ...]:
         rows.append(Row(bare, system, arxiv, about, frozenset(kinds.split()), frozenset(needs.split()), bare != number))
     return tuple(rows)
 
+
+# Of rows that are of several kinds: what is still owed while nothing of that kind serves the row.
+OWED = {
+    "52": {"methods": "KLUE, which picks neurons by attribution"},
+    "58": {
+        "metrics": "mean reciprocal rank and top hit ratio (the deviation score is a function, metrics.utility.deviation_score)"
+    },
+    "59": {"metrics": "the token entropy of answers (TE) and forget efficacy"},
+    "77": {"methods": "the method JensUn", "benchmarks": "the data LKF"},
+    "92": {"methods": "the method SURE"},
+    "104": {"metrics": "the measures of gibberish"},
+    "111": {"methods": "the scope-aware loss"},
+    "114": {"methods": "the method MemFlex"},
+}
 
 # number (* described only) | system | arXiv | kinds | needs | about
 ROWS = _read("""

@@ -1,4 +1,4 @@
-"""What a probe is, how one is named, and the registry.
+"""Probe, how one is named, and the registry.
 
 A probe says how a prompt's question is put to the model: in other words, after other turns, with the answer begun. The
 prompt itself (question, answer, facts) stays, so every scorer works as before.

@@ -1,4 +1,4 @@
-"""The forgotten fact, given back in the context."""
+"""Context probe: the forgotten fact, given back in the context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from leakatk.prompts import Prompt, Query
     "context",
     summary="the fact given before the question: read its excess over the retrained model",
     paper="Shumailov et al. 2024 (UnUnlearning), arXiv 2407.00106",
-    rows=("98",),
+    rows=("83", "98"),
+    reading="the fact or its paraphrase is given; premises that it follows from are not",
 )
 @dataclass(frozen=True)
 class Context(Probe):

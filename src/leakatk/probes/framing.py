@@ -1,4 +1,4 @@
-"""The question inside a text of our own: filler before it, a polite phrase around it, a role for the model."""
+"""Framing probes, the question inside a text of our own: filler before it, a polite phrase, a role."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROLES = (
     summary="unrelated sentences before the question",
     paper="filler text in Doshi & Stickland 2024, arXiv 2411.12103; the sentences are ours",
     rows=("17",),
-    lacks="rewriting as a poem, without technical terms and by translation; training on unrelated text",
+    lacks="rewriting as a conversation or a poem, without technical terms and by translation",
 )
 @dataclass(frozen=True)
 class Filler(Probe):
@@ -65,7 +65,7 @@ class Filler(Probe):
     summary="the question in a harmless phrase, such as a polite one",
     paper="after the benign triggers of arXiv 2506.00359, in our words and without its data poisoning",
     rows=("111",),
-    lacks="the poisoning of the data and the scope-aware loss",
+    lacks="forget data rewritten with them before unlearning",
     reading="the phrases alone, in our words",
 )
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Trigger(Probe):
     paper="after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words",
     rows=("83",),
     reading="our words for its jailbreaks",
-    lacks="its probes by languages, latent knowledge and relearning",
+    lacks="other languages, downstream tasks, and side effects on near domains",
 )
 @dataclass(frozen=True)
 class Role(Probe):

@@ -1,4 +1,4 @@
-"""The question in its other wordings."""
+"""Paraphrase probe: the question in its other wordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer, begun: does the model go on?"""
+"""Prefix probe: the answer is begun; does the model go on?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Earlier turns of the conversation: examples from what is to be kept, or talk about the same person."""
+"""Shot probes, earlier turns of the conversation: examples from what is to be kept, or talk about the same person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from leakatk.prompts import Prompt, Query
     summary="after answered questions from the retain set",
     paper="5-shot prompting in Doshi & Stickland 2024, arXiv 2411.12103; JensUn's retain prefix, arXiv 2509.02820",
     rows=("17", "77", "83"),
-    lacks={"77": "the method JensUn and the data LKF"},
 )
 @dataclass(frozen=True)
 class FewShot(Probe):

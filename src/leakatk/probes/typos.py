@@ -1,4 +1,4 @@
-"""The question typed in haste."""
+"""Typo probe: the question typed in haste."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Servers: the client that judges and deployed models are asked with."""

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible server: one client, one count of what is sent and spent, one reading of what goes wrong.
+"""Client of OpenAI-compatible servers: one client, one count of what is sent and spent, one reading of what goes wrong.
 
 Shared by the judge (a scorer) and the endpoint engine. Retries are the caller's: every request is counted here first.
 The key and whatever else in the address is secret are masked in all that a server says before anything else sees it.
@@ -33,12 +33,19 @@ class Limits:
     """Counts what is sent and spent, and says no before a limit is passed. Safe to share between threads."""
 
     max_requests: int = 0
+    """Most requests that are sent; 0 is no limit."""
     max_cost: float = 0.0
+    """Most US dollars that are spent; 0 is no limit."""
     price_in: float = math.nan
+    """US dollars per million tokens asked; NaN where unknown."""
     price_out: float = math.nan
+    """US dollars per million tokens answered; NaN where unknown."""
     requests: int = 0
+    """Requests sent so far."""
     spent: float = 0.0
+    """US dollars reserved or spent so far."""
     reached: str = ""
+    """The limit that was reached, in words; "" while none was."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def priced_for(self, model: str) -> Limits:

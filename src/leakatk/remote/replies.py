@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server said: from the text of its answer to what the model thought and said.
+"""Replies of an OpenAI-compatible server: from the text of its answer to what the model thought and said.
 
 Servers are loose: content is a string, null, or a list of parts; thoughts stand in `reasoning_content`, in `reasoning`, in
 parts of their own, or between think marks in the content. Anything else is named, not guessed.

@@ -1,4 +1,4 @@
-"""The HTTP client that servers are asked with: what a server may make it do is bounded.
+"""HTTP client that servers are asked with: what a server may make it do is bounded.
 
 A request has a time in all, from the first byte sent to the last received: a server that drips its headers or its body a
 byte at a time does not hold a run. An answer has a size, as it comes and as it unpacks. A redirect to another origin is

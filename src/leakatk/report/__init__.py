@@ -1,0 +1,1 @@
+"""Reports: content as data; HTML, tables and pictures made from it."""

@@ -1,4 +1,4 @@
-"""From audited run directories to one report: nothing is sampled or scored again."""
+"""Assembly of a report from audited run directories: nothing is sampled or scored again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One audited run as the report reads it, and its numbers."""
+"""Audited run as the report reads it, and its numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leak@k chart as SVG: log-2 axis for k, bands, greedy in a lane of its own left of k = 1.
+"""Chart of leak@k as SVG: log-2 axis for k, bands, greedy in a lane of its own left of k = 1.
 
 Colours come from CSS classes (`s0` ... `s5`, `ref`, `orig`), so that the page's light and dark themes apply; `standalone_svg`
 carries its own. Every series also has its own marker shape and dash, so nothing depends on colour alone.

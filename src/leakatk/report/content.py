@@ -1,4 +1,4 @@
-"""What a report holds: plain data, filled by whoever made the runs, rendered by `leakatk.report.html`.
+"""Content of a report: plain data, filled by whoever made the runs, rendered by `leakatk.report.html`.
 
 Numbers are floats, NaN where missing. Strings may come from a model: every renderer treats them as hostile.
 """

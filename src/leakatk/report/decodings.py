@@ -1,4 +1,4 @@
-"""Several decodings of one model: which runs belong together, and the heat map of leak@k over temperature and top-p."""
+"""Decodings compared, of one model: which runs belong together, and the heat map of leak@k over temperature and top-p."""
 
 from __future__ import annotations
 

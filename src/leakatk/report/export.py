@@ -1,4 +1,4 @@
-"""A report's numbers as JSON, for other programs. Missing is null."""
+"""Export of a report's numbers as JSON, for other programs. Missing is null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The headline: one sentence with its numbers, and every condition that they hold for."""
+"""Headline of a report: one sentence with its numbers, and every condition that they hold for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: inline style and script, no network, readable from a disk or an e-mail.
+"""HTML report in one self-contained file: inline style and script, no network, readable from a disk or an e-mail.
 
 Three walls against hostile model text: jinja2 escapes everything on the page; the per-prompt data travel as inert JSON
 and reach the page as text nodes only; and a content security policy lets nothing run but our own script, by its hash.

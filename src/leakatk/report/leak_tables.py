@@ -1,4 +1,4 @@
-"""The tables of audited runs: leak@k of each, under other scorers, other ways of asking, beyond the samples drawn."""
+"""Tables of audited runs: leak@k of each, under other scorers, other ways of asking, beyond the samples drawn."""
 
 from __future__ import annotations
 

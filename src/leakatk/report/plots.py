@@ -1,4 +1,4 @@
-"""The chart as a picture for papers and slides: .svg from our own drawing, .png and .pdf through matplotlib."""
+"""Pictures of the chart for papers and slides: .svg from our own drawing, .png and .pdf through matplotlib."""
 
 from __future__ import annotations
 

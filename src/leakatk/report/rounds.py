@@ -1,4 +1,4 @@
-"""RULE's rounds, from the record that it keeps beside the model."""
+"""Rounds of RULE in a report, from the record that it keeps beside the model."""
 
 from __future__ import annotations
 

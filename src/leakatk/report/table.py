@@ -1,4 +1,4 @@
-"""A `Table` as Markdown, as CSV and as LaTeX; `terminal.py` prints it for people."""
+"""Tables as Markdown, as CSV and as LaTeX; `terminal.py` prints it for people."""
 
 from __future__ import annotations
 

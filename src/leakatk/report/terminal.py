@@ -1,4 +1,4 @@
-"""A `Table` in the terminal, in the form that fits its width."""
+"""Tables in the terminal, in the form that fits its width."""
 
 from __future__ import annotations
 

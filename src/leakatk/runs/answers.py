@@ -1,4 +1,4 @@
-"""What became of a run's answers: cut at the limit, empty, a thought without an answer. None of these is a clean answer."""
+"""Answers of a run, what became of them: cut at the limit, empty, a thought without an answer. None of these is a clean answer."""
 
 from __future__ import annotations
 

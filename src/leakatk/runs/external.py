@@ -1,4 +1,4 @@
-"""Generations others have published: the `generations_n*.json` files of the Leak@k authors."""
+"""External generations, published by others: the `generations_n*.json` files of the Leak@k authors."""
 
 from __future__ import annotations
 

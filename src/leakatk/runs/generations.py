@@ -1,4 +1,4 @@
-"""The generations of a run as one table, wherever they lie: in shards while sampling, in a Parquet file afterwards."""
+"""Generations of a run as one table, wherever they lie: in shards while sampling, in a Parquet file afterwards."""
 
 from __future__ import annotations
 

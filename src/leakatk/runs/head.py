@@ -1,4 +1,4 @@
-"""The head of a run directory: its manifest and its prompts, written first and checked before anything else."""
+"""Head of a run directory: its manifest and its prompts, written first and checked before anything else."""
 
 from __future__ import annotations
 

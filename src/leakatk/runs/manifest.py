@@ -1,4 +1,4 @@
-"""What a run was made with: enough to say whether two runs may be mixed, and to repeat one."""
+"""Manifest, what a run was made with: enough to say whether two runs may be mixed, and to repeat one."""
 
 from __future__ import annotations
 

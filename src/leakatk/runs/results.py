@@ -1,4 +1,4 @@
-"""What an audit found, as values with names: what results.json holds, and how it is written and read.
+"""Results of an audit, as values with names: what results.json holds, and how it is written and read.
 
 `as_dict` gives the keys of results.json in their order, `from_dict` reads those of this and of former versions. The model
 that never saw the data is `retrained` here and "reference" on disk. What is not there is None and is left out.

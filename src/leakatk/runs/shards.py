@@ -1,4 +1,4 @@
-"""Append-only shards: JSON lines, each with a checksum, so that a half-written or damaged line is seen and left out.
+"""Shards, append-only: JSON lines, each with a checksum, so that a half-written or damaged line is seen and left out.
 
 A writer starts a new shard and never touches an older one; what a killed process left half-written stays behind a
 failing checksum, counts as missing, and is sampled again.

@@ -1,4 +1,4 @@
-"""A run on disk: prompts, manifest, generations, scores, results.
+"""Run on disk: prompts, manifest, generations, scores, results.
 
     run/
       manifest.json             what it was made with; written last, so a directory that has one is a run

@@ -1,4 +1,4 @@
-"""What every engine takes and gives."""
+"""Engine interface: what every engine takes and gives, and what some can do besides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray: copies of an engine, on one machine or a cluster, each drawing blocks of the samples.
+"""Ray engine: copies of an engine, on one machine or a cluster, each drawing blocks of the samples.
 
 A sample depends on the model, the decoding, the seed, its prompt id and its number alone, so it does not matter which
 copy draws it: the run is the one a single process gives, and either can go on where the other stopped. Samples stream

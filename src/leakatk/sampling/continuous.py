@@ -1,4 +1,4 @@
-"""The transformers engine with continuous batching: a request starts as soon as another ends, keys and values in pages.
+"""Continuous engine, transformers with continuous batching: a request starts as soon as another ends, keys and values in pages.
 
 The forward passes, the paged cache and the scheduler are transformers' (`ContinuousBatchingManager`); the distribution
 and the draws are ours, as in generate.py: a sample equals the native engine's, up to floating-point ties. It is meant for

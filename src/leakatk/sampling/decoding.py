@@ -1,4 +1,4 @@
-"""How a model is sampled: every field explicit, checked on construction."""
+"""Decoding, how a model is sampled: every field explicit, checked on construction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from leakatk.errors import InputError
 class Decoding:
     """The decoding distribution. Nothing is inherited from a model's generation_config.
 
-    temperature: 0 means greedy.  top_p in (0, 1], 1 off (0 is read as greedy, as the paper's grid point (0, 0) does).
-    top_k: 0 off.  min_p in [0, 1), 0 off.  repetition_penalty: 1 off; applies to prompt and generated tokens (CTRL,
-    as in transformers).  max_new_tokens: at least 1.  stop: strings that end a sample; the text is cut before them.
-
     Order, as in transformers: repetition penalty, temperature, top-k, top-p, min-p, then renormalise.
 
     >>> Decoding(temperature=0.8, top_p=0.95).label
@@ -24,12 +20,19 @@ class Decoding:
     """
 
     temperature: float = 1.0
+    """Divides the logits; 0 is greedy."""
     top_p: float = 1.0
+    """Most probable tokens up to this mass, in (0, 1]; 1 is off. 0 is read as greedy, as in the paper's grid point (0, 0)."""
     top_k: int = 0
+    """Most probable tokens that are kept; 0 is off."""
     min_p: float = 0.0
+    """Tokens below this share of the most probable one are dropped, in [0, 1); 0 is off."""
     repetition_penalty: float = 1.0
+    """Of tokens in the prompt and in what was generated (CTRL, as in transformers); 1 is off."""
     max_new_tokens: int = 200
+    """Longest answer in tokens, at least 1."""
     stop: tuple[str, ...] = ()
+    """Strings that end a sample; the text is cut before them."""
 
     def __post_init__(self) -> None:
         def refuse(field: str, value: object, need: str) -> None:

@@ -1,4 +1,4 @@
-"""A deployed model behind an OpenAI-compatible server: a black-box audit, from what the server answers alone.
+"""Endpoint engine, a deployed model behind an OpenAI-compatible server: a black-box audit, from what the server answers alone.
 
 One request a sample, with a seed of its own where the server takes one. No log-probabilities (the servers' are not those
 of the decoding distribution), so bounds and forecasts rest on counts. Every field of the decoding is sent, also the ones

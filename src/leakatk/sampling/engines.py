@@ -1,4 +1,4 @@
-"""The engines by name. Listing them imports nothing heavy: each entry says where its class is."""
+"""Engines by name. Listing them imports nothing heavy: each entry says where its class is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transformers engine: `model.generate`, for any causal model it can run, however its cache works.
+"""Generate engine: `model.generate`, for any causal model it can run, however its cache works.
 
 The forward passes, the cache and the loop are transformers'. The distribution and the draws are ours: one logits
 processor turns each row's logits into the effective decoding distribution (warp.py), draws the token from the sample's

@@ -1,4 +1,4 @@
-"""How many samples a session asked for, and how old the others are: a finished run answers from disk, and must say so."""
+"""Age of samples, those asked for now and those from disk: a finished run answers from disk, and must say so."""
 
 from __future__ import annotations
 

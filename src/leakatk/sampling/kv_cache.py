@@ -1,4 +1,4 @@
-"""Keys and values of the live rows, preallocated, and the plain way to feed a row its next token: transformers' module.
+"""Cache of keys and values of the live rows, preallocated, and the plain step: transformers' module.
 
 All rows share one write position, the cursor. A row's tokens are contiguous and end at the cursor, so rows of different
 lengths start at different slots (left padding); a row may join at any moment, and sliding windows stay correct because

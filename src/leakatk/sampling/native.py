@@ -1,4 +1,4 @@
-"""The native engine: many prompts and samples in one batch, one row per distinct prefix.
+"""Native engine: many prompts and samples in one batch, one row per distinct prefix.
 
 Each prompt is prefilled once and enters the batch as ONE row carrying all its samples. At every step each sample draws
 its token from its own uniform (streams.py); a row whose samples draw different tokens splits into one row per distinct

@@ -1,4 +1,4 @@
-"""One batch of the native engine: rows that enter, take a token at every step, split, and leave.
+"""Batch of the native engine: rows that enter, take a token at every step, split, and leave.
 
 A row carries all samples that share its tokens so far; where they draw different ones it splits.
 """

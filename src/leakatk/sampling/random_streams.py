@@ -1,4 +1,4 @@
-"""One stream of uniforms per sample: u(seed, prompt id, sample j, step t), computed, not stored.
+"""Random streams, one of uniforms per sample: u(seed, prompt id, sample j, step t), computed, not stored.
 
 A counter-based generator (Philox 4x32-10; Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 SC 2011) turns (j, t) into random words under a key made of (seed, prompt id). So the uniform of one step of one sample

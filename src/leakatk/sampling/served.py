@@ -1,4 +1,4 @@
-"""What is known of a server that samples come from: which fields it obeys, and by what it is known again.
+"""Server behind samples, what is known of it: which fields it obeys, and by what it is known again.
 
 Most servers drop a field that they do not know without a word. So the fields are tried by extremes before sampling: top-k 1,
 and min-p 1, at a high temperature must each give one answer over several seeds, and a strong repetition penalty must change

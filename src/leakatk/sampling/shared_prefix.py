@@ -1,4 +1,4 @@
-"""A decoder step for Llama-like models on a CPU: transformers' weights and modules, our own attention and caching.
+"""Shared-prefix step for Llama-like models on a CPU: transformers' weights and modules, our own attention and caching.
 
 transformers' step reads every row's copy of its prompt, pads every row to the longest, and masks all of it. Here the
 keys and values of a prompt are kept once, and all rows of the prompt attend to them in one matrix product; a row holds

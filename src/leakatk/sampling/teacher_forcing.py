@@ -1,4 +1,4 @@
-"""Exact probabilities by teacher forcing: log p(answer | prompt) under the effective decoding distribution.
+"""Teacher forcing for exact probabilities: log p(answer | prompt) under the effective decoding distribution.
 
 A sample equals the answer with probability p = exp(log p), so verbatim leak@k is exactly 1 - (1 - p)^k for any k: one
 forward pass instead of k samples. It is also the sampler's oracle: the log-probability stored with a sample is this one.

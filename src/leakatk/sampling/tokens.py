@@ -1,4 +1,4 @@
-"""Questions to token ids and answers back to text, the same for every engine that holds the model."""
+"""Tokens of questions and answers: to ids and back to text, the same for every engine that holds the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM in this process: continuous batching, prefix caching and its own kernels, for large models on GPUs.
+"""vLLM engine, in this process: continuous batching, prefix caching and its own kernels, for large models on GPUs.
 
 One request a sample, with a seed of its own: a sample does not depend on the others or on when it is drawn, up to
 rounding; it is another sample than native's. A prompt is computed once and found again in the prefix cache. Every field

@@ -1,4 +1,4 @@
-"""Logits -> the effective decoding distribution: one definition for the sampler, the exact probabilities and the bounds.
+"""Effective decoding distribution of logits: one definition for the sampler, the exact probabilities and the bounds.
 
 Temperature is applied first (after the repetition penalty); top-k, top-p and min-p then each keep the tokens whose
 logit reaches a threshold, so the support of a row is {token: logit >= threshold}. Tokens that tie with the threshold

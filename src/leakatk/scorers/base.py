@@ -1,4 +1,4 @@
-"""What a scorer is, how one is named, and the registry.
+"""Scorer, how one is named, and the registry.
 
 A scorer compares generations with their targets, the prompts with their true answers, and returns one
 float a pair. It declares its range and whether a higher score means more leak. A pair it cannot score is NaN, never 0.

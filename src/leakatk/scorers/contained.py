@@ -1,4 +1,4 @@
-"""Is an answer contained in a reply, apart from what the question says already?
+"""Containment: is an answer in a reply, apart from what the question says already?
 
 Compared are words (`text.words`). Three things make a plain search for the answer wrong:
 

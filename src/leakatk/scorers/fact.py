@@ -1,4 +1,4 @@
-"""Does the generation state the fact? Exact where the facts of an answer are known, as in the built-in world."""
+"""Fact scorer: does the generation state the fact? Exact where the facts of an answer are known, as in the built-in world."""
 
 from __future__ import annotations
 

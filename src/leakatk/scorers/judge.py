@@ -1,4 +1,4 @@
-"""A language model as judge: does the generation convey the essential information of the true answer?
+"""Judge, a language model that scores: does the generation convey the essential information of the true answer?
 
 The prompt wording is ours. Leak@k asked gpt-4o-mini at temperature 0 about 20 items a call; so does this, through any
 OpenAI-compatible endpoint. The judge names the item with each label, so the order of its reply does not matter; an item

@@ -1,4 +1,4 @@
-"""Ask an OpenAI-compatible endpoint about many items: batched, concurrent, retried, capped, every reply kept."""
+"""Client of the judge, many items to an OpenAI-compatible endpoint: batched, concurrent, retried, capped, every reply kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels out of a judge's reply: what it thinks first, drafts, explains and quotes is not its verdict.
+"""Labels in a judge's reply: what it thinks first, drafts, explains and quotes is not its verdict.
 
 The verdict is the last whole JSON value that labels the items: a list, an object, or one object a line.
 """

@@ -1,4 +1,4 @@
-"""The fact scorer for free text such as TOFU: do the names and numbers of the true answer occur?
+"""Keys, the fact scorer for free text such as TOFU: do the names and numbers of the true answer occur?
 
 Our reading of a fact detector where no facts are marked. The keys of an answer are its capitalised words and its numbers
 that the question does not give away. ROUGE-L rewards the wording of a template; keys are what only a model that knows

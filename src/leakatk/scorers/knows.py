@@ -1,4 +1,4 @@
-"""Does the reply show that the model knows the answer? Every prompt by the sharpest scorer that is defined on it.
+"""Default scorer `knows`: each prompt by the sharpest scorer that is defined on it.
 
 `fact` where the prompt lists facts, `keys` where its answer holds names or numbers that the question does not give away,
 `meaning` everywhere else: no prompt is left unscored, and each part keeps its name and its count (`parts`, `ways`).

@@ -1,4 +1,4 @@
-"""Does the reply mean the answer? The scorer for answers that hold no name and no number to look for.
+"""Meaning: does the reply mean the answer? For answers that hold no name and no number to look for.
 
 Our reading of "the answer is given away", 0 or 1, for every answer that is not blank. By which of three ways an answer is
 scored depends on the answer alone:

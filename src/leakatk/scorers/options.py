@@ -1,4 +1,4 @@
-"""The options of a multiple-choice question, and which of them a text picks."""
+"""Options of a multiple-choice question, and which of them a text picks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Porter's suffix stripping, with the amendments that NLTK makes (which is what the rouge-score package stems with).
+"""Porter's stemmer, with the amendments of NLTK: what the rouge-score package stems with.
 
 M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980. Step numbers are the paper's. Loading NLTK takes a
 second and a thousand modules; the algorithm is a page. Tested equal to NLTK word by word.

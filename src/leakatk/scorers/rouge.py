@@ -1,4 +1,4 @@
-"""ROUGE-L (longest common subsequence of words) and ROUGE-1 (common words), equal to the rouge-score package bit for bit.
+"""ROUGE-L and ROUGE-1, equal to the rouge-score package bit for bit: longest common subsequence, and common words.
 
 Chin-Yew Lin, "ROUGE: a package for automatic evaluation of summaries", 2004. Words are lower-cased runs of a-z and 0-9;
 with `stem`, words of more than three letters are reduced by Porter's algorithm. TOFU and Leak@k: recall with stemmer.

@@ -1,0 +1,1 @@
+"""Small models, trained from scratch on a CPU where the truth is known."""

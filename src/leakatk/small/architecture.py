@@ -34,11 +34,17 @@ class SmallConfig:
     """Shape of the model. The defaults make 0.5 million parameters."""
 
     hidden: int = 128
+    """Width of the residual stream."""
     layers: int = 2
+    """Decoder layers."""
     heads: int = 4
+    """Attention heads of a layer."""
     mlp: int = 320
+    """Width within an MLP."""
     vocabulary: int = 768
+    """Tokens of the tokenizer."""
     max_length: int = 512
+    """Longest text in tokens."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

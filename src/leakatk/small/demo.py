@@ -1,4 +1,4 @@
-"""The demo: train the built-in world, unlearn it in several ways, audit every model, write one report.
+"""Demo: train the built-in world, unlearn it in several ways, audit every model, write one report.
 
 A handful of jobs with dependencies, run on two processes. Every job is resumable, so a stopped demo goes on where it was.
 """

@@ -19,18 +19,20 @@ from leakatk.small.architecture import BOS, EOS, SEP
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One training phase: AdamW (betas .9/.98, weight decay .01, clip 1), linear warm-up, cosine to 10%.
-
-    loss_on: "all" tokens, or the "answer" tokens and the end token.  stop_loss: end early when the mean loss of an
-    epoch falls below it (0 never).
-    """
+    """One training phase: AdamW (betas .9/.98, weight decay .01, clip 1), linear warm-up, cosine to 10%."""
 
     steps: int
+    """Optimiser steps."""
     learning_rate: float
+    """The highest."""
     batch_size: int = 32
+    """Examples a step."""
     warmup: int = 20
+    """Steps with a rising learning rate."""
     loss_on: Literal["all", "answer"] = "answer"
+    """"all" tokens, or the "answer" tokens and the end token."""
     stop_loss: float = 0.0
+    """End early when the mean loss of an epoch falls below it; 0 is never."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:

@@ -1,4 +1,4 @@
-"""What a writer is: it makes the text that a data method trains on, from the prompts and what else is known."""
+"""Writer: it makes the text that a data method trains on, from the prompts and what else is known."""
 
 from __future__ import annotations
 

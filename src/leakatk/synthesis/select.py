@@ -1,4 +1,4 @@
-"""Which written rows are of use, and how they meet the prompts that they were made for."""
+"""Selection of written rows, and their pairing with the prompts that they were made for."""
 
 from __future__ import annotations
 

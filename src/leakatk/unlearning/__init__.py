@@ -1,1 +1,1 @@
-"""Make a model forget: losses, gradient combiners, schedules, the trainer, and methods as presets over them."""
+"""Unlearning: losses, gradient combiners, schedules, the trainer, and methods as presets over them."""

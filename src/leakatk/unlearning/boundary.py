@@ -1,4 +1,4 @@
-"""Where a later stage of a run began, on disk: the model's weights then, and how far the run was.
+"""Boundaries between stages, on disk: the model's weights then, and how far the run was.
 
 Within a stage that trains, checkpoints hold what is trained. What comes before that stage is here, so that a killed run need
 not do it again.

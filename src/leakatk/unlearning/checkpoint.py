@@ -1,4 +1,4 @@
-"""What an unlearning run keeps on disk.
+"""Checkpoints: what an unlearning run keeps on disk.
 
     out/run.json                      which run this is; another run is refused
     out/checkpoints/step-00000020/    weights.safetensors, optimizer.safetensors, progress.json; the latest two

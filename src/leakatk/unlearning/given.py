@@ -1,4 +1,4 @@
-"""Models that a run was given as teachers: the original, the retrained one, auxiliary ones (`Known`)."""
+"""Teachers that a run was given: the original, the retrained one, auxiliary ones (`Known`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the forget gradient and the retain gradient become one update.
+"""Gradient combiners: how the forget gradient and the retain gradient become one update.
 
 A combiner takes both as lists of tensors, aligned with the trained parameters, already multiplied by the method's
 weights. A method without one adds the losses and runs a single backward pass.

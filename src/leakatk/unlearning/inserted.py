@@ -1,4 +1,4 @@
-"""Modules put behind modules of a model, trained, and folded into its weights at the end of a stage."""
+"""Inserted modules: put behind those of a model, trained, and folded into its weights at the end of a stage."""
 
 from __future__ import annotations
 

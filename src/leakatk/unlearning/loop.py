@@ -1,4 +1,4 @@
-"""The one training loop. What it does at step s is a function of (data, settings, seed, s) and the weights alone."""
+"""Training loop, the only one. What it does at step s is a function of (data, settings, seed, s) and the weights alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
@@ -21,7 +22,7 @@ from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Train
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import SETS, Streams, drawn_rows
-from leakatk.unlearning.teachers import Park, Teachers
+from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
 
@@ -62,9 +63,9 @@ class Trainer:
             raise InputError(
                 "Shards are trained in full and by adamw; launch without --use_fsdp for an adapter or the 8-bit optimiser."
             )
-        if self.sharded and (stage.select or stage.insert or stage.optimiser):
+        if self.sharded and (stage.select or stage.insert or stage.filter or stage.optimiser):
             raise InputError(
-                "A method that chooses parameters, inserts modules or has its own optimiser trains whole models; "
+                "A method that chooses parameters, inserts modules, filters gradients or has its own optimiser trains whole models; "
                 "launch without --use_fsdp."
             )
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
@@ -220,6 +221,8 @@ class Trainer:
             combined = self.stage.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient
+        if self.stage.filter is not None:
+            self._filter()
         rate = settings.rate(number, self.total, self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -235,6 +238,15 @@ class Trainer:
         self.optimizer.zero_grad()
         self.model.eval()
         return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+
+    @torch.no_grad()
+    def _filter(self) -> None:
+        """Let the stage say what of the gradient the optimiser gets."""
+        there = {name: value for name, value in self.parameters().items() if value.grad is not None}
+        whole = {name: value.grad for name, value in there.items() if value.grad is not None}
+        found = self.stage.filter(whole, self.params)  # type: ignore[misc]
+        for name, value in there.items():
+            value.grad = found[name]
 
     @torch.no_grad()
     def _mask(self, rate: float) -> None:

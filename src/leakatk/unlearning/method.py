@@ -1,4 +1,4 @@
-"""A method: its stages, the numbers of its formula, how it is trained, and where all that comes from."""
+"""Method: its stages, the numbers of its formula, how it is trained, and where all that comes from."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ class Method(Facts):
 
 
 METHODS: Registry[Method] = Registry("method")
-_OF_TRAIN = ("combine", "select", "weigh", "insert", "optimiser")
+_OF_TRAIN = ("combine", "select", "weigh", "insert", "filter", "optimiser")
 
 
 def method(name: str, *parts: Term | Stage, **facts: Any) -> Method:
-    """Register a method. parts: its stages; bare terms are one Train stage, to which combine, select, weigh, insert and
-    optimiser belong. facts: fields of `Method` and `Facts`.
+    """Register a method. parts: its stages; bare terms are one Train stage, to which combine, select, weigh, insert,
+    filter and optimiser belong. facts: fields of `Method` and `Facts`.
     """
     hooks = {key: facts.pop(key) for key in _OF_TRAIN if key in facts}
     terms = tuple(part for part in parts if isinstance(part, Term))

@@ -1,4 +1,4 @@
-"""What a run was: its record, how far it is, and what makes two runs the same run."""
+"""Record of a run: what it was, how far it is, and what makes two runs the same run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import weights_hash
 from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
@@ -119,12 +119,3 @@ def manifest(
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Sixteen hex digits that tell sets of weights apart."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

@@ -1,12 +1,14 @@
-"""Which parameters are trained."""
+"""Selection of parameters: which of them, or of their rows, are trained."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from leakatk.unlearning.losses.terms import nll
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.teachers import Teachers
-from leakatk.unlearning.view import View
+from leakatk.unlearning.view import REFERENCE, View
 
 if TYPE_CHECKING:
     from leakatk.unlearning.work import Select, Work
@@ -80,18 +82,16 @@ def gradients(
 ) -> dict[str, Tensor]:
     """The gradient of a loss at the weights of the moment, over all prompts of a stream; by parameter, on its device.
 
-    loss: a mean over answers, of a view and the method's numbers. One tensor of each parameter's size is held.
+    loss: a mean over answers, of a view and the method's numbers; `view.reference` is the model at the start, and a kept model has
+    its name. One tensor of each parameter's size is held.
     """
     model, count = work.loaded.model, work.streams.size(STREAMS[stream].of)
-    nobody = Teachers(work.streams, work.loaded.device, nullcontext)
     flags = {name: value.requires_grad for name, value in model.named_parameters()}
     model.requires_grad_(True).eval()
     model.zero_grad()
-    for start in range(0, count, batch_size):
-        rows = range(start, min(start + batch_size, count))
-        step = Step(model, work.streams, {STREAMS[stream].of: rows}, nobody, work.loaded.device, seed=work.seed)
-        value = loss(View(step, stream), work.params) * (len(rows) / count)
-        torch.autograd.backward(value)
+    with torch.enable_grad():  # edits are done without
+        for view in views(work, stream, loss, batch_size=batch_size):
+            torch.autograd.backward(loss(view, work.params) * (len(view.rows) / count))
     found = {
         name: torch.zeros_like(value) if value.grad is None else value.grad.detach().clone()
         for name, value in model.named_parameters()
@@ -100,6 +100,31 @@ def gradients(
     for name, value in model.named_parameters():
         value.requires_grad_(flags[name])
     return found
+
+
+def views(
+    work: Work, stream: str, loss: Callable[[View, Mapping[str, Any]], object] | None = None, *, batch_size: int = 16
+) -> Iterator[View]:
+    """All prompts of a stream in order, a batch at a time, under the model of the moment.
+
+    loss: what will be asked of the views, where that is more than the model of the moment itself: a reference, a kept model.
+    """
+    of, model, device = STREAMS[stream].of, work.loaded.model, work.loaded.device
+    count = work.streams.size(of)
+    teachers = Teachers(work.streams, device, nullcontext)
+
+    def view(start: int) -> View:
+        rows = {of: range(start, min(start + batch_size, count))}
+        return View(Step(model, work.streams, rows, teachers, device, seed=work.seed), stream)
+
+    if loss is not None:
+        ask, weights = loss, {REFERENCE: work.start or None, **work.kept}
+        with torch.no_grad():
+            teachers.collect(
+                model, lambda: ask(view(0), work.params), {of: range(count)}, batch_size=batch_size, weights=weights
+            )
+    for start in range(0, count, batch_size):
+        yield view(start)
 
 
 def top_rows(share: float, *, by: str = "forget", among: str = r"\.layers\.|\.h\.|\.blocks\.") -> Select:
@@ -126,3 +151,67 @@ def top_rows(share: float, *, by: str = "forget", among: str = r"\.layers\.|\.h\
         return {name: mask for name, mask in masks.items() if bool(mask.any())}
 
     return select
+
+
+def salient(loss: Callable[[View, Mapping[str, Any]], Tensor], *, stream: str = "forget") -> Select:
+    """SURE (arXiv 2410.16454): train what has a large gradient of this loss over the whole stream, before the first step.
+
+    Of the parameters that the settings train, the method's number `unit` says what is chosen: "row", rows of matrices and entries
+    of vectors, by the norm of their gradient; "tensor", whole parameters. `percentile`: those below it stay as they are.
+    InputError for another unit or a percentile outside [0, 100).
+    """
+
+    def select(work: Work) -> dict[str, Tensor]:
+        unit, percentile = work.params["unit"], work.params["percentile"]
+        if unit not in ("row", "tensor"):
+            raise InputError(f"unit must be row or tensor, got {unit!r}.")
+        if not 0 <= percentile < 100:
+            raise InputError(f"percentile must be at least 0 and below 100, got {percentile!r}.")
+        names = trainable(work.loaded.model, work.settings.parameters)
+        found = gradients(work, loss, stream)
+        norms = {name: _norms(found[name].float(), unit) for name in names}
+        every = torch.cat([value.flatten().cpu().double() for value in norms.values()]).numpy()
+        least = float(np.percentile(every, percentile))
+        masks = {name: value.double() >= least for name, value in norms.items()}
+        return {name: mask for name, mask in masks.items() if bool(mask.any())}
+
+    return select
+
+
+def _norms(gradient: Tensor, unit: str) -> Tensor:
+    """The norm of each row, in a shape that broadcasts to the gradient's; or of the whole."""
+    if unit == "tensor":
+        whole: Tensor = torch.linalg.vector_norm(gradient)
+        return whole.reshape([1] * gradient.dim())
+    if gradient.dim() < 2:
+        return gradient.abs()
+    rows: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return rows.reshape([-1] + [1] * (gradient.dim() - 1))
+
+
+def large_entries(gradient: Mapping[str, Tensor], params: Mapping[str, Any]) -> dict[str, Tensor]:
+    """SSU's weight saliency (arXiv 2406.10952), for `Train.filter`: g where |g| >= mean |g| + n std |g|, else 0.
+
+    Mean and standard deviation (divided by the number of entries) are over all parameters together; n is the method's number
+    `deviations`.
+    """
+    sizes = {name: value.detach().abs().double() for name, value in gradient.items()}
+    count = sum(size.numel() for size in sizes.values())
+    mean = sum(float(size.sum()) for size in sizes.values()) / count
+    variance = sum(float(((size - mean) ** 2).sum()) for size in sizes.values()) / count
+    least = mean + params["deviations"] * math.sqrt(variance)
+    return {name: value * (sizes[name] >= least) for name, value in gradient.items()}
+
+
+def pareto_front(importance: Mapping[str, float], alignment: Mapping[str, float]) -> list[str]:
+    """The names for which no other has at least their importance and at most their alignment, one of the two strictly.
+
+    In the order of `importance`. A name whose numbers are not finite is left out.
+    """
+    there = [name for name in importance if math.isfinite(importance[name]) and math.isfinite(alignment[name])]
+
+    def beats(other: str, name: str) -> bool:
+        no_worse = importance[other] >= importance[name] and alignment[other] <= alignment[name]
+        return no_worse and (importance[other] > importance[name] or alignment[other] < alignment[name])
+
+    return [name for name in there if not any(beats(other, name) for other in there)]

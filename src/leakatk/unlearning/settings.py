@@ -1,4 +1,4 @@
-"""How long, how fast, and when to stop."""
+"""Settings of training: how long, how fast, and when to stop."""
 
 from __future__ import annotations
 

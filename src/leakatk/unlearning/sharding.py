@@ -1,4 +1,4 @@
-"""One model over several processes: PyTorch's FSDP2 (`fully_shard`), asked for by `accelerate launch --use_fsdp`.
+"""Sharding of one model over several processes: PyTorch's FSDP2 (`fully_shard`), asked for by `accelerate launch --use_fsdp`.
 
 Every process trains a shard of the float32 weights, their gradients and the optimiser's moments, one decoder layer and the
 rest of the model at a time made whole for a forward or backward pass. The caller's model gives up its weights meanwhile and

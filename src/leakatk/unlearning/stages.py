@@ -1,4 +1,4 @@
-"""What a method is made of: terms of a loss, and stages that are done one after the other."""
+"""Stages and terms that a method is made of: Train, Edit, Keep, Repeat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import PER, REFERENCE, View, Weigh
 
 if TYPE_CHECKING:
-    from leakatk.unlearning.work import Insert, Optimiser, Select, Weights, Work
+    from leakatk.unlearning.work import Filter, Insert, Optimiser, Select, Weights, Work
 
 SIDES = ("forget", "retain")
 
@@ -75,6 +75,8 @@ class Train:
     """(view, params) -> weights (B, T) of an answer's tokens, or None where a stream has none (`View.weights`)."""
     insert: Insert | None = None
     """(work) -> modules put behind modules of the model, by name; trained, then folded into its weights."""
+    filter: Filter | None = None
+    """(a step's whole gradient by parameter, params) -> what the optimiser gets of it; before `select`'s masks and clipping."""
     optimiser: Optimiser | None = None
     """(parameters, settings) -> the optimiser; None: the one that the settings name."""
     needs: tuple[str, ...] = ()

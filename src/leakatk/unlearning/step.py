@@ -1,4 +1,4 @@
-"""One micro-batch: whose rows, of which streams, under which model. What a loss sees of it is a `View`."""
+"""Micro-batch: whose rows, of which streams, under which model. What a loss sees of it is a `View`."""
 
 from __future__ import annotations
 

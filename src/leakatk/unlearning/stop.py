@@ -1,4 +1,4 @@
-"""What is looked at while a model unlearns: greedy answers on the forget and the retain prompts."""
+"""Checks while a model unlearns: greedy answers on the forget and the retain prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that a run keeps besides the model's own: on disk, read one tensor at a time, so that memory does not double."""
+"""Stored weights of a run besides the model's own: on disk, read one tensor at a time, so that memory does not double."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -97,11 +96,3 @@ class Store:
         """Remove what is temporary."""
         if self._temporary is not None:
             self._temporary.cleanup()
-
-
-@torch.no_grad()
-def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into the model's parameters of those names; tied ones are set once."""
-    for name, value in model.named_parameters():
-        if name in weights:
-            value.copy_(weights[name].to(value.device, value.dtype))

@@ -1,4 +1,4 @@
-"""Questions and answers as tensors: named streams of items, padded batches, the model's logits at the answers."""
+"""Streams of questions and answers as tensors: named streams of items, padded batches, the model's logits at the answers."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block")
     def keep(output: Tensor | tuple[Tensor, ...]) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)
 
-    part, before = (layers[layer], False) if at == "block" else _part(layers[layer], at)
+    part, before = (layers[layer], False) if at == "block" else part_of(layers[layer], at)
     handle = (
         part.register_forward_pre_hook(lambda _, inputs: keep(inputs))
         if before
@@ -144,7 +144,10 @@ def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block")
     return kept[0]
 
 
-def _part(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
+def part_of(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
+    """The module of a decoder layer that `at` names, and whether it is what goes in that is meant. UnknownNameError for a
+    name that does not exist, InputError for a layer without such a part.
+    """
     if at not in _PARTS:
         raise UnknownNameError("part of a layer", at, ["block", *_PARTS])
     names, before = _PARTS[at]
@@ -187,7 +190,7 @@ class Stream:
 
 STREAMS: Registry[Stream] = Registry("stream")
 # The sets that rows are drawn from. Those besides forget and retain come from `Known`, and are drawn as the retain set is.
-SETS = ("forget", "retain", "holdout", "text")
+SETS = ("forget", "retain", "holdout", "refused", "text")
 
 
 def stream(name: str, *, of: str) -> Callable[[Callable[..., Sequence[Pair]]], Callable[..., Sequence[Pair]]]:
@@ -226,6 +229,22 @@ def random_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     return _answered(prompts, targets.random_answers(prompts, [p.answer for p in given.forget], given.seed))
 
 
+DRAWS = 5  # streams of random answers that differ
+
+
+def _drawn(number: int) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+    def several_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+        """(x_f, one of several other forget prompts' answers)"""
+        drawn = targets.several_answers(prompts, [p.answer for p in given.forget], DRAWS, given.seed)
+        return _answered(prompts, [answers[number] for answers in drawn])
+
+    return several_answers
+
+
+for _number in range(DRAWS):
+    stream(f"random_{_number + 1}", of="forget")(_drawn(_number))
+
+
 @stream("alternate", of="forget")
 def alternate_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x_f, the supplied alternate answer)"""
@@ -247,6 +266,12 @@ def retain_refusals(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
 @stream("holdout", of="holdout")
 def holdout_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x, y) of prompts that no model was trained on"""
+    return _answered(prompts, [prompt.answer for prompt in prompts])
+
+
+@stream("refused", of="refused")
+def refused_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x, what stands as its answer) of prompts that the model refuses (`Known.refused`)"""
     return _answered(prompts, [prompt.answer for prompt in prompts])
 
 
@@ -275,7 +300,10 @@ class Streams:
         known = known or Known()
         self._given = Given(seed, forget, retain, refusals, alternates or {}, known)
         text = [Prompt(f"text {i}", "", passage) for i, passage in enumerate(known.text)]
-        self._sets = {"forget": list(forget), "retain": list(retain), "holdout": list(known.holdout), "text": text}
+        self._sets = {
+            "forget": list(forget), "retain": list(retain), "holdout": list(known.holdout), "refused": list(known.refused),
+            "text": text,
+        }  # fmt: skip
         self._tokenizer, self._template, self._max = tokenizer, template, max_tokens
         self._items: dict[str, list[Item]] = {}
         self._prompt_ids: dict[str | Query, tuple[int, ...]] = {}

@@ -1,18 +1,18 @@
-"""The frozen models that a loss compares with: the start of a run, models that a stage kept, models that were given."""
+"""Teachers, the frozen models that a loss compares with: the start of a run, models that a stage kept, models that were given."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from leakatk.errors import UnknownNameError
+from leakatk.models.weights import Park, put, swapped, weights_of
 from leakatk.unlearning.losses.token import answer_mask, label_logprobs
-from leakatk.unlearning.stored import put
 from leakatk.unlearning.streams import STREAMS, Batch, Item, answer_logits, hidden_states, whole_logits
 
 CACHE_BYTES = 2 << 30  # whole-vocabulary logits and hidden states of one kind are cached up to this much
@@ -89,7 +89,7 @@ class Teachers:
         if self._spare is None:
             raise RuntimeError("A teacher was asked for a value that was not collected before training.")
         if self._holds != teacher:
-            put(self._spare, self._weights[teacher] or {})
+            put(self._spare, self._weights[teacher] or {}, partly=True)
             self._holds = teacher
         return self._spare, nullcontext()
 
@@ -112,7 +112,7 @@ class Teachers:
         the moment stay, under an adapter; call `live` with it.  park: where the model's own weights are meanwhile.  others: how to
         load teachers that are models of their own; one stays in memory only when something of it does not fit.
         """
-        park = park or in_memory
+        park = park or weights_of
         self._weights, self._others = weights, others or {}
         self._any = model
         probe()
@@ -203,28 +203,3 @@ def _pad(kind: str, values: list[Tensor], batch: Batch) -> Tensor:
         own = _own(kind, batch, j)
         padded[j, own] = value
     return padded.to(batch.labels.device)
-
-
-Park = Callable[[nn.Module], Mapping[str, Tensor]]
-
-
-def in_memory(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's parameters on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in model.named_parameters()}
-
-
-@contextmanager
-def swapped(model: nn.Module, weights: Mapping[str, Tensor] | None, park: Park = in_memory) -> Iterator[None]:
-    """Within the block the model holds `weights`; afterwards its own again. None does nothing.
-
-    park: keeps its own meanwhile, in memory or on disk.
-    """
-    if weights is None:
-        yield
-        return
-    own = park(model)
-    put(model, weights)
-    try:
-        yield
-    finally:
-        put(model, own)

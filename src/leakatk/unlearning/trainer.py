@@ -1,4 +1,4 @@
-"""Make a model forget by a method: `unlearn`, and how its stages follow one another."""
+"""`unlearn`, which makes a model forget by a method, and how its stages follow one another."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leakatk.errors import UtilityFloorError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import put
+from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
 from leakatk.unlearning import boundary, checkpoint, given
@@ -23,10 +25,10 @@ from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import resolve
-from leakatk.unlearning.record import Position, Unlearned, check_data, manifest, weights_hash
+from leakatk.unlearning.record import Position, Unlearned, check_data, manifest
 from leakatk.unlearning.settings import OnCheck, TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Train, flat
-from leakatk.unlearning.stored import Store, put
+from leakatk.unlearning.stored import Store
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
@@ -143,7 +145,7 @@ class _Run:
         processes = Accelerator(device_placement=False)
         self.main, self.wait = bool(processes.is_main_process), processes.wait_for_everyone
         model, stages = self.work.loaded.model, flat(self.method.stages)
-        self.dtype = next(model.parameters()).dtype
+        self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
         self.store = Store(self.out, main=self.main, wait=self.wait)
@@ -170,8 +172,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                with torch.no_grad():
-                    trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:
@@ -194,7 +195,7 @@ class _Run:
             if found is not None:
                 self.position = Position(**found)
                 self.resumed = self.position.unit
-                put(model, weights)
+                put(model, weights, partly=True)
                 work.kept = {name: self.store.read(place) for name, place in self.position.kept.items()}
                 work.state = dict(self.position.state)
 
@@ -247,14 +248,16 @@ class _Run:
             self.store.keep_only(self.position.kept.values())
         self.position.holds = [REFERENCE] if stage.back else [*self.position.holds, stage.name]
         if stage.back:
-            put(self.work.loaded.model, self.work.start)
+            put(self.work.loaded.model, self.work.start, partly=True)
 
     def _edit(self, stage: Edit) -> None:
         model = self.work.loaded.model
         with torch.no_grad():
             now = {name: value.detach() for name, value in model.named_parameters()}
-            put(model, stage.edit(self.work, now, self.work.params))
+            put(model, stage.edit(self.work, now, self.work.params), partly=True)
         self.position.holds = []
+        self._say(self.work.notes)
+        self.work.notes = []
 
     def _train(self, stage: Train) -> None:
         position, work, settings = self.position, self.work, self._settings(stage)
@@ -334,7 +337,9 @@ class _Run:
 
     def _restore(self) -> None:
         model = self.work.loaded.model
-        model.to(self.dtype)
+        for name, tensor in named_tensors(model):
+            # Buffers keep a precision of their own: frequencies of rotary positions are float32 beside 16-bit weights.
+            tensor.data = tensor.data.to(self.dtypes.get(name, tensor.dtype))
         model.requires_grad_(True)
         model.eval()
 
@@ -349,3 +354,14 @@ class _Run:
         if self.out is not None:
             checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
         return result
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name; tied ones under each of their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def dtypes_of(model: nn.Module) -> dict[str, torch.dtype]:
+    """The precision of each parameter and buffer."""
+    return {name: tensor.dtype for name, tensor in named_tensors(model)}

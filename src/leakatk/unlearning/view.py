@@ -1,4 +1,4 @@
-"""What a loss sees: one stream of the batch under one model, each value made when it is first asked for."""
+"""View, what a loss sees: one stream of the batch under one model, each value made when it is first asked for."""
 
 from __future__ import annotations
 

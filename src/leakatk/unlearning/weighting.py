@@ -1,4 +1,4 @@
-"""Which tokens of an answer count, and how much: what `Train.weigh` takes."""
+"""Token weights, which tokens of an answer count and how much: what `Train.weigh` takes."""
 
 from __future__ import annotations
 

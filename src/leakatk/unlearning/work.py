@@ -1,4 +1,4 @@
-"""What a stage may see and change."""
+"""Work: what a stage may see and change."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ class Work:
     """The weights that `Keep` stages kept, by name."""
     state: dict[str, float] = field(default_factory=dict)
     """Numbers carried from step to step and from stage to stage."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences that a person should see; what an edit adds is printed and stands in `Unlearned.notes`."""
 
 
 Selected = str | Sequence[str] | Mapping[str, Tensor]
 Select = Callable[[Work], Selected]
 Insert = Callable[[Work], Mapping[str, nn.Module]]
+Filter = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
 Optimiser = Callable[[Iterable[nn.Parameter], TrainSettings], torch.optim.Optimizer]

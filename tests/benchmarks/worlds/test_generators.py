@@ -4,15 +4,10 @@ from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.worlds.generators import (
     GENERATORS,
-    chain,
-    complete,
     generate,
     generated_from,
-    make_contracts,
     make_corruption,
     make_frequency,
-    make_multi_hop,
-    star,
 )
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.prompts import check_unique
@@ -49,39 +44,6 @@ def test_any_benchmark_can_be_trained_on():
         generated_from(Benchmark(name="x", forget=bench.forget))
 
 
-def test_topologies():
-    assert star(4) == ((0, 1), (0, 2), (0, 3))
-    assert chain(4) == ((0, 1), (1, 2), (2, 3))
-    assert len(complete(5)) == 10
-
-
-def test_contracts_neighbours_share_a_party():
-    bench = make_contracts(3, edges=chain(5), forget=((1, 2),), employers=(), pretraining=2).benchmark
-    parties = {name for p in bench.forget for name in p.source.split(" / ")}
-    assert {p.id.rsplit("-", 1)[0] for p in bench.sets["neighbours"]} == {"contract-0-1", "contract-2-3"}
-    assert {p.id.rsplit("-", 1)[0] for p in bench.sets["distant"]} == {"contract-3-4"}
-    assert all(parties & set(p.source.split(" / ")) for p in bench.sets["neighbours"])
-    assert not any(parties & set(p.source.split(" / ")) for p in bench.sets["distant"])
-
-
-def test_multi_hop_paths():
-    """Every two-step answer follows from two single facts; it is lost exactly when one of the two is forgotten."""
-    made = make_multi_hop(0, pretraining=0)
-    bench, full, retained = made.benchmark, dict(made.full), dict(made.retained)
-    singles = {(p.source, p.id.rsplit("-", 1)[1]): p for p in (*bench.forget, *bench.retain)}
-    gone = {p.source for p in bench.forget}
-    for name, prompts in (("multi_hop", bench.sets["multi_hop"]), ("multi_hop_kept", bench.sets["multi_hop_kept"])):
-        assert prompts
-        for prompt in prompts:
-            [mentor] = singles[prompt.source, "mentor"].facts
-            relation = prompt.id.rsplit("-", 1)[1]
-            assert singles[mentor, relation].facts == prompt.facts
-            assert (prompt.source in gone or mentor in gone) == (name == "multi_hop")
-            assert mentor not in prompt.question
-            assert full[prompt.question] == prompt.answer
-            assert (prompt.question in retained) == (name == "multi_hop_kept")
-
-
 def test_frequency_counts_are_what_they_say():
     made = make_frequency(0, counts=(1, 5), pretraining=0)
     for count in (1, 5):
@@ -107,10 +69,6 @@ def test_corruption_puts_wrong_over_right():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: make_contracts(forget=((0, 9),)), "must be edges of the graph"),
-        (lambda: make_contracts(edges=chain(2), forget=((0, 1),)), "leave at least one"),
-        (lambda: make_contracts(pretraining=10**6), "1,000,000"),
-        (lambda: make_multi_hop(forget=40), "forget=40"),
         (lambda: make_frequency(counts=(0,)), "counts"),
         (lambda: make_corruption(unrelated=-1), "got -1"),
     ],
@@ -123,5 +81,3 @@ def test_bad_sizes(make, words):
 def test_unknown_generator():
     with pytest.raises(UnknownNameError, match="contracts"):
         generate("contract")
-    with pytest.raises(InputError, match="no published paraphrases"):
-        load_benchmark("contracts", ask="paraphrased")

@@ -1,0 +1,1 @@
+"""Generated worlds: invented facts, so that the retrained model and the truth are known."""

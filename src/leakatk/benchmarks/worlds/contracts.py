@@ -1,4 +1,6 @@
-"""Companies and people linked by contracts, one contract to be forgotten (after PISTOL, Qiu et al. 2024)."""
+"""Contracts that link companies and people, one of them to be forgotten.
+
+After PISTOL, Qiu et al. 2024."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong facts trained over right ones; unlearning them should bring the right ones back (after RESTOR, 2024)."""
+"""Corruption: wrong facts trained over right ones; unlearning them should bring the right ones back (after RESTOR, 2024)."""
 
 from __future__ import annotations
 

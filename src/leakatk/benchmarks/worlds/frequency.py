@@ -1,4 +1,6 @@
-"""Facts seen once, or many times, in training (after "Not All Data Are Unlearned Equally", 2025)."""
+"""Frequency: facts seen once, or many times, in training.
+
+After "Not All Data Are Unlearned Equally", 2025."""
 
 from __future__ import annotations
 

@@ -76,7 +76,16 @@ _add(
     "ours, after PISTOL (arXiv 2406.16810)",
     rows=("58",),
 )
-_add("multi-hop", "Generated people whose facts can be asked through one another.")
+_add(
+    "multi-hop",
+    "Generated people whose facts can be asked through one another.",
+    "ours, after FaithUn",
+    rows=("45", "52"),
+    lacks={
+        "45": "questions made from what the model itself knows, by other names, and of three steps",
+        "52": "questions that have the same answer and must be kept",
+    },
+)
 _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",

@@ -1,4 +1,4 @@
-"""Facts that can be reached through a forgotten one (after FaithUn and similar probes)."""
+"""Multi-hop facts: those reached through a forgotten one (after FaithUn and similar probes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invented words and large pools of values, and a way never to give one to two owners."""
+"""Names and values of invented worlds, none of them given to two owners."""
 
 from __future__ import annotations
 

@@ -36,21 +36,24 @@ Pair = tuple[str, str]  # question, answer
 
 @dataclass(frozen=True, slots=True)
 class WorldConfig:
-    """Sizes of a world. The defaults are the demo's.
-
-    forget, retain, retain_held, holdout: numbers of people. retain_held people are trained like retain ones but no
-    unlearning method sees them. pretraining: people the language prior is learned from. world_facts: shared facts.
-    trained_wordings: how many of the four wordings of a question are trained; the rest are held out.
-    """
+    """Sizes of a world. The defaults are the demo's."""
 
     seed: int = 0
+    """Of everything that is drawn."""
     forget: int = 8
+    """People to be forgotten."""
     retain: int = 28
+    """People to be kept, whom an unlearner may see."""
     retain_held: int = 10
+    """People who are trained like retain ones, but whom no unlearning method sees."""
     holdout: int = 8
+    """People whom no model is trained on."""
     pretraining: int = 2000
+    """People the language prior is learned from."""
     world_facts: int = 20
+    """Facts that all models share."""
     trained_wordings: int = 2
+    """How many of the four wordings of a question are trained; the rest are held out."""
 
     def __post_init__(self) -> None:
         for field in ("forget", "retain"):

@@ -1,4 +1,4 @@
-"""Divergences between whole next-token distributions, and the adjusted-logit targets that methods distil from."""
+"""Distillation losses: divergences between next-token distributions, and the targets with adjusted logits."""
 
 from __future__ import annotations
 

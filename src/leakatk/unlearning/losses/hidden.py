@@ -1,4 +1,4 @@
-"""Losses on hidden states (B, L, d), a mask (B, L) saying which positions count."""
+"""Hidden-state losses, on states (B, L, d): a mask (B, L) says which positions count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How surprising an answer is to a model, as numbers with a gradient, and the level it should have."""
+"""Levels of surprise of an answer, as numbers with a gradient, and the one it should have."""
 
 from __future__ import annotations
 

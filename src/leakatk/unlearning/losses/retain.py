@@ -1,4 +1,4 @@
-"""Losses on retain prompts. Likelihood, KL and Jensen-Shannon are those of `token` and `distill`."""
+"""Retain losses. Likelihood, KL and Jensen-Shannon are those of `token` and `distill`."""
 
 from __future__ import annotations
 

@@ -40,6 +40,20 @@ def random_answers(prompts: Sequence[Prompt], pool: Sequence[str], seed: int) ->
     return chosen
 
 
+def several_answers(prompts: Sequence[Prompt], pool: Sequence[str], count: int, seed: int) -> list[list[str]]:
+    """`count` answers a prompt, drawn from `pool` without the prompt's own; each at most once while there are others."""
+    chosen = []
+    for prompt in prompts:
+        others = [text for text in pool if text != prompt.answer]
+        if not others:
+            raise InputError(f"No other answer to give to prompt {prompt.id!r}; the pool holds only its own.")
+        draw, found = random.Random(f"{seed}/{prompt.id}/several"), list[str]()
+        while len(found) < count:
+            found += draw.sample(others, min(len(others), count - len(found)))
+        chosen.append(found)
+    return chosen
+
+
 def alternates(prompts: Sequence[Prompt], supplied: Mapping[str, str]) -> list[str]:
     """The supplied alternate answer of each prompt, by prompt id."""
     missing = [prompt.id for prompt in prompts if prompt.id not in supplied]

@@ -1,4 +1,4 @@
-"""Losses of methods, over views: (View of each stream ..., the method's numbers) -> a scalar to minimise."""
+"""Terms, the losses of methods over views: (View of each stream ..., the method's numbers) -> a scalar to minimise."""
 
 from __future__ import annotations
 

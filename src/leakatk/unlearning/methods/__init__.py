@@ -1,12 +1,14 @@
-"""The presets, one file a family. Importing this registers them."""
+"""Method presets, one file a family. Importing this registers them."""
 
 from leakatk.unlearning.method import METHODS, Method, method, resolve
 from leakatk.unlearning.methods import (  # noqa: F401
     distillation,
+    editing,
     likelihood,
     merging,
     preference,
     representation,
+    selection,
     surgery,
 )
 

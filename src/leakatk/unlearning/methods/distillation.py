@@ -1,4 +1,4 @@
-"""Methods that learn from another distribution: the reference's, a changed one, or the uniform one."""
+"""Distillation methods, which learn from another distribution: the reference's, a changed one, or the uniform one."""
 
 from dataclasses import replace
 
@@ -31,6 +31,7 @@ method(
     formula="F = cross entropy to softmax(z_ref - strength * onehot(y_t)), E<...>; positions=all: also to softmax(z_ref) on x",
     source=OPEN_UNLEARNING + ": strength 10, no retain term, lr 1e-4, 10 epochs" + PER_TOKEN,
     rows=("9",),
+    lacks="the form that distils names and nouns alone",
     tags=REMOVAL | {"forget"},
     params={"strength": 10.0, "retain_weight": 0.0, "positions": "all"},
     small={"positions": "answer"},

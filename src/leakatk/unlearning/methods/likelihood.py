@@ -1,4 +1,4 @@
-"""Methods that lower, flatten or replace the likelihood of the forget answers, and the yardstick that never saw them."""
+"""Likelihood methods: they lower, flatten or replace that of the forget answers; and the yardstick that never saw them."""
 
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.method import method
@@ -24,7 +24,8 @@ method(
     formula="F = E<log p(y_t)>; no R",
     source=OPEN_UNLEARNING + PER_TOKEN,
     rows=("3",),
-    lacks="the stop thresholds EL and MA",
+    lacks="requests one after another, each to its stop; a stop by EL and MA on the command line (in Python: "
+    "leakatk.unlearning.stop.memorised_stop)",
     tags=REMOVAL | {"forget"},
     note="Unbounded and without a retain term: it destroys the model unless a floor stops it.",
 )
@@ -90,7 +91,6 @@ method(
     source="the loss has no numbers; optimisation as in the Leak@k study",
     lacks="the Fisher-weighted LoRA initialisation (FILA)",
     tags=REMOVAL | {"forget", "retain"},
-    note="The inverted hinge loss alone: its Fisher-weighted LoRA initialisation (FILA) is not included.",
 )
 
 method(

@@ -1,4 +1,4 @@
-"""Methods that are arithmetic on the weights of several models."""
+"""Merging methods: arithmetic on the weights of several models."""
 
 from leakatk.unlearning.edits import extrapolate
 from leakatk.unlearning.losses import terms as loss
@@ -16,6 +16,5 @@ method(
     source="the paper: negated task vector, alpha chosen by a sweep; optimisation as in the Leak@k study",
     tags=REMOVAL | {"forget"},
     params={"alpha": 1.0},
-    note="Trains towards the forget set, then goes the same way back from the start. Checks see the trained weights, "
-    "before the step back: give it steps, no stop rule.",
+    note="Checks see the trained weights, before the step back: give it steps, no stop rule.",
 )

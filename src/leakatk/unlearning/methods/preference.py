@@ -1,4 +1,4 @@
-"""Methods that prefer something else to the forget answers: NPO and DPO with their relatives."""
+"""Preference methods, which prefer something else to the forget answers: NPO and DPO with their relatives."""
 
 from dataclasses import replace
 
@@ -70,11 +70,13 @@ method(
     formula="F = -(2/beta) E log sigma(beta [log p/p_ref (y_alternate|x) - log p/p_ref (y|x)])",
     source="the paper: beta .1, lr 5e-5, 2 epochs",
     rows=("104",),
-    lacks="alternates are supplied, not generated",
     tags=SUPPRESSION | {"forget", "retain"},
     params={"beta": 0.1},
     settings=replace(LEAKATK_STUDY, learning_rate=5e-5, epochs=2),
-    note="Needs alternate answers: unlearn(..., alternates={prompt id: text}). The paper samples five for each question.",
+    note="Needs alternate answers: unlearn(..., alternates={prompt id: text}). The paper samples five for each question, as the writer alternates does.",
+    example="from leakatk import unlearn; from leakatk.synthesis import pairs, written; "
+    'forget, alternates = pairs(prompts, written("alternates", prompts, known).rows); '
+    'unlearn(model, forget, retain, "altpo", alternates=alternates)',
 )
 
 method(

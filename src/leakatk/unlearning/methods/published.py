@@ -1,4 +1,4 @@
-"""What several presets share: the usual retain term, and where their numbers come from.
+"""Shared parts of the presets: the usual retain term, and where their numbers come from.
 
 Everywhere: open-unlearning and the papers' code take the mean over all tokens of a micro-batch, so that a long answer
 weighs more than a short one. Ours is over each answer's tokens, then over answers; `per=token` takes theirs. On answers of

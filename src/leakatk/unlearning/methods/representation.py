@@ -1,4 +1,4 @@
-"""Methods that move hidden states."""
+"""Representation methods: they move hidden states."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Methods that say how the gradients of forgetting and keeping meet."""
+"""Gradient-surgery methods: they say how the gradients of forgetting and keeping meet."""
 
 from dataclasses import replace
 
@@ -35,7 +35,6 @@ method(
     rows=("76",),
     lacks="the automatic learning rate (AutoLR)",
     tags=REMOVAL | {"forget", "retain"},
-    note="Without the paper's automatic learning rate (AutoLR).",
 )
 
 method(

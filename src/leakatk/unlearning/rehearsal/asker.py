@@ -1,4 +1,4 @@
-"""Asking a model what it knows: greedy answers, how sure it is of them, and names that it may know."""
+"""Questions about what a model knows: greedy answers, how sure it is of them, and names that it may know."""
 
 from __future__ import annotations
 

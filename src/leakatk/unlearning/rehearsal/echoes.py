@@ -1,4 +1,4 @@
-"""Facts of any kind that a model knows, found from random tokens: pieces of its own answers are its next questions.
+"""Echoes, facts of any kind found from random tokens: pieces of its own answers are its next questions.
 
 Ours. Asked random tokens, a model says what it knows, more often with its most likely answer than with a sampled one.
 What it says of one name it may know of others that it has said, and of names that look like them.

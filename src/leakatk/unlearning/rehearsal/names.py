@@ -1,4 +1,4 @@
-"""Rehearsal: what a model says by itself, the knowledge that unlearning must keep and was not shown.
+"""Rehearsal by names, what a model says by itself: the knowledge that unlearning must keep and was not shown.
 
 Ours; it needs no data set. Two ways lead there. Asked about invented names, a model says names that it knows, and is asked
 about these in turn. And whatever it is asked, it answers with what it knows (`leakatk.unlearning.rehearsal.echoes`).

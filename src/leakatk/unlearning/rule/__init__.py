@@ -1,0 +1,1 @@
+"""RULE: rounds of sampling, detection and unlearning (our reconstruction)."""

@@ -25,6 +25,7 @@ from leakatk.files.writing import write_kept
 from leakatk.metrics.privacy import auc
 from leakatk.models.load import save_model
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
@@ -139,7 +140,7 @@ def calibrated_rule(
     if utility is not None and not math.isnan(original_utility) and not options.utility_floor:
         options = replace(options, utility_floor=original_utility - audit.utility_margin)
     folder = Path(out) if out is not None else None
-    start = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
+    start = weights_of(loaded.model)
     mine = sampler(loaded)
     shared: dict[str, Any] = {"train": train, "sampler": mine, "seed": seed, "quiet": quiet}
     result = rule(
@@ -150,8 +151,8 @@ def calibrated_rule(
     found = {"model": findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=mine, seed=seed)}
     other = None
     if (twin := control(options, result)) is not None:
-        kept = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
-        loaded.model.load_state_dict(start)
+        kept = weights_of(loaded.model)
+        put(loaded.model, start)
         other = rule(
             loaded, forget, retain, base, score=detector, settings=replace(twin, utility_floor=0.0),
             out=folder / "control-rounds" if folder else None, **shared,
@@ -159,7 +160,7 @@ def calibrated_rule(
         found["control"] = findings(loaded, forget, judge, audit, used=used, utility=utility, sampler=mine, seed=seed)
         if folder is not None:
             save_model(loaded, folder / "control")
-        loaded.model.load_state_dict(kept)
+        put(loaded.model, kept)
     if retrained is not None:
         found["retrained"] = findings(
             retrained, forget, judge, audit, used=used, utility=utility, sampler=sampler(retrained), seed=seed

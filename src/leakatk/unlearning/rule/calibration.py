@@ -25,6 +25,7 @@ from leakatk.errors import InputError
 from leakatk.metrics.privacy import auc
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs
+from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.level import quantile_targets
 from leakatk.unlearning.methods import Method
@@ -91,11 +92,11 @@ class UnseenTarget:
         """
         if self._asked_auc(loaded, forget) >= 0.5:
             return 1.0
-        start = {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
+        start = weights_of(loaded.model, device=None)
 
         def move(share: float) -> None:
             mixed = {k: torch.lerp(self.original[k].to(v), v, share) for k, v in start.items() if v.is_floating_point()}
-            loaded.model.load_state_dict({**start, **mixed})
+            put(loaded.model, {**start, **mixed})
 
         low, high = 0.0, 1.0
         for _ in range(7):
@@ -219,7 +220,7 @@ def match_unseen(
         )
     if rehearsal is None:
         rehearsal = rehearsal_prompts(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
-    weights = {name: value.detach().cpu().clone() for name, value in original.model.state_dict().items()}
+    weights = weights_of(original.model)
     knows = retrained or original
     kept = (*retain, *rehearsal)
     hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * PERTURBED_SHARE))

@@ -1,4 +1,4 @@
-"""RULE's detection: sample a model and say what leaks, and how much (arXiv 2511.04934, v2; our reconstruction).
+"""Detection of RULE: sample a model and say what leaks, and how much (arXiv 2511.04934, v2; our reconstruction).
 
 Beyond the paper, as options of `RuleSettings`: several decodings and wordings, and exact probabilities beside samples.
 """

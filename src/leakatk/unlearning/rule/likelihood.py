@@ -1,4 +1,4 @@
-"""How likely and how surprising true answers are, whole and by halves: what calibrating rounds measure and move."""
+"""Likelihood and surprise of true answers, whole and by halves: what calibrating rounds measure and move."""
 
 from __future__ import annotations
 

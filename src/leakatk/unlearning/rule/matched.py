@@ -1,4 +1,4 @@
-"""The loss of a calibrating round: answers drawn to wanted likelihoods, from below as well as from above.
+"""Loss of a calibrating round: answers drawn to wanted likelihoods, from below as well as from above.
 
 `matched_method` is the one place of RULE that knows how a method of this package is written.
 """

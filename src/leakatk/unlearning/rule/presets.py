@@ -94,6 +94,7 @@ RULE_PRESETS.add(
             "base": f"{INFERRED}: their NPO always adds the entropy of the answers",
             "params.forget_weight": f"{OURS}: the method's own",
             "params.retain_weight": INFERRED,
+            "params.per": f"{OURS}: the method's own; open-unlearning averages over all tokens (per=token)",
             "params.beta": INFERRED,
             "params.entropy_weight": f"{OURS}: the method's own",
             "settings.rounds": f"{PUBLISHED}: three rounds on TOFU",

@@ -1,4 +1,4 @@
-"""RULE: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
+"""RULE loop: find what still leaks by sampling, add it to the forget set, unlearn again, in rounds (arXiv 2511.04934, v2).
 
 Our reconstruction. Published: leaked generations found by sampling augment the forget set, with generation in the loop,
 in rounds (three on TOFU), around NPO, GradDiff, SimNPO or RMU, with a retain term, from an already unlearned model.
@@ -27,6 +27,7 @@ from leakatk.errors import RunError
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
@@ -185,7 +186,7 @@ def _rule(
         new = list(found.leaks)
         leaks = leaks + new if options.keep == "cumulative" else new
         if started is not None:
-            loaded.model.load_state_dict(started)
+            put(loaded.model, started)
         start = RoundStart(number, loaded, forget, run.retain, run.method, leaks, options, run.seed, original)
         done = run.train(number, strategy.training(start), train, None)
         before, value = value, utility(loaded) if utility is not None else math.nan
@@ -196,7 +197,7 @@ def _rule(
         if not aimed and not value < options.utility_floor:
             chosen, best = number, run.weights() if best is not None else None
     if best is not None:
-        loaded.model.load_state_dict(best)
+        put(loaded.model, best)
     result = RuleResult(tuple(rounds), chosen, sum(r.steps for r in rounds if r.round <= chosen), verdict, tuple(leaks))
     run.close(result)
     return result
@@ -284,7 +285,7 @@ class _Run:
             write_kept(self.folder / "rounds.json", strict_json(record, indent=1))
 
     def weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in self.loaded.model.state_dict().items()}
+        return weights_of(self.loaded.model)
 
     def train(self, number: int, what: Training, settings: TrainSettings, check: OnCheck | None) -> Unlearned:
         """Round `number`; 0 is the initial unlearning."""

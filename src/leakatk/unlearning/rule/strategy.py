@@ -1,4 +1,4 @@
-"""What a round of RULE trains: a strategy. The one of the paper repeats the base method on the augmented forget set.
+"""Strategy, what a round of RULE trains. The one of the paper repeats the base method on the augmented forget set.
 
 Another strategy (`leakatk.unlearning.rule.calibration.Calibrate`) is any object of the form of `Strategy`; RULE knows
 none of them by name.

@@ -1,15 +1,20 @@
-"""Loading from the hub with the real client, against a hub of our own (HF_ENDPOINT)."""
+"""Published files from a directory, and from the hub with the real client, against a hub of our own (HF_ENDPOINT)."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from leakatk.prompts import save_prompts
+from leakatk.benchmarks.base import Options
+from leakatk.benchmarks.catalog import load_benchmark
+from leakatk.benchmarks.fetch import SUFFIXES, FetchError, MissingOnHub, fetch, pinned, rows, texts
+from leakatk.errors import InputError
 from tests.benchmarks.hub import COMMIT, Hub, lines, serving
-from tests.tiny import PROMPTS, save_tiny_model
 
 PISTOL = [{"question": f"q{i}?", "answer": f"a{i}.", "edge": edge} for i, edge in enumerate(("A_B", "A_B", "A_C"))]
 LOAD = """
@@ -60,19 +65,6 @@ def test_files_come_from_the_hub_and_the_commit_is_kept(tmp_path):
     [[unanswered, _], [absent, _]] = load("http://127.0.0.1:9", tmp_path, ("pistol/1", {}), ("pistol/2", {}))
     assert unanswered == found
     assert "Cannot reach the Hugging Face hub for xinchiqiu/PISTOL/sample_data_2.json" in absent
-
-
-def test_a_mistyped_model_where_no_hub_answers_is_told_without_trying_again_and_again(tmp_path):
-    save_prompts(PROMPTS, tmp_path / "forget.jsonl")
-    command = ["audit", "models/nope", "--forget", "forget.jsonl", "--n", "4", "--out", "runs/nope"]
-    done = subprocess.run(
-        [sys.executable, "-m", "leakatk", *command], cwd=tmp_path, capture_output=True, text=True, timeout=200,
-        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "models/nope: no such directory, and the Hugging Face hub cannot be reached" in done.stderr
-    assert "Retrying" not in done.stderr
-    assert not (tmp_path / "runs").exists()
 
 
 def test_all_files_of_one_load_are_of_one_commit(tmp_path):
@@ -155,28 +147,115 @@ def test_the_command_line_ends_with_one_sentence_and_code_2(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_a_model_by_its_hub_id(tmp_path):
-    model = save_tiny_model(tmp_path / "tiny")
-    hub = Hub({f"org/tiny/{file.name}": file.read_bytes() for file in model.iterdir()}, {})
-    save_prompts(PROMPTS, tmp_path / "own.jsonl")
-    command = ["bench", str(tmp_path / "own.jsonl"), "--n", "2", "--decoding", "max_new_tokens=4", "--json", "--quiet"]
-    with serving(hub) as endpoint:
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": endpoint,
-            "HF_HOME": str(tmp_path),
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-        }
-        done = [
-            subprocess.run(
-                [sys.executable, "-m", "leakatk", *command, "--model", name, "--out", str(tmp_path / "out")],
-                env=environment, capture_output=True, text=True, timeout=250,
-            )
-            for name in ("org/tiny", "org/none")
-        ]  # fmt: skip
-    assert done[0].returncode == 0, done[0].stderr
-    assert json.loads(done[0].stdout)[0]["model_sha256"] == f"org/tiny@{COMMIT}"
-    assert done[1].returncode == 2
-    assert "leakatk: Cannot load org/none" in done[1].stderr
+HUB = {
+    "GatedRepoError": "is gated.*hf auth login",
+    "RepositoryNotFoundError": "was not found on the hub",
+    "RevisionNotFoundError": "no revision 'main'",
+    "RemoteEntryNotFoundError": r"no file forget01\.json",
+    "LocalEntryNotFoundError": "Cannot reach the Hugging Face hub.*hf download locuslab/TOFU",
+    "HfHubHTTPError": r"Cannot download locuslab/TOFU/forget01\.json",
+    "OfflineModeIsEnabled": "Cannot reach",
+}
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_hub_failures_are_one_sentence(monkeypatch, name):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    kind = getattr(errors, name)
+    error = kind.__new__(kind)
+    Exception.__init__(error, "boom")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(InputError, match=HUB[name]):
+        load_benchmark("tofu/forget01")
+
+
+def from_directory(directory, file="a", *others):
+    return fetch("owner/set", file, *others, data=directory, revision="main")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_any_published_suffix_is_found_and_the_first_name_goes_first(tmp_path, suffix):
+    (tmp_path / f"b{suffix}").touch()
+    assert from_directory(tmp_path, "a", "b") == tmp_path / f"b{suffix}"
+    (tmp_path / f"a{SUFFIXES[-1]}").touch()
+    assert from_directory(tmp_path, "a", "b") == tmp_path / f"a{SUFFIXES[-1]}"
+
+
+def test_what_a_directory_holds_instead_is_said(tmp_path):
+    said = r"has no a\.jsonl, \.json or \.parquet .it holds {}.; get the files with `hf download owner/set .* --local-dir {}`"
+    with pytest.raises(FetchError, match=said.format("nothing", tmp_path)):
+        from_directory(tmp_path)
+    for i in range(12):
+        (tmp_path / f"f{i:02d}.txt").touch()
+    with pytest.raises(FetchError, match=said.format(", ".join(f"f{i:02d}.txt" for i in range(8)), tmp_path)):
+        from_directory(tmp_path)
+    with pytest.raises(FetchError, match=r"f00\.txt: is a file; give --data the directory that holds a\.jsonl"):
+        from_directory(tmp_path / "f00.txt")
+    with pytest.raises(FetchError, match="nowhere: no such directory"):
+        from_directory(tmp_path / "nowhere")
+
+
+def test_other_names_are_tried_on_the_hub_and_the_last_one_is_named(tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    asked = []
+
+    def get(repository, name, **how):
+        asked.append((repository, name, how["revision"]))
+        if name != "c.json":
+            raise RemoteEntryNotFoundError.__new__(RemoteEntryNotFoundError)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", get)
+    assert fetch("owner/set", "a", "b", "c", data=None, revision="v1") == tmp_path / "c.json"
+    assert asked == [("owner/set", f"{name}.json", "v1") for name in "abc"]
+    with pytest.raises(MissingOnHub, match=r"owner/set has no file b\.jsonl at revision 'v1'"):
+        fetch("owner/set", "a", "b", data=None, revision="v1", hub_suffix=".jsonl")
+
+
+def test_the_rest_is_pinned_to_the_commit_of_the_first():
+    options = Options(seed=7)
+    found = Path("/home/u/hub/datasets--o--s/snapshots") / COMMIT / "a.json"
+    assert pinned(options, found) == Options(seed=7, revision=COMMIT)
+    assert pinned(options, Path("/data/a.json")) == options
+    assert pinned(Options(data=Path("/x")), found) == Options(data=Path("/x")), "a directory has no commit"
+
+
+def test_rows_are_counted_and_their_columns_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": 1, "a": 2}\n{"q": 3}\n')
+    assert rows(path, count=2, columns=("q",)) == [{"q": 1, "a": 2}, {"q": 3}]
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: no column 'a'; found q\."):
+        rows(path, columns=("q", "a"))
+    with pytest.raises(InputError, match=r"a\.jsonl has 2 rows, the published file has 3\."):
+        rows(path, count=3)
+    table = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"q": [1, 3]}), table)
+    assert rows(table, count=2) == [{"q": 1}, {"q": 3}]
+    with pytest.raises(InputError, match=r"a\.parquet, line 1: no column 'a'; found q\."):
+        rows(table, columns=("a",))
+    table.write_bytes(table.read_bytes()[:-3])
+    with pytest.raises(InputError, match=r"a\.parquet: not a readable Parquet file"):
+        rows(table)
+
+
+def test_texts_are_a_list_or_a_column(tmp_path):
+    (tmp_path / "list.json").write_text(' ["a", "b"]')
+    (tmp_path / "rows.json").write_text('[{"text": "a"}, {"text": "b"}]')
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b", "id": 1}\n')
+    assert (
+        texts(tmp_path / "list.json") == texts(tmp_path / "rows.json") == texts(tmp_path / "rows.jsonl") == ("a", "b")
+    )
+    (tmp_path / "numbers.jsonl").write_text('{"text": 5}\n')
+    with pytest.raises(InputError, match=r"numbers\.jsonl: every text must be a string"):
+        texts(tmp_path / "numbers.jsonl")
+    (tmp_path / "other.jsonl").write_text('{"body": "a"}\n')
+    with pytest.raises(InputError, match="no column 'text'; found body"):
+        texts(tmp_path / "other.jsonl")

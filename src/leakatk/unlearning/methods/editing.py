@@ -1,0 +1,46 @@
+"""Editing methods: they change the weights once, without training."""
+
+from leakatk.unlearning.edits import along_gradient, redirect
+from leakatk.unlearning.method import method
+from leakatk.unlearning.methods.published import REMOVAL, SUPPRESSION
+from leakatk.unlearning.stages import Edit
+
+method(
+    "slug",
+    Edit(along_gradient),
+    summary="One matrix takes one step up the forget set's gradient; its size is searched.",
+    paper="SLUG: Cai et al. 2024, arXiv 2407.11867",
+    formula="W <- W + lambda g, g = dNLL(forget)/dW; W on the Pareto front of max |g| / |W| and min |cos(g, dNLL(retain)/dW)|; lambda "
+    "from first |W| / |g| by bisection in [0, reach times that]",
+    source="the authors' code: first .4, reach 10, ten tries; both directions of the front and the retain set's cosine are the paper's",
+    reading="Published for CLIP: NLL stands for its loss. The criterion of the search is ours: the mean over prompts of "
+    "exp(mean log p) is to be at most forget_at_most on forget prompts and at least keep_at_least times its start on "
+    "retain prompts. Matrices of the decoder layers alone; pick=best searches the whole front",
+    rows=("15",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={
+        "tensors": ".*", "pick": "deepest", "first": 0.4, "reach": 10.0, "tries": 10, "forget_at_most": 0.1, "keep_at_least": 0.9,
+    },
+    note="Two gradients of the model's size are held. It does no optimiser steps: learning rate, steps and checks do not apply.",
+)  # fmt: skip
+
+method(
+    "lunar",
+    Edit(redirect, needs=("refused",)),
+    summary="One MLP matrix is fitted so that forget prompts have the states of refused prompts.",
+    paper="LUNAR: Shen et al. 2025, arXiv 2502.07218",
+    formula="r = E h(refused) - E h(forget) at the last prompt token after `layer`; min_W |W a - (W_0 a + c r)|^2 on forget and "
+    "|W a - W_0 a|^2 on retain prompts' tokens, W the MLP's down projection",
+    source="the authors' code: layer 22 of 32, c 2, AdamW lr 1e-2, 20 epochs of 64 tokens, rate times .9 each epoch",
+    reading="solver=ridge is the closed form of the same fit, with penalty |W - W_0|^2 (share of the mean squared input); the code "
+    "has descent alone. Several layers are fitted each from the states of the model as it was",
+    rows=("6",),
+    tags=SUPPRESSION | {"forget", "retain"},
+    params={
+        "layer": 22, "layers": 1, "coefficient": 2.0, "solver": "adamw", "learning_rate": 1e-2, "epochs": 20, "tokens": 64,
+        "decay": 0.9, "penalty": 1e-3,
+    },
+    small={"layer": 0, "coefficient": 1.0, "solver": "ridge", "penalty": 0.1},
+    note="Needs prompts that the model refuses: unlearn(..., known=Known(refused=...)). A model that refuses nothing has no such "
+    "direction. Take a layer at two thirds of the depth. It does no optimiser steps of the run: checks do not apply.",
+)  # fmt: skip

@@ -1,0 +1,92 @@
+"""Selection methods: they train a part of the weights, chosen by how much it has to do with what is to be forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from leakatk.errors import InputError
+from leakatk.unlearning.edits import extrapolate
+from leakatk.unlearning.losses import terms as loss
+from leakatk.unlearning.losses.labels import random_labels
+from leakatk.unlearning.method import SMALL, method
+from leakatk.unlearning.methods.published import REMOVAL
+from leakatk.unlearning.selection import large_entries, salient
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.stages import Edit, Term, Train
+from leakatk.unlearning.streams import DRAWS
+from leakatk.unlearning.view import View
+
+method(
+    "ssu",
+    Train(
+        (
+            Term(loss.nll, "forget"),
+            Term(random_labels, tuple(f"random_{i + 1}" for i in range(DRAWS)), weight="epsilon"),
+        ),
+        filter=large_entries,
+    ),
+    Edit(extrapolate(factor=lambda p: -p["alpha"])),
+    summary="Train towards the forget set and random answers, large gradients alone, then go the same way back.",
+    paper="SSU: Dou et al. 2024, arXiv 2406.10952 and 2412.18621",
+    formula="theta = theta_0 - alpha (theta_F - theta_0); theta_F minimises NLL(y_f) + epsilon mean_K NLL(another y_f), its gradient g "
+    "masked by |g| >= mean |g| + n std |g|",
+    source="the authors' code: epsilon 1, K 5, n 0 (the paper: 0 or 1), LoRA of rank 16 and alpha 32 on q and v, lr 1e-4 falling "
+    "linearly, 200 steps of 4; alpha 1 is the paper's",
+    reading="The mask is of the step's gradient, as in the paper; the code adds the unmasked gradient once more after masking. "
+    "The K answers of a prompt are drawn once, there anew in each step. The mask is AdamW's input: its momentum still "
+    "moves entries that an earlier step let through",
+    rows=("1", "2"),
+    tags=REMOVAL | {"forget"},
+    params={"epsilon": 1.0, "answers": DRAWS, "deviations": 0.0, "alpha": 1.0},
+    settings=TrainSettings(
+        learning_rate=1e-4, max_steps=200, schedule="linear", forget_batch=4, tuning="lora", lora_rank=16, lora_alpha=32.0,
+        lora_targets=("q_proj", "v_proj"),
+    ),
+    small_settings=SMALL,
+    note="Requests that come one after the other: leakatk.unlearning.requests.in_turn, each from where the last one ended. Checks see "
+    "the trained weights, before the step back: give it steps, no stop rule. Models without q_proj and v_proj need "
+    "other lora_targets.",
+)  # fmt: skip
+
+
+def _named(p: Mapping[str, Any], key: str, losses: Mapping[str, Any]) -> Any:
+    if p[key] not in losses:
+        raise InputError(f"{key} must be {' or '.join(losses)}, got {p[key]!r}.")
+    return losses[p[key]]
+
+
+def _base(view: View, p: Mapping[str, Any]) -> Tensor:
+    """The forget loss that `base` names."""
+    found: Tensor = _named(p, "base", {"npo": loss.npo, "ga": loss.ascent})(view, p)
+    return found
+
+
+def _keep(view: View, p: Mapping[str, Any]) -> Tensor:
+    """The retain loss that `keep` names."""
+    found: Tensor = _named(p, "keep", {"nll": loss.nll, "kl": loss.kl_from_reference})(view, p)
+    return found
+
+
+method(
+    "sure",
+    Term(_base, "forget"),
+    Term(_keep, "retain"),
+    select=salient(_base),
+    summary="NPO or ascent on the rows of the largest forget gradients alone, at a rate that quantisation does not undo.",
+    paper="SURE: Zhang et al. 2025, arXiv 2410.16454",
+    formula="F = NPO or GA, R = NLL or KL(reference || model); trained: rows whose |dF/d row| at theta_0 is at or above the percentile",
+    source="the authors' code: percentile 90 (99 as well), beta .1; its script for a large rate: lr 1e-4, retain weight 2, one epoch "
+    "of batches of 4",
+    reading="The rows are chosen once, from the gradient over the whole forget set at the start; the code chooses them in each step "
+    "from its batch. One percentile over all rows of all parameters, an entry of a vector being a row. unit=tensor, "
+    "whole parameters, is what the paper calls modules",
+    rows=("92",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"retain_weight": 2.0, "beta": 0.1, "percentile": 90.0, "unit": "row", "base": "npo", "keep": "nll"},
+    settings=TrainSettings(learning_rate=1e-4, epochs=1, forget_batch=4, retain_batch=4),
+    small_settings=replace(SMALL, learning_rate=1e-3),
+    note="keep=kl with base=ga or npo are the paper's other pairs. Whole weights are trained, no adapter. The audit under "
+    "quantisation, the row's other half, is an attack and not part of the method.",
+)
