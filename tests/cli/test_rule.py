@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from leakatk.cli.kinds import KINDS, described
+from leakatk.cli.kinds import KINDS, described, items_of
 from leakatk.cli.rule import settings_of
 from leakatk.unlearning.rule.presets import RULE_PRESETS
 
@@ -51,7 +51,7 @@ def test_the_paper_preset_is_what_runs(unlearn, tmp_path):
     assert "leakatk methods rule" in err
     written = json.loads((tmp_path / "out" / "rounds" / "rule.json").read_text())
     preset = RULE_PRESETS["paper"]
-    assert (written["method"], written["params"]) == ("npo-ent", dict(preset.method().params))
+    assert (written["method"], written["params"]) == ("npo-ent", dict(preset.method().identity))
     assert {**written["train"], "checkpoint_every": 0} == preset.train.as_dict()
     assert (written["rule"]["rounds"], written["rule"]["n"]) == (3, 4)
     kept = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
@@ -77,7 +77,7 @@ def test_the_former_name_of_the_retrained_model_works(unlearn, model, tmp_path):
 
 
 def test_methods_rule_shows_the_evidence_for_every_value(leakatk):
-    facts = described(KINDS["methods"], "rule", KINDS["methods"].load()["rule"])
+    facts = described(KINDS["methods"], "rule", items_of(KINDS["methods"])["rule"])
     for name in RULE_PRESETS:
         for key, value, evidence in RULE_PRESETS[name].table():
             assert f"{key} = {value}: {evidence}" in facts[f"preset {name}"]

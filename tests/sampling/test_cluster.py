@@ -100,7 +100,7 @@ def test_probabilities_are_asked_of_the_workers(two, model, tmp_path):
 
 
 def test_a_worker_killed_half_way_costs_nothing_but_time(two, alone, capfd):
-    before = list(two._workers)
+    before = list(two.workers)
     pids = {worker: ray.get(worker.actor.__ray_call__.remote(lambda _: os.getpid())) for worker in before}
     batches = two.sample(requests(), DECODING, seed=3)
     first = next(batches)
@@ -108,8 +108,8 @@ def test_a_worker_killed_half_way_costs_nothing_but_time(two, alone, capfd):
     assert len(victim.got) < sum(len(request.samples) for request in victim.block.requests)
     os.kill(pids[victim], signal.SIGKILL)
     assert drawn([first, *batches]) == alone
-    assert victim not in two._workers
-    assert len(two._workers) == 2
+    assert victim not in two.workers
+    assert len(two.workers) == 2
     out, err = capfd.readouterr()
     assert "raylet" not in out + err
 
@@ -124,11 +124,11 @@ def test_an_interrupt_ends_the_workers_and_one_process_goes_on(two, alone, model
                 yield next(batches)
             batches.throw(KeyboardInterrupt)
 
-    actor = two._workers[0].actor
+    actor = two.workers[0].actor
     options = {"n": N, "decoding": DECODING, "seed": 3, "out": tmp_path / "run", "quiet": True}
     with pytest.raises(KeyboardInterrupt):
         sample(Interrupted(), PROMPTS, **options)
-    assert two._workers == []
+    assert two.workers == []
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(actor.load.remote())
     assert 0 < Run.open(tmp_path / "run").missing_count < 3 * N
@@ -195,12 +195,12 @@ class Without(Dying):
 )
 def test_what_fails_every_time_is_an_error(model, two, monkeypatch, replica, error, message):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
-    monkeypatch.setattr(cluster, "_Replica", replica)
+    monkeypatch.setattr(cluster, "Replica", replica)
     sampler = make_sampler("ray:replicas=1,cpus=0.1", model)
     sampler.source = SimpleNamespace(path="model", device="cpu")  # unlike a ModelSource, unpickled without torch
     with pytest.raises(error, match=message):
         drawn(sampler.sample(requests(4), DECODING, seed=0))
-    assert sampler._workers == []
+    assert sampler.workers == []
 
 
 def test_what_cannot_be(two, model, monkeypatch):
@@ -211,7 +211,7 @@ def test_what_cannot_be(two, model, monkeypatch):
     with pytest.raises(InputError, match="at least 1"):
         make_sampler("ray:replicas=0", model)
     with pytest.raises(ModelError, match=r"do not have the same model: on node b .* differs in fingerprint"):
-        two._greet("b", {**two.describe(), "fingerprint": "other"})
+        two.greet("b", {**two.describe(), "fingerprint": "other"})
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="not installed"):
         make_sampler("ray", model)

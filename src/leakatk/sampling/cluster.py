@@ -91,7 +91,7 @@ class RaySampler:
         device = "cuda" if source.device.startswith("cuda") else source.device
         self.source = replace(source, path=path, device=device)
         self.replicas, self.inner, self.cpus, self.gpus = replicas, inner, cpus, gpus
-        self._workers: list[_Worker] = []
+        self.workers: list[_Worker] = []
         self._described: dict[str, Any] = {}
         self.notes: list[str] = []  # what a person should know of the model, as a worker says
 
@@ -127,7 +127,7 @@ class RaySampler:
         """End the workers, and whatever they are doing. Ray itself stays up until this process ends."""
         import ray
 
-        workers, self._workers = self._workers, []
+        workers, self.workers = self.workers, []
         for worker in workers:
             if ray.is_initialized():
                 ray.kill(worker.actor)
@@ -142,8 +142,8 @@ class RaySampler:
         if not todo:
             return
         with self._running():
-            while todo or any(worker.block for worker in self._workers):
-                for worker in self._workers:
+            while todo or any(worker.block for worker in self.workers):
+                for worker in self.workers:
                     if worker.idle and todo:
                         worker.work(task, todo.popleft(), arguments)
                 items = self._turn(todo, key)
@@ -154,15 +154,15 @@ class RaySampler:
         """Wait for one worker and give what it hands over; put a lost block back and start another worker."""
         import ray
 
-        busy = {worker.waits: worker for worker in self._workers if not worker.idle}
+        busy = {worker.waits: worker for worker in self.workers if not worker.idle}
         [first], _ = ray.wait(list(busy), num_returns=1, fetch_local=False)
         worker = busy[first]
-        self._workers.remove(worker)  # to the end of the queue: a fast worker must not keep the others from being heard
-        self._workers.append(worker)
+        self.workers.remove(worker)  # to the end of the queue: a fast worker must not keep the others from being heard
+        self.workers.append(worker)
         try:
             if worker.block:
                 return worker.receive(key)
-            self._greet(*ray.get(worker.waits))
+            self.greet(*ray.get(worker.waits))
             worker.waits = None
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
@@ -171,7 +171,7 @@ class RaySampler:
             self._lost(worker, _reason(error), todo)
         return []
 
-    def _greet(self, node: str, described: dict[str, Any], notes: Sequence[str] = ()) -> None:
+    def greet(self, node: str, described: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """A worker has loaded the model. All must have loaded the same."""
         mine = self._described or described
         differ = [key for key in ("fingerprint", "dtype", "template") if mine.get(key) != described.get(key)]
@@ -186,7 +186,7 @@ class RaySampler:
     def _lost(self, worker: _Worker, reason: str, todo: deque[Block]) -> None:
         import ray
 
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         ray.kill(worker.actor)
         failed = worker.failed_starts + 1
         if worker.block:
@@ -204,8 +204,8 @@ class RaySampler:
                 )
             todo.appendleft(block)
         if failed < _ATTEMPTS:
-            self._workers.append(self._start(failed))
-        if not self._workers:
+            self.workers.append(self._start(failed))
+        if not self.workers:
             raise EngineError(
                 f"No Ray worker could be started: {reason}. Is leakatk installed on every node, and is there memory for "
                 "the model? What was drawn before is kept."
@@ -219,10 +219,10 @@ class RaySampler:
         import ray
 
         try:
-            if not self._workers or not ray.is_initialized():
+            if not self.workers or not ray.is_initialized():
                 connect()
                 self._plan()
-                self._workers = [self._start() for _ in range(self.replicas)]
+                self.workers = [self._start() for _ in range(self.replicas)]
             yield
         except BaseException:
             self.close()
@@ -253,7 +253,7 @@ class RaySampler:
     def _start(self, failed: int = 0) -> _Worker:
         import ray
 
-        actor = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_Replica).remote(self.source, self.inner)
+        actor = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(Replica).remote(self.source, self.inner)
         return _Worker(actor, waits=actor.load.remote(), failed_starts=failed)
 
 
@@ -288,7 +288,7 @@ class _Worker:
         return items
 
 
-class _Replica:
+class Replica:
     """What runs in the actor: one engine."""
 
     def __init__(self, source: ModelSource, inner: str) -> None:
