@@ -77,15 +77,31 @@ def _read(table: str) -> tuple[Row, ...]:
 
 # Of rows that are of several kinds: what is still owed while nothing of that kind serves the row.
 OWED = {
+    "13": {"methods": "the method FIT", "metrics": "the measures F.D. and R.U."},
+    "31": {"methods": "MP unlearning", "metrics": "the measure SEPS"},
+    "36": {"metrics": "the area under the curve of forgetting against keeping (Norm-AUC)"},
     "52": {"methods": "KLUE, which picks neurons by attribution"},
     "58": {
-        "metrics": "mean reciprocal rank and top hit ratio (the deviation score is a function, metrics.utility.deviation_score)"
+        "metrics": "mean reciprocal rank and top hit ratio; the deviation score but for its function in metrics.utility"
     },
     "59": {"metrics": "the token entropy of answers (TE) and forget efficacy"},
+    "60": {"methods": "training of the offset", "guards": "decoding with the offset"},
+    "62x": {"methods": "parting of the energies", "guards": "refusal by energy"},
+    "63": {"metrics": "the measure MRD"},
+    "66": {"methods": "the method Needle", "benchmarks": "ConceptVectors"},
+    "67": {"methods": "preference for clean answers (ORPO)", "guards": "guidance away from a bad prompt"},
+    "73": {"methods": "forgetting in the weights", "guards": "forgetting in an agent's memory"},
     "77": {"methods": "the method JensUn", "benchmarks": "the data LKF"},
+    "84": {"methods": "the method DUCK", "metrics": "the score AUS"},
+    "86": {"methods": "the method Opt-Out", "benchmarks": "ELUDe"},
+    "89": {"guards": "the guard DRAGON", "metrics": "its measures of refusals"},
     "92": {"methods": "the method SURE"},
+    "97": {"methods": "the method DMM", "metrics": "KLoM, the distance of outputs from retrained models"},
+    "100": {"metrics": "the measure MEMO"},
     "104": {"metrics": "the measures of gibberish"},
+    "108": {"methods": "an adapter for each request", "guards": "the detector that switches it on"},
     "111": {"methods": "the scope-aware loss"},
+    "113": {"methods": "the method ROCR", "benchmarks": "ORT"},
     "114": {"methods": "the method MemFlex"},
 }
 
