@@ -112,24 +112,3 @@ def test_typos_are_answered_with_the_nearest_name(leakatk):
     code, _, err = leakatk("audit", "m", "--out", "o", "--benchmrk", "world")
     assert code == 2
     assert "--benchmark" in err
-
-
-def test_a_shell_can_complete(tmp_path):
-    def complete(words, position):
-        environment = {**os.environ, "_LEAKATK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
-        code = "import sys; sys.argv = ['leakatk']\nfrom leakatk.cli.main import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-        return done.stdout.split()
-
-    assert complete("leakatk rep", "1") == ["report"]
-    assert complete("leakatk audit --max-n", "2") == ["--max-new-tokens"]
-    assert complete("leakatk score runs/a --scorer rou", "4") == ["rouge-1", "rouge-l"]
-    assert complete("leakatk methods np", "2") == ["npo", "npo-ent"]
-    assert complete("leakatk guards dd", "2") == ["dd", "dd-rank"]
-    assert complete("leakatk attack m --attack quan", "4") == ["quantise"]
-    assert complete("leakatk bench world --metric extr", "4") == ["extraction"]
-    assert complete("leakatk papers 61", "2") == ["61x", "61"]
-    assert complete("leakatk papers --status in", "3") == ["in", "part"]
-    assert complete("leakatk bench tofu", "2") == ["tofu/forget01", "tofu/forget05", "tofu/forget10"]

@@ -106,7 +106,7 @@ PROOFS = {
         "tests/benchmarks/worlds/test_contracts.py::test_topologies",
         "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",
     ),
-    "benchmarks multi-hop": ("tests/benchmarks/worlds/test_generators.py::test_multi_hop_paths",),
+    "benchmarks multi-hop": ("tests/benchmarks/worlds/test_multi_hop.py::test_multi_hop_paths",),
     "benchmarks frequency": ("tests/benchmarks/worlds/test_generators.py::test_frequency_counts_are_what_they_say",),
     "benchmarks corruption": ("tests/benchmarks/worlds/test_generators.py::test_corruption_puts_wrong_over_right",),
     "parts leak@k": (

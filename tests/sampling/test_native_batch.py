@@ -158,9 +158,9 @@ def test_what_is_put_back_is_drawn_by_the_next_session() -> None:
     queue = queue_of(loaded, range(20), 3)
     session, _ = session_of(loaded, queue, decoding, rows=50)
     found: Samples = {}
-    while len(found) < 10:
+    for _ in range(6):
         found |= {(g.prompt_id, g.sample): g for g in session.step()}
-    assert len(found) < len(whole)
+    assert session.batch.rows > 0, "some are on their way"
     session.requeue()
     waiting = [(job.prompt_id, int(j)) for job in queue for j in job.samples]
     assert len(waiting) == len(set(waiting))
