@@ -3,7 +3,7 @@ import gzip
 import pytest
 
 from leakatk.errors import InputError
-from leakatk.prompts import Prompt, Query, load_prompts, save_prompts
+from leakatk.prompts import Generation, Prompt, Query, load_prompts, save_prompts
 from leakatk.runs.manifest import prompts_hash
 
 
@@ -62,3 +62,8 @@ def test_missing_file_and_directory(tmp_path):
         load_prompts(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="is a directory"):
         load_prompts(tmp_path)
+
+
+def test_former_names_of_public_fields_are_read():
+    assert Prompt("p0", "Who?", "Bo.").text == "Who?"
+    assert Generation("p0", 0, "Bo.", (1,), -1.0, "stop").finish == "stop"

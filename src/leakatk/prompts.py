@@ -79,6 +79,11 @@ class Prompt:
     """The index of the right one; -1 where there are none."""
 
     @property
+    def text(self) -> str:
+        """The former name of `question`."""
+        return self.question
+
+    @property
     def query(self) -> Query:
         """What is put to the model."""
         return Query(self.question) if self.asked is None else self.asked
@@ -108,6 +113,11 @@ class Generation:
     reasoning: str = ""
     """What the model thought before `text`, between its own think marks or in a server's reasoning field; "" where it does
     not think."""
+
+    @property
+    def finish(self) -> str:
+        """The former name of `finish_reason`."""
+        return self.finish_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ _NEEDED = {
     "original": "the model before unlearning; give it with --original MODEL.",
     "encoder": "a sentence encoder; give it with --encoder MODEL.",
     "text": "general text; give it with --text FILE.",
-    "refused": "prompts that the model refuses to answer; give them from Python: known=Known(refused=load_prompts(FILE)).",
+    "refused": "prompts that the model refuses to answer; give them with --refused FILE.",
 }
 
 

@@ -30,7 +30,9 @@ WORKS = {
     ("doctor",): ([], "leakatk.cli.doctor.packages"),
     ("benchmark", "check"): (["{forget}"], "leakatk.benchmarks.files.check_file"),
 }  # fmt: skip
-LISTS = ("methods", "scorers", "probes", "engines", "benchmarks", "protocols")
+LISTS = (
+    "methods", "scorers", "probes", "engines", "benchmarks", "protocols", "guards", "attacks", "writers", "metrics",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,9 @@ def test_an_unexpected_error_in_a_list_is_3(leakatk, tmp_path, monkeypatch, kind
     registry = {
         "methods": "leakatk.unlearning.methods.METHODS", "scorers": "leakatk.scorers.SCORERS", "probes": "leakatk.probes.PROBES",
         "engines": "leakatk.sampling.engines.ENGINES", "benchmarks": "leakatk.benchmarks.catalog.BENCHMARKS",
-        "protocols": "leakatk.benchmarks.protocols.PROTOCOLS",
+        "protocols": "leakatk.benchmarks.protocols.PROTOCOLS", "guards": "leakatk.guards.base.GUARDS",
+        "attacks": "leakatk.attacks.base.ATTACKS", "writers": "leakatk.synthesis.base.WRITERS",
+        "metrics": "leakatk.metrics.base.METRICS",
     }  # fmt: skip
 
     class Broken(dict):

@@ -136,3 +136,24 @@ def test_a_method_that_keeps_needs_something_to_keep(leakatk, model, forget, tmp
     record = json.loads(printed)
     assert (record["steps"], record["prompts"]) == (1, "forget.jsonl")
     assert "Next: leakatk audit" in err
+
+
+def test_what_a_method_needs_besides_is_asked_for_first(leakatk, model, forget, tmp_path):
+    """LUNAR needs prompts that the model refuses; they are given as a file."""
+
+    def unlearn(*options):
+        common = ("--forget", forget, "--retain", forget, "--out", tmp_path / "m", "--quiet")
+        return leakatk("unlearn", model, *common, "--method", *options)
+
+    refused(
+        unlearn("lunar"), "Method lunar needs prompts that the model refuses to answer; give them with --refused FILE."
+    )
+    refused(unlearn("lunar", "--auxiliary", "clean"), "write NAME=MODEL")
+    refused(unlearn("rule", "--base", "npo", "--refused", forget), "not for --method rule")
+    assert not (tmp_path / "m").exists()
+    save_prompts(
+        [Prompt(f"r{i}", f"What is secret {i}?", "I cannot say.") for i in range(3)], tmp_path / "refused.jsonl"
+    )
+    code, out, err = unlearn("lunar", "--refused", tmp_path / "refused.jsonl")
+    assert code == 0, err
+    assert (tmp_path / "m" / "model.safetensors").exists()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leakatk.cli import inputs
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    from leakatk.prompts import Known, Prompt
+    from leakatk.prompts import Prompt
     from leakatk.sampling.base import Sampler
 
 
@@ -49,9 +50,10 @@ def behind(
             raise InputError("--auxiliary and --encoder are for a guard; give --guard NAME too.")
         return lambda sampler: sampler
     from leakatk.guards import get_guard
+    from leakatk.prompts import Known
 
     guard = get_guard(spec)
-    known = known_of(auxiliary, encoder, forget, retain)
+    known = Known(tuple(forget), tuple(retain), auxiliary=inputs.auxiliary_models(auxiliary), encoder=encoder)
     known.need(f"Guard {guard.name}", *guard.needs)
 
     def around(sampler: Sampler) -> Sampler:
@@ -60,18 +62,3 @@ def behind(
         return guarded(sampler, known, guard)
 
     return around
-
-
-def known_of(auxiliary: Sequence[str], encoder: str, forget: Sequence[Prompt], retain: Sequence[Prompt]) -> Known:
-    """What the guard is given."""
-    from leakatk.prompts import Known
-
-    models: dict[str, str] = {}
-    for text in auxiliary:
-        name, equals, path = (part.strip() for part in text.partition("="))
-        if not equals or not name or not path:
-            raise InputError(f"--auxiliary {text!r}: write NAME=MODEL, such as clean=models/small.")
-        if name in models:
-            raise InputError(f"--auxiliary {text!r}: {name} is given twice.")
-        models[name] = path
-    return Known(forget=tuple(forget), retain=tuple(retain), auxiliary=models, encoder=encoder)

@@ -181,3 +181,16 @@ def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> 
     if not caps or not issubclass(SCORERS[spec_name(scorer)], Priced):
         return scorer
     return scorer + ("," if ":" in scorer else ":") + ",".join(caps)
+
+
+def auxiliary_models(given: Sequence[str]) -> dict[str, str]:
+    """{"clean": "models/small"} from ["clean=models/small"]. InputError for another form, or a name given twice."""
+    models: dict[str, str] = {}
+    for text in given:
+        name, equals, path = (part.strip() for part in text.partition("="))
+        if not equals or not name or not path:
+            raise InputError(f"--auxiliary {text!r}: write NAME=MODEL, such as clean=models/small.")
+        if name in models:
+            raise InputError(f"--auxiliary {text!r}: {name} is given twice.")
+        models[name] = path
+    return models

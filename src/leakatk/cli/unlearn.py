@@ -110,6 +110,13 @@ def run(
         Path | None,
         typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
     ] = None,
+    refused: Annotated[
+        Path | None, typer.Option(help="Prompts that the model refuses to answer, for methods that imitate it (JSONL).")
+    ] = None,
+    auxiliary: Annotated[
+        list[str] | None,
+        typer.Option(help="A further model that the method compares with: NAME=MODEL; may be repeated."),
+    ] = None,
     judge: Annotated[
         str,
         typer.Option(
@@ -129,7 +136,7 @@ def run(
     config: Config = None,
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
-    from leakatk.prompts import columns_from, load_prompts
+    from leakatk.prompts import Known, columns_from, load_prompts
     from leakatk.unlearning.methods import METHODS
 
     retrained, named = rule.check_options(
@@ -160,6 +167,13 @@ def run(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
+    known = Known(
+        tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
+        auxiliary=inputs.auxiliary_models(auxiliary or ()),
+    )  # fmt: skip
+    if (refused or auxiliary) and method == "rule":
+        raise InputError("--refused and --auxiliary are for a method of their own, not for --method rule.")
+    known.need(f"Method {chosen.name}", *chosen.needs)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -221,7 +235,9 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            done = unlearn(loaded, items, kept, chosen, out=out, settings=settings, seed=seed, on_check=check)
+            done = unlearn(
+                loaded, items, kept, chosen, out=out, settings=settings, seed=seed, on_check=check, known=known
+            )
             record = done.as_dict()
             why = done.stopped or "all steps done"
             typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
