@@ -154,6 +154,6 @@ def test_what_a_method_needs_besides_is_asked_for_first(leakatk, model, forget, 
     save_prompts(
         [Prompt(f"r{i}", f"What is secret {i}?", "I cannot say.") for i in range(3)], tmp_path / "refused.jsonl"
     )
-    code, out, err = unlearn("lunar", "--refused", tmp_path / "refused.jsonl")
+    code, _, err = unlearn("lunar", "--refused", tmp_path / "refused.jsonl")
     assert code == 0, err
     assert (tmp_path / "m" / "model.safetensors").exists()
