@@ -42,7 +42,7 @@ def expansions(
     from leakatk.sampling.answer_tree import expansions_of
 
     kept = out / f"expansion-{budget}.parquet"
-    found = _read_trees(kept) if kept.exists() else {}
+    found = read_trees(kept) if kept.exists() else {}
 
     def keep(trees: Sequence[Expansion]) -> None:
         found.update({tree.prompt_id: tree for tree in trees})
@@ -54,7 +54,7 @@ def expansions(
     return found
 
 
-def _read_trees(path: Path) -> dict[str, Expansion]:
+def read_trees(path: Path) -> dict[str, Expansion]:
     table, about = read_about(path)
     answers: dict[str, list[Answer]] = {prompt_id: [] for prompt_id in about["prompts"]}
     for row in table.to_pylist():
