@@ -12,7 +12,7 @@ from leakatk.sampling.decoding import Decoding
 
 RULE_FACTS = Facts(
     name="rule",
-    summary="what the model leaks when it is sampled is unlearned, in rounds around another method",
+    summary="what the model leaks when it is sampled is unlearned, in rounds around another method; our reconstruction",
     paper="Leak@k, arXiv 2511.04934 (v2 adds RULE)",
     formula="A: leaks found so far, none at first. Each round: n answers to every forget prompt; those that leak (score >= "
     "threshold) and are new join A, at most `cap` a prompt; then steps of the base method on forget + A, with R on retain. "
