@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 import leakatk
-from tests.docs.test_docs import furnish
+from tests.docs.desk import furnish
 
 
 @pytest.fixture(scope="module")

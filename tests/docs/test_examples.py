@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.docs.test_docs import PAGES, ROOT, blocks
+from tests.docs.desk import PAGES, ROOT, blocks
 
 EXAMPLES = [page for page in PAGES if page.name.startswith("add-a")]
 GIVEN = """from collections.abc import Sequence

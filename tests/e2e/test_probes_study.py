@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_docs import end_soon
+from tests.docs.desk import end_soon
 from tests.tiny import save_tiny_model
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "probes.py"

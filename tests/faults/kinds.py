@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from leakatk.auditing.audit import audit
-from leakatk.auditing.bounds import read_trees
+from leakatk.auditing.bounds import expansions
 from leakatk.bench import bench as benching
 from leakatk.bench.results import read_rows
 from leakatk.benchmarks.base import Benchmark
@@ -65,7 +65,8 @@ def runs_in(place: Path) -> str:
         if (run.path / "results.json").exists():
             found.append(untimed(run.results()))
     for trees in sorted(place.rglob("expansion-*.parquet")):
-        found.append(read_trees(trees))
+        budget = int(trees.stem.partition("-")[2])
+        found.append(expansions(None, [], SHORT, budget, out=trees.parent))  # of no prompts: only what is kept
     return repr(found)
 
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ import pytest
 from leakatk.errors import UnknownNameError
 from leakatk.papers.index import STATUSES, Listed, Use, chosen, counts, find, listed, page
 from leakatk.papers.kinds import KINDS, Kind
-from leakatk.papers.parts import PARTS
-from leakatk.papers.rows import INTENTS, NEEDS, OWED, ROWS, TAGS
-from leakatk.papers.rows import KINDS as WHAT
+from leakatk.papers.rows import ROWS
 from leakatk.registry import Facts, Registry, facts_of
 from tests.cli.test_help import parse
 from tests.papers.contract import BY_NAME, CONTRACTS, PROOFS, proofs_of
@@ -63,39 +60,6 @@ def collected(tmp_path_factory):
     for test, texts in json.loads(file.read_text()).items():
         found.setdefault(test.partition("[")[0], set()).update(texts)
     return found
-
-
-def test_there_are_121_rows_each_once():
-    numbers = [row.number for row in ROWS]
-    assert len(numbers) == len(set(numbers)) == 121
-    assert set(numbers) == {str(i) for i in range(1, 120)} | {"61x", "62x"}
-    assert {row.number for row in ROWS if row.described} == {"5", "21", "40", "91", "101"}
-    assert len({row.arxiv for row in ROWS if row.arxiv}) == sum(bool(row.arxiv) for row in ROWS)
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.number)
-def test_a_row_says_what_it_is_in_known_tags(row):
-    assert row.kinds
-    assert row.kinds <= set(WHAT)
-    assert row.needs <= set(NEEDS)
-    assert row.tags <= set(TAGS)
-    assert row.system
-    assert row.about == row.about.strip(". ")
-    assert len(row.about.split()) <= 20
-
-
-def test_each_tag_is_used():
-    assert {tag for row in ROWS for tag in row.tags} == set(TAGS)
-    assert not set(WHAT) & set(NEEDS) | set(WHAT) & set(INTENTS)
-
-
-def test_whoever_removes_is_told_from_whoever_suppresses():
-    rows = {row.number: row.tags for row in ROWS}
-    assert "suppression" in rows["46"]
-    assert "removal" not in rows["46"]
-    assert "removal" in rows["57"]
-    assert {"removal", "suppression"} <= rows["60"]
-    assert not {"removal", "suppression"} & rows["33"]
 
 
 def unproven(rows, collected):
@@ -158,11 +122,6 @@ def test_every_command_parses(rows):
             parse(use.command)
 
 
-def test_parts_are_where_they_say():
-    for name in PARTS:
-        import_module(PARTS[name].where)
-
-
 @dataclass(frozen=True)
 class Gadgets(Kind):
     """A kind with a registry of its own."""
@@ -208,11 +167,6 @@ def test_what_is_owed_of_a_row_is_owed_until_something_of_that_kind_serves_it():
     assert (row().status, row().lacks) == ("not yet", "")
     assert (row(kinds[0]).status, row(kinds[0]).lacks) == ("in part", "the method SURE")
     assert (row(kinds[1]).status, row(*kinds).status) == ("works", "works")
-
-
-def test_what_is_owed_is_of_rows_and_kinds_that_there_are():
-    assert set(OWED) <= {row.number for row in ROWS}
-    assert {kind for owed in OWED.values() for kind in owed} <= set(KINDS)
 
 
 @pytest.mark.parametrize(
