@@ -156,3 +156,39 @@ def test_the_metric_half_loads_no_torch(room):
                     )
                 ]
                 assert not {"torch", "transformers", "peft", "accelerate"} & set(heavy), f"{module} loads {other}"
+
+
+TESTS = Path(__file__).parent
+# Source files whose tests stand together in a file of another name.
+TESTED_IN = {
+    "unlearning.inserted": "unlearning/test_hooks.py",
+    "unlearning.loop": "unlearning/test_trainer.py",
+    "unlearning.losses.distill": "unlearning/test_losses.py",
+    "unlearning.losses.targets": "unlearning/test_losses.py",
+    "unlearning.losses.terms": "unlearning/test_methods.py",
+    "unlearning.losses.token": "unlearning/test_losses.py",
+    "unlearning.methods.distillation": "unlearning/test_methods.py",
+    "unlearning.methods.preference": "unlearning/test_methods.py",
+    "unlearning.record": "unlearning/test_trainer.py",
+    "unlearning.sharding": "unlearning/test_processes.py",
+    "unlearning.stop": "unlearning/test_trainer.py",
+}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_file_has_tests_of_its_name(module):
+    path = FILES[module]
+    if path.stem == "__init__" or path.read_text(encoding="utf-8").count("\n") <= 60:
+        return
+    if module in TESTED_IN:
+        assert (TESTS / TESTED_IN[module]).exists()
+    else:
+        assert list(TESTS.rglob(f"test_{path.stem}.py")), f"{module}: no test_{path.stem}.py"
+
+
+def test_no_test_imports_a_private_name():
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("leakatk"):
+                private = [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert not [name for name in private if not name.startswith("__")], (path, private)
