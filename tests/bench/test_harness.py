@@ -63,7 +63,7 @@ def test_bench_has_the_task_beside_the_rest(model, task_dir, monkeypatch):
     row = run()[0]
     assert math.isfinite(row["task:letters acc"])
     assert "tasks" in layouts(row)
-    monkeypatch.setattr(b, "evaluate_tasks", lambda *a, **k: pytest.fail("computed again"))
+    monkeypatch.setattr("leakatk.bench.cells.evaluate_tasks", lambda *a, **k: pytest.fail("computed again"))
     assert run()[0]["task:letters acc"] == row["task:letters acc"]
 
 

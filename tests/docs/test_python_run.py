@@ -31,6 +31,7 @@ def test_python_runs(desk, page, monkeypatch):
     from leakatk.sampling.engines import ENGINES
     from leakatk.synthesis import WRITERS
     from leakatk.unlearning.methods import METHODS
+    from leakatk.unlearning.streams import STREAMS
 
     monkeypatch.setattr(ATTACKS, "_items", dict(ATTACKS._items))
     monkeypatch.setattr(WRITERS, "_items", dict(WRITERS._items))
@@ -38,6 +39,7 @@ def test_python_runs(desk, page, monkeypatch):
     monkeypatch.setattr(GUARDS, "_items", dict(GUARDS._items))
     monkeypatch.setattr(PROBES, "_items", dict(PROBES._items))
     monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    monkeypatch.setattr(STREAMS, "_items", dict(STREAMS._items))
     place = next(path for path in PAGES if path.name == page)
     names = {"__name__": "page", "prompts": PROMPTS, "forget": PROMPTS, "retain": PROMPTS}
     names["Case"] = str

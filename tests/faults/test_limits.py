@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leakatk.bench import bench
+from leakatk.bench import cells
 from leakatk.errors import LeakAtKError, RunError
 from leakatk.files.writing import write_kept
 
@@ -45,9 +45,9 @@ def test_a_copy_that_fails_half_way_is_one_sentence(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copytree", full)
         with pytest.raises(RunError, match=r"Cannot copy .*No space left on device.*run the same command again"):
-            bench._copy(tmp_path / "run", tmp_path / "copy")
+            cells.copy_run(tmp_path / "run", tmp_path / "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
-    bench._copy(tmp_path / "run", tmp_path / "copy")
+    cells.copy_run(tmp_path / "run", tmp_path / "copy")
     assert (tmp_path / "copy" / "manifest.json").read_text() == "{}"
 
 

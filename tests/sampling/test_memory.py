@@ -18,7 +18,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 def test_cache_is_freed_without_the_collector(tmp_path, monkeypatch):
     caches = []
 
-    class Seen(native.LeanDecoder):
+    class Seen(native_batch.LeanDecoder):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             caches.append((weakref.ref(self), self.rows))

@@ -141,14 +141,14 @@ def leaks(
                 judge.check_ready()
         sample(asked, plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
         for part, stored in once.items():
-            _copy(stored, part)
+            copy_run(stored, part)
         results = audit(
             asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
             scorers=plan.scorers, reference=retrained, probes=plan.probes, paraphrases=False, level=plan.level, role=role,
             **about,
         )  # fmt: skip
         for part, stored in once.items():
-            _copy(part, stored)
+            copy_run(part, stored)
         counts = results["answers"]
         shared: Row = {
             "sampled_broken": _broken(Run.open(place), plan.n),
@@ -178,7 +178,7 @@ def leaks(
     }
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_run(source: Path, target: Path) -> None:
     """The run in `source` also at `target`, whole or not at all; where there is one already, that one stays."""
     if not source.is_dir() or target.exists():
         return

@@ -231,7 +231,9 @@ def test_lunar_makes_forget_prompts_be_refused(knowing, forget, retain, refused)
 
 
 def test_lunar_says_what_it_needs(loaded, forget, retain, refused):
-    with pytest.raises(InputError, match=r"Method lunar needs prompts that the model refuses to answer; .*refused="):
+    with pytest.raises(
+        InputError, match=r"Method lunar needs prompts that the model refuses to answer; give them with --refused"
+    ):
         unlearn(loaded, forget, retain, LUNAR, quiet=True)
     known = Known(refused=refused)
     with pytest.raises(InputError, match=r"empty"):

@@ -136,7 +136,7 @@ def test_ssu_that_is_killed_on_its_way_back_ends_as_a_whole_one(
     unlearn(loaded, forget, [], SSU, out=tmp_path / "whole", **options)
     put, cut = training.put, fresh(loaded, base_model)
 
-    def dying(model, new):
+    def dying(model, new, **_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
