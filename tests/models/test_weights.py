@@ -79,3 +79,25 @@ def test_the_hash_is_of_names_and_bytes(model):
     assert weights_hash({**weights, "2.bias": weights["2.bias"] + 1}) != weights_hash(weights)
     half = {"a": torch.ones(2, dtype=torch.bfloat16), "b": torch.tensor(1)}
     assert len(weights_hash(half)) == 16
+
+
+def test_tied_weights_are_copied_once():
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+            self.right.weight = self.left.weight
+
+    model = Tied()
+    taken = weights_of(model)
+    assert taken["left.weight"] is taken["right.weight"]
+    assert taken["left.bias"] is not taken["right.bias"]
+    assert taken["left.weight"].data_ptr() != model.left.weight.data_ptr()
+
+
+def test_a_shape_that_would_be_spread_is_refused():
+    model = torch.nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    with pytest.raises(InputError, match="another model: weight is"):
+        put(model, {"weight": torch.ones(1, 3)}, partly=True)
+    assert torch.equal(model.weight, before)

@@ -34,6 +34,7 @@ from leakatk.models.load import ModelSource, check_source
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Known, Prompt, check_unique
 from leakatk.runs.store import Run
+from leakatk.sampling.base import notes_of
 
 if TYPE_CHECKING:
     from leakatk.sampling.base import Sampler
@@ -174,7 +175,7 @@ def _sampled(
     under = f" under {attack.label}" if attack else ""
     if role == "retrained":
         run = sample(sampler, asked, label=f"retrained model{under}", **shared)
-        found = [*run.notes, *(f"Retrained model: {note}" for note in getattr(sampler, "notes", ()))]
+        found = [*run.notes, *(f"Retrained model: {note}" for note in notes_of(sampler))]
     else:
         beside = place / "retrained"
         results = audit(

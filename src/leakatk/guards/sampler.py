@@ -26,7 +26,7 @@ from leakatk.guards.base import Always, Bools, Guard, Threshold, place_of
 from leakatk.models.fingerprint import model_identity
 from leakatk.prompts import Generation, Known, Prompt
 from leakatk.runs.manifest import prompts_hash
-from leakatk.sampling.base import Request, Sampler
+from leakatk.sampling.base import Expands, InProcess, Request, Sampler, loaded_of, prepare, release
 from leakatk.sampling.decoding import Decoding
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSample
     found = get_guard(guard)
     known.need(f"Guard {found.name}", *found.needs)
     place = place_of(found.action)
-    loaded = getattr(sampler, "loaded", None)
+    loaded = loaded_of(sampler)
     here = loaded is not None and sampler.name in IN_PROCESS
     if place == "hooks" and not here:
         raise InputError(
@@ -88,7 +88,7 @@ def _combined(sampler: Any, guard: Guard, known: Known) -> Sampler:
 
     paths = tuple(known.auxiliary[name] for name in guard.action.models)
     combine = guard.action.combine  # type: ignore[attr-defined]
-    loaded = getattr(sampler, "loaded", None)
+    loaded = loaded_of(sampler)
     if loaded is None:  # copies on other machines, which have other working directories
         paths = tuple(str(Path(path).resolve()) if Path(path).exists() else path for path in paths)
         fields = {field.name: getattr(sampler.source, field.name) for field in dataclasses.fields(sampler.source)}
@@ -274,16 +274,12 @@ class GuardedSampler:
     def prepare(self, run: Run, decoding: Decoding, *, n: int) -> None:
         """Before a run: the engine's own look at it, and the count of flagged prompts."""
         self.flags(run.prompts)
-        look = getattr(self.plain, "prepare", None)
-        if look is not None:
-            look(run, decoding, n=n)
+        prepare(self.plain, run, decoding, n=n)
 
     def close(self) -> None:
         """Give back what the engines hold outside this process."""
         for sampler in {id(one): one for one in (self.plain, self.acting)}.values():
-            close = getattr(sampler, "close", None)
-            if close is not None:
-                close()
+            release(sampler)
 
     @property
     def _calibrated(self) -> bool:
@@ -344,4 +340,4 @@ class GuardedSampler:
 
 
 def _expands(sampler: Any) -> bool:
-    return hasattr(sampler, "expand") or hasattr(sampler, "loaded")
+    return isinstance(sampler, Expands | InProcess)

@@ -19,10 +19,14 @@ def weights_of(model: nn.Module, *, device: str | torch.device | None = "cpu") -
 
     device: where the copy lies; None: where each tensor is.
     """
-    return {
-        name: value.detach().to(device=device, copy=True) if device is not None else value.detach().clone()
-        for name, value in model.state_dict().items()
-    }
+    copies: dict[tuple[object, ...], Tensor] = {}  # tied weights are one tensor under two names, and one copy
+    found = {}
+    for name, value in model.state_dict().items():
+        place = value.data_ptr(), value.shape, value.stride(), value.dtype, value.device
+        if place not in copies:
+            copies[place] = value.detach().to(device=value.device if device is None else device, copy=True)
+        found[name] = copies[place]
+    return found
 
 
 @torch.no_grad()
@@ -30,7 +34,8 @@ def put(model: nn.Module, weights: Weights, *, partly: bool = False) -> None:
     """Copy these weights into the model, one after the other, each to the device and the precision it has there.
 
     partly: what has no weights here stays as it is.
-    InputError, with nothing changed, where a name or, unless partly, a shape is not the model's.
+    InputError where a name or a shape is not the model's; nothing is changed then, unless partly, where weights may be read one
+    at a time from a disk and a shape is seen when its turn comes.
     """
     state = model.state_dict()
     strange = sorted(weights.keys() - state.keys() if partly else state.keys() ^ weights.keys())
@@ -41,7 +46,12 @@ def put(model: nn.Module, weights: Weights, *, partly: bool = False) -> None:
             f"These weights are of another model: {len(strange)} tensors differ in name or shape (the first: {strange[0]})."
         )
     for name in weights:
-        state[name].copy_(weights[name])
+        value = weights[name]
+        if value.shape != state[name].shape:  # a copy would be spread over the larger one, and nobody told
+            raise InputError(
+                f"These weights are of another model: {name} is {list(value.shape)}, not {list(state[name].shape)}."
+            )
+        state[name].copy_(value)
 
 
 Park = Callable[[nn.Module], Weights]
