@@ -34,6 +34,11 @@ class LoadedModel:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def merge_adapter(self) -> None:
+        """Put a LoRA adapter into the weights that it belongs to, so that all of them are trained and saved; else nothing."""
+        if hasattr(self.model, "merge_and_unload"):
+            object.__setattr__(self, "model", self.model.merge_and_unload())
+
     @property
     def device(self) -> torch.device:
         return torch.device(next(self.model.parameters()).device)

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError
@@ -77,7 +77,8 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     """
     _refuse_foreign(out, resume)
     begun = settle(out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest))
-    there = (out / "unlearning.json").exists() and (out / "config.json").exists()
+    saved = any((out / name).exists() for name in ("config.json", "adapter_config.json"))
+    there = (out / "unlearning.json").exists() and saved
     if not (begun and there and not checksums.lost(out)):
         return None
     finished: dict[str, Any] = read_kept(out / "unlearning.json")
@@ -183,9 +184,15 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], trainer: Accelerated) -> None:
-    """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints."""
+    """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints.
+
+    Of a model with an adapter the adapter alone, which names the model that it belongs to.
+    """
     if not trainer.main:
         return
+    for config in getattr(loaded.model, "peft_config", {}).values():
+        base = Path(loaded.name)
+        config.base_model_name_or_path = str(base.resolve()) if base.exists() else loaded.name
     save_model(loaded, out)
     write_kept(out / "unlearning.json", strict_json(record, indent=1))
     for name in FOLDERS:
@@ -195,6 +202,11 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
 def load_final(loaded: LoadedModel, out: Path) -> None:
     """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
     checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
+    if (out / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        PeftModel.from_pretrained(cast(Any, loaded.model), out)  # its layers stand in the place of the model's own
+        return
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
     if missing:

@@ -273,19 +273,23 @@ class Trainer:
         if self.sharded:
             sharding.release(self.loaded.model)
 
-    def finish(self) -> None:
-        """Merge an adapter and what was inserted; leave the model in evaluation mode, ready to be sampled."""
+    def finish(self) -> nn.Module | None:
+        """Merge an adapter, unless it is kept, and what was inserted; leave the model in evaluation mode, ready to be sampled.
+
+        Gives the model with its adapter around it where one is kept: its layers stand in the place of the model's own.
+        """
         model = self.loaded.model
         if self.sharded:
             sharding.fill(model, self.model)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
-        if self.settings.tuning == "lora":
+        if self.settings.tuning == "lora" and not self.settings.keep_adapter:
             cast(Any, self.model).merge_and_unload()
         if self._inserted:
             self._inserted.fold()
         model.requires_grad_(True)
         model.eval()
+        return self.model if self.settings.keep_adapter else None
 
 
 def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from leakatk.errors import UtilityFloorError
+from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.weights import put
 from leakatk.models.weights import weights_hash as weights_hash  # its old place
@@ -81,7 +81,10 @@ def unlearn(
     settings = settings or method.settings
     known = known or Known()
     check_data(method, forget, retain, weights)
+    if settings.keep_adapter and len(method.stages) > 1:
+        raise InputError(f"Method {method.name} has several stages, so its adapter is merged; leave keep_adapter out.")
     known.need(f"Method {method.name}", *method.needs)
+    loaded.merge_adapter()  # saved as an adapter, the weights below it would be lost
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
         seconds = time.perf_counter()
@@ -151,6 +154,7 @@ class _Run:
         self.store = Store(self.out, main=self.main, wait=self.wait)
         self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
         self.asked = 0  # answers of `until` used up
+        self.adapted: nn.Module | None = None  # the model with an adapter that is kept
         try:
             self._rehearse()
             if self.staged:
@@ -286,7 +290,7 @@ class _Run:
             position = self.position = Position(**saved) if saved is not None else position
         trainer.state = work.state = position.state
         self._steps(stage, trainer, settings)
-        trainer.finish()
+        self.adapted = trainer.finish()
         position.trained += 1
         position.holds = []
         if position.below_floor and settings.on_floor == "raise":
@@ -352,7 +356,10 @@ class _Run:
             log=position.log, out=self.out, notes=self.notes,
         )  # fmt: skip
         if self.out is not None:
-            checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
+            kept = self.work.loaded
+            if self.adapted is not None:
+                kept = dataclasses.replace(kept, model=cast(Any, self.adapted))
+            checkpoint.save_final(kept, self.out, {**self.identity, **result.as_dict()}, self)
         return result
 
 
