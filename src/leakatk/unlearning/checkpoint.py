@@ -82,6 +82,7 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     if not (begun and there and not checksums.lost(out)):
         return None
     finished: dict[str, Any] = read_kept(out / "unlearning.json")
+    _drop_unfinished(out)  # killed before it came to that
     for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
         finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
     return finished
@@ -195,6 +196,10 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
         config.base_model_name_or_path = str(base.resolve()) if base.exists() else loaded.name
     save_model(loaded, out)
     write_kept(out / "unlearning.json", strict_json(record, indent=1))
+    _drop_unfinished(out)
+
+
+def _drop_unfinished(out: Path) -> None:
     for name in FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
 
