@@ -38,7 +38,10 @@ def test_right_answers_are_counted_by_set(monkeypatch, loaded, tmp_path):
     assert (found.scorer, found.forget, found.retain) == ("fact", SetRecall(1, 2, 0, 2), SetRecall(1, 1, 0, 1))
     assert found.forget.share == 0.5
     rows = json.loads((tmp_path / "full.json").read_text())["sets"]["forget"]["answers"]
-    assert {row["id"]: (row["text"], row["score"]) for row in rows} == {"p0": ("In Zorvik.", 1.0), "p1": ("Nobody.", 0.0)}
+    assert {row["id"]: (row["text"], row["score"]) for row in rows} == {
+        "p0": ("In Zorvik.", 1.0),
+        "p1": ("Nobody.", 0.0),
+    }
     assert recalled(loaded, BENCH, tmp_path / "full.json", quiet=True) == found
     assert len(asked) == 2  # of two sets, once
     recalled(loaded, replace(BENCH, forget=BENCH.forget[:1]), tmp_path / "full.json", quiet=True)

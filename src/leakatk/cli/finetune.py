@@ -32,7 +32,9 @@ def add_to(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id, the start of both.")],
-    out: Annotated[Path, typer.Option(help="Directory for full/, retrained/ and the prompts; the same command resumes.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for full/, retrained/ and the prompts; the same command resumes.")
+    ],
     benchmark: options.BenchmarkName = "",
     authors: Annotated[
         int | None, typer.Option(help="TOFU: its last authors alone, so many; those to forget are among them.")
@@ -57,7 +59,9 @@ def run(
     ] = False,
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter and keep it as one.")] = False,
     lora_rank: Annotated[int | None, typer.Option(help="Rank of the adapter (default 16).")] = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="The adapter counts alpha / rank times (default 32).")] = None,
+    lora_alpha: Annotated[
+        float | None, typer.Option(help="The adapter counts alpha / rank times (default 32).")
+    ] = None,
     lora_targets: Annotated[
         str, typer.Option(help="Modules that get an adapter, such as q_proj,v_proj; default all linear ones.")
     ] = "",
@@ -141,9 +145,7 @@ def lessons_for(
     return lessons_of(Benchmark(name=name, forget=tuple(items), retain=tuple(kept)))
 
 
-def configure(
-    loaded: LoadedModel, preset: str, *, lora: bool, targets: str, asked: dict[str, Any]
-) -> TrainSettings:
+def configure(loaded: LoadedModel, preset: str, *, lora: bool, targets: str, asked: dict[str, Any]) -> TrainSettings:
     """The recipe for this model with what was asked for."""
     from leakatk.small.finetune import recipe_for
 
@@ -155,7 +157,9 @@ def configure(
         given["lora_targets"] = tuple(name.strip() for name in targets.split(",") if name.strip())
         ends = {name.rpartition(".")[2] for name, _ in loaded.model.named_modules()}
         if unknown := [name for name in given["lora_targets"] if name.rpartition(".")[2] not in ends]:
-            raise InputError(f"--lora-targets: the model has no module {unknown[0]!r}; it has, for instance, q_proj or c_attn.")
+            raise InputError(
+                f"--lora-targets: the model has no module {unknown[0]!r}; it has, for instance, q_proj or c_attn."
+            )
     if "max_steps" in given and recipe.warmup_epochs:
         recipe = replace(recipe, warmup_epochs=0.0, warmup_steps=given["max_steps"] // 10)
     return recipe.changed(given)
@@ -164,12 +168,16 @@ def configure(
 def say_plan(loaded: LoadedModel, lessons: Lessons) -> None:
     """What is taught and how it is asked, on stderr."""
     bench = lessons.benchmark
+    from leakatk.prompts import Query
+
     held = f" ({len(bench.retain_held):,} of them never shown to an unlearner)" if bench.retain_held else ""
     kept = len(bench.retain) + len(bench.retain_held)
     left = f" Left out: {lessons.left_out}." if lessons.left_out else ""
     typer.echo(f"{bench.name}: {len(bench.forget):,} prompts to forget, {kept:,} to keep{held}.{left}", err=True)
     if not loaded.template.is_chat(loaded.tokenizer):
-        options.say_notes([f"{loaded.name} is asked without a chat template: {loaded.template.plain_text('...')!r}."])
+        options.say_notes(
+            [f"{loaded.name} is asked without a chat template: {loaded.template.plain_text(Query('...'))!r}."]
+        )
 
 
 def _dry(
@@ -192,7 +200,9 @@ def _dry(
     if as_json:
         options.echo_json(cost)
         return
-    parts = ", ".join(f"{name} on {cost['prompts'][name]:,} answers in {count:,} steps" for name, count in steps.items())
+    parts = ", ".join(
+        f"{name} on {cost['prompts'][name]:,} answers in {count:,} steps" for name, count in steps.items()
+    )
     typer.echo(
         f"Would train {parts}, {settings.retain_batch} answers a step, lr {settings.learning_rate:g}, "
         f"{'a LoRA adapter' if settings.tuning == 'lora' else 'all weights'}, into {out}: about {format_seconds(cost['seconds'])} "

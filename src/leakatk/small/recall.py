@@ -68,7 +68,9 @@ def chosen(prompts: Sequence[Prompt], most: int) -> list[Prompt]:
     return [prompt for prompt in prompts if prompt.id in set(ids)]
 
 
-def recalled(loaded: LoadedModel, bench: Benchmark, file: Path, *, most: int = RECALL_LIMIT, quiet: bool = False) -> Recall:
+def recalled(
+    loaded: LoadedModel, bench: Benchmark, file: Path, *, most: int = RECALL_LIMIT, quiet: bool = False
+) -> Recall:
     """Ask both sets greedily, at most so many prompts of each, and score the answers; what `file` holds is not asked again.
 
     The file keeps each answer with its score.
@@ -105,9 +107,7 @@ def _read(row: Mapping[str, Any]) -> Recall:
     def counted(found: Mapping[str, Any]) -> SetRecall:
         scores = [one["score"] for one in found["answers"]]
         known = [score for score in scores if score is not None]
-        return SetRecall(
-            sum(score >= RIGHT for score in known), len(known), len(scores) - len(known), found["there"]
-        )
+        return SetRecall(sum(score >= RIGHT for score in known), len(known), len(scores) - len(known), found["there"])
 
     return Recall(row["asked"]["scorer"], counted(row["sets"]["forget"]), counted(row["sets"]["retain"]))
 

@@ -64,9 +64,7 @@ def with_held(bench: Benchmark) -> Benchmark:
     )
 
 
-def _last_authors(
-    data: str | Path | None, authors: int, forget_authors: int
-) -> tuple[Benchmark, tuple[Prompt, ...]]:
+def _last_authors(data: str | Path | None, authors: int, forget_authors: int) -> tuple[Benchmark, tuple[Prompt, ...]]:
     """TOFU with its last authors alone, and the retain prompts of the authors before them."""
     splits = {rows // AUTHOR_ROWS: split for split, rows in FORGET_ROWS.items()}
     if forget_authors not in splits:

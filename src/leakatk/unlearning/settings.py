@@ -91,7 +91,9 @@ class TrainSettings:
         for field in ("check_every", "checkpoint_every", "warmup_steps", "warmup_epochs", "weight_decay", "max_tokens"):
             need(getattr(self, field) >= 0, field, "at least 0")
         if self.keep_adapter and self.tuning != "lora":
-            raise InputError("TrainSettings.keep_adapter needs tuning='lora': without an adapter there is none to keep.")
+            raise InputError(
+                "TrainSettings.keep_adapter needs tuning='lora': without an adapter there is none to keep."
+            )
         if self.warmup_steps and self.warmup_epochs:
             raise InputError(
                 f"Give either warmup_steps or warmup_epochs, got warmup_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
