@@ -92,7 +92,7 @@ def test_what_cannot_be_taught_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="holds passages"):
         lessons(passages=True)
     alone = lessons(retain=(), retain_held=())
-    with pytest.raises(InputError, match="no retain prompts.*--split full"):
+    with pytest.raises(InputError, match=r"no retain prompts.*--split full"):
         alone.of("retain")
     assert alone.of("full") == (PROMPTS[0],)
     with pytest.raises(InputError, match="--split must be full or retain, got 'forget'"):

@@ -94,7 +94,7 @@ def run(
     taught = {one: lessons.of(one) for one in splits}
     if (lora_rank or lora_alpha or lora_targets) and not lora:
         raise InputError("--lora-rank, --lora-alpha and --lora-targets go with --lora.")
-    how = {
+    how: dict[str, Any] = {
         "device": device, "dtype": "auto" if lora else "fp32", "template": template, "system": system,
         "args": inputs.template_args(template_arg or []),
     }  # fmt: skip
@@ -192,7 +192,7 @@ def _dry(
     prompts = max(taught.values(), key=len)
     pilot = training_pilot(loaded, prompts, learning(), settings)
     steps = {MODELS[split]: settings.total_steps(len(some), side="retain") for split, some in taught.items()}
-    cost = {
+    cost: dict[str, Any] = {
         "steps": steps, "prompts": {MODELS[split]: len(some) for split, some in taught.items()},
         "seconds": pilot.seconds * sum(steps.values()), "seconds_a_step": pilot.seconds, "memory": pilot.memory,
         "bytes": len(taught) * need.disk, "settings": settings.as_dict(),
