@@ -172,7 +172,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.first_rows(work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:
