@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 from weakref import WeakSet
 
 import torch
@@ -56,7 +57,7 @@ class Flat:
         """(N, ...) -> (B, T, ...) in the batch's layout, 0 where there is none."""
         places = self.mask.flatten().nonzero().squeeze(1)
         empty = values.new_zeros(self.mask.numel(), *values.shape[1:])
-        return self.spread(empty.index_copy(0, places, values).unflatten(0, self.mask.shape))
+        return self.spread(empty.index_copy(0, places, values).reshape(*self.mask.shape, *values.shape[1:]))
 
     def spread(self, values: Tensor) -> Tensor:
         """(U, ...) values of the distinct items -> (B, ...), each where its item was drawn."""
@@ -67,7 +68,7 @@ def by_chance(model: nn.Module) -> bool:
     """Whether a pass over the same item gives another result, by dropout."""
     if not model.training:
         return False
-    config = model.config.to_dict() if hasattr(model, "config") else {}
+    config = cast(Any, model).config.to_dict() if hasattr(model, "config") else {}
     rates = [value for name, value in config.items() if name.endswith(("dropout", "pdrop", "_drop"))]
     rates += [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
@@ -86,7 +87,7 @@ def flat_logits(model: nn.Module, flat: Flat) -> Tensor:
     parts = [_run(model, [flat.items[i] for i in group], flat) for group in groups]
     pieces: dict[int, Tensor] = {}
     for group, logits in zip(groups, parts, strict=True):
-        pieces |= zip(group, logits.split([flat.counts[i] for i in group]), strict=True)
+        pieces |= zip(group, torch.split(logits, [flat.counts[i] for i in group]), strict=True)
     if len(groups) == 1 and groups[0] == sorted(groups[0]):
         return parts[0]
     return torch.cat([pieces[i] for i in range(len(flat.items))])

@@ -35,11 +35,11 @@ def _rows(model: nn.Module, kind: str, batch: Batch, flat: Flat) -> list[Tensor]
     (l, V) logits after every token; "hidden:block:3" (l, d) of decoder layer 3 (`hidden_states`)."""
     if kind.startswith("hidden"):
         _, at, layer = kind.split(":")
-        return list(flat.chosen(hidden_states(model, batch, int(layer), at)).split(flat.counts))
+        return list(torch.split(flat.chosen(hidden_states(model, batch, int(layer), at)), flat.counts))
     logits = flat_logits(model, flat)
     if kind == "logp":
         logits = in_chunks(label_logprobs, logits, flat.chosen(batch.labels))
-    return list(logits.split(flat.counts))
+    return list(torch.split(logits, flat.counts))
 
 
 class Teachers:

@@ -23,7 +23,7 @@ def in_chunks(function: OfTokens, logits: Tensor, labels: Tensor, *others: Tenso
     labels: (N,) whole numbers, such as -100 where there is none.
     others: (N, V) each, such as a reference's logits.
     """
-    found: Tensor = _InChunks.apply(function, logits, labels, *others)
+    found: Tensor = _InChunks.apply(function, logits, labels, *others)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -134,6 +134,7 @@ def undial(view: View, p: Params) -> Tensor:
 
 def ce_u(view: View, p: Params) -> Tensor:
     """CE-U (arXiv 2503.01224): cross entropy to softmax(z with z[y_t] = -inf), the first skip_first tokens left out."""
+
     def to_others(logits: Tensor, labels: Tensor) -> Tensor:
         return distill.cross_entropies_to(distill.without_label(logits, labels), logits)
 
