@@ -6,6 +6,7 @@ transformers maps names and layouts and passes over what it does not know. Here 
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,10 +85,23 @@ def _tokenizer(file: Path, size: int, changed: int) -> Any:
 
     with _mapped(file) as place:
         found = AutoTokenizer.from_pretrained(place, gguf_file=file.name)
+    _without_invented(found, read_header(file))
     found.name_or_path = str(file)
     for key in ("gguf_file", "is_local", "local_files_only"):  # of this loading, not of the tokenizer
         found.init_kwargs.pop(key, None)
     return found
+
+
+def _without_invented(tokenizer: Any, header: Header) -> None:
+    """Takes out the tokens that transformers' class adds by habit: the file has no such token, nor the embedding a row for it."""
+    from tokenizers import Tokenizer
+
+    rows = int(header.fields.get("tokenizer.ggml.tokens", 0))
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    meant = [token for token in content["added_tokens"] if token["id"] < rows]
+    if len(meant) < len(content["added_tokens"]):
+        content["added_tokens"] = meant
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
 
 
 def tokenizer_notes(file: Path) -> list[str]:
@@ -147,6 +161,7 @@ def _make_ordinary(model: Any, file: Path) -> None:
     for name, value in (("hf_quantizer", None), ("is_quantized", False), ("quantization_method", None)):
         if getattr(model, name, None) is not None:
             setattr(model, name, value)
+    vars(model.config).pop("_model_name_or_path", None)  # of the header: a name without meaning here
     # What an adapter trained on it will name as its base.
     model.name_or_path = model.config._name_or_path = str(file)
     model.requires_grad_(True)
