@@ -43,7 +43,9 @@ def run(
         if name or dry_run:
             raise InputError("Give either --list or the NAME of a model.")
         if not list_:
-            raise InputError(f"Give the NAME of a model: {', '.join(MODELS)}; `leakatk fetch --list` says what they are.")
+            raise InputError(
+                f"Give the NAME of a model: {', '.join(MODELS)}; `leakatk fetch --list` says what they are."
+            )
         _list(as_json)
         return
     plan = plan_fetch(name)

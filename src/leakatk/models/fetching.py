@@ -74,7 +74,9 @@ def plan_fetch(name: str) -> FetchPlan:
     model, because = MODELS[name], ""
     if not model.is_here() and isinstance(model.source, Hub) and (why := _no_hub()):
         if not model.instead:
-            raise ModelError(f"{name} comes from the Hugging Face hub, which cannot be reached ({why}); connect, and run it again.")
+            raise ModelError(
+                f"{name} comes from the Hugging Face hub, which cannot be reached ({why}); connect, and run it again."
+            )
         model, because = MODELS[model.instead], why
     need = 0 if model.is_here() else _need(model)
     return FetchPlan(name, model, need, _free(), because)
@@ -95,7 +97,9 @@ def fetch_model(name: str, *, quiet: bool = False) -> Fetched:
     except _NoHubError as error:
         other = MODELS[plan.model.instead] if plan.model.instead else None
         if other is None:
-            raise ModelError(f"Cannot fetch {name} from the Hugging Face hub: {error}; run the same command again.") from None
+            raise ModelError(
+                f"Cannot fetch {name} from the Hugging Face hub: {error}; run the same command again."
+            ) from None
         plan = replace(plan, model=other, because=str(error), need=_need(other))
         if other.is_here():
             return Fetched(name, other, other.path, 0, plan.because)
@@ -274,7 +278,11 @@ def _watched(model: Pretrained, place: Path, missing: list[PublishedFile], quiet
         finally:
             ended.set()
             watcher.join()
-            progress.advance(max(progress.total - progress.done, 0) if all(_size(model.folder / f.name) == f.size for f in missing) else 0)
+            progress.advance(
+                max(progress.total - progress.done, 0)
+                if all(_size(model.folder / f.name) == f.size for f in missing)
+                else 0
+            )
 
 
 def _watch(progress: Progress, so_far: Callable[[], int], ended: threading.Event) -> None:

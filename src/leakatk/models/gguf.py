@@ -51,9 +51,7 @@ def check_gguf(file: Path) -> Header:
     check_file(file)
     check_pointer(file)
     if not is_installed("gguf"):
-        raise ModelError(
-            f"{file} needs the package gguf, which is not installed: run `pip install 'leak-at-k[gguf]'`."
-        )
+        raise ModelError(f"{file} needs the package gguf, which is not installed: run `pip install 'leak-at-k[gguf]'`.")
     header = read_header(file)
     if (parts := header.fields.get("split.count", 1)) not in (0, 1):
         raise ModelError(
@@ -156,8 +154,8 @@ def _dequantised() -> dict[str, Any]:
 def _make_ordinary(model: Any, file: Path) -> None:
     """No trace of the file's blocks is left, so that it is trained and saved as any model."""
     for config in (model.config, getattr(model, "generation_config", None)):
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
+        if "quantization_config" in vars(config or object):
+            delattr(config, "quantization_config")
     for name, value in (("hf_quantizer", None), ("is_quantized", False), ("quantization_method", None)):
         if getattr(model, name, None) is not None:
             setattr(model, name, value)

