@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leakatk.errors import ModelError, first_line
+from leakatk.models.checks import check_keys
 from leakatk.models.files import check_file, check_pointer, check_sizes, is_installed
 from leakatk.models.gguf_header import Header, read_header
 
@@ -121,8 +122,8 @@ def _known_splits() -> set[str]:
     return _LIKE_GPT2 | set(GGUF_PRE_TOKENIZER_SPLITS)
 
 
-def load_weights(file: Path, precision: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """(the model, dequantised and trainable; what transformers says of its keys). ModelError for a file it cannot map whole."""
+def load_weights(file: Path, precision: torch.dtype) -> PreTrainedModel:
+    """The model, dequantised and trainable. ModelError for a file that transformers cannot map whole."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     header = check_gguf(file)
@@ -132,6 +133,7 @@ def load_weights(file: Path, precision: torch.dtype) -> tuple[PreTrainedModel, d
         model, found = AutoModelForCausalLM.from_pretrained(
             place, gguf_file=file.name, config=config, dtype=precision, output_loading_info=True, **_dequantised()
         )
+    check_keys(str(file), found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
     _make_ordinary(model, file)
     taken = sum(parameter.numel() for parameter in model.parameters())
     if taken != header.elements:
@@ -139,7 +141,7 @@ def load_weights(file: Path, precision: torch.dtype) -> tuple[PreTrainedModel, d
             f"{file} holds {header.elements:,} numbers and transformers took {taken:,} of them: it does not know all of this "
             f"{header.architecture} file's tensors, and would make another model; give its safetensors."
         )
-    return model, found
+    return model
 
 
 def _dequantised() -> dict[str, Any]:

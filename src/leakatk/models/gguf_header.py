@@ -84,7 +84,7 @@ def read_header(path: Path) -> Header:
     for name, (kind, shape) in header.tensors.items():
         if kind not in GGML_QUANT_SIZES:
             raise ModelError(f"{path}: {name:.60} is of type {kind}, which the package gguf does not know; update it.")
-        block, width = GGML_QUANT_SIZES[kind]  # type: ignore[index]
+        block, width = GGML_QUANT_SIZES[kind]
         end = header.data + header.offsets[name] + count(shape) // block * width
         if end > size:
             raise ModelError(

@@ -224,9 +224,7 @@ def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
     local = Path(source.path)
     if (file := gguf_file(local)) is not None:
         with _readable(source.path), hushed():
-            model, found = load_weights(file, precision)
-        check_keys(source.path, found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
-        return model
+            return load_weights(file, precision)
     with _readable(source.path), hushed():  # `check_keys` says what transformers would report
         if local.exists():
             config = AutoConfig.from_pretrained(source.path, **source.kwargs)
