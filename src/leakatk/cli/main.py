@@ -21,6 +21,7 @@ from leakatk.cli import (
     bench,
     demo,
     doctor,
+    fetch,
     finetune,
     names,
     options,
@@ -78,7 +79,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, attack, unlearn, score, report, bench, plan, finetune, train_small, papers, doctor):
+for module in (demo, audit, attack, unlearn, score, report, bench, plan, finetune, train_small, papers, fetch, doctor):
     module.add_to(app)
 names.add_to(app)
 
