@@ -41,7 +41,7 @@ def test_some_steps_of_the_run_are_timed(loaded, monkeypatch):
 def test_an_adapter_is_timed_as_one(loaded):
     found = training_pilot(loaded, PROMPTS, learning(), replace(SETTINGS, tuning="lora", keep_adapter=True))
     assert found.seconds > 0
-    assert set(found.as_dict()) == {"seconds", "memory"}
+    assert set(found.as_dict()) == {"seconds", "memory", "precision"}
 
 
 def test_what_training_adds_to_the_weights(loaded):

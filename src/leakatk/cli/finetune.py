@@ -206,13 +206,14 @@ def _dry(
     typer.echo(
         f"Would train {parts}, {settings.retain_batch} answers a step, lr {settings.learning_rate:g}, "
         f"{'a LoRA adapter' if settings.tuning == 'lora' else 'all weights'}, into {out}: about {format_seconds(cost['seconds'])} "
-        f"({pilot.seconds:.2g} s a step, timed here), {size_of(pilot.memory)} of memory, up to {size_of(cost['bytes'])} of disk; "
+        f"({pilot.seconds:.2g} s a step in {pilot.precision}, timed here), {size_of(pilot.memory)} of memory, up to {size_of(cost['bytes'])} of disk; "
         "greedy answers at the end come on top."
     )
 
 
 def tell(made: FineTuned, out: Path, *, as_json: bool) -> None:
     """What was made and what it knows, with warnings on stderr."""
+    from leakatk.cli.dry import size_of
     from leakatk.small.recall import warnings
 
     found = warnings(made.recall)
@@ -221,7 +222,9 @@ def tell(made: FineTuned, out: Path, *, as_json: bool) -> None:
     else:
         for split, path in made.models.items():
             one = made.trained[split]
-            typer.echo(f"{path}: {one.steps} steps in {one.seconds:.0f} s")
+            memory = one.peak_memory.get("gpu") or one.peak_memory.get("process")
+            took = f", {size_of(memory)} of memory" if memory else ""
+            typer.echo(f"{path}: {one.steps} steps in {one.seconds:.0f} s, {one.precision}{took}")
             if split in made.recall:
                 recall = made.recall[split]
                 typer.echo(f"  known greedily ({recall.scorer}): forget {recall.forget}; retain {recall.retain}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,12 +25,15 @@ STEPS = 3  # the first pays for what later ones find ready, and is not timed
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """What training takes on this machine. seconds: of one step; memory: bytes, the peak of this process or of the GPU."""
+    """What training takes on this machine. seconds: of one step; memory: bytes, the peak of the GPU or else of this process,
+    NaN where the system does not say; precision: of the multiplications.
+    """
 
     seconds: float
     memory: float
+    precision: str
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -47,20 +50,9 @@ def training_pilot(
     short = replace(
         settings, max_steps=STEPS, epochs=None, warmup_epochs=0.0, check_every=1, checkpoint_every=0, keep_adapter=False
     )
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    unlearn(loaded, (), prompts, method, settings=short, seed=seed, quiet=True, on_check=note)
-    return Pilot((times[-1] - times[0]) / (STEPS - 1), _peak(loaded.device))
-
-
-def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return math.nan
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+    done = unlearn(loaded, (), prompts, method, settings=short, seed=seed, quiet=True, on_check=note)
+    memory = done.peak_memory.get("gpu") or done.peak_memory.get("process") or math.nan
+    return Pilot((times[-1] - times[0]) / (STEPS - 1), float(memory), done.precision)
 
 
 @dataclass(frozen=True, slots=True)
