@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import warnings
@@ -30,8 +31,12 @@ from leakatk.models.files import base_of, check_directory, check_sizes, generic_
 from leakatk.models.fingerprint import model_identity
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.memory import Need, Training, check_fits, free_memory, need_of, remedies, stored_tensors
+from leakatk.models.placement import check_placement, move, placing, where
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
+
+_RANK = 16  # of the adapter that a remedy speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class ModelSource:
     template: Template = field(default_factory=Template)
     revision: str | None = None
     trust_remote_code: bool = False
+    device_map: str = ""
+    load_in: str = ""
 
     def load(self) -> LoadedModel:
         return load_model(
@@ -56,7 +63,40 @@ class ModelSource:
             template=self.template,
             revision=self.revision,
             trust_remote_code=self.trust_remote_code,
+            device_map=self.device_map,
+            load_in=self.load_in,
         )
+
+    def need(self, training: Training | None = None) -> Need | None:
+        """The memory that it needs, to be asked or to be trained; None where its files are not on this machine yet."""
+        return self._need(training, self.dtype, self.load_in)
+
+    def _need(self, training: Training | None, dtype: str, load_in: str) -> Need | None:
+        base, precision = self.base(), pick_dtype(dtype, pick_device(self.device))
+        own = stored_tensors(self.path, self.revision)
+        stored = own if base is None else stored_tensors(base.path, base.revision)
+        if stored is None:
+            return None
+        return need_of(stored, precision, load_in, training, own if base is not None else None)
+
+    def check_memory(self, training: Training | None = None) -> Need | None:
+        """What it needs, as `need`; ModelError, which says what there is and what would help, where it does not fit."""
+        need, device = self.need(training), pick_device(self.device)
+        if need is None:
+            return None
+        whole = training is not None and not training.rank
+        trials = {"--lora": (Training(_RANK), self.dtype, self.load_in)} if whole else {}
+        if not whole and pick_dtype(self.dtype, device) == torch.float32:
+            trials["--dtype bf16"] = training, "bf16", self.load_in
+        if not whole and not self.load_in:
+            trials["--load-in 4bit"] = training, self.dtype, "4bit"
+        smaller = {option: self._need(*trial) or need for option, trial in trials.items()}
+        way = remedies(need, device, self.device_map, smaller)
+        check_fits(self.path, need, free_memory(device, self.device_map), way)
+        if device.type == "cuda" and not self.device_map and not self.load_in:
+            # The weights are read into main memory and moved from there.
+            check_fits(self.path, Need(need.weights), free_memory(torch.device("cpu")), ["--device-map auto"])
+        return need
 
     def tokenizer(self) -> Any:
         """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
@@ -153,47 +193,60 @@ def load_model(
     template: Template | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    device_map: str = "",
+    load_in: str = "",
 ) -> LoadedModel:
     """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
 
     Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
-    Raises ModelError when it is no model, holds pickle weights only, fails a check, or the hub cannot be reached.
+    device_map: "auto" spreads the weights over every GPU and the main memory; "" puts all on `device`.
+    load_in: "8bit" or "4bit" quantises linear layers with bitsandbytes while they are loaded; "" takes them as they are.
+    Raises ModelError when it is no model, does not fit the memory there is (said before a weight is read), holds pickle weights only, fails a check, or the hub cannot be reached.
 
     >>> loaded = load_model("models/mine", device="cpu")
     >>> loaded.device
     device(type='cpu')
     """
-    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     name, template = str(path), template or Template()
-    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code)
+    check_placement(name, device, device_map, load_in)
+    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
+    source = ModelSource(name, device, dtype, template, revision, trust_remote_code, device_map, load_in)
     tokenizer = source.tokenizer()
     notes = list(
         template.shape(tokenizer).notes
     )  # before any weight is read: a template that cannot be used ends it here
     base = source.base()
+    source.check_memory()
+    place = placing(target, precision, device_map, load_in)
     if base is None:
-        model = _whole(source, precision)
+        model = _whole(source, precision, place)
     else:
         notes += [note for note in (base_of(name)[1],) if note]
         if source.tokenizer_source() is not source:
             notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
-        model = _adapted(source, _whole(base, precision))
+        model = _adapted(source, _whole(base, precision, place))
     with _readable(name):
-        model.to(target)
+        move(model, target)
         model.eval()
+        stored = model_identity(name, revision)
         loaded = LoadedModel(
             model=model,
             tokenizer=tokenizer,
             template=template,
             name=name,
-            fingerprint=model_identity(name, revision),
+            # What is quantised while it is loaded answers otherwise: it is another model than the one in the files.
+            fingerprint=hashlib.sha256(f"{stored} in {load_in}".encode()).hexdigest() if load_in else stored,
             notes=notes,
+            load_in=load_in,
+            stored=stored,
         )
+        if spread := where(model):
+            loaded.note(f"The weights of {name} are spread: {spread}.")
         check_loaded(loaded)
     return loaded
 
 
-def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
+def _whole(source: ModelSource, precision: torch.dtype, place: dict[str, Any]) -> PreTrainedModel:
     """A model with all of its weights, and no others."""
     local = Path(source.path)
     with _readable(source.path), hushed():  # `check_keys` says what transformers would report
@@ -203,7 +256,7 @@ def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
             headers = [read_header(file) for file in local.glob("*.safetensors") if "adapter" not in file.name]
             check_sizes(local / "config.json", config.to_dict(), headers)
         model, found = AutoModelForCausalLM.from_pretrained(
-            source.path, **source.kwargs, dtype=precision, use_safetensors=True, output_loading_info=True
+            source.path, **source.kwargs, **place, dtype=precision, use_safetensors=True, output_loading_info=True
         )
     check_keys(source.path, found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
     return model
@@ -244,7 +297,7 @@ def _readable(name: str) -> Iterator[None]:
     except (LeakAtKError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device.") from error
+        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device, or --load-in 4bit.") from error
     except BaseException as error:  # a panic of the tokenizer library is no Exception
         raise ModelError(
             f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "

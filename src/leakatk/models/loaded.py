@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -28,6 +29,10 @@ class LoadedModel:
     name: str
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    load_in: str = ""
+    """"8bit" or "4bit" where it was quantised while it was loaded; its fingerprint is another than that of its files then."""
+    stored: str = ""
+    """The fingerprint of its files, where it came from some."""
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
@@ -36,7 +41,8 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
+        """Where token ids belong."""
+        return device_of(self.model)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -57,7 +63,8 @@ class LoadedModel:
             "fingerprint": self.fingerprint,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
+            "device": self.device.type,
+            **({"load_in": self.load_in, "stored": self.stored} if self.load_in else {}),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),
