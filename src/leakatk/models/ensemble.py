@@ -197,4 +197,6 @@ class EnsembleSource(ModelSource):
             dtype=self.dtype,
             template=self.template,
             trust_remote_code=self.trust_remote_code,
+            device_map=self.device_map,
+            load_in=self.load_in,
         )

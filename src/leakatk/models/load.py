@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -31,8 +33,8 @@ from leakatk.models.files import base_of, check_directory, check_sizes, generic_
 from leakatk.models.fingerprint import model_identity
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.memory import Need, Training, check_fits, free_memory, need_of, remedies, stored_tensors
-from leakatk.models.placement import check_placement, move, placing, where
+from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
+from leakatk.models.placement import check_placement, is_quantised, move, placing, where
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -67,11 +69,11 @@ class ModelSource:
             load_in=self.load_in,
         )
 
-    def need(self, training: Training | None = None) -> Need | None:
+    def need(self, training: Trained | None = None) -> Need | None:
         """The memory that it needs, to be asked or to be trained; None where its files are not on this machine yet."""
         return self._need(training, self.dtype, self.load_in)
 
-    def _need(self, training: Training | None, dtype: str, load_in: str) -> Need | None:
+    def _need(self, training: Trained | None, dtype: str, load_in: str) -> Need | None:
         base, precision = self.base(), pick_dtype(dtype, pick_device(self.device))
         own = stored_tensors(self.path, self.revision)
         stored = own if base is None else stored_tensors(base.path, base.revision)
@@ -79,13 +81,15 @@ class ModelSource:
             return None
         return need_of(stored, precision, load_in, training, own if base is not None else None)
 
-    def check_memory(self, training: Training | None = None) -> Need | None:
+    def check_memory(self, training: Trained | None = None) -> Need | None:
         """What it needs, as `need`; ModelError, which says what there is and what would help, where it does not fit."""
         need, device = self.need(training), pick_device(self.device)
         if need is None:
             return None
         whole = training is not None and not training.rank
-        trials = {"--lora": (Training(_RANK), self.dtype, self.load_in)} if whole else {}
+        trials: dict[str, tuple[Trained | None, str, str]] = (
+            {"--lora": (Trained(_RANK), self.dtype, self.load_in)} if whole else {}
+        )
         if not whole and pick_dtype(self.dtype, device) == torch.float32:
             trials["--dtype bf16"] = training, "bf16", self.load_in
         if not whole and not self.load_in:
@@ -297,7 +301,9 @@ def _readable(name: str) -> Iterator[None]:
     except (LeakAtKError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device, or --load-in 4bit.") from error
+        raise ModelError(
+            f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device, or --load-in 4bit."
+        ) from error
     except BaseException as error:  # a panic of the tokenizer library is no Exception
         raise ModelError(
             f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
@@ -306,18 +312,47 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def save_model(loaded: LoadedModel, out: str | Path) -> Path:
-    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay."""
+    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay.
+
+    Of a model that was quantised while it was loaded and trained with an adapter, the adapter alone: it names its base.
+    """
     out = Path(out)
     with building(out / ".saving", out) as part:
-        loaded.model.save_pretrained(part)
+        if is_quantised(loaded.model) and hasattr(loaded.model, "peft_config"):
+            _save_adapter(loaded, part)
+        else:
+            loaded.model.save_pretrained(part)
         loaded.tokenizer.save_pretrained(part)
         sync(part)
-        # config.json last: a directory that has one is a whole model.
-        for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
+        # The config last: a directory that has one is a whole model, or a whole adapter.
+        for file in sorted(part.iterdir(), key=lambda f: f.name in ("config.json", "adapter_config.json")):
             checksums.add_file(out / file.name, file)
             file.replace(out / file.name)
         part.rmdir()
     return out
+
+
+def _save_adapter(loaded: LoadedModel, part: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    model: Any = loaded.model
+    config = dict(model.peft_config)["default"]
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    prefix = "" if hasattr(model, "get_base_model") else "base_model.model."  # as the file has it, under its wrapper
+    save_file(
+        {f"{prefix}{name}": value.detach().cpu().contiguous() for name, value in weights.items()},
+        part / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    base = str(Path(loaded.name).resolve()) if Path(loaded.name).exists() else loaded.name
+    about = copy.copy(config)
+    about.base_model_name_or_path, about.inference_mode = base, True
+    about.save_pretrained(part)
+
+
+def attach_adapter(model: PreTrainedModel, path: str | Path) -> None:
+    """Put the adapter in directory `path` into a model, in place. ModelError where it is not one of this model."""
+    _adapted(ModelSource(str(path)), model)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Memory that a model needs, told from the headers of its files before a weight is read, and the memory that is there.
 
-    weights      elements x bytes of the precision they are loaded in (codes and their scales where quantised)
-    training     + gradients and the optimiser's moments of what is trained, float32
-    the rest     + a tenth of the weights: a rough share for keys, values and activations, which grow with the batch
+weights      elements x bytes of the precision they are loaded in (codes and their scales where quantised)
+training     + gradients and the optimiser's moments of what is trained, float32
+the rest     + a tenth of the weights: a rough share for keys, values and activations, which grow with the batch
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Stored = Mapping[str, tuple[str, tuple[int, ...]]]  # tensor -> (dtype of the fi
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class Trained:
     """What training adds to a model's memory."""
 
     rank: int = 0
@@ -58,7 +58,9 @@ class Need:
         """about 1.9 GB (weights 1.2, gradients 0.2, optimiser 0.4, cache and activations 0.1)"""
         parts = {"weights": self.weights, "gradients": self.gradients, "optimiser": self.optimiser}
         words = [f"{name} {shown(value)}" for name, value in parts.items() if value]
-        return f"about {shown(self.total)} ({', '.join([*words, f'cache and activations roughly {shown(self.cache)}'])})"
+        return (
+            f"about {shown(self.total)} ({', '.join([*words, f'cache and activations roughly {shown(self.cache)}'])})"
+        )
 
 
 def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[str, tuple[int, ...]]] | None:
@@ -94,7 +96,11 @@ def _gguf_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]] | None:
 
 
 def need_of(
-    stored: Stored, precision: torch.dtype, load_in: str = "", training: Training | None = None, adapter: Stored | None = None
+    stored: Stored,
+    precision: torch.dtype,
+    load_in: str = "",
+    training: Trained | None = None,
+    adapter: Stored | None = None,
 ) -> Need:
     """What a model of these tensors needs, once loaded.
 
@@ -191,4 +197,3 @@ def remedies(
 def shown(count: float) -> str:
     """4.2 GB, 310 MB"""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
-

@@ -112,6 +112,23 @@ def refuse_spread(model: nn.Module, what: str) -> None:
         raise InputError(f"{what} needs the whole model on one device; leave out --device-map.")
 
 
+def check_trainable(model: nn.Module, tuning: str) -> None:
+    """InputError where a model cannot be trained as it lies in memory. tuning: "full" or "lora"."""
+    if tuning == "full":
+        refuse_codes(model, "Training all weights", "train an adapter (--lora), or leave out --load-in")
+        refuse_spread(model, "Training all weights")
+    elif any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError(
+            "Training an adapter needs every weight in the memory of a GPU or all in main memory, and some wait on another "
+            "device until used; use --load-in 4bit, or more GPUs."
+        )
+    elif is_quantised(model) and hasattr(model, "peft_config"):
+        raise InputError(
+            "The quantised model has an adapter already, and a second one would be trained on top of it; merge the first into "
+            "its base (load both without --load-in and save them), then train from there."
+        )
+
+
 def thaw(model: nn.Module) -> None:
     """Let every weight take a gradient, but for codes, which cannot."""
     for parameter in model.parameters():

@@ -32,8 +32,9 @@ from leakatk.errors import InputError, RunError, first_line
 from leakatk.files import checksums
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import read_kept, write_kept
-from leakatk.models.load import building, load_model, save_model, sync
+from leakatk.models.load import attach_adapter, building, load_model, save_model, sync
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import is_quantised
 from leakatk.unlearning.sharding import alike, whole
 from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
 
@@ -77,7 +78,8 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     """
     _refuse_foreign(out, resume)
     begun = settle(out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest))
-    there = (out / "unlearning.json").exists() and (out / "config.json").exists()
+    whole = any((out / name).exists() for name in ("config.json", "adapter_config.json"))
+    there = (out / "unlearning.json").exists() and whole
     if not (begun and there and not checksums.lost(out)):
         return None
     finished: dict[str, Any] = read_kept(out / "unlearning.json")
@@ -195,6 +197,9 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
 def load_final(loaded: LoadedModel, out: Path) -> None:
     """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
     checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
+    if is_quantised(loaded.model):
+        attach_adapter(loaded.model, out)
+        return
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
     if missing:
