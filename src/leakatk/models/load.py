@@ -34,7 +34,7 @@ from leakatk.models.fingerprint import model_identity
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
-from leakatk.models.placement import check_placement, is_quantised, move, placing, where
+from leakatk.models.placement import check_placement, is_quantised, move, placing, settle, where
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -220,6 +220,8 @@ def load_model(
         template.shape(tokenizer).notes
     )  # before any weight is read: a template that cannot be used ends it here
     base = source.base()
+    if load_in:
+        _refuse_quantised(base or source)
     source.check_memory()
     place = placing(target, precision, device_map, load_in)
     if base is None:
@@ -230,6 +232,7 @@ def load_model(
             notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
         model = _adapted(source, _whole(base, precision, place))
     with _readable(name):
+        settle(model)
         move(model, target)
         model.eval()
         stored = model_identity(name, revision)
@@ -248,6 +251,14 @@ def load_model(
             loaded.note(f"The weights of {name} are spread: {spread}.")
         check_loaded(loaded)
     return loaded
+
+
+def _refuse_quantised(source: ModelSource) -> None:
+    """ModelError where the files hold codes already."""
+    with _readable(source.path), hushed():
+        about = getattr(AutoConfig.from_pretrained(source.path, **source.kwargs), "quantization_config", None)
+    if about is not None:
+        raise ModelError(f"{source.path} is quantised already; leave out --load-in {source.load_in}.")
 
 
 def _whole(source: ModelSource, precision: torch.dtype, place: dict[str, Any]) -> PreTrainedModel:

@@ -65,10 +65,26 @@ def move(model: nn.Module, target: torch.device) -> None:
         model.to(target)
 
 
+def settle(model: nn.Module) -> None:
+    """Keep bitsandbytes from packing 4-bit weights anew on processors that multiply bf16; before the first forward pass.
+
+    What is packed so has no backward pass (0.50: gradients below it are lost without an error), and rounds as one processor
+    does and another does not.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def is_quantised(model: nn.Module) -> bool:
     """Whether weights are held as codes, not as numbers that can be trained or copied."""
     parameters = any(not parameter.is_floating_point() for parameter in model.parameters())
     return parameters or any(name.rpartition(".")[2] == "qweight" for name, _ in model.named_buffers())
+
+
+def rounds_activations(model: nn.Module) -> bool:
+    """Whether its linear layers round their inputs to 8 bits, so that a difference in the last digit can become a larger one."""
+    return any(parameter.dtype == torch.int8 for parameter in model.parameters())
 
 
 def is_spread(model: nn.Module) -> bool:
