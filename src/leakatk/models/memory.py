@@ -139,7 +139,8 @@ def _bytes(name: str, dtype: str, shape: Sequence[int], size: int, load_in: str)
     count = prod(shape)
     if load_in and dtype in _FLOATS and is_linear(name, shape):
         if load_in == "8bit":
-            return count + 4 * int(shape[0])  # a scale for each row
+            transposed = any(word in name for word in (".c_attn.", ".c_fc.", ".c_proj."))  # as GPT-2 keeps them
+            return count + 4 * int(shape[1 if transposed else 0])  # a scale for each output
         return -(-count // 2) + 4 * -(-count // BLOCK)
     return count * (size if dtype in _FLOATS else _SIZES.get(dtype, 1))
 
