@@ -124,6 +124,7 @@ def test_a_gguf_file_counts_as_what_it_becomes(tmp_path):
         "output_norm.weight": (64,),
     }
     assert need_of(stored, torch.bfloat16).weights == 2 * (4 * 64 + 64)
+    assert stored_tensors(str(tmp_path)) == stored  # the only one in a directory
 
 
 def test_what_does_not_fit_is_refused_before_a_weight_is_read(path, monkeypatch):

@@ -54,9 +54,12 @@ def test_values_that_cannot_be_obeyed_are_one_sentence(path, given, said):
         ModelSource(str(path), **given).load()
 
 
-def test_a_gguf_file_is_not_quantised_again():
-    with pytest.raises(InputError, match=r"is a GGUF file, which is dequantised .* leave out --load-in 4bit"):
-        placement.check_placement("models/some.gguf", "auto", "", "4bit")
+@pytest.mark.parametrize(("device_map", "load_in"), [("", "4bit"), ("auto", "")])
+def test_a_gguf_file_is_dequantised_and_nothing_else(device_map, load_in):
+    with pytest.raises(
+        InputError, match=r"is a GGUF file, which is dequantised .* leave out --(load-in 4bit|device-map auto)"
+    ):
+        placement.check_placement("models/some.gguf", "auto", device_map, load_in)
 
 
 def test_a_missing_package_is_named(path, monkeypatch):
@@ -164,7 +167,7 @@ def test_a_quantised_model_is_another_model_in_the_manifest(path):
     assert "load_in" not in plain  # manifests of models as they are stay what they were
     found = {bits: load_model(path, device="cpu", load_in=bits).describe() for bits in ("8bit", "4bit")}
     assert {about["load_in"] for about in found.values()} == {"8bit", "4bit"}
-    assert {about["stored"] for about in found.values()} == {plain["fingerprint"]}
+    assert {about["weights_sha256"] for about in found.values()} == {plain["weights_sha256"]}  # of the same files
     assert len({plain["fingerprint"], *(about["fingerprint"] for about in found.values())}) == 3
 
 

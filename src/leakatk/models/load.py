@@ -1,22 +1,17 @@
-"""Loading of a causal language model from a directory or the hub, with its checks."""
+"""Loading of a causal language model from a directory, a .gguf file or the hub, with its checks."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -26,15 +21,19 @@ from transformers import (
 )
 
 from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
-from leakatk.files import checksums
 from leakatk.hush import hushed
 from leakatk.models.checks import check_keys, check_loaded
 from leakatk.models.files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
-from leakatk.models.fingerprint import model_identity
+from leakatk.models.fingerprint import identity_of
+from leakatk.models.gguf import check_gguf, gguf_file, load_tokenizer, load_weights, quantisation, tokenizer_notes
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
-from leakatk.models.placement import check_placement, is_quantised, move, placing, settle, where
+from leakatk.models.placement import check_placement, move, placing, settle, where
+from leakatk.models.pretrained import located
+from leakatk.models.saving import building as building
+from leakatk.models.saving import save_model as save_model
+from leakatk.models.saving import sync as sync
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -71,7 +70,7 @@ class ModelSource:
 
     def need(self, training: Trained | None = None) -> Need | None:
         """The memory that it needs, to be asked or to be trained; None where its files are not on this machine yet."""
-        return self._need(training, self.dtype, self.load_in)
+        return self.located()._need(training, self.dtype, self.load_in)
 
     def _need(self, training: Trained | None, dtype: str, load_in: str) -> Need | None:
         base, precision = self.base(), pick_dtype(dtype, pick_device(self.device))
@@ -92,9 +91,9 @@ class ModelSource:
         )
         if not whole and pick_dtype(self.dtype, device) == torch.float32:
             trials["--dtype bf16"] = training, "bf16", self.load_in
-        if not whole and not self.load_in:
+        if not whole and not self.load_in and gguf_file(self.located().path) is None:
             trials["--load-in 4bit"] = training, self.dtype, "4bit"
-        smaller = {option: self._need(*trial) or need for option, trial in trials.items()}
+        smaller = {option: self.located()._need(*trial) or need for option, trial in trials.items()}
         way = remedies(need, device, self.device_map, smaller)
         check_fits(self.path, need, free_memory(device, self.device_map), way)
         if device.type == "cuda" and not self.device_map and not self.load_in:
@@ -105,8 +104,10 @@ class ModelSource:
     def tokenizer(self) -> Any:
         """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
         self.check()
-        holder = self.tokenizer_source()
+        holder = self.located().tokenizer_source()
         with _readable(holder.path), hushed():
+            if (file := gguf_file(holder.path)) is not None:
+                return load_tokenizer(file)
             found = AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
             if generic_tokenizer(Path(holder.path)) and type(found) is not PreTrainedTokenizerFast:
                 # For some model types transformers takes the type's own class in its place, which splits text otherwise.
@@ -115,21 +116,30 @@ class ModelSource:
 
     def check(self) -> None:
         """ModelError where there is no such model, or none that can be loaded; its weights are not read."""
-        local = Path(self.path)
+        local = Path(located(self.path))
         if local.exists():
             with _readable(self.path):
-                check_directory(local)
-            if (base := self.base()) is not None:
+                if (file := gguf_file(local)) is not None:
+                    check_gguf(file)
+                else:
+                    check_directory(local)
+            if (base := self.located().base()) is not None:
                 base.check()
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
             raise ModelError(
-                f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
+                f"{self.path}: no such model directory; give a directory with config.json, a .gguf file, a hub id like org/name, or a "
+                "name that `leakatk fetch --list` shows."
             )
         elif cache_alone() and not self._cached():
             raise ModelError(
                 f"{self.path}: no such directory, and the Hugging Face hub cannot be reached; check the path, or give a directory "
                 "saved with save_pretrained."
             )
+
+    def located(self) -> ModelSource:
+        """The same model by its path, where it is given by the name of a fetched one. ModelError where that is not here."""
+        path = located(self.path)
+        return self if path == self.path else replace(self, path=path)
 
     def base(self) -> ModelSource | None:
         """The model that a local adapter belongs to; None for a whole model."""
@@ -200,12 +210,14 @@ def load_model(
     device_map: str = "",
     load_in: str = "",
 ) -> LoadedModel:
-    """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
+    """Load a local directory, a hub id (full model or LoRA adapter), a .gguf file, or a fetched model by its name.
 
+    Weights are accepted as safetensors, or as GGUF: these are dequantised, and what is loaded is trained and saved as any model.
     Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
     device_map: "auto" spreads the weights over every GPU and the main memory; "" puts all on `device`.
     load_in: "8bit" or "4bit" quantises linear layers with bitsandbytes while they are loaded; "" takes them as they are.
-    Raises ModelError when it is no model, does not fit the memory there is (said before a weight is read), holds pickle weights only, fails a check, or the hub cannot be reached.
+    Raises ModelError when it is no model, holds pickle weights only, fails a check, does not fit the memory there is (said
+    before a weight is read), or the hub cannot be reached.
 
     >>> loaded = load_model("models/mine", device="cpu")
     >>> loaded.device
@@ -214,20 +226,22 @@ def load_model(
     name, template = str(path), template or Template()
     check_placement(name, device, device_map, load_in)
     target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
-    source = ModelSource(name, device, dtype, template, revision, trust_remote_code, device_map, load_in)
+    source = ModelSource(name, device, dtype, template, revision, trust_remote_code, device_map, load_in).located()
     tokenizer = source.tokenizer()
     notes = list(
         template.shape(tokenizer).notes
     )  # before any weight is read: a template that cannot be used ends it here
+    if (file := gguf_file(source.tokenizer_source().path)) is not None:
+        notes += tokenizer_notes(file)
     base = source.base()
-    if load_in:
+    if load_in or device_map:
         _refuse_quantised(base or source)
     source.check_memory()
     place = placing(target, precision, device_map, load_in)
     if base is None:
         model = _whole(source, precision, place)
     else:
-        notes += [note for note in (base_of(name)[1],) if note]
+        notes += [note for note in (base_of(source.path)[1],) if note]
         if source.tokenizer_source() is not source:
             notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
         model = _adapted(source, _whole(base, precision, place))
@@ -235,17 +249,19 @@ def load_model(
         settle(model)
         move(model, target)
         model.eval()
-        stored = model_identity(name, revision)
+        identity = identity_of(name, revision)
         loaded = LoadedModel(
             model=model,
             tokenizer=tokenizer,
             template=template,
             name=name,
             # What is quantised while it is loaded answers otherwise: it is another model than the one in the files.
-            fingerprint=hashlib.sha256(f"{stored} in {load_in}".encode()).hexdigest() if load_in else stored,
+            fingerprint=sha256(f"{identity.fingerprint} in {load_in}".encode()).hexdigest()
+            if load_in
+            else identity.fingerprint,
             notes=notes,
+            weights={"weights_sha256": identity.weights_sha256, **_about_weights(source, base)},
             load_in=load_in,
-            stored=stored,
         )
         if spread := where(model):
             loaded.note(f"The weights of {name} are spread: {spread}.")
@@ -254,16 +270,31 @@ def load_model(
 
 
 def _refuse_quantised(source: ModelSource) -> None:
-    """ModelError where the files hold codes already."""
+    """InputError or ModelError where the files hold codes already, and other ones or another place are asked for."""
+    if (file := gguf_file(source.path)) is not None:
+        check_placement(str(file), source.device, source.device_map, source.load_in)
+    if not source.load_in:
+        return
     with _readable(source.path), hushed():
         about = getattr(AutoConfig.from_pretrained(source.path, **source.kwargs), "quantization_config", None)
     if about is not None:
         raise ModelError(f"{source.path} is quantised already; leave out --load-in {source.load_in}.")
 
 
+def _about_weights(source: ModelSource, base: ModelSource | None) -> dict[str, str]:
+    """What a manifest keeps of the weights beside their hash: the file and how it was quantised, the base of an adapter."""
+    about = {} if base is None else {"base_weights_sha256": identity_of(base.path).weights_sha256}
+    if (file := gguf_file((base or source).path)) is not None:
+        about |= {"weights_file": file.name, "quantisation": quantisation(file)}
+    return about
+
+
 def _whole(source: ModelSource, precision: torch.dtype, place: dict[str, Any]) -> PreTrainedModel:
     """A model with all of its weights, and no others."""
     local = Path(source.path)
+    if (file := gguf_file(local)) is not None:
+        with _readable(source.path), hushed():
+            return load_weights(file, precision)
     with _readable(source.path), hushed():  # `check_keys` says what transformers would report
         if local.exists():
             config = AutoConfig.from_pretrained(source.path, **source.kwargs)
@@ -322,70 +353,6 @@ def _readable(name: str) -> Iterator[None]:
         ) from error
 
 
-def save_model(loaded: LoadedModel, out: str | Path) -> Path:
-    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay.
-
-    Of a model that was quantised while it was loaded and trained with an adapter, the adapter alone: it names its base.
-    """
-    out = Path(out)
-    with building(out / ".saving", out) as part:
-        if is_quantised(loaded.model) and hasattr(loaded.model, "peft_config"):
-            _save_adapter(loaded, part)
-        else:
-            loaded.model.save_pretrained(part)
-        loaded.tokenizer.save_pretrained(part)
-        sync(part)
-        # The config last: a directory that has one is a whole model, or a whole adapter.
-        for file in sorted(part.iterdir(), key=lambda f: f.name in ("config.json", "adapter_config.json")):
-            checksums.add_file(out / file.name, file)
-            file.replace(out / file.name)
-        part.rmdir()
-    return out
-
-
-def _save_adapter(loaded: LoadedModel, part: Path) -> None:
-    from peft import get_peft_model_state_dict
-
-    model: Any = loaded.model
-    config = dict(model.peft_config)["default"]
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    prefix = "" if hasattr(model, "get_base_model") else "base_model.model."  # as the file has it, under its wrapper
-    save_file(
-        {f"{prefix}{name}": value.detach().cpu().contiguous() for name, value in weights.items()},
-        part / "adapter_model.safetensors",
-        metadata={"format": "pt"},
-    )
-    base = str(Path(loaded.name).resolve()) if Path(loaded.name).exists() else loaded.name
-    about = copy.copy(config)
-    about.base_model_name_or_path, about.inference_mode = base, True
-    about.save_pretrained(part)
-
-
 def attach_adapter(model: PreTrainedModel, path: str | Path) -> None:
     """Put the adapter in directory `path` into a model, in place. ModelError where it is not one of this model."""
     _adapted(ModelSource(str(path)), model)
-
-
-@contextmanager
-def building(part: Path, target: Path) -> Iterator[Path]:
-    """An empty directory `part` to write weights into before they become `target`; removed when that fails.
-
-    ModelError, for a full disk most of all, says what to do.
-    """
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
-        raise ModelError(
-            f"Cannot write {target}: {reason}; free some space or choose another place, then run the same command again."
-        ) from error
-
-
-def sync(folder: Path) -> None:
-    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
-    for file in folder.iterdir():
-        with file.open("rb+") as handle:  # not every system flushes what is open for reading alone
-            os.fsync(handle.fileno())

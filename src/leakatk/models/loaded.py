@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,10 @@ from leakatk.models.template import Template as Template
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory with all that is needed to ask it something."""
+    """A model in memory with all that is needed to ask it something.
+
+    weights: what a manifest keeps of the files that it was loaded from, their SHA-256 before all (`weights_sha256`).
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -29,10 +33,9 @@ class LoadedModel:
     name: str
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    weights: Mapping[str, str] = field(default_factory=dict)
     load_in: str = ""
     """"8bit" or "4bit" where it was quantised while it was loaded; its fingerprint is another than that of its files then."""
-    stored: str = ""
-    """The fingerprint of its files, where it came from some."""
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
@@ -56,15 +59,16 @@ class LoadedModel:
         return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
+        """What a manifest keeps of the model: fingerprint, hash of the weights, template text, dtype, device, versions."""
         parameter = next(self.model.parameters())
         return {
             "model": self.name,
             "fingerprint": self.fingerprint,
+            **self.weights,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "device": self.device.type,
-            **({"load_in": self.load_in, "stored": self.stored} if self.load_in else {}),
+            **({"load_in": self.load_in} if self.load_in else {}),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

@@ -16,7 +16,8 @@ import psutil
 import torch
 
 from leakatk.errors import ModelError
-from leakatk.models.files import is_installed, read_header
+from leakatk.models.files import read_header
+from leakatk.models.gguf import check_gguf, gguf_file
 
 SHARE = 0.1
 BLOCK = 64  # weights that share a scale in 4 bits
@@ -68,9 +69,10 @@ def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[st
 
     path: a directory, a GGUF file, or a hub id, which is looked for in the cache.
     """
+    if (file := gguf_file(path)) is not None:
+        # As they are once loaded: dequantised.
+        return {name: ("F32", shape) for name, (_, shape) in check_gguf(file).tensors.items()}
     place = Path(path)
-    if place.is_file() and place.suffix.lower() == ".gguf":
-        return _gguf_tensors(place)
     if not place.is_dir():
         from huggingface_hub import try_to_load_from_cache
 
@@ -84,15 +86,6 @@ def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[st
     for file in sorted(place.glob("*.safetensors")):
         found |= read_header(file)
     return found or None
-
-
-def _gguf_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]] | None:
-    """As `stored_tensors`: shapes as they are loaded, dequantised."""
-    if not is_installed("gguf"):
-        return None
-    from gguf import GGUFReader
-
-    return {one.name: ("F32", tuple(int(n) for n in reversed(one.shape))) for one in GGUFReader(file).tensors}
 
 
 def need_of(

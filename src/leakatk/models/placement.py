@@ -26,10 +26,11 @@ def check_placement(path: str, device: str, device_map: str, load_in: str) -> No
             f"--device-map {device_map} spreads the model over every device there is, and --device {device} names one; leave "
             "one of them out."
         )
-    if load_in and path.lower().endswith(".gguf"):
+    if (load_in or device_map) and path.lower().endswith(".gguf"):
+        option = f"--load-in {load_in}" if load_in else f"--device-map {device_map}"
         raise InputError(
-            f"{path} is a GGUF file, which is dequantised when it is loaded; leave out --load-in {load_in}, or give the model "
-            "as safetensors."
+            f"{path} is a GGUF file, which is dequantised whole in main memory when it is loaded; leave out {option}, or give the "
+            "model as safetensors."
         )
     if load_in and not is_installed("bitsandbytes"):
         raise ModelError(
