@@ -74,7 +74,7 @@ def settle(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  # torch's types know no such attribute
 
 
 def is_quantised(model: nn.Module) -> bool:
