@@ -8,8 +8,7 @@ import torch
 
 from leakatk.errors import InputError, ModelError
 from leakatk.models import placement
-from leakatk.models.load import ModelSource, load_model, save_model
-from leakatk.models.weights import weights_of
+from leakatk.models.load import ModelSource, load_model
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import make_sampler
@@ -169,19 +168,6 @@ def test_a_quantised_model_is_another_model_in_the_manifest(path):
     assert {about["load_in"] for about in found.values()} == {"8bit", "4bit"}
     assert {about["weights_sha256"] for about in found.values()} == {plain["weights_sha256"]}  # of the same files
     assert len({plain["fingerprint"], *(about["fingerprint"] for about in found.values())}) == 3
-
-
-@needs_bitsandbytes
-@pytest.mark.parametrize("bits", ["8bit", "4bit"])
-def test_a_quantised_model_is_saved_with_its_codes(path, bits, tmp_path):
-    loaded = load_model(path, device="cpu", load_in=bits)
-    again = load_model(save_model(loaded, tmp_path / "saved"), device="cpu")
-    assert placement.is_quantised(again.model)
-    mine, theirs = weights_of(loaded.model), weights_of(again.model)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    with pytest.raises(ModelError, match="is quantised already"):
-        load_model(tmp_path / "saved", device="cpu", load_in=bits)
 
 
 @needs_bitsandbytes
