@@ -115,7 +115,7 @@ def test_it_is_unlearned_as_any_model(plain, tuning, tmp_path):
 def test_an_adapter_trained_on_it_names_it_as_its_base(plain, tmp_path):
     before = load(plain)
     config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
-    get_peft_model(load(plain).model, config).save_pretrained(tmp_path / "adapter")
+    get_peft_model(load(plain).model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     found = load(tmp_path / "adapter")
     assert not torch.equal(logits(found, ids_of(before)), logits(before, ids_of(before)))
     about = found.describe()
