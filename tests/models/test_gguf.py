@@ -175,6 +175,15 @@ def test_a_way_of_splitting_text_that_transformers_does_not_know_is_said(saved, 
     assert "'of-tomorrow'" in note
 
 
+def test_the_split_of_smollm_takes_digits_one_by_one(saved, tmp_path):
+    """Two spaces before a number are one piece there, and a space and the number's in the split of GPT-2."""
+    file = write_gguf(saved, tmp_path / "x.gguf", pre="smollm")
+    loaded = load(file)
+    assert not loaded.notes
+    pieces = loaded.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("in  1984")
+    assert [text for text, _ in pieces] == ["in", "ĠĠ", "1", "9", "8", "4"]
+
+
 def test_without_the_package_one_sentence_says_what_to_install(plain, monkeypatch):
     monkeypatch.setattr(gguf, "is_installed", lambda name: name != "gguf")
     with pytest.raises(ModelError, match=r"pip install 'leak-at-k\[gguf\]'"):
