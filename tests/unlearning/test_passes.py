@@ -220,7 +220,7 @@ def test_no_row_is_run_twice_and_the_gradient_is_the_same(loaded, forget, retain
 @pytest.mark.parametrize("name", ["npo", "idk-ap", "me"])
 def test_rows_drawn_by_weight_count_as_often_as_they_are_drawn(loaded, forget, retain, name, monkeypatch):
     settings, weights = replace(SETTINGS, forget_batch=12), [8.0, 1.0, 1.0, 0.0, 0.0]
-    log, found, rows = gradient(loaded, forget, retain, name, settings, weights)
+    log, found, _ = gradient(loaded, forget, retain, name, settings, weights)
     with monkeypatch.context() as before:
         as_drawn(before)
         logged, expected, _ = gradient(loaded, forget, retain, name, settings, weights)
