@@ -20,11 +20,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from real_cells import Cell, Clock, Numbers, Store, command, options, sha256
 from real_measure import asked_greedily, leaking, measure
-from real_questions import Kind, Sets, divided, in_all_wordings, load_general, load_kind, reworded
+from real_questions import Kind, Sets, divided, in_all_wordings, load_general, load_kind
 from real_sampler import RoundedSampler
 
 from leakatk.errors import InputError
@@ -131,6 +130,8 @@ class Study:
 
     def model_cell(self, name: str, make: Callable[[LoadedModel], Numbers], clock: Clock) -> Numbers:
         with self.made(name, make, clock) as (path, record):
+            if "same" in record:
+                return record
             return {**record, **self.measured(load_model(path, dtype=self.design.dtype), clock)}
 
     def measured(self, loaded: LoadedModel, clock: Clock) -> Numbers:
@@ -155,7 +156,9 @@ class Study:
         }
         with clock.part("greedy"):
             said = asked_greedily(loaded, {**every, "general": load_general()}, longest)
-        right = {name: [leaking(p, [t]) for p, t in zip(group, said[name], strict=True)] for name, group in every.items()}
+        right = {
+            name: [leaking(p, [t]) for p, t in zip(group, said[name], strict=True)] for name, group in every.items()
+        }
         ended = [len(loaded.tokenizer(text).input_ids) < longest - 1 for text in said["general"]]
         return {
             "weights": weights,
@@ -185,7 +188,14 @@ class Study:
         """Unlearn until greedy answers say no key of `asked` and at least 95% of those to keep."""
         check = greedy_stop(asked, self.sets().shown, "fact", max_new_tokens=self.design.longest, retain_sample=12)
         done = unlearn(
-            loaded, forget, self.kept(), method, settings=method.settings, seed=self.design.seed, quiet=True, on_check=check
+            loaded,
+            forget,
+            self.kept(),
+            method,
+            settings=method.settings,
+            seed=self.design.seed,
+            quiet=True,
+            on_check=check,
         )
         return {
             "steps": done.steps, "met": bool(done.stopped), "rate": method.settings.learning_rate,
@@ -205,7 +215,9 @@ class Study:
                 float(greedy_scores(loaded, group, "fact", max_new_tokens=self.design.longest).mean())
                 for group in (sets.tuning, sets.unshown)
             )
-            trials.append({"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept})
+            trials.append(
+                {"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept}
+            )
             if record["met"] and kept >= self.design.unharmed:
                 return {"rate": rate, "trials": trials}
         best = max(trials, key=lambda t: (1 - t["greedy"]) * t["unshown"])
@@ -244,7 +256,7 @@ class Study:
             sampler=RoundedSampler(loaded, d.dtype), seed=d.seed, quiet=True,
         )  # fmt: skip
         return {
-            "steps": result.steps, "verdict": result.verdict, "leaks": len(result.leaks),
+            "steps": result.steps, "verdict": result.verdict, "found": len(result.leaks),
             "rounds": [{key: getattr(r, key) for key in ("round", "leak", "found", "added", "steps", "sampling_seconds", "training_seconds")} for r in result.rounds],
         }  # fmt: skip
 
@@ -254,8 +266,17 @@ class Study:
         def add(name: str, make: Callable[[Clock], Numbers], minutes: float, *needs: str, **further: Any) -> None:
             cells.append(Cell(name, d.settings(**further), make, minutes, needs))
 
-        def add_model(name: str, make: Callable[[LoadedModel, Clock], Numbers], minutes: float, *needs: str, **further: Any) -> None:
-            add(name, lambda clock: self.model_cell(name, lambda m: make(m, clock), clock), minutes, "known", *needs, **further)
+        def add_model(
+            name: str, make: Callable[[LoadedModel, Clock], Numbers], minutes: float, *needs: str, **further: Any
+        ) -> None:
+            add(
+                name,
+                lambda clock: self.model_cell(name, lambda m: make(m, clock), clock),
+                minutes,
+                "known",
+                *needs,
+                **further,
+            )
 
         add("known", self.known, 5)
         add("original", lambda clock: self.measured(self.original(d.dtype), clock), 4, "known")
@@ -267,7 +288,12 @@ class Study:
             say = {"rounds": rounds, "round_steps": steps, "wordings": wordings}
             add_model(name, lambda m, clock, name=name: self.by_rule(name, m, clock), 10, "npo", **say)
             add_model(
-                f"{name}-control", lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True), 8, "npo", name, **say
+                f"{name}-control",
+                lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True),
+                8,
+                "npo",
+                name,
+                **say,
             )
         return cells
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from real_cells import Numbers, Store
-from real_knowledge import NAME, RULES, Design
+from real_knowledge import RULES, Design
 from real_measure import rows_of
 
 from leakatk.estimate.curves import LeakCurve
@@ -116,7 +116,9 @@ class Results:
         lines = []
         for name in self.order:
             one = self.measured(name)
-            lines.append((title(name), "not run", *[""] * (columns - 2)) if one is None else (title(name), *row(name, one)))
+            lines.append(
+                (title(name), "not run", *[""] * (columns - 2)) if one is None else (title(name), *row(name, one))
+            )
         return tuple(lines)
 
 
@@ -188,7 +190,7 @@ def rule_table(results: Results) -> str:
             rows.append((title(name), "not run", *[""] * 6))
             continue
         record = (results.store.read(name) or {})["numbers"]
-        cells: list[Cell] = [str(sum(1 for r in record["rounds"] if r["steps"])), str(record["leaks"])]
+        cells: list[Cell] = [str(sum(1 for r in record["rounds"] if r["steps"])), str(record["found"])]
         for other in (twin, plain):
             for role in ("asked", "held-out"):
                 if other is None:
@@ -208,7 +210,10 @@ def kind_table(results: Results) -> str:
     def row(name: str, one: Measured) -> list[Cell]:
         return [curve(one.leak(role, [64], kind), 0) for kind in results.design.kinds for role in ("asked", "held-out")]
 
-    columns = ("model", *(f"{kind}: leak@64, {role}" for kind in results.design.kinds for role in ("asked", "held-out")))
+    columns = (
+        "model",
+        *(f"{kind}: leak@64, {role}" for kind in results.design.kinds for role in ("asked", "held-out")),
+    )
     return to_markdown(Table("", columns, results.rows(len(columns), row)))
 
 
@@ -245,7 +250,9 @@ def examples(results: Results) -> str:
         question, greedy, *drawn = one.numbers["says"][0]
         shown = "; ".join(f"“{' '.join(text.split())[:90]}”" for text in (greedy, *drawn[:1]))
         lines.append(f"* {title(name)}, asked “{question}”: {shown}")
-    return "\n".join(lines).translate(str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*"})).replace("\\* ", "* ", 1) + "\n"
+    return (
+        "\n".join(lines).translate(str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*"})).replace("\\* ", "* ", 1) + "\n"
+    )
 
 
 def section(store: Store, design: Design | None = None) -> str:

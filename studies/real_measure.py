@@ -62,7 +62,7 @@ def measure(
         groups = {**{f"forget/{w}": group for w, group in enumerate(asked)}, **kept, "general": list(general)}
         greedy = asked_greedily(loaded, groups, longest)
     with clock.part("exact"):
-        logprob = [[float(v) for v in answer_logprob(loaded, group, decoding)] for group in asked]
+        logprob = [[float(v) for v in answer_logprob(loaded, group, Decoding())] for group in asked]
     with clock.part("fluency"):
         drawn = [(p.question, text) for p in asked[0] for text in said[p.id][:READ]]
         plain = [(p.question, text) for p, text in zip(kept["unshown/0"], greedy["unshown/0"], strict=True)]
@@ -109,7 +109,9 @@ def leaking(prompt: Prompt, texts: Sequence[str]) -> int:
 def named(unknowable: Sequence[Prompt], forget: Sequence[Prompt], said: Texts) -> dict[str, list[list[int]]]:
     """Kind -> for each invented name, how many samples say the key of each forgotten item of the kind, in their order."""
     return {
-        kind: [[leaking(p, said[one.id]) for p in forget if p.source == kind] for one in unknowable if one.source == kind]
+        kind: [
+            [leaking(p, said[one.id]) for p in forget if p.source == kind] for one in unknowable if one.source == kind
+        ]
         for kind in dict.fromkeys(p.source for p in forget)
     }
 

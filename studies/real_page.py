@@ -38,7 +38,9 @@ def machines(stores: list[Store]) -> str:
     )
     hours = sum(c["seconds"]["all"] for c in cells) / 3600
     lines = [f"* {count} cells: {what}" for what, count in sorted(made.items())]
-    return f"## Machines\n\n{len(cells)} cells, {hours:.1f} hours in all.\n\n" + "\n".join(lines or ["* none yet"]) + "\n"
+    return (
+        f"## Machines\n\n{len(cells)} cells, {hours:.1f} hours in all.\n\n" + "\n".join(lines or ["* none yet"]) + "\n"
+    )
 
 
 def main() -> None:

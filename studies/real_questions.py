@@ -100,7 +100,9 @@ def divided(kinds: Mapping[str, Kind], known: Mapping[str, Collection[str]], tun
     """
     sets: dict[str, list[Prompt]] = {"tuning": [], "forget": [], "shown": [], "unshown": []}
     for kind in kinds.values():
-        items = sorted((i for i in kind.items if i["name"] in known[kind.name]), key=lambda i: order(kind.name, i["name"]))
+        items = sorted(
+            (i for i in kind.items if i["name"] in known[kind.name]), key=lambda i: order(kind.name, i["name"])
+        )
         prompts = [kind.prompt(item) for item in items]
         first = tuning.get(kind.name, 0)
         rest = prompts[first:]
