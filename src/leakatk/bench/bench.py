@@ -154,6 +154,7 @@ def bench(
                 "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
                 "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": label_of(decoding, rules),
                 "seed": seed, "n": plan.n, "run": str(place), "origin": benchmark.origin,
+                "weights_sha256": loaded.weights.get("weights_sha256", ""),
             }  # fmt: skip
             found = [{**common, "scorer": name, **block, **values} for name, block in blocks.items()]
             write_rows(plan.out / RESULTS, found)

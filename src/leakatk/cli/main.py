@@ -21,6 +21,7 @@ from leakatk.cli import (
     bench,
     demo,
     doctor,
+    fetch,
     names,
     options,
     papers,
@@ -77,7 +78,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, attack, unlearn, score, report, bench, plan, train_small, papers, doctor):
+for module in (demo, audit, attack, unlearn, score, report, bench, plan, train_small, papers, fetch, doctor):
     module.add_to(app)
 names.add_to(app)
 

@@ -168,6 +168,7 @@ def ensemble(members: Sequence[LoadedModel], combine: CombineLogits) -> LoadedMo
         name=" + ".join(member.name for member in members),
         fingerprint=hashlib.sha256(marks.encode()).hexdigest(),
         notes=list(dict.fromkeys(note for member in members for note in member.notes)),
+        weights={"weights_sha256": " + ".join(member.weights.get("weights_sha256", "unknown") for member in members)},
     )
 
 

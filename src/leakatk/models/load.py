@@ -1,4 +1,4 @@
-"""Loading of a causal language model from a directory or the hub, with its checks."""
+"""Loading of a causal language model from a directory, a .gguf file or the hub, with its checks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from leakatk.files import checksums
 from leakatk.hush import hushed
 from leakatk.models.checks import check_keys, check_loaded
 from leakatk.models.files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
-from leakatk.models.fingerprint import model_identity
+from leakatk.models.fingerprint import identity_of
+from leakatk.models.gguf import check_gguf, gguf_file, load_tokenizer, load_weights, quantisation, tokenizer_notes
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.pretrained import located
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -61,8 +63,10 @@ class ModelSource:
     def tokenizer(self) -> Any:
         """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
         self.check()
-        holder = self.tokenizer_source()
+        holder = self.located().tokenizer_source()
         with _readable(holder.path), hushed():
+            if (file := gguf_file(holder.path)) is not None:
+                return load_tokenizer(file)
             found = AutoTokenizer.from_pretrained(holder.path, **holder.kwargs)
             if generic_tokenizer(Path(holder.path)) and type(found) is not PreTrainedTokenizerFast:
                 # For some model types transformers takes the type's own class in its place, which splits text otherwise.
@@ -71,21 +75,30 @@ class ModelSource:
 
     def check(self) -> None:
         """ModelError where there is no such model, or none that can be loaded; its weights are not read."""
-        local = Path(self.path)
+        local = Path(located(self.path))
         if local.exists():
             with _readable(self.path):
-                check_directory(local)
-            if (base := self.base()) is not None:
+                if (file := gguf_file(local)) is not None:
+                    check_gguf(file)
+                else:
+                    check_directory(local)
+            if (base := self.located().base()) is not None:
                 base.check()
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") != 1:
             raise ModelError(
-                f"{self.path}: no such model directory; give a directory with config.json or a hub id like org/name."
+                f"{self.path}: no such model directory; give a directory with config.json, a .gguf file, a hub id like org/name, or a "
+                "name that `leakatk fetch --list` shows."
             )
         elif cache_alone() and not self._cached():
             raise ModelError(
                 f"{self.path}: no such directory, and the Hugging Face hub cannot be reached; check the path, or give a directory "
                 "saved with save_pretrained."
             )
+
+    def located(self) -> ModelSource:
+        """The same model by its path, where it is given by the name of a fetched one. ModelError where that is not here."""
+        path = located(self.path)
+        return self if path == self.path else replace(self, path=path)
 
     def base(self) -> ModelSource | None:
         """The model that a local adapter belongs to; None for a whole model."""
@@ -154,8 +167,9 @@ def load_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """Load a local directory or a hub id (full model or LoRA adapter). Only safetensors weights are accepted.
+    """Load a local directory, a hub id (full model or LoRA adapter), a .gguf file, or a fetched model by its name.
 
+    Weights are accepted as safetensors, or as GGUF: these are dequantised, and what is loaded is trained and saved as any model.
     Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
     Raises ModelError when it is no model, holds pickle weights only, fails a check, or the hub cannot be reached.
 
@@ -165,37 +179,52 @@ def load_model(
     """
     target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     name, template = str(path), template or Template()
-    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code)
+    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code).located()
     tokenizer = source.tokenizer()
     notes = list(
         template.shape(tokenizer).notes
     )  # before any weight is read: a template that cannot be used ends it here
+    if (file := gguf_file(source.tokenizer_source().path)) is not None:
+        notes += tokenizer_notes(file)
     base = source.base()
     if base is None:
         model = _whole(source, precision)
     else:
-        notes += [note for note in (base_of(name)[1],) if note]
+        notes += [note for note in (base_of(source.path)[1],) if note]
         if source.tokenizer_source() is not source:
             notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
         model = _adapted(source, _whole(base, precision))
     with _readable(name):
         model.to(target)
         model.eval()
+        identity = identity_of(name, revision)
         loaded = LoadedModel(
             model=model,
             tokenizer=tokenizer,
             template=template,
             name=name,
-            fingerprint=model_identity(name, revision),
+            fingerprint=identity.fingerprint,
             notes=notes,
+            weights={"weights_sha256": identity.weights_sha256, **_about_weights(source, base)},
         )
         check_loaded(loaded)
     return loaded
 
 
+def _about_weights(source: ModelSource, base: ModelSource | None) -> dict[str, str]:
+    """What a manifest keeps of the weights beside their hash: the file and how it was quantised, the base of an adapter."""
+    about = {} if base is None else {"base_weights_sha256": identity_of(base.path).weights_sha256}
+    if (file := gguf_file((base or source).path)) is not None:
+        about |= {"weights_file": file.name, "quantisation": quantisation(file)}
+    return about
+
+
 def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
     """A model with all of its weights, and no others."""
     local = Path(source.path)
+    if (file := gguf_file(local)) is not None:
+        with _readable(source.path), hushed():
+            return load_weights(file, precision)
     with _readable(source.path), hushed():  # `check_keys` says what transformers would report
         if local.exists():
             config = AutoConfig.from_pretrained(source.path, **source.kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,10 @@ from leakatk.models.template import Template as Template
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory with all that is needed to ask it something."""
+    """A model in memory with all that is needed to ask it something.
+
+    weights: what a manifest keeps of the files that it was loaded from, their SHA-256 before all (`weights_sha256`).
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -28,6 +32,7 @@ class LoadedModel:
     name: str
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
@@ -50,11 +55,12 @@ class LoadedModel:
         return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
+        """What a manifest keeps of the model: fingerprint, hash of the weights, template text, dtype, device, versions."""
         parameter = next(self.model.parameters())
         return {
             "model": self.name,
             "fingerprint": self.fingerprint,
+            **self.weights,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "device": parameter.device.type,

@@ -94,6 +94,27 @@ def _as_now(found: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any
     return {**found, "params": {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}}
 
 
+def precise(dtype: str, precision: str, device: str) -> dict[str, str]:
+    """What a manifest says of the precision: nothing where "auto" means what it always meant, bf16 on a GPU and fp32 elsewhere."""
+    former = "bf16" if device == "cuda" else "fp32"
+    return {"precision": precision} if dtype == "auto" and precision != former else {}
+
+
+def begun_in(out: Path, dtype: str, precision: str, device: str) -> tuple[str, str]:
+    """The precision that a run in `out` goes on in, which may have begun on another processor, and a sentence where it did;
+    for a new run `precision`.
+    """
+    path = out / "run.json"
+    if dtype != "auto" or not path.exists():
+        return precision, ""
+    found = read_kept(path, "choose another directory")
+    former = "bf16" if device == "cuda" else "fp32"
+    kept = str(found.get("precision", former)) if isinstance(found, dict) else precision
+    if kept == precision:
+        return kept, ""
+    return kept, f"The run began in {kept} and goes on in it; begun here, it would train in {precision}."
+
+
 def save(
     out: Path,
     parameters: Mapping[str, Tensor],

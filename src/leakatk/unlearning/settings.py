@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from leakatk.errors import InputError
 
@@ -58,7 +58,8 @@ class TrainSettings:
     parameters: str = ""
     """A regular expression; only matching parameters are trained; "" = all."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """"bf16" is autocast over float32 weights; "auto" = bf16 on a GPU, else fp32."""
+    """"bf16" is autocast over float32 weights; "auto" = bf16 on a GPU, and on a CPU that multiplies it fast (AVX512-BF16 or AMX)
+    for models from ten million parameters on; else fp32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     max_tokens: int = 0
@@ -161,15 +162,37 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found. metrics: named numbers for the log; "utility" is compared with the floor. stop ends the run."""
+    """What a check found. metrics: named numbers for the log; "utility" is compared with the floor. stop ends the run.
+
+    partial: prompts were left out, so that a utility below the floor is not yet sure and ends nothing.
+    """
 
     metrics: Mapping[str, float]
     stop: bool = False
     reason: str = ""
+    partial: bool = False
 
 
 # Called between steps with the model (in evaluation mode) and the number of steps done.
 OnCheck = Callable[["LoadedModel", int], Check]
+
+
+@runtime_checkable
+class Thrifty(Protocol):
+    """A check that can ask less than everything."""
+
+    def __call__(self, loaded: LoadedModel, step: int) -> Check: ...
+
+    @property
+    def whole_work(self) -> float:
+        """What asking everything costs, in trained tokens, as far as is known before."""
+        ...
+
+    def within(self, loaded: LoadedModel, step: int, work: float, *, floor: float = 0.0) -> Check:
+        """A check that costs at most `work` trained tokens; its metrics say "work", what it cost. It asks all where it stops the
+        run, and where what it asked is below `floor`, if that is within `work`.
+        """
+        ...
 
 
 def stop_when(

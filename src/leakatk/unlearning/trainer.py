@@ -21,12 +21,14 @@ from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
 from leakatk.unlearning import boundary, checkpoint, given
+from leakatk.unlearning.checking import Checks, left_out
 from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import resolve
+from leakatk.unlearning.precision import peak_memory, precision_of, reason
 from leakatk.unlearning.record import Position, Unlearned, check_data, manifest
-from leakatk.unlearning.settings import OnCheck, TrainSettings
+from leakatk.unlearning.settings import Check, OnCheck, TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Train, flat
 from leakatk.unlearning.stored import Store
 from leakatk.unlearning.streams import Streams
@@ -84,13 +86,15 @@ def unlearn(
     known.need(f"Method {method.name}", *method.needs)
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
-        seconds = time.perf_counter()
+        seconds, begun = time.perf_counter(), ""
         identity: dict[str, Any] = {}
+        precision = precision_of(settings.dtype, loaded.model, loaded.device)
         if directory is not None:
+            precision, begun = checkpoint.begun_in(directory, settings.dtype, precision, loaded.device.type)
             identity = manifest(
                 loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights,
                 _described(known),
-            )  # fmt: skip
+            ) | checkpoint.precise(settings.dtype, precision, loaded.device.type)  # fmt: skip
             finished = checkpoint.open_run(directory, identity, resume=resume)
             if finished is not None:
                 checkpoint.load_final(loaded, directory)
@@ -103,7 +107,7 @@ def unlearn(
         work = Work(loaded, forget, retain, streams, settings, method.params, seed, known)
         run = _Run(
             work, method, directory, identity, resume, quiet, on_check, weights, reference_weights, label or method.name,
-            seconds,
+            seconds, precision, begun or reason(settings.dtype, precision, loaded.model, loaded.device),
         )  # fmt: skip
         return run.go()
 
@@ -135,6 +139,8 @@ class _Run:
     reference_weights: Mapping[str, Tensor] | None
     label: str
     begun: float
+    precision: str
+    why_so: str
     position: Position = field(default_factory=Position)
     notes: list[str] = field(default_factory=list)
 
@@ -148,6 +154,8 @@ class _Run:
         self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
+        if self.main and not self.quiet and self.last is not None:
+            sys.stderr.write(f"{self.why_so}\n")
         self.store = Store(self.out, main=self.main, wait=self.wait)
         self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
         self.asked = 0  # answers of `until` used up
@@ -172,13 +180,13 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.first_rows(work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:
         return Trainer(
             self.work.loaded, self.work.streams, stage, self.work.params, self._settings(stage), self.work.seed,
-            weights=self.weights, order=self.work.seed + ORDER * self.position.trained,
+            weights=self.weights, order=self.work.seed + ORDER * self.position.trained, precision=self.precision,
         )  # fmt: skip
 
     def _begin(self) -> None:
@@ -297,8 +305,10 @@ class _Run:
             )
 
     def _steps(self, stage: Train, trainer: Trainer, settings: TrainSettings) -> None:
-        position = self.position
+        position, work = self.position, self.work
         checked = self.on_check if stage is self.last else None
+        if checked is not None:
+            checks = Checks(checked, position, trainer.tokens, trainer.total, settings.utility_floor)
         begun = self.begun - position.seconds
         label = self.label if self.last is None or not self.staged else f"{self.label}, stage {position.unit + 1}"
         done = position.step - position.first
@@ -310,8 +320,8 @@ class _Run:
                 position.log.append({**row, "step": position.step})
                 last = done == trainer.total
                 if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
-                    with trainer.whole():
-                        self._check(checked, settings)
+                    with trainer.whole(), torch.no_grad():
+                        self._check(checks.ask(work.loaded, done), settings)
                 position.seconds = time.perf_counter() - begun
                 every = settings.checkpoint_every
                 if self.out is not None and every and done % every == 0 and not (last or position.stopped):
@@ -321,13 +331,11 @@ class _Run:
                 bar.advance(1, position.note())
         self.begun = time.perf_counter() - position.seconds
 
-    @torch.no_grad()
-    def _check(self, on_check: OnCheck, settings: TrainSettings) -> None:
+    def _check(self, found: Check, settings: TrainSettings) -> None:
         position = self.position
-        found = on_check(self.work.loaded, position.step)
         position.checks.append({"step": position.step, **{k: float(v) for k, v in found.metrics.items()}})
         utility = found.metrics.get("utility", math.nan)
-        if utility < settings.utility_floor:
+        if utility < settings.utility_floor and not found.partial:
             position.below_floor = True
             position.stopped = f"utility {utility:.3f} fell below the floor {settings.utility_floor:g}"
         elif found.stop:
@@ -346,10 +354,12 @@ class _Run:
     def _end(self) -> Unlearned:
         self._restore()
         position = self.position
+        self._say([note for note in [left_out(position)] if note])
         result = Unlearned(
             method=self.method.name, params=self.method.params, settings=self.work.settings, steps=position.step,
             seconds=position.seconds, stopped=position.stopped, below_floor=position.below_floor, checks=position.checks,
-            log=position.log, out=self.out, notes=self.notes,
+            log=position.log, out=self.out, notes=self.notes, precision=self.precision,
+            peak_memory=peak_memory(self.work.loaded.device),
         )  # fmt: skip
         if self.out is not None:
             checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
