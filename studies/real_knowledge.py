@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,16 @@ RULES = {
     "rule-npo-short": (10, 6, 0),
     "rule-npo-short-wordings": (10, 6, 2),
 }
+
+
+@dataclass(frozen=True)
+class Model:
+    """How one of the study's models is made from the original, in place."""
+
+    make: Callable[[LoadedModel, Clock], Numbers]
+    minutes: float
+    needs: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Study:
@@ -260,41 +270,41 @@ class Study:
             "rounds": [{key: getattr(r, key) for key in ("round", "leak", "found", "added", "steps", "sampling_seconds", "training_seconds")} for r in result.rounds],
         }  # fmt: skip
 
-    def cells(self) -> list[Cell]:
-        d, cells = self.design, []
-
-        def add(name: str, make: Callable[[Clock], Numbers], minutes: float, *needs: str, **further: Any) -> None:
-            cells.append(Cell(name, d.settings(**further), make, minutes, needs))
-
-        def add_model(
-            name: str, make: Callable[[LoadedModel, Clock], Numbers], minutes: float, *needs: str, **further: Any
-        ) -> None:
-            add(
-                name,
-                lambda clock: self.model_cell(name, lambda m: make(m, clock), clock),
-                minutes,
-                "known",
-                *needs,
-                **further,
-            )
-
-        add("known", self.known, 5)
-        add("original", lambda clock: self.measured(self.original(d.dtype), clock), 4, "known")
-        for name in d.methods:
-            add(f"tune-{name}", lambda clock, name=name: self.tune(name, clock), 4, "known")
-            add_model(name, lambda m, clock, name=name: self.by_method(name, m), 6, f"tune-{name}")
-        add_model("npo-wordings", lambda m, clock: self.by_method("npo", m, wordings=True), 7, "tune-npo")
+    def models(self) -> dict[str, Model]:
+        """Every model of the study besides the original, in order."""
+        found = {}
+        for name in self.design.methods:
+            found[name] = Model(lambda m, _, name=name: self.by_method(name, m), 6, (f"tune-{name}",))
+        found["npo-wordings"] = Model(lambda m, _: self.by_method("npo", m, wordings=True), 7, ("tune-npo",))
         for name, (rounds, steps, wordings) in RULES.items():
-            say = {"rounds": rounds, "round_steps": steps, "wordings": wordings}
-            add_model(name, lambda m, clock, name=name: self.by_rule(name, m, clock), 10, "npo", **say)
-            add_model(
-                f"{name}-control",
-                lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True),
-                8,
-                "npo",
-                name,
-                **say,
+            said = {"rounds": rounds, "round_steps": steps, "wordings": wordings}
+            found[name] = Model(lambda m, clock, name=name: self.by_rule(name, m, clock), 10, ("npo",), said)
+            found[f"{name}-control"] = Model(
+                lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True), 8, ("npo", name), said
             )
+        return found
+
+    def load(self, name: str, clock: Clock) -> LoadedModel:
+        """A model to measure; its weights are made again where they are gone."""
+        if name == "original":
+            return self.original(self.design.dtype)
+        make = self.models()[name].make
+        with self.made(name, lambda fresh: make(fresh, clock), clock) as (path, record):
+            return self.load(record["same"], clock) if "same" in record else load_model(path, dtype=self.design.dtype)
+
+    def cells(self) -> list[Cell]:
+        d = self.design
+        cells = [
+            Cell("known", d.settings(), self.known, 5),
+            Cell("original", d.settings(), lambda clock: self.measured(self.original(d.dtype), clock), 5, ("known",)),
+        ]
+        for name in d.methods:
+            cells.append(
+                Cell(f"tune-{name}", d.settings(), lambda clock, name=name: self.tune(name, clock), 4, ("known",))
+            )
+        for name, model in self.models().items():
+            make = lambda clock, name=name, model=model: self.model_cell(name, lambda m: model.make(m, clock), clock)  # noqa: E731
+            cells.append(Cell(name, d.settings(**model.settings), make, model.minutes, ("known", *model.needs)))
         return cells
 
 

@@ -7,12 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import real_knowledge_page
+import real_probes_page
 from real_cells import CELLS, Store
 
 from leakatk.files.writing import write_atomic
 
 # Study -> what makes its section of its store.
-SECTIONS = {"knowledge": real_knowledge_page.section}
+SECTIONS = {"knowledge": real_knowledge_page.section, "probes": real_probes_page.section}
 
 HEAD = """# Results on a real model
 

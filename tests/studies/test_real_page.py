@@ -10,6 +10,8 @@ from real_cells import CELLS, Store
 from real_knowledge import NAME, Design
 from real_knowledge_page import Measured, Results, section
 from real_page import page
+from real_probes import PROBES
+from real_probes_page import section as probes_section
 
 from leakatk.estimate.leak import leak_at_k
 
@@ -144,3 +146,20 @@ def test_what_a_model_said_cannot_break_the_page(store):
 def test_a_missing_number_is_missing(store):
     row = line(section(store).split("### What it cost")[1], "NPO |")
     assert "–" in row or "nan" not in row
+
+
+def test_probes_have_a_row_a_way_and_nulls_stay_nulls(tmp_path):
+    store = Store("probes", root=tmp_path)
+    assert "Not run" in probes_section(store)
+    store.root.mkdir(parents=True)
+    ways = {way: [0, 0] for way in (*PROBES, "as it stands")}
+    numbers = {"n": 8, "forget": ["a", "b"], "ways": 10.0, "gives_answer": ["context"], "says": []}
+    for name, worst in (("npo", [8, 8]), ("rmu", [0, 0])):
+        found = {**numbers, "leaks": {**ways, "worst case": worst}}
+        row = {"study": "probes", "cell": name, "settings": {}, "numbers": found}
+        store.path(name).write_text(json.dumps(row), encoding="utf-8")
+    text = probes_section(store)
+    assert "| as it stands | 0.00 \\[0, 0." in text
+    assert "| worst case | 1.00" in text
+    assert "above that of the question as it stands: NPO." in text
+    assert "Not run: as it comes" in text
