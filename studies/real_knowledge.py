@@ -1,4 +1,5 @@
-"""Knowledge from pre-training, unlearned: capitals and chemical symbols that a real chat model knows, in five wordings.
+"""Knowledge from pre-training, unlearned: capitals, chemical symbols and makers of famous works, which a real chat model
+knows, asked in five wordings.
 
     python studies/real_knowledge.py --list
     python studies/real_knowledge.py --run --model MODEL --work runs/real
@@ -51,8 +52,8 @@ class Design:
     model: str = "SmolLM2-135M-Instruct, Q4_1 dequantised"
     weights: str = "aa34b38a"
     """How the SHA-256 of its weights in float32 begins; any other model is refused. "": any."""
-    kinds: tuple[str, ...] = ("capitals", "symbols")
-    tuning: int = 3
+    kinds: tuple[str, ...] = ("capitals", "symbols", "people")
+    tuning: Mapping[str, int] = field(default_factory=lambda: {"capitals": 3, "symbols": 2, "people": 1})
     """Items of each kind that settings are chosen on."""
     methods: tuple[str, ...] = ("npo", "simnpo", "graddiff", "idknll", "rmu")
     rates: tuple[float, ...] = (2e-5, 5e-5, 1e-5)
@@ -109,7 +110,7 @@ class Study:
             kind: [name for name, right in row.items() if all(right)]
             for kind, row in self.store.numbers("known")["known"].items()
         }
-        return divided(self.kinds, known, dict.fromkeys(self.kinds, self.design.tuning))
+        return divided(self.kinds, known, self.design.tuning)
 
     def general(self) -> list[Prompt]:
         """The general questions that the model answers within the limit, with its own answers."""

