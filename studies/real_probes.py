@@ -66,6 +66,7 @@ class Probes:
                 **{one.label: [int(row.sum()) for row in rows.values()] for one, rows in others},
                 "worst case": [int(worst[p.id].sum()) for p in forget],
             },
+            "left_out": {one.label: len(forget) - len(one.variants) for one in asked if len(one.variants) < len(forget)},
             "says": [[one.label, one.prompts[0].query.text, said[one.prompts[0].id][0]] for one in asked],
         }  # fmt: skip
 

@@ -44,9 +44,10 @@ def section(store: Store) -> str:
         for name, numbers in found.items()
         if name != "original" and leak(numbers, WORST, n).low[0] > leak(numbers, PLAIN, n).high[0]
     ]
+    lacking = ", ".join(f"{way}: {count} of {len(first['forget'])}" for way, count in first["left_out"].items())
     return f"""## What the model hides
 
-The forgotten items of the study above, {count} of them, asked in nine other ways; {n} samples of each, T = 1. The worst case takes the most leaking of the j-th samples over all ways but {", ".join(first["gives_answer"]) or "none"}, which gives the answer away: {first["ways"]:.1f} ways a question, so its leak@k costs that many times k samples. Brackets: 95% over samples. Not run: {", ".join(missing) or "none"}.
+The forgotten items of the study above, {count} of them, asked in nine other ways; {n} samples of each, T = 1. The worst case takes the most leaking of the j-th samples over all ways but {", ".join(first["gives_answer"]) or "none"}, which gives the answer away: {first["ways"]:.1f} ways a question, so its leak@k costs that many times k samples. Brackets: 95% over samples. Items that a probe has no question for: {lacking or "none"}. Not run: {", ".join(missing) or "none"}.
 
 leak@{n}:
 

@@ -153,7 +153,14 @@ def test_probes_have_a_row_a_way_and_nulls_stay_nulls(tmp_path):
     assert "Not run" in probes_section(store)
     store.root.mkdir(parents=True)
     ways = {way: [0, 0] for way in (*PROBES, "as it stands")}
-    numbers = {"n": 8, "forget": ["a", "b"], "ways": 10.0, "gives_answer": ["context"], "says": []}
+    numbers = {
+        "n": 8,
+        "forget": ["a", "b"],
+        "ways": 10.0,
+        "gives_answer": ["context"],
+        "left_out": {"dialogue": 1},
+        "says": [],
+    }
     for name, worst in (("npo", [8, 8]), ("rmu", [0, 0])):
         found = {**numbers, "leaks": {**ways, "worst case": worst}}
         row = {"study": "probes", "cell": name, "settings": {}, "numbers": found}
@@ -163,3 +170,4 @@ def test_probes_have_a_row_a_way_and_nulls_stay_nulls(tmp_path):
     assert "| worst case | 1.00" in text
     assert "above that of the question as it stands: NPO." in text
     assert "Not run: as it comes" in text
+    assert "dialogue: 1 of 2" in text
