@@ -7,7 +7,7 @@ hand its level is taken: training again shifts it. The level is measured for the
 question perturbed: an answer that is hidden behind the known wordings alone comes back in the next one.
 
 What the unlearner was not shown is kept by rehearsal: what the original says by itself is distilled
-(`leakatk.unlearning.rehearsal.names`).
+(`leakatk.unlearning.rehearsal.own`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.level import quantile_targets
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rehearsal.asker import KNOWN
-from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rehearsal.budget import Budget
+from leakatk.unlearning.rehearsal.own import rehearsal_prompts
 from leakatk.unlearning.rehearsal.perturb import perturbed
+from leakatk.unlearning.rehearsal.subjects import Forms
 from leakatk.unlearning.rule.detect import wordings
 from leakatk.unlearning.rule.likelihood import Likelihoods, answer_likelihoods
 from leakatk.unlearning.rule.matched import matched_method
@@ -57,6 +59,8 @@ class UnseenTarget:
     """How far from .5 the membership AUC may end."""
     least: float = 0.99
     """The replay accuracy that is wanted."""
+    forms: Forms | None = None
+    """Tells what questions without a source ask about; None: those perturbed together do."""
 
     def describe(self) -> list[float]:
         """Numbers that tell this target from another one."""
@@ -75,7 +79,7 @@ class UnseenTarget:
 
         Above .5 the forget answers are too likely still.
         """
-        hard = perturbed(forget, seed="exposure")  # the seed's word is that of the first version
+        hard = perturbed(forget, seed="exposure", forms=self.forms)  # the seed's word is that of the first version
         return self._asked_auc(loaded, forget), auc(answer_likelihoods(loaded, hard).surprise, self.perturbed.surprise)
 
     def _asked_auc(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
@@ -186,7 +190,7 @@ class Calibrate:
 
     def training(self, start: RoundStart) -> Training:
         truths = [p for prompt in start.forget for p in wordings(prompt, start.options.wordings)]
-        hard = perturbed(truths, seed=f"{start.seed} {start.number}")
+        hard = perturbed(truths, seed=f"{start.seed} {start.number}", forms=self.target.forms)
         items, weights = with_leaks([*truths, *hard], start)
         method = self.target.method(start.loaded, items, len(truths))
         return Training(items, self.target.kept, method, weights, self.target.original)
@@ -203,6 +207,7 @@ def match_unseen(
     max_new_tokens: int = 64,
     seed: int = 0,
     quiet: bool = False,
+    budget: Budget | None = None,
 ) -> UnseenTarget:
     """Measure the level and gather what must stay.
 
@@ -211,6 +216,7 @@ def match_unseen(
     retrained: where it is at hand the level is its own, of the unseen answers alone: it is asked nothing about `forget`.
     rehearsal: what the original says by itself (`rehearsal_prompts`), asked for here when None.
     max_new_tokens: the longest answer of the rehearsal.
+    budget: what the rehearsal may cost (`budget.training_tokens` says what training does); None: without a bound.
 
     Raises InputError without unseen answers.
     """
@@ -219,14 +225,18 @@ def match_unseen(
             "Matching the unseen needs answers that no model was trained on; got none. Give some, best 100."
         )
     if rehearsal is None:
-        rehearsal = rehearsal_prompts(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
+        rehearsal = rehearsal_prompts(
+            original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet, budget=budget
+        )
     weights = weights_of(original.model)
     knows = retrained or original
+    forms = Forms([text for p in (*forget, *retain, *unseen) for text in (p.question, *p.paraphrases)])
     kept = (*retain, *rehearsal)
     hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * PERTURBED_SHARE))
     return UnseenTarget(
         weights,
         answer_likelihoods(knows, unseen),
-        answer_likelihoods(knows, perturbed(unseen, seed=seed)),
-        (*kept, *perturbed(hard, seed=seed)),
+        answer_likelihoods(knows, perturbed(unseen, seed=seed, forms=forms)),
+        (*kept, *perturbed(hard, seed=seed, forms=forms)),
+        forms=forms,
     )
