@@ -298,7 +298,7 @@ def unseen_of(seed: Seed) -> UnseenTarget:
         )
         say(f"seed {seed.seed}: {budget.says()}")
         write_json(place, [asdict(prompt) for prompt in own])
-    own = [Prompt(p["id"], p["text"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
+    own = [Prompt(p["id"], p["question"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
     worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
     people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]
