@@ -294,7 +294,13 @@ def unseen_of(seed: Seed) -> UnseenTarget:
         )
         budget = Budget(FACTOR * training)
         own = rehearsal_prompts(
-            full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed, quiet=True, budget=budget
+            full,
+            seed.world.forget,
+            seed.world.retain,
+            max_new_tokens=LONGEST,
+            seed=seed.seed,
+            quiet=True,
+            budget=budget,
         )
         say(f"seed {seed.seed}: {budget.says()}")
         write_json(place, [asdict(prompt) for prompt in own])

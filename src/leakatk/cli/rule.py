@@ -109,12 +109,16 @@ def settings_of(
     return settings, tokens
 
 
-def calibrated_settings(asked: RuleSettings, tokens: int, wordings: int | None, forget: Sequence[Prompt]) -> RuleSettings:
+def calibrated_settings(
+    asked: RuleSettings, tokens: int, wordings: int | None, forget: Sequence[Prompt]
+) -> RuleSettings:
     """What calibrated RULE detects by. wordings: as asked for; None: one paraphrase, where every prompt has one."""
     from leakatk.unlearning.rule.calibrated import detection
 
     count = wordings if wordings is not None else min(1, *(len(prompt.paraphrases) for prompt in forget))
-    same = {name: getattr(asked, name) for name in ("rounds", "n", "k", "target", "leak_wordings", "reference", "chunk")}
+    same = {
+        name: getattr(asked, name) for name in ("rounds", "n", "k", "target", "leak_wordings", "reference", "chunk")
+    }
     return detection(tokens, wordings=count, **same)
 
 
@@ -155,9 +159,7 @@ def budget_of(job: Rule, original: LoadedModel) -> Budget:
     from leakatk.unlearning.rehearsal.budget import Budget, training_tokens
 
     rounds = job.settings.rounds
-    return Budget(
-        job.rehearsal * training_tokens(original, job.forget, job.retain, job.base, job.train, rounds=rounds)
-    )
+    return Budget(job.rehearsal * training_tokens(original, job.forget, job.retain, job.base, job.train, rounds=rounds))
 
 
 def drawn(job: Rule) -> int:
@@ -184,7 +186,9 @@ def expected(job: Rule, training: Mapping[str, float]) -> tuple[dict[str, Any], 
     values: dict[str, Any] = {"rounds": rounds, "detection": found, "wordings": asdict(asked)}
     if job.rehearsal:
         bound = budget_of(job, job.loaded).tokens
-        rehearsal = asking_cost(job.loaded, job.retain, bound, drawn(job), found["tokens_per_second"], job.max_new_tokens)
+        rehearsal = asking_cost(
+            job.loaded, job.retain, bound, drawn(job), found["tokens_per_second"], job.max_new_tokens
+        )
         seconds += rehearsal["seconds"]
         values["rehearsal"] = rehearsal
         lines.append(
@@ -269,16 +273,20 @@ def run_calibrated(
     job.say(Asked.of(job.forget, asked.wordings).says())
     if unseen:
         before = inputs.load(original, **loading)
-        own, about["rehearsal"] = list[Prompt](), {"says": "Rehearsal is off: what the unlearner is not shown is not kept."}
+        own, about["rehearsal"] = (
+            list[Prompt](),
+            {"says": "Rehearsal is off: what the unlearner is not shown is not kept."},
+        )
         if job.rehearsal > 0:
             own, about["rehearsal"] = stored_rehearsal(
                 job.out / "rehearsal.json", before, job.forget, job.retain, budget=budget_of(job, before),
                 max_new_tokens=tokens, seed=job.seed, questions=drawn(job), quiet=job.quiet,
             )  # fmt: skip
         job.say(about["rehearsal"]["says"])
-        strategy = match_unseen(
-            before, job.forget, job.retain, unseen, retrained=yardstick, rehearsal=own, seed=job.seed
-        ).strategy()
+        target = match_unseen(before, job.forget, job.retain, unseen, retrained=yardstick, rehearsal=own, seed=job.seed)
+        about["replay"] = target.replay_says()
+        job.say(about["replay"])
+        strategy = target.strategy()
     sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
 
     def utility(model: LoadedModel) -> float:

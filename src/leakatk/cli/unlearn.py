@@ -107,7 +107,8 @@ def run(
         ),
     ] = "round",
     chunk: Annotated[
-        int, typer.Option(min=0, help="RULE: samples at a time; a prompt with enough leaks is sampled no further (0: all).")
+        int,
+        typer.Option(min=0, help="RULE: samples at a time; a prompt with enough leaks is sampled no further (0: all)."),
     ] = 0,
     rule_preset: Annotated[
         str,

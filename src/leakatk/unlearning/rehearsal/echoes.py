@@ -30,7 +30,10 @@ ECHO_ROUNDS, ECHOED = 15, 1000  # of asking pieces of answers, questions a round
 KINDS = 100  # of answers, at most, whose pieces are asked
 STEMS = 40  # beginnings of answers, at most, that are asked with other names
 PER_ANSWER = 8  # questions at most that an answer is kept to
-PILOT, LEAST = 200, 0.01  # random questions that say whether to ask on, and the share of answers that must be nearly sure
+PILOT, LEAST = (
+    200,
+    0.01,
+)  # random questions that say whether to ask on, and the share of answers that must be nearly sure
 SOURCE = "echoes"  # its name in the record
 
 # Words of a name: how answers with such a name begin, and those names.

@@ -8,6 +8,7 @@ the model itself proposes what else such a question is asked about.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,7 +34,9 @@ def own_questions(asker: Asker, retain: Sequence[Prompt], count: int, rng: rando
     """
     begun = turn_of(asker.model)
     if begun is None:
-        asker.budget.notes.append("The template begins with the question and the tokenizer has no start token: no own questions.")
+        asker.budget.notes.append(
+            "The template begins with the question and the tokenizer has no start token: no own questions."
+        )
         return []
     beginning, stop = begun
     written = _written(asker, beginning, stop, openings_of(retain), count, rng)
@@ -73,25 +76,28 @@ def _written(
     """Different clean questions, in the order drawn."""
     raw = replace(asker.model, template=Template(kind="plain", plain="{question}"))
     free = count if not openings else round(count * FREE)
-    rows = {"": free}
-    for at in range(count - free):
-        opening = openings[at % len(openings)]
-        rows[opening] = rows.get(opening, 0) + 1
-    decoding = Decoding(max_new_tokens=LONGEST, stop=(stop,) if stop else ())
+    begins = ["" for _ in range(free)] + [openings[at % len(openings)] for at in range(count - free)]
+    rng.shuffle(begins)
+    texts, lengths = {}, {}
+    for opening in dict.fromkeys(begins):
+        text = f"{beginning}{opening}"
+        # The space before a word is the model's own.
+        texts[opening] = text if opening or not stop else text.rstrip(" ")
+        lengths[opening] = len(raw.template.prompt_ids(raw.tokenizer, texts[opening]))
+    # A question is written only where it can be answered, too.
+    rest = 2 * (len(asker.model.template.prompt_ids(asker.model.tokenizer, "")) + LONGEST + asker.max_new_tokens)
+    most = [2 * lengths[opening] + LONGEST + rest for opening in begins]
+    rows = Counter(begins[: asker.budget.afford(f"{SOURCE}, written", most)])
     requests, begun = [], {}
     for number, (opening, wanted) in enumerate(rows.items()):
-        text = f"{beginning}{opening}"
-        text = text if opening or not stop else text.rstrip(" ")  # the space is the model's own
-        length = len(raw.template.prompt_ids(raw.tokenizer, text)) + LONGEST + 1
-        afforded = asker.budget.afford(f"{SOURCE}, written", [length] * wanted)
-        begun[f"turn/{number}"] = opening, length - LONGEST - 1
-        requests.append(Request(Prompt(f"turn/{number}", text, "?"), range(afforded)))
+        begun[f"turn/{number}"] = opening
+        requests.append(Request(Prompt(f"turn/{number}", texts[opening], "?"), range(wanted)))
     found: dict[tuple[str, int], str] = {}
     for batch in NativeSampler(raw).sample(requests, decoding, seed=asker.seed):
         for one in batch:
-            opening, length = begun[one.prompt_id]
-            asker.budget.charge(f"{SOURCE}, written", length + len(one.token_ids))
+            opening = begun[one.prompt_id]
+            asker.budget.charge(f"{SOURCE}, written", lengths[opening] + len(one.token_ids))
             found[one.prompt_id, one.sample] = f"{opening}{one.text}".strip()
-    texts = list(dict.fromkeys(text for _, text in sorted(found.items()) if text and asker.clean(text)))
-    rng.shuffle(texts)
-    return texts
+    written = list(dict.fromkeys(text for _, text in sorted(found.items()) if text and asker.clean(text)))
+    rng.shuffle(written)
+    return written

@@ -51,7 +51,14 @@ def stored_rehearsal(
             raise made_otherwise(path.parent, "a rehearsal", differ)
         return [from_record(row) for row in found["kept"]], found["asked"]
     kept = rehearsal_prompts(
-        original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet, budget=budget, questions=questions
+        original,
+        forget,
+        retain,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        quiet=quiet,
+        budget=budget,
+        questions=questions,
     )
     asked = {**budget.record(), "says": budget.says()}
     write_kept(path, strict_json({"made": wanted, "asked": asked, "kept": [record(p) for p in kept]}))

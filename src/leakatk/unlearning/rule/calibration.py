@@ -24,7 +24,7 @@ from torch import Tensor
 from leakatk.errors import InputError
 from leakatk.metrics.privacy import auc
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.token_stats import answer_pairs
+from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.level import quantile_targets
@@ -40,6 +40,9 @@ from leakatk.unlearning.rule.matched import matched_method
 from leakatk.unlearning.rule.strategy import RoundStart, Training, with_leaks
 from leakatk.unlearning.stop import greedy_texts
 
+OWN = "own/"  # how the ids begin of what the original said by itself
+FEW = 32  # answers that it is sure of: with fewer, and others, tokens are compared
+AGREED, AGREEING = 96, 0.95  # own answers whose tokens are compared, and the share that must stay the most likely ones
 PERTURBED_SHARE = 0.3  # share of what must stay that is kept to a perturbed question as well
 
 
@@ -72,7 +75,8 @@ class UnseenTarget:
 
     def missing(self, membership_auc: float, replay_accuracy: float) -> float:
         """How far a model is from the target: the AUC beyond its margin, and what the replay accuracy lacks."""
-        return max(abs(membership_auc - 0.5) - self.margin, 0.0) + max(self.least - replay_accuracy, 0.0)
+        least = self.least if self.memorised else AGREEING
+        return max(abs(membership_auc - 0.5) - self.margin, 0.0) + max(least - replay_accuracy, 0.0)
 
     def membership_aucs(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> tuple[float, float]:
         """AUC of Min-K%++ of the forget answers now against the unseen ones, to the questions asked and to perturbed ones.
@@ -110,8 +114,42 @@ class UnseenTarget:
         move(high)
         return high
 
+    @property
+    def memorised(self) -> bool:
+        """Whether the original was sure of enough answers that they can be asked for verbatim.
+
+        A model that was trained on little is; one that speaks a language is sure of few whole answers.
+        """
+        return sum(prompt.id.startswith(KNOWN) for prompt in self.kept) >= min(FEW, len(self._own))
+
+    @property
+    def _own(self) -> list[Prompt]:
+        """What the original said by itself, each once."""
+        return [prompt for prompt in self.kept if prompt.id.startswith(OWN)]
+
+    def replay_says(self) -> str:
+        """What the replay accuracy is of, for people."""
+        known = sum(prompt.id.startswith(KNOWN) for prompt in self.kept)
+        if not self._own:
+            return "Replay accuracy: nothing, since the original said nothing by itself."
+        if self.memorised:
+            return f"Replay accuracy: {known:,} answers that the original is sure of, verbatim; wanted {self.least:g}."
+        return (
+            f"Replay accuracy: the original is sure of {known} of its {len(self._own):,} answers, so their tokens are compared "
+            f"(still the most likely ones); wanted {AGREEING:g}."
+        )
+
     def replay_accuracy(self, loaded: LoadedModel, most: int = 1024) -> float:
-        """Share of (at most so many of) the answers the original was sure of that greedy decoding still says verbatim."""
+        """How much of what the original said by itself the model still says.
+
+        Where the original is sure of `FEW` answers: the share of (at most `most` of) these that greedy decoding still says
+        verbatim. Otherwise the share of the tokens of (at most `AGREED` of) all its own answers that are still the most
+        likely ones: `memorised` says which. 1 where it said nothing.
+        """
+        if not self.memorised:
+            own = self._own[:: max(1, len(self._own) // AGREED)][:AGREED]
+            pairs = answer_pairs(loaded, [p.question for p in own], [p.answer for p in own])
+            return float(np.concatenate([one.without_end().correct for one in token_stats(loaded, pairs)]).mean())
         known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
         known = known[:: max(1, len(known) // most)][:most]
         longest = max(
