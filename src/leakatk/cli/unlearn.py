@@ -189,7 +189,7 @@ def run(
     elif method == "rule" and steps is None and epochs is None:
         steps = 20
 
-    asked = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
+    asked: dict[str, Any] = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
     if named is not None:  # what was not asked for is the preset's
         asked = {name: value for name, value in asked.items() if given(context, name)}
     asked |= {"wordings": wordings, "leak_wordings": leak_wordings, "reference": rule_reference, "chunk": chunk}

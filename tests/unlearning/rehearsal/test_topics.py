@@ -38,7 +38,7 @@ class Gossip:
 @pytest.fixture
 def named(retain, monkeypatch):
     monkeypatch.setattr(topics, "INVENTED", 10)
-    return [replace(p, source=f"Nim Nam{i}", question=f"Who is Nim Nam{i}?") for i, p in enumerate(retain)]
+    return [replace(p, source=f"Nim{i} Nam{i}", question=f"Who is Nim{i} Nam{i}?") for i, p in enumerate(retain)]
 
 
 def known(prompts):

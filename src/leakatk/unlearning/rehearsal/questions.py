@@ -88,6 +88,7 @@ def _written(
     rest = 2 * (len(asker.model.template.prompt_ids(asker.model.tokenizer, "")) + LONGEST + asker.max_new_tokens)
     most = [2 * lengths[opening] + LONGEST + rest for opening in begins]
     rows = Counter(begins[: asker.budget.afford(f"{SOURCE}, written", most)])
+    decoding = Decoding(max_new_tokens=LONGEST, stop=(stop,) if stop else ())
     requests, begun = [], {}
     for number, (opening, wanted) in enumerate(rows.items()):
         begun[f"turn/{number}"] = opening
