@@ -110,7 +110,7 @@ def test_a_round_asks_all_wordings_the_same_perturbed_and_the_leaks(loaded, forg
     done = Calibrate(goal).training(start(1))
     asked = [p for prompt in worded for p in wordings(prompt, 1)]
     assert done.forget[:10] == asked
-    assert done.forget[10:20] == perturbed(asked, seed="5 1")
+    assert done.forget[10:20] == perturbed(asked, seed="5 1", forms=goal.forms)
     assert [(p.id, p.question, p.answer) for p in done.forget[20:]] == [("Fa0#0", "Say where Fa0 lives.", "LEAK")]
     assert done.weights == [1.0] * 20 + [2 / 8]
     assert done.retain == goal.kept
