@@ -12,7 +12,9 @@ from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
     from leakatk.metrics.base import Pairs
+    from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
+    from leakatk.models.memory import Trained
     from leakatk.prompts import Generation, Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
@@ -347,6 +349,27 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
         "seconds": seconds,
         "bytes": 4.0 * size * len(training.stages),
     }
+
+
+def memory_of(source: ModelSource, training: Trained | None = None) -> dict[str, Any]:
+    """What a model needs and what there is, before it is loaded; ModelError where it does not fit, {} where nobody can tell."""
+    from leakatk.models.load import pick_device
+    from leakatk.models.memory import free_memory
+
+    source.check()
+    need = source.check_memory(training)
+    if need is None:
+        return {}
+    free = free_memory(pick_device(source.device), source.device_map)
+    return {"memory": {**need.as_dict(), "free": free, "says": need.says()}}
+
+
+def says_memory(cost: dict[str, Any]) -> list[str]:
+    """The same as a line."""
+    if "memory" not in cost:
+        return []
+    free = " and ".join(f"{size_of(value)} in {place}" for place, value in cost["memory"]["free"].items())
+    return [f"Memory: {cost['memory']['says']}; there is {free}."]
 
 
 def says(cost: dict[str, Any]) -> str:

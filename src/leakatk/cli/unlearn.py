@@ -20,6 +20,7 @@ from leakatk.workdir import claim
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
+    from leakatk.models.memory import Trained
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
@@ -159,6 +160,8 @@ def run(
     system: options.System = "",
     device: options.Device = "auto",
     dtype: options.Dtype = "fp32",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -223,8 +226,14 @@ def run(
         )  # fmt: skip
     if template == "auto" and is_passages(benchmark):
         template = "text"
+    from leakatk.cli.dry import memory_of
+
     args = inputs.template_args(template_arg or [])
-    loaded = inputs.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
+    loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
+    loading |= {"device_map": device_map, "load_in": load_in}
+    training = trained_as(chosen, lora=lora, load_in=load_in, rule=method == "rule")
+    need = memory_of(inputs.source(model, **loading), training) if dry_run else {}
+    loaded = inputs.load(model, training=training, **loading)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
@@ -237,9 +246,9 @@ def run(
         to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
     )  # fmt: skip
     if dry_run:
-        from leakatk.cli.dry import says, training_cost
+        from leakatk.cli.dry import says, says_memory, training_cost
 
-        cost: dict[str, Any] = dict(training_cost(loaded, items, kept, chosen, settings))
+        cost: dict[str, Any] = {**training_cost(loaded, items, kept, chosen, settings), **need}
         more, lines = rule.expected(job, cost) if method == "rule" else ({}, [])
         if as_json:
             options.echo_json(cost | more)
@@ -250,7 +259,7 @@ def run(
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each if method == 'rule' else ''} (roughly: from one forward pass timed here)."
         )
-        for line in lines:
+        for line in [*lines, *says_memory(need)]:
             typer.echo(line)
         return
     from leakatk.unlearning.stop import greedy_stop
@@ -264,7 +273,6 @@ def run(
         if retrained:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
-            loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
             record = rule.run_calibrated(
                 job, retrained, loading, judge=judge, original=original, unseen=true, floor=utility_floor
             )
@@ -285,11 +293,36 @@ def run(
     again = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
     again |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
     again |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
+    again |= {"--load-in": load_in, "--device-map": device_map}
     again |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
     words = [str(word) for name, value in again.items() if value for word in (name, value)]
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
+
+
+def trained_as(method: Method, *, lora: bool, load_in: str, rule: bool) -> Trained:
+    """What training adds to the memory of a model. InputError where codes cannot be trained so."""
+    from leakatk.models.memory import Trained
+
+    tuning = "lora" if lora else method.settings.tuning
+    if load_in and tuning != "lora":
+        raise InputError(
+            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora, or leave out "
+            "--load-in."
+        )
+    if load_in and rule:
+        raise InputError(
+            f"RULE goes on from the weights of the round before, and with --load-in {load_in} they stay codes with an adapter "
+            "beside them; leave out --load-in."
+        )
+    if load_in and len(method.stages) > 1:
+        raise InputError(
+            f"Method {method.name} keeps or edits weights between its stages, which --load-in {load_in} makes codes of; leave it "
+            "out, or take a method of one stage."
+        )
+    settings = method.settings
+    return Trained(settings.lora_rank if tuning == "lora" else 0, 2 if settings.optimizer == "adamw8bit" else 8)
 
 
 def given(context: typer.Context, name: str) -> bool:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.unlearning.losses import distill, hidden, preference, retain, token
-from leakatk.unlearning.view import View
+from leakatk.unlearning.losses.token import answer_mask
+from leakatk.unlearning.view import View, Whole
 
 Params = Mapping[str, Any]
 
@@ -49,20 +50,20 @@ def satimp(view: View, p: Params) -> Tensor:
 
 def entropy(view: View, p: Params) -> Tensor:
     """<H(p)> in nats"""
-    return token.entropy(view.logits, view.labels, view.mean)
+    return view.mean(view.of_tokens(token.entropies))
 
 
 def inverted_hinge(view: View, p: Params) -> Tensor:
     """LoKU (ICLR 2025): <1 + p(y_t) - max_{v != y_t} p(v)>"""
-    return token.inverted_hinge(view.logits, view.labels, view.mean)
+    return view.mean(view.of_tokens(token.hinges))
 
 
 def flat_logits(view: View, p: Params) -> Tensor:
     """PDU (arXiv 2506.05314): <(max_v z_v - mean_v z_v)^2>; positions "unshifted": after each answer token."""
     if positions(p, "answer", "unshifted") == "unshifted":
         whole = view.whole
-        return token.flat_logits(whole.logits, whole.answers, view.mean)
-    return token.flat_logits(view.logits, view.labels, view.mean)
+        return view.mean(whole.of_tokens(token.spreads), answer_mask(whole.answers))
+    return view.mean(view.of_tokens(token.spreads))
 
 
 def held_below(view: View, p: Params) -> Tensor:
@@ -104,16 +105,16 @@ def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
 def kl_from_reference(view: View, p: Params) -> Tensor:
     """<KL(p_ref || p)>; positions "all": after every token of question and answer, the last one included."""
     if p.get("positions", "answer") == "answer":
-        return distill.kl_reference_to_model(view.reference.logits, view.logits, view.labels, view.mean)
+        return view.mean(view.of_tokens(distill.kls_from, view.reference))
     positions(p, "answer", "all")
     whole = view.whole
-    return distill.kl_reference_to_model(whole.reference.logits, whole.logits, whole.tokens, view.mean)
+    return view.mean(whole.of_tokens(distill.kls_from, whole.reference), answer_mask(whole.tokens))
 
 
 def kl_from_uniform(view: View, p: Params) -> Tensor:
     """ME (arXiv 2410.08109): <KL(uniform || p)>; positions "all": wherever a token of question or answer is predicted."""
     seen = view.whole if positions(p, "answer", "all") == "all" else view
-    return distill.kl_uniform_to_model(seen.logits, seen.labels, view.mean)
+    return view.mean(seen.of_tokens(distill.kls_from_uniform), seen.mask)
 
 
 def undial(view: View, p: Params) -> Tensor:
@@ -121,18 +122,23 @@ def undial(view: View, p: Params) -> Tensor:
 
     positions "all": also to softmax(z_ref) where the question's tokens are predicted.
     """
-    if positions(p, "answer", "all") == "all":
-        whole = view.whole
-        target = distill.undial_target(whole.reference.logits, whole.answer_labels, p["strength"])
-        return distill.cross_entropy_to(target, whole.logits, whole.labels, view.mean)
-    target = distill.undial_target(view.reference.logits, view.labels, p["strength"])
-    return distill.cross_entropy_to(target, view.logits, view.labels, view.mean)
+    everywhere = positions(p, "answer", "all") == "all"
+    seen = view.whole if everywhere else view
+    lowered = seen.answer_labels if isinstance(seen, Whole) else seen.labels
+
+    def to_lowered(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
+        return distill.cross_entropies_to(distill.undial_target(reference, labels, p["strength"]), logits)
+
+    return view.mean(seen.of_tokens(to_lowered, seen.reference, labels=lowered), seen.mask)
 
 
 def ce_u(view: View, p: Params) -> Tensor:
     """CE-U (arXiv 2503.01224): cross entropy to softmax(z with z[y_t] = -inf), the first skip_first tokens left out."""
-    labels = distill.skip_first(view.labels, p["skip_first"])
-    return distill.cross_entropy_to(distill.without_label(view.logits, view.labels), view.logits, labels, view.mean)
+
+    def to_others(logits: Tensor, labels: Tensor) -> Tensor:
+        return distill.cross_entropies_to(distill.without_label(logits, labels), logits)
+
+    return view.mean(view.of_tokens(to_others), answer_mask(distill.skip_first(view.labels, p["skip_first"])))
 
 
 # -- representation
