@@ -90,6 +90,27 @@ def run(
     control: Annotated[
         bool, typer.Option("--control", help="RULE: also train OUT/control, as many steps with nothing added.")
     ] = False,
+    wordings: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="RULE: detection also asks each prompt's first so many paraphrases; the others are never asked "
+            "(default 0; calibrated: 1).",
+        ),
+    ] = None,
+    leak_wordings: Annotated[
+        str, typer.Option(help="RULE: a leak joins under the wording that drew it (drawn), or under all asked (all).")
+    ] = "drawn",
+    rule_reference: Annotated[
+        str,
+        typer.Option(
+            help="RULE: losses with a reference compare with the round's start (round) or with the model given (original)."
+        ),
+    ] = "round",
+    chunk: Annotated[
+        int,
+        typer.Option(min=0, help="RULE: samples at a time; a prompt with enough leaks is sampled no further (0: all)."),
+    ] = 0,
     rule_preset: Annotated[
         str,
         typer.Option(
@@ -111,6 +132,14 @@ def run(
         Path | None,
         typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
     ] = None,
+    rehearsal: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Calibrated RULE: asking the original what it knows costs at most so many times the training of all rounds "
+            "(0: it is not asked).",
+        ),
+    ] = 5.0,
     refused: Annotated[
         Path | None, typer.Option(help="Prompts that the model refuses to answer, for methods that imitate it (JSONL).")
     ] = None,
@@ -153,6 +182,8 @@ def run(
         unseen=unseen,
     )  # fmt: skip
     options.check_n(n)
+    if method != "rule" and (wordings is not None or leak_wordings != "drawn" or rule_reference != "round" or chunk):
+        raise InputError("--wordings, --leak-wordings, --rule-reference and --chunk only go with --method rule.")
     for name, value in (("--utility-floor", utility_floor), ("--target", target)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} must be between 0 and 1, got {value}.")
@@ -167,9 +198,10 @@ def run(
     elif method == "rule" and steps is None and epochs is None:
         steps = 20
 
-    asked = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
+    asked: dict[str, Any] = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
     if named is not None:  # what was not asked for is the preset's
         asked = {name: value for name, value in asked.items() if given(context, name)}
+    asked |= {"wordings": wordings, "leak_wordings": leak_wordings, "reference": rule_reference, "chunk": chunk}
     sampled, tokens = rule.settings_of(named, target=target, **asked)
     context.params |= {"rounds": sampled.rounds, "n": sampled.n, "max_new_tokens": tokens}  # for config.toml
     asked_for, items, kept = inputs.prompts_of(
@@ -180,6 +212,9 @@ def run(
         tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
         auxiliary=inputs.auxiliary_models(auxiliary or ()),
     )  # fmt: skip
+    rule.check_wordings(wordings, items)
+    if retrained:
+        sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
     if (refused or auxiliary) and method == "rule":
         raise InputError("--refused and --auxiliary are for a method of their own, not for --method rule.")
     known.need(f"Method {chosen.name}", *chosen.needs)
@@ -214,20 +249,25 @@ def run(
          "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
         checked=stop_greedy or utility_floor > 0, check_every=check_every,
     )  # fmt: skip
+    job = rule.Rule(
+        loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
+        to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
+    )  # fmt: skip
     if dry_run:
         from leakatk.cli.dry import says, says_memory, training_cost
 
-        cost = {**training_cost(loaded, items, kept, chosen, settings), **need}
+        cost: dict[str, Any] = {**training_cost(loaded, items, kept, chosen, settings), **need}
+        more, lines = rule.expected(job, cost) if method == "rule" else ({}, [])
         if as_json:
-            options.echo_json(cost)
+            options.echo_json(cost | more)
             return
-        each = f" a round, in up to {sampled.rounds} rounds, each after {len(items) * sampled.n:,} samples"
+        each = f" a round, in up to {sampled.rounds} rounds"
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each if method == 'rule' else ''} (roughly: from one forward pass timed here)."
         )
-        for line in says_memory(need):
+        for line in [*lines, *says_memory(need)]:
             typer.echo(line)
         return
     from leakatk.unlearning.stop import greedy_stop
@@ -236,10 +276,6 @@ def run(
     if stop_greedy or utility_floor > 0:
         check = greedy_stop(items, kept, detector, max_new_tokens=tokens, forget_at_most=0.0 if stop_greedy else -1.0)
     told = set(loaded.notes)
-    job = rule.Rule(
-        loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
-        to_stderr=as_json,
-    )  # fmt: skip
     # RULE holds OUT as a whole; without it training does.
     with written_back(context, out), claim(out) if method == "rule" else nullcontext():
         if retrained:
