@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from real_cells import Cell, Clock, Numbers, Store, command, options, sha256
 from real_measure import asked_greedily, leaking, measure
-from real_questions import Kind, Sets, divided, in_all_wordings, load_general, load_kind
+from real_questions import Kind, Sets, digests, divided, in_all_wordings, load_general, load_kind
 from real_sampler import RoundedSampler
 
 from leakatk.errors import InputError
@@ -66,6 +66,8 @@ class Design:
     batch: int = 8
     check_every: int = 10
     n: int = 64
+    invented: int = 5
+    """Names of each kind that do not exist, asked for beside what is to be forgotten."""
     longest: int = 32
     rule_n: int = 32
     """Samples a prompt, wording and round of RULE's detection."""
@@ -73,8 +75,15 @@ class Design:
     """What models are measured in; they are trained in float32 weights."""
     seed: int = 0
 
-    def settings(self, **further: Any) -> dict[str, Any]:
-        return {**asdict(self), **further}
+    def settings(self, *without: str, **further: Any) -> dict[str, Any]:
+        """As plain values, with the question files' hashes. without: fields that do not change the cell."""
+        values = {name: value for name, value in asdict(self).items() if name not in without}
+        return {**values, "questions": digests([*self.kinds, "general"]), **further}
+
+
+RULE_ALONE = ("rule_n",)
+MEASURING = (*RULE_ALONE, "n", "invented")
+UNLEARNING = ("tuning", "methods", "rates", "unharmed", "params", "steps", "batch", "check_every", "seed")
 
 
 # RULE around NPO: name -> (rounds, steps of each, wordings asked besides the trained one).
@@ -149,7 +158,7 @@ class Study:
         d = self.design
         return measure(
             loaded, self.original(d.dtype), self.kinds, self.sets(), self.general(),
-            n=d.n, longest=d.longest, seed=70_000 + d.seed, clock=clock,
+            n=d.n, invented=d.invented, longest=d.longest, seed=70_000 + d.seed, clock=clock,
         )  # fmt: skip
 
     # -- cells
@@ -296,9 +305,10 @@ class Study:
 
     def cells(self) -> list[Cell]:
         d = self.design
+        plain = d.settings("methods", *RULE_ALONE)
         cells = [
-            Cell("known", d.settings(), self.known, 5),
-            Cell("original", d.settings(), lambda clock: self.measured(self.original(d.dtype), clock), 5, ("known",)),
+            Cell("known", d.settings(*MEASURING, *UNLEARNING), self.known, 7),
+            Cell("original", plain, lambda clock: self.measured(self.original(d.dtype), clock), 6, ("known",)),
         ]
         for name in d.methods:
             cells.append(
@@ -306,7 +316,8 @@ class Study:
             )
         for name, model in self.models().items():
             make = lambda clock, name=name, model=model: self.model_cell(name, lambda m: model.make(m, clock), clock)  # noqa: E731
-            cells.append(Cell(name, d.settings(**model.settings), make, model.minutes, ("known", *model.needs)))
+            settings = d.settings("methods", **model.settings) if model.settings else plain
+            cells.append(Cell(name, settings, make, model.minutes, ("known", *model.needs)))
         return cells
 
 

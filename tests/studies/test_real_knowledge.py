@@ -13,7 +13,7 @@ from leakatk.files.strict_json import strict_json
 from tests.tiny import save_tiny_model
 
 DESIGN = Design(
-    weights="", tuning={"capitals": 1, "symbols": 1, "people": 1}, methods=("npo",), rates=(1e-3, 1e-4), steps=2, batch=2, check_every=1, n=4, longest=6, rule_n=4, dtype="fp32"
+    weights="", tuning={"capitals": 1, "symbols": 1, "people": 1}, methods=("npo",), rates=(1e-3, 1e-4), steps=2, batch=2, check_every=1, n=4, invented=2, longest=6, rule_n=4, dtype="fp32"
 )  # fmt: skip
 KNOWN = 7
 
@@ -63,9 +63,9 @@ def test_a_method_is_tuned_on_other_items_and_measured_in_every_wording(study):
     assert [len(row) for row in found["leaks"]] == [m] * 5
     assert [len(row) for row in found["greedy"]] == [m] * 5
     assert all(value < 0 for row in found["logprob"] for value in row)
-    for table in found["invented"]:
+    for table, role in zip(found["invented"], found["roles"], strict=True):
         for name in DESIGN.kinds:
-            assert len(table[name]) == len(load_kind(name).invented)
+            assert len(table[name]) == (0 if role == "detection" else 2)
             assert all(len(counts) == sum(one.startswith(name) for one in found["forget"]) for counts in table[name])
     assert set(found["kept"]) == {f"{name}/{w}" for name in ("shown", "unshown") for w in (0, 3)}
     cell = study.store.read("npo")
