@@ -56,17 +56,17 @@ class Design:
     tuning: Mapping[str, int] = field(default_factory=lambda: {"capitals": 3, "symbols": 2, "people": 1})
     """Items of each kind that settings are chosen on."""
     methods: tuple[str, ...] = ("npo", "simnpo", "graddiff", "idknll", "rmu")
-    rates: tuple[float, ...] = (2e-5, 5e-5, 1e-5)
-    """Learning rates in the order in which they are tried."""
+    rates: tuple[float, float, float] = (2e-5, 5e-5, 1e-4)
+    """Learning rates: the second is tried first, then the third where something is still said, else the first."""
     unharmed: float = 0.9
-    """The first rate that forgets and keeps this share of the greedy answers not shown is taken."""
+    """A rate that forgets and keeps this share of the greedy answers not shown is taken at once."""
     params: Mapping[str, Mapping[str, float]] | None = None
     """Method -> numbers of its formula that are not the preset's."""
     steps: int = 40
     batch: int = 8
     check_every: int = 10
     n: int = 64
-    invented: int = 5
+    invented: int = 3
     """Names of each kind that do not exist, asked for beside what is to be forgotten."""
     longest: int = 32
     rule_n: int = 32
@@ -227,22 +227,25 @@ class Study:
         """Rates tried on the tuning set: the first that meets the stop rule and harms no more than allowed; if none does,
         the best (1 - what is still said) x what is kept.
         """
-        sets, trials = self.sets(), []
-        for rate in self.design.rates:
-            loaded = self.original("fp32")
-            with clock.part("unlearning"):
-                record = self.forget(loaded, self.method(name, rate), sets.tuning, sets.tuning)
-            left, kept = (
-                float(greedy_scores(loaded, group, "fact", max_new_tokens=self.design.longest).mean())
-                for group in (sets.tuning, sets.unshown)
-            )
-            trials.append(
-                {"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept}
-            )
-            if record["met"] and kept >= self.design.unharmed:
-                return {"rate": rate, "trials": trials}
-        best = max(trials, key=lambda t: (1 - t["greedy"]) * t["unshown"])
+        low, middle, high = self.design.rates
+        trials = [self.trial(name, middle, clock)]
+        if not self.good(trials[0]):
+            trials.append(self.trial(name, high if trials[0]["greedy"] > 0 else low, clock))
+        best = max(trials, key=lambda t: (self.good(t), (1 - t["greedy"]) * t["unshown"]))
         return {"rate": best["rate"], "trials": trials}
+
+    def good(self, trial: Numbers) -> bool:
+        return bool(trial["met"] and trial["unshown"] >= self.design.unharmed)
+
+    def trial(self, name: str, rate: float, clock: Clock) -> Numbers:
+        sets, loaded = self.sets(), self.original("fp32")
+        with clock.part("unlearning"):
+            record = self.forget(loaded, self.method(name, rate), sets.tuning, sets.tuning)
+        left, kept = (
+            float(greedy_scores(loaded, group, "fact", max_new_tokens=self.design.longest).mean())
+            for group in (sets.tuning, sets.unshown)
+        )
+        return {"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept}
 
     def by_method(self, name: str, loaded: LoadedModel, *, wordings: bool = False) -> Numbers:
         """wordings: the answers are unlearned in the wordings of RULE's detection too, without RULE."""

@@ -344,7 +344,7 @@ Greedy recall of what is to be kept; fluency: geometric mean probability of a to
 {side_table(results)}
 ### Settings, chosen on items that are in no number above
 
-Rates in the order tried. The first is taken that meets the stop rule and keeps {d.unharmed:.0%} of the greedy answers not shown; if none does, the best (1 - greedy) x kept. leak@k was not looked at.
+Rates in the order tried: a higher one where something was still said, else a lower one. One is taken that meets the stop rule and keeps {d.unharmed:.0%} of the greedy answers not shown; if none does, the best (1 - greedy) x kept. leak@k was not looked at.
 
 {tuning_table(results)}
 ### What they say

@@ -41,6 +41,8 @@ def measure(
 ) -> Numbers:
     """Everything the page needs of a model; lists are in the order of `forget`, one a wording where wordings are asked.
 
+    The detection's wordings are asked greedily alone: no number is reported of them.
+
     original: the model before unlearning, which judges fluency.  general: general questions with the answers to keep.
     invented: names of each kind that do not exist and are asked for too, in all wordings but the detection's.
     n, longest, seed: samples a prompt and wording, their most tokens, and their random streams.
@@ -54,7 +56,8 @@ def measure(
         for w in wordings
     ]
     with clock.part("sampling"):
-        prompts = [p for group in (*asked, *unknowable) for p in group]
+        sampled = [group if roles[w] != "detection" else [] for w, group in enumerate(asked)]
+        prompts = [p for group in (*sampled, *unknowable) for p in group]
         said: Texts = dict(
             zip((p.id for p in prompts), texts_of(NativeSampler(loaded), prompts, n, decoding, seed=seed), strict=True)
         )
@@ -77,7 +80,7 @@ def measure(
         "n": n,
         "forget": [p.id for p in sets.forget],
         "roles": list(roles),
-        "leaks": [[leaking(p, said[p.id]) for p in group] for group in asked],
+        "leaks": [[leaking(p, said[p.id]) for p in group] for group in sampled],
         "greedy": [[leaking(p, [t]) for p, t in zip(group, greedy[f"forget/{w}"], strict=True)] for w, group in enumerate(asked)],
         "logprob": [np.round(row, 4).tolist() for row in logprob],
         "invented": [named(group, sets.forget, said) for group in unknowable],
