@@ -214,7 +214,6 @@ class Study:
             method,
             settings=method.settings,
             seed=self.design.seed,
-            quiet=True,
             on_check=check,
         )
         return {
