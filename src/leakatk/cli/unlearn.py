@@ -159,7 +159,13 @@ def run(
     template_arg: options.TemplateArgs = None,
     system: options.System = "",
     device: options.Device = "auto",
-    dtype: options.Dtype = "fp32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Precision of training: fp32, bf16 (weights too), or auto: bf16 products over float32 weights on a GPU and on a CPU "
+            "that multiplies bf16 fast (AVX512-BF16, AMX; models from 10 million parameters on), else fp32."
+        ),
+    ] = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
@@ -229,7 +235,8 @@ def run(
     from leakatk.cli.dry import memory_of
 
     args = inputs.template_args(template_arg or [])
-    loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
+    weights = "fp32" if dtype == "auto" else dtype  # small updates vanish in 16 bits
+    loading: dict[str, Any] = {"device": device, "dtype": weights, "template": template, "system": system, "args": args}
     loading |= {"device_map": device_map, "load_in": load_in}
     training = trained_as(chosen, lora=lora, load_in=load_in, rule=method == "rule")
     need = memory_of(inputs.source(model, **loading), training) if dry_run else {}
@@ -238,7 +245,8 @@ def run(
         chosen, loaded, preset, param or [],
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
          "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
-         "checkpoint_every": checkpoint_every, "utility_floor": utility_floor},
+         "checkpoint_every": checkpoint_every, "utility_floor": utility_floor,
+         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
         checked=stop_greedy or utility_floor > 0, check_every=check_every,
     )  # fmt: skip
     job = rule.Rule(
