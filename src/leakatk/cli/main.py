@@ -22,6 +22,7 @@ from leakatk.cli import (
     demo,
     doctor,
     fetch,
+    finetune,
     names,
     options,
     papers,
@@ -78,7 +79,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, attack, unlearn, score, report, bench, plan, train_small, papers, fetch, doctor):
+for module in (demo, audit, attack, unlearn, score, report, bench, plan, finetune, train_small, papers, fetch, doctor):
     module.add_to(app)
 names.add_to(app)
 

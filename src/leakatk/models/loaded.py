@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -33,15 +34,23 @@ class LoadedModel:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     weights: Mapping[str, str] = field(default_factory=dict)
+    load_in: str = ""
+    """"8bit" or "4bit" where it was quantised while it was loaded; its fingerprint is another than that of its files then."""
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def merge_adapter(self) -> None:
+        """Put a LoRA adapter into the weights that it belongs to, so that all of them are trained and saved; else nothing."""
+        if hasattr(self.model, "merge_and_unload"):
+            object.__setattr__(self, "model", self.model.merge_and_unload())
+
     @property
     def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
+        """Where token ids belong."""
+        return device_of(self.model)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -63,7 +72,8 @@ class LoadedModel:
             **self.weights,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
+            "device": self.device.type,
+            **({"load_in": self.load_in} if self.load_in else {}),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),
