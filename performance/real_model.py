@@ -245,7 +245,7 @@ def in_turn(loaded: LoadedModel, case: str, args: argparse.Namespace) -> dict[st
     }
 
 
-CASES = ("as it comes", "memorised", "greedy")
+CASES = ("pretrained", "memorised", "greedy")
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:

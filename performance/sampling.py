@@ -4,7 +4,7 @@
     python performance/sampling.py tree MODEL_DIR FORGET.jsonl         rows saved and time saved by the prefix tree
     python performance/sampling.py gpu                                 Llama-3.2-1B shape on a GPU, share of its roofline
     python performance/sampling.py gpu --device cpu --shape 1M --limit 16 --prompts 1     the same code, tried on a CPU
-    python performance/sampling.py real MODEL --out real.json          a real model: as it comes, memorised, greedy
+    python performance/sampling.py real MODEL --out real.json          a real model: pretrained, memorised, greedy answers
 
 Reference: the same prompt in batches of 32 rows through transformers' `generate` (prompt prefilled in every row,
 lock-step to the longest row). Rates count useful tokens: those of the answers, end token included. With random weights
@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import real_model
 import torch
 from scipy.stats import norm
 from tokenizers import Tokenizer
@@ -49,9 +49,6 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.sampling.onednn import linear
 from leakatk.sampling.shared_prefix import LeanDecoder
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that it also runs as a file of another folder
-import real_model
 
 SHAPES: dict[str, dict[str, int]] = {
     "1M": {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 384, "vocab_size": 2048},

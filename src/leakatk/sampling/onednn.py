@@ -51,8 +51,8 @@ class Packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(whole, _LIKE)
             self.bias: Tensor | None = None
             if any(layer.bias is not None for layer in layers):
-                parts = [x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias for x in layers]
-                self.bias = torch.cat(parts)
+                biases: list[Tensor] = [x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias for x in layers]
+                self.bias = torch.cat(biases)
 
     def __call__(self, x: Tensor, then: str = "none") -> Tensor:
         """The layers' outputs side by side, (rows, all their sizes). then: "none", or "swish", x * sigmoid(x), of the result."""
