@@ -130,7 +130,7 @@ def test_the_cache_grows_and_rows_beyond_one_group_attend(monkeypatch: pytest.Mo
         if again:
             decoder.leave(np.array([], dtype=np.int64))
         decoder.enter(0, prefix, [4, 2])
-        of = np.array([0, 0, 0, 0, 0, 1, 1, 0])
+        of = np.array([0, 0, 0, 1, 1, 1, 1, 0])
         rows = [list(prompts[place]) for place in of]
         widths = []
         for step in range(40):
