@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from leakatk.arrays import Ints
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.sampling.decoding import Decoding
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -191,7 +192,7 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: P
     }
     if unknown:
         raise _not_known(model, f"it has {', '.join(sorted(unknown))} layers")
-    device = next(model.parameters()).device
+    device = device_of(model)
     width = max(len(ids) for ids in prefixes)
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
     for row, prefix in enumerate(prefixes):

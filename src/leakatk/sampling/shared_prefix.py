@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from leakatk.arrays import Bools, Ints
+from leakatk.models.placement import is_quantised
 from leakatk.sampling.kv_cache import Pairs, Slots
 from leakatk.sampling.layer_products import LayerProducts, head_product, packable
 from leakatk.sampling.onednn import padded
@@ -60,6 +61,7 @@ def recognised(model: PreTrainedModel) -> Any | None:
     plain = (
         all(p.device.type == "cpu" for p in parameters)
         and parameters[0].dtype in (torch.float32, torch.bfloat16)
+        and not is_quantised(base)
         and base.config._attn_implementation in ("sdpa", "eager")
         and not _slides(base.config)
         and decoder.rotary_emb.rope_type in _ROTARY

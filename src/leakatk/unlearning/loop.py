@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
 from leakatk.unlearning.optimisers import named_optimiser
+from leakatk.unlearning.passes import pieces
+from leakatk.unlearning.precision import precision_of
 from leakatk.unlearning.selection import choose
 from leakatk.unlearning.settings import TrainSettings
-from leakatk.unlearning.stages import Train
+from leakatk.unlearning.stages import SIDES, Train
 from leakatk.unlearning.step import Step
-from leakatk.unlearning.streams import SETS, Streams, drawn_rows
+from leakatk.unlearning.streams import SETS, STREAMS, Streams, drawn_rows
 from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
@@ -43,14 +46,19 @@ class Trainer:
         *,
         weights: Sequence[float] | None = None,
         order: int | None = None,
+        precision: str | None = None,
     ) -> None:
-        """weights: how often each forget prompt is drawn.  order: the seed of the data's order, default `seed`."""
+        """weights: how often each forget prompt is drawn.  order: the seed of the data's order, default `seed`.
+
+        precision: "bf16" or "fp32", default what `settings.dtype` means for this model on this machine.
+        """
         from accelerate import Accelerator
 
         self.loaded, self.streams, self.stage, self.params = loaded, streams, stage, params
         self.settings, self.seed, self.weights = settings, seed, weights
         self._order = seed if order is None else order
         self.device = loaded.device
+        self.precision = precision or precision_of(settings.dtype, loaded.model, self.device)
         self.side = "forget" if "forget" in stage.sides else "retain"
         self.total = settings.total_steps(streams.size(self.side), side=self.side)
         self.warmup = settings.rising_steps(streams.size(self.side), side=self.side)
@@ -73,6 +81,7 @@ class Trainer:
                 f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
                 f"{self.accelerator.num_processes} processes x {settings.gradient_accumulation} micro-batches."
             )
+        check_trainable(loaded.model, settings.tuning)
         self.model: nn.Module = loaded.model
         self.teachers = Teachers(streams, self.device, self._autocast)
         self.optimizer: torch.optim.Optimizer
@@ -83,12 +92,8 @@ class Trainer:
     def _splits(self) -> int:
         return self.settings.gradient_accumulation * int(self.accelerator.num_processes)
 
-    @property
-    def _low_precision(self) -> bool:
-        return self.settings.dtype == "bf16" or (self.settings.dtype == "auto" and self.device.type == "cuda")
-
     def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self._low_precision else nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     # -- before the first step
 
@@ -109,6 +114,10 @@ class Trainer:
         teachers = {REFERENCE: None, **(teachers or {})}
         if settings.tuning == "full":
             model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
+        elif is_quantised(model):
+            from peft import prepare_model_for_kbit_training
+
+            prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.eval()
         rows: dict[str, list[int]] = {of: [] for of in SETS}
         for step in range(self.total):
@@ -117,7 +126,7 @@ class Trainer:
                     rows[of] += chosen
         self.teachers.collect(
             model,
-            lambda: self.losses(self.make_step(0, 0, model)),
+            lambda: self.losses(self.first_rows(model)),
             rows,
             batch_size=max(settings.forget_batch, settings.retain_batch),
             weights=teachers,
@@ -156,24 +165,40 @@ class Trainer:
 
     def rows(self, step: int, micro: int) -> dict[str, list[int]]:
         """This process's rows of a micro-batch, by set."""
-        rows: dict[str, list[int]] = {}
         part = micro * self.accelerator.num_processes + self.accelerator.process_index
+        return {of: self._drawn(of, step, part, self._splits) for of in SETS if self.streams.size(of)}
+
+    def _drawn(self, of: str, step: int, part: int, parts: int) -> list[int]:
+        """One of so many equal parts of the rows of a step."""
         seeds = {"forget": 2 * self._order, "retain": 2 * self._order + 1}
-        for of in SETS:
-            size = self.settings.forget_batch if of == "forget" else self.settings.retain_batch
-            if count := self.streams.size(of):
-                share = size // self._splits
-                weights = self.weights if of == "forget" else None
-                seed = seeds.get(of, f"{self._order}/{of}")
-                rows[of] = drawn_rows(count, share, step * size + part * share, seed, weights)
-        return rows
+        size = self.settings.forget_batch if of == "forget" else self.settings.retain_batch
+        weights = self.weights if of == "forget" else None
+        seed, share = seeds.get(of, f"{self._order}/{of}"), size // parts
+        return drawn_rows(self.streams.size(of), share, step * size + part * share, seed, weights)
+
+    def tokens(self, step: int) -> int:
+        """Tokens that a step trains on, over all processes; those of a row that is drawn twice count once."""
+        total = 0
+        for stream in self.stage.streams:
+            items = self.streams.items(stream)
+            for part in range(self._splits):
+                rows = self._drawn(STREAMS[stream].of, step, part, self._splits)
+                total += sum(len(item) for item in {items[row] for row in rows})
+        return total
 
     def make_step(self, number: int, micro: int, model: nn.Module) -> Step:
         """A micro-batch of step `number`, under this model."""
+        return self._step(number, self.rows(number, micro), model)
+
+    def first_rows(self, model: nn.Module) -> Step:
+        """A few rows of the first step, to find out what the losses ask."""
+        return self._step(0, {of: rows[:2] for of, rows in self.rows(0, 0).items()}, model)
+
+    def _step(self, number: int, rows: dict[str, list[int]], model: nn.Module) -> Step:
         return Step(
             model=model,
             streams=self.streams,
-            rows=self.rows(number, micro),
+            rows=rows,
             teachers=self.teachers,
             device=self.device,
             number=number,
@@ -197,21 +222,17 @@ class Trainer:
         torch.manual_seed((self._order << 32) + number)  # dropout, where a model has it
         self.model.train()
         trained = list(self.parameters().values())
-        sums = {"forget": 0.0, "retain": 0.0}
+        sides = self.stage.trained(params)
+        sums = {side: 0.0 if side in sides else math.nan for side in SIDES}
         kept: dict[str, Gradients] = {}
-        for micro in range(parts):
-            terms = self.losses(self.make_step(number, micro, self.model))
-            weighted = {k: v * params[f"{k}_weight"] / parts for k, v in terms.items() if v is not None}
-            for key, value in terms.items():
-                sums[key] += float(self._average(value)) / parts if value is not None else math.nan
-            if self.stage.combine is None or len(weighted) < 2:
-                self.accelerator.backward(sum(weighted.values()))
-                continue
-            for key, loss in weighted.items():
-                self.accelerator.backward(loss, retain_graph=key == "forget")
-                grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
-                kept[key] = [a + b for a, b in zip(kept[key], grads, strict=True)] if key in kept else grads
-                self.optimizer.zero_grad()
+        # Weights become bf16 once for all passes of the step; shards come and go, and are not kept so.
+        with nullcontext() if self.sharded else self._autocast():
+            for micro, side in [(micro, side) for micro in range(parts) for side in sides]:
+                sums[side] += self._backward(number, micro, side) / parts
+                if self.stage.combine is not None and len(sides) == 2:
+                    grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
+                    kept[side] = [a + b for a, b in zip(kept[side], grads, strict=True)] if side in kept else grads
+                    self.optimizer.zero_grad()
         if not self.sharded:  # shards come averaged
             # Here and not by a wrapper around the model, which would want every parameter used and one backward pass.
             for parameter in trained:
@@ -238,6 +259,31 @@ class Trainer:
         self.optimizer.zero_grad()
         self.model.eval()
         return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+
+    def _backward(self, number: int, micro: int, side: str) -> float:
+        """Add the gradient of a side's loss on a micro-batch; the loss. Of several parts one is in memory at a time."""
+        rows, weight = self.rows(number, micro), self.params[f"{side}_weight"] / self.settings.gradient_accumulation
+        total = torch.zeros((), device=self.device)
+        for share, part in self._parts(rows, side):
+            with self._autocast():
+                step = self._step(number, part, self.model)
+                value = share * cast(Tensor, self.stage.loss(step, self.params, side))
+            with torch.autocast(self.device.type, enabled=False):
+                self.accelerator.backward(value * weight)
+            total += value.detach()
+        return float(self._average(total))
+
+    def _parts(self, rows: dict[str, list[int]], side: str) -> list[tuple[float, dict[str, list[int]]]]:
+        """The rows in parts of like length with the share of the answers in each; in one where the loss does not allow it."""
+        terms = [term for term in self.stage.terms if term.side == side]
+        streams = tuple(dict.fromkeys(stream for term in terms for stream in term.streams))
+        of = {STREAMS[stream].of for stream in streams}
+        if self.sharded or len(of) > 1 or not all(term.in_parts(self.params) for term in terms):
+            return [(1.0, rows)]
+        [name], items = of, [self.streams.items(stream) for stream in streams]
+        drawn = rows.get(name, [])
+        found = pieces([[some[row] for some in items] for row in drawn], self.device)
+        return [(len(part) / len(drawn), {**rows, name: [drawn[i] for i in part]}) for part in found] or [(1.0, rows)]
 
     @torch.no_grad()
     def _filter(self) -> None:
@@ -273,19 +319,25 @@ class Trainer:
         if self.sharded:
             sharding.release(self.loaded.model)
 
-    def finish(self) -> None:
-        """Merge an adapter and what was inserted; leave the model in evaluation mode, ready to be sampled."""
+    def finish(self) -> nn.Module | None:
+        """Merge an adapter, unless it is kept, and what was inserted; leave the model in evaluation mode, ready to be sampled.
+
+        Gives the model with its adapter around it where one is kept: its layers stand in the place of the model's own. Beside
+        quantised weights an adapter always stays: into codes it cannot be merged.
+        """
         model = self.loaded.model
         if self.sharded:
             sharding.fill(model, self.model)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
-        if self.settings.tuning == "lora":
+        kept = self.settings.keep_adapter or is_quantised(model)
+        if self.settings.tuning == "lora" and not kept:
             cast(Any, self.model).merge_and_unload()
         if self._inserted:
             self._inserted.fold()
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
+        return self.model if self.settings.keep_adapter else None
 
 
 def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:

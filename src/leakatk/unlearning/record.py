@@ -21,13 +21,17 @@ from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.view import REFERENCE
 
+_SCORES = ("forget", "utility")
+
 
 @dataclass(frozen=True)
 class Unlearned:
     """What a run did. log: one record a step (forget and retain loss before weighting, learning rate, gradient norm).
-    checks: one record a check. stopped: why it ended before the last step, "" when it did not. The model itself was
-    changed in place; `out` is its directory when one was asked for. notes: sentences a person should see, such as of a
-    damaged checkpoint that was passed over.
+    checks: one record a check; "forget_asked", "retain_asked" and "left_out" where it counted prompts, "work" its cost in
+    trained tokens. stopped: why it ended before the last step, "" when it did not. The model itself was changed in place; `out` is
+    its directory when one was asked for. notes: sentences a person should see, such as of a damaged checkpoint that was passed
+    over. precision: "bf16" or "fp32", in which it trained. peak_memory: bytes at most in use, of the "process" and the "gpu"; of the
+    process that ended the run.
     """
 
     method: str
@@ -41,6 +45,8 @@ class Unlearned:
     log: Sequence[Mapping[str, float]] = ()
     out: Path | None = None
     notes: Sequence[str] = ()
+    precision: str = ""
+    peak_memory: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For unlearning.json."""
@@ -77,9 +83,13 @@ class Position:
     def note(self) -> str:
         """The last step in a line, beside a progress bar."""
         last = self.log[-1]
-        parts = [f"{key} {last[key]:.3f}" for key in ("forget", "retain") if not math.isnan(last[key])]
+        alone = {"forget": "forget", "retain": "retain" if not math.isnan(last["forget"]) else "loss"}
+        parts = [f"{name} {last[key]:.3f}" for key, name in alone.items() if not math.isnan(last[key])]
         if self.checks:
-            parts += [f"{key} {value:.3f}" for key, value in self.checks[-1].items() if key != "step"]
+            shown = {key: value for key, value in self.checks[-1].items() if key not in ("step", "work")}
+            parts += [
+                f"{key} {value:{'.3f' if value % 1 or key in _SCORES else '.0f'}}" for key, value in shown.items()
+            ]
         return "  ".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from leakatk.errors import InputError
 
@@ -55,10 +55,13 @@ class TrainSettings:
     """The adapter counts lora_alpha / lora_rank times."""
     lora_targets: str | tuple[str, ...] = "all-linear"
     """Modules that get an adapter: names, or "all-linear"."""
+    keep_adapter: bool = False
+    """With a LoRA adapter: it is saved as it is, beside the model that it belongs to, and not merged."""
     parameters: str = ""
     """A regular expression; only matching parameters are trained; "" = all."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """"bf16" is autocast over float32 weights; "auto" = bf16 on a GPU, else fp32."""
+    """"bf16" is autocast over float32 weights; "auto" = bf16 on a GPU, and on a CPU that multiplies it fast (AVX512-BF16 or AMX)
+    for models from ten million parameters on; else fp32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     max_tokens: int = 0
@@ -88,6 +91,10 @@ class TrainSettings:
             need(getattr(self, field) >= 1, field, "at least 1")
         for field in ("check_every", "checkpoint_every", "warmup_steps", "warmup_epochs", "weight_decay", "max_tokens"):
             need(getattr(self, field) >= 0, field, "at least 0")
+        if self.keep_adapter and self.tuning != "lora":
+            raise InputError(
+                "TrainSettings.keep_adapter needs tuning='lora': without an adapter there is none to keep."
+            )
         if self.warmup_steps and self.warmup_epochs:
             raise InputError(
                 f"Give either warmup_steps or warmup_epochs, got warmup_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
@@ -156,20 +163,44 @@ class TrainSettings:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.warmup_epochs:  # runs from before it was a field stay the same run
             del values["warmup_epochs"]
+        if not self.keep_adapter:
+            del values["keep_adapter"]
         return {_FORMER.get(name, name): value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found. metrics: named numbers for the log; "utility" is compared with the floor. stop ends the run."""
+    """What a check found. metrics: named numbers for the log; "utility" is compared with the floor. stop ends the run.
+
+    partial: prompts were left out, so that a utility below the floor is not yet sure and ends nothing.
+    """
 
     metrics: Mapping[str, float]
     stop: bool = False
     reason: str = ""
+    partial: bool = False
 
 
 # Called between steps with the model (in evaluation mode) and the number of steps done.
 OnCheck = Callable[["LoadedModel", int], Check]
+
+
+@runtime_checkable
+class Thrifty(Protocol):
+    """A check that can ask less than everything."""
+
+    def __call__(self, loaded: LoadedModel, step: int) -> Check: ...
+
+    @property
+    def whole_work(self) -> float:
+        """What asking everything costs, in trained tokens, as far as is known before."""
+        ...
+
+    def within(self, loaded: LoadedModel, step: int, work: float, *, floor: float = 0.0) -> Check:
+        """A check that costs at most `work` trained tokens; its metrics say "work", what it cost. It asks all where it stops the
+        run, and where what it asked is below `floor`, if that is within `work`.
+        """
+        ...
 
 
 def stop_when(

@@ -51,6 +51,11 @@ class Term:
         """Whose gradient it joins. UnknownNameError for a stream that does not exist."""
         return STREAMS[self.streams[0]].side
 
+    def in_parts(self, params: Params) -> bool:
+        """Whether its value on a batch is the mean of those on parts of it, weighed by their rows (`each_answer`)."""
+        alone = getattr(self.loss, "each_answer", False)
+        return alone and (self.per or params.get("per", "answer")) == "answer"
+
     def __call__(self, step: Step, params: Params, weigh: Weigh | None = None) -> Tensor:
         """Its value on one micro-batch, times its weight."""
         weighing = None if weigh is None else lambda view: weigh(view, params)
@@ -92,14 +97,25 @@ class Train:
         """Which of "forget" and "retain" its terms look at."""
         return frozenset(term.side for term in self.terms)
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that its terms look at."""
+        return tuple(dict.fromkeys(stream for term in self.terms for stream in term.streams))
+
+    def trained(self, params: Params) -> tuple[str, ...]:
+        """The sides that have terms and a weight."""
+        return tuple(side for side in SIDES if side in self.sides and params[f"{side}_weight"])
+
+    def loss(self, step: Step, params: Params, side: str) -> Tensor | None:
+        """The sum of a side's terms, before forget_weight and retain_weight; None for one without, or of weight 0."""
+        if side not in self.trained(params):
+            return None
+        values = [term(step, params, self.weigh) for term in self.terms if term.side == side]
+        return sum(values[1:], values[0])
+
     def losses(self, step: Step, params: Params) -> dict[str, Tensor | None]:
-        """By side the sum of its terms, before forget_weight and retain_weight; None for a side without, or of weight 0."""
-        found: dict[str, Tensor | None] = {}
-        for side in SIDES:
-            mine = [term for term in self.terms if term.side == side]
-            values = [term(step, params, self.weigh) for term in mine] if params[f"{side}_weight"] else []
-            found[side] = sum(values[1:], values[0]) if values else None
-        return found
+        """`loss` of both sides."""
+        return {side: self.loss(step, params, side) for side in SIDES}
 
 
 @dataclass(frozen=True)

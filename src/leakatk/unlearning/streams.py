@@ -1,4 +1,4 @@
-"""Streams of questions and answers as tensors: named streams of items, padded batches, the model's logits at the answers."""
+"""Streams of questions and answers: named streams of items, tokenised, and which rows of them a step draws."""
 
 from __future__ import annotations
 
@@ -8,154 +8,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
-from leakatk.errors import InputError, UnknownNameError
-from leakatk.models.checks import check_positions, position_limit
+from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.registry import Registry
+from leakatk.unlearning.batches import Batch as Batch
+from leakatk.unlearning.batches import Item as Item
+from leakatk.unlearning.batches import collate as collate
 from leakatk.unlearning.losses import targets
-from leakatk.unlearning.losses.token import IGNORE
+from leakatk.unlearning.passes import answer_logits as answer_logits
+from leakatk.unlearning.passes import decoder_layers as decoder_layers
+from leakatk.unlearning.passes import hidden_states as hidden_states
+from leakatk.unlearning.passes import part_of as part_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from leakatk.models.template import Template
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One prompt and one answer, as token ids; the answer carries the end token."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Prompts padded on the left and answers on the right, so every answer starts at column `start`.
-
-    input_ids, attention_mask, position_ids: (B, start + T).  labels: (B, T), -100 beyond an answer's end.
-    rows: the items' numbers in their stream.
-    """
-
-    rows: tuple[int, ...]
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
-    labels: Tensor
-    start: int
-
-
-def collate(items: Sequence[Item], rows: Sequence[int], device: torch.device) -> Batch:
-    start = max(len(item.prompt) for item in items)
-    length = max(len(item.answer) for item in items)
-    ids = torch.zeros(len(items), start + length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    labels = torch.full((len(items), length), IGNORE)
-    for i, item in enumerate(items):
-        first, end = start - len(item.prompt), start + len(item.answer)
-        ids[i, first:end] = torch.tensor(item.prompt + item.answer)
-        mask[i, first:end] = 1
-        labels[i, : len(item.answer)] = torch.tensor(item.answer)
-    positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    return Batch(tuple(rows), ids.to(device), mask.to(device), positions.to(device), labels.to(device), start)
-
-
-def answer_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(B, T, V) logits that predict the answer tokens. The output layer runs at these positions only.
-
-    InputError for texts longer than the model's positions.
-    """
-    # The last token predicts nothing.
-    return _logits(model, batch, batch.input_ids.shape[1] - 1, batch.labels.shape[1])
-
-
-def whole_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(B, start + T, V) logits after every token of prompt and answer; without meaning at padding. Errors as above."""
-    length = batch.input_ids.shape[1]
-    return _logits(model, batch, length, length)
-
-
-def _logits(model: nn.Module, batch: Batch, columns: int, kept: int) -> Tensor:
-    """(B, kept, V): the model on the first columns, its output at the last of these."""
-    if hasattr(model, "config"):
-        longest = int(batch.attention_mask[:, :columns].sum(1).max()) if position_limit(model) else 0
-        check_positions(model, longest, "A prompt with its answer")
-    output = model(
-        input_ids=batch.input_ids[:, :columns],
-        attention_mask=batch.attention_mask[:, :columns],
-        position_ids=batch.position_ids[:, :columns],
-        use_cache=False,
-        logits_to_keep=kept,
-    )
-    logits: Tensor = output.logits
-    return logits
-
-
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks: the module list with one entry a hidden layer."""
-    count = model.config.num_hidden_layers  # type: ignore[union-attr]
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not found:
-        raise InputError(
-            f"Cannot find the {count} decoder layers of {type(model).__name__}; use a method without hidden states."
-        )
-    return found[0]
-
-
-# The parts of a decoder layer that hidden states are taken from: names of modules, and whether it is what goes in.
-_PARTS = {
-    "mlp": (("mlp", "feed_forward", "ffn"), False),
-    "mlp_in": (("mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "feed_forward.w2"), True),
-    "attention": (("self_attn", "attn", "attention", "self_attention"), False),
-}
-
-
-def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block") -> Tensor:
-    """(B, start + T, d) output of decoder layer number `layer`, counted from 0 (negative: from the last).
-
-    at: "block" the layer; "mlp" or "attention" what that part of it gives; "mlp_in" what goes into its MLP's last matrix.
-    """
-    layers = decoder_layers(model)
-    if not -len(layers) <= layer < len(layers):
-        raise InputError(f"layer must be between 0 and {len(layers) - 1} for this model, got {layer}.")
-    kept: list[Tensor] = []
-
-    def keep(output: Tensor | tuple[Tensor, ...]) -> None:
-        kept.append(output[0] if isinstance(output, tuple) else output)
-
-    part, before = (layers[layer], False) if at == "block" else part_of(layers[layer], at)
-    handle = (
-        part.register_forward_pre_hook(lambda _, inputs: keep(inputs))
-        if before
-        else part.register_forward_hook(lambda _, inputs, output: keep(output))
-    )
-    try:
-        model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=1,
-        )
-    finally:
-        handle.remove()
-    return kept[0]
-
-
-def part_of(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
-    """The module of a decoder layer that `at` names, and whether it is what goes in that is meant. UnknownNameError for a
-    name that does not exist, InputError for a layer without such a part.
-    """
-    if at not in _PARTS:
-        raise UnknownNameError("part of a layer", at, ["block", *_PARTS])
-    names, before = _PARTS[at]
-    there = dict(layer.named_modules())
-    for name in names:
-        if name in there:
-            return there[name], before
-    raise InputError(f"Cannot find the {at} of {type(layer).__name__}; take at=block.")
 
 
 # What is asked and the answer; or a passage by itself, every token of which counts but the first.

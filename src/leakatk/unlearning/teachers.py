@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from leakatk.errors import UnknownNameError
 from leakatk.models.weights import Park, put, swapped, weights_of
-from leakatk.unlearning.losses.token import answer_mask, label_logprobs
-from leakatk.unlearning.streams import STREAMS, Batch, Item, answer_logits, hidden_states, whole_logits
+from leakatk.unlearning.losses.chunked import in_chunks
+from leakatk.unlearning.losses.token import label_logprobs
+from leakatk.unlearning.passes import Flat, flat_logits, hidden_states
+from leakatk.unlearning.streams import STREAMS, Batch, Item
 
 CACHE_BYTES = 2 << 30  # whole-vocabulary logits and hidden states of one kind are cached up to this much
 
-Values = Callable[[nn.Module, Batch], Tensor]
 Key = tuple[str, str, str]  # teacher, stream, kind of value
 
 
@@ -29,17 +30,16 @@ class Rows(Protocol):
     def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch: ...
 
 
-def _values(kind: str) -> Values:
-    """ "logp" (B, T) label log-probabilities; "logits" (B, T, V); "whole" (B, L, V) logits after every token;
-    "hidden:block:3" (B, L, d) of decoder layer 3 (`hidden_states`)."""
+def _rows(model: nn.Module, kind: str, batch: Batch, flat: Flat) -> list[Tensor]:
+    """A model's values of each distinct item, without padding: "logp" (t,) label log-probabilities; "logits" (t, V); "whole"
+    (l, V) logits after every token; "hidden:block:3" (l, d) of decoder layer 3 (`hidden_states`)."""
+    if kind.startswith("hidden"):
+        _, at, layer = kind.split(":")
+        return list(torch.split(flat.chosen(hidden_states(model, batch, int(layer), at)), flat.counts))
+    logits = flat_logits(model, flat)
     if kind == "logp":
-        return lambda model, batch: label_logprobs(answer_logits(model, batch), batch.labels)
-    if kind == "logits":
-        return answer_logits
-    if kind == "whole":
-        return whole_logits
-    _, at, layer = kind.split(":")
-    return lambda model, batch: hidden_states(model, batch, int(layer), at)
+        logits = in_chunks(label_logprobs, logits, flat.chosen(batch.labels))
+    return list(torch.split(logits, flat.counts))
 
 
 class Teachers:
@@ -55,7 +55,7 @@ class Teachers:
         self, streams: Rows, device: torch.device, autocast: Callable[[], AbstractContextManager[object]]
     ) -> None:
         self._streams, self._device, self._autocast = streams, device, autocast
-        self._asked: dict[Key, int] = {}  # bytes a row
+        self._asked: dict[Key, int] = {}  # bytes a token
         self._cache: dict[Key, dict[int, Tensor]] = {}
         self._any: nn.Module | None = None  # stands in for every teacher while we find out what is asked
         self._live: tuple[nn.Module, Callable[[], AbstractContextManager[object]]] | None = None
@@ -66,15 +66,20 @@ class Teachers:
         self._holds = ""  # the teacher whose weights the spare copy has
 
     def values(self, teacher: str, kind: str, stream: str, batch: Batch) -> Tensor:
-        """A teacher's values on a batch, without gradient."""
+        """A teacher's values on a batch, without gradient: (B, T, ...) where answers are predicted, (B, L, ...) of whole texts."""
+        flat = Flat(batch, whole=_of_whole(kind))
+        return flat.padded(self.flat(teacher, kind, stream, flat))
+
+    def flat(self, teacher: str, kind: str, stream: str, flat: Flat) -> Tensor:
+        """(N, ...) the same of the distinct items, one after the other."""
         key = (teacher, stream, kind)
-        cached = self._cache.get(key)
-        if cached is not None:
-            return _pad(kind, [cached[row] for row in batch.rows], batch)
+        batch, device = flat.batch, flat.batch.labels.device
+        if cached := self._cache.get(key):
+            return torch.cat([cached[batch.rows[place]] for place in flat.places.tolist()]).to(device)
         model, context = self._model(teacher)
         with torch.no_grad(), context, self._autocast():
-            values = _values(kind)(model, batch)
-        self._asked[key] = values[0].numel() * values.element_size()
+            values = torch.cat(_rows(model, kind, batch, flat))
+        self._asked[key] = values.element_size() * (values[0].numel() if len(values) else 0)
         return values
 
     def _model(self, teacher: str) -> tuple[nn.Module, AbstractContextManager[object]]:
@@ -140,7 +145,9 @@ class Teachers:
         """Compute and keep what fits of a teacher, whose weights `model` has now."""
         for (whose, stream, kind), size in self._asked.items():
             wanted = sorted(set(rows[STREAMS[stream].of]))
-            if whose == teacher and (kind == "logp" or size * len(wanted) <= CACHE_BYTES):
+            items = [self._streams.items(stream)[row] for row in wanted] if whose == teacher else []
+            tokens = sum(len(item) if _of_whole(kind) else len(item.answer) for item in items)
+            if whose == teacher and (kind == "logp" or size * tokens <= CACHE_BYTES):
                 self._cache[whose, stream, kind] = self._compute(model, kind, stream, wanted, batch_size)
 
     def _left(self) -> set[str]:
@@ -177,29 +184,14 @@ class Teachers:
         kept: dict[int, Tensor] = {}
         for i in range(0, len(rows), size):
             batch = self._streams.batch(stream, rows[i : i + size], self._device)
+            flat = Flat(batch, whole=_of_whole(kind))
             with torch.no_grad(), self._autocast():
-                values = _values(kind)(model, batch)
-            for j, row in enumerate(batch.rows):
-                kept[row] = values[j][_own(kind, batch, j)].cpu()
+                found = _rows(model, kind, batch, flat)
+            for row, entry in zip(batch.rows, flat.entries.tolist(), strict=True):
+                kept[row] = found[entry].cpu().clone()  # a part of a tensor would hold all of it
         return kept
 
 
-def _from_the_prompt(kind: str) -> bool:
+def _of_whole(kind: str) -> bool:
+    """Whether values stand after every token of prompt and answer."""
     return kind == "whole" or kind.startswith("hidden")
-
-
-def _own(kind: str, batch: Batch, j: int) -> slice:
-    """The columns of row j that are not padding."""
-    answer = int(answer_mask(batch.labels[j]).sum())
-    if _from_the_prompt(kind):
-        return slice(int((batch.attention_mask[j] == 0).long().argmin()), batch.start + answer)
-    return slice(0, answer)
-
-
-def _pad(kind: str, values: list[Tensor], batch: Batch) -> Tensor:
-    length = batch.input_ids.shape[1] if _from_the_prompt(kind) else batch.labels.shape[1]
-    padded = torch.zeros(len(values), length, *values[0].shape[1:], dtype=values[0].dtype)
-    for j, value in enumerate(values):
-        own = _own(kind, batch, j)
-        padded[j, own] = value
-    return padded.to(batch.labels.device)

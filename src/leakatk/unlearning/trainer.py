@@ -9,24 +9,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from leakatk.errors import UtilityFloorError
+from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import refuse_codes, thaw
 from leakatk.models.weights import put
 from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
 from leakatk.unlearning import boundary, checkpoint, given
+from leakatk.unlearning.checking import Checks, left_out
 from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import resolve
+from leakatk.unlearning.precision import peak_memory, precision_of, reason
 from leakatk.unlearning.record import Position, Unlearned, check_data, manifest
-from leakatk.unlearning.settings import OnCheck, TrainSettings
+from leakatk.unlearning.settings import Check, OnCheck, TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Train, flat
 from leakatk.unlearning.stored import Store
 from leakatk.unlearning.streams import Streams
@@ -81,16 +84,21 @@ def unlearn(
     settings = settings or method.settings
     known = known or Known()
     check_data(method, forget, retain, weights)
+    if settings.keep_adapter and len(method.stages) > 1:
+        raise InputError(f"Method {method.name} has several stages, so its adapter is merged; leave keep_adapter out.")
     known.need(f"Method {method.name}", *method.needs)
+    loaded.merge_adapter()  # saved as an adapter, the weights below it would be lost
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
-        seconds = time.perf_counter()
+        seconds, begun = time.perf_counter(), ""
         identity: dict[str, Any] = {}
+        precision = precision_of(settings.dtype, loaded.model, loaded.device)
         if directory is not None:
+            precision, begun = checkpoint.begun_in(directory, settings.dtype, precision, loaded.device.type)
             identity = manifest(
                 loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights,
                 _described(known),
-            )  # fmt: skip
+            ) | checkpoint.precise(settings.dtype, precision, loaded.device.type)  # fmt: skip
             finished = checkpoint.open_run(directory, identity, resume=resume)
             if finished is not None:
                 checkpoint.load_final(loaded, directory)
@@ -103,7 +111,7 @@ def unlearn(
         work = Work(loaded, forget, retain, streams, settings, method.params, seed, known)
         run = _Run(
             work, method, directory, identity, resume, quiet, on_check, weights, reference_weights, label or method.name,
-            seconds,
+            seconds, precision, begun or reason(settings.dtype, precision, loaded.model, loaded.device),
         )  # fmt: skip
         return run.go()
 
@@ -135,6 +143,8 @@ class _Run:
     reference_weights: Mapping[str, Tensor] | None
     label: str
     begun: float
+    precision: str
+    why_so: str
     position: Position = field(default_factory=Position)
     notes: list[str] = field(default_factory=list)
 
@@ -147,10 +157,15 @@ class _Run:
         model, stages = self.work.loaded.model, flat(self.method.stages)
         self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
+        if self.staged:
+            refuse_codes(model, f"Method {self.method.name}, which keeps or edits weights between its stages,")
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
+        if self.main and not self.quiet and self.last is not None:
+            sys.stderr.write(f"{self.why_so}\n")
         self.store = Store(self.out, main=self.main, wait=self.wait)
         self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
         self.asked = 0  # answers of `until` used up
+        self.adapted: nn.Module | None = None  # the model with an adapter that is kept
         try:
             self._rehearse()
             if self.staged:
@@ -172,13 +187,13 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
-                trainer.losses(trainer.make_step(0, 0, work.loaded.model))
+                trainer.losses(trainer.first_rows(work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
     def _trainer(self, stage: Train) -> Trainer:
         return Trainer(
             self.work.loaded, self.work.streams, stage, self.work.params, self._settings(stage), self.work.seed,
-            weights=self.weights, order=self.work.seed + ORDER * self.position.trained,
+            weights=self.weights, order=self.work.seed + ORDER * self.position.trained, precision=self.precision,
         )  # fmt: skip
 
     def _begin(self) -> None:
@@ -286,7 +301,7 @@ class _Run:
             position = self.position = Position(**saved) if saved is not None else position
         trainer.state = work.state = position.state
         self._steps(stage, trainer, settings)
-        trainer.finish()
+        self.adapted = trainer.finish()
         position.trained += 1
         position.holds = []
         if position.below_floor and settings.on_floor == "raise":
@@ -297,8 +312,10 @@ class _Run:
             )
 
     def _steps(self, stage: Train, trainer: Trainer, settings: TrainSettings) -> None:
-        position = self.position
+        position, work = self.position, self.work
         checked = self.on_check if stage is self.last else None
+        if checked is not None:
+            checks = Checks(checked, position, trainer.tokens, trainer.total, settings.utility_floor)
         begun = self.begun - position.seconds
         label = self.label if self.last is None or not self.staged else f"{self.label}, stage {position.unit + 1}"
         done = position.step - position.first
@@ -310,8 +327,8 @@ class _Run:
                 position.log.append({**row, "step": position.step})
                 last = done == trainer.total
                 if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
-                    with trainer.whole():
-                        self._check(checked, settings)
+                    with trainer.whole(), torch.no_grad():
+                        self._check(checks.ask(work.loaded, done), settings)
                 position.seconds = time.perf_counter() - begun
                 every = settings.checkpoint_every
                 if self.out is not None and every and done % every == 0 and not (last or position.stopped):
@@ -321,13 +338,11 @@ class _Run:
                 bar.advance(1, position.note())
         self.begun = time.perf_counter() - position.seconds
 
-    @torch.no_grad()
-    def _check(self, on_check: OnCheck, settings: TrainSettings) -> None:
+    def _check(self, found: Check, settings: TrainSettings) -> None:
         position = self.position
-        found = on_check(self.work.loaded, position.step)
         position.checks.append({"step": position.step, **{k: float(v) for k, v in found.metrics.items()}})
         utility = found.metrics.get("utility", math.nan)
-        if utility < settings.utility_floor:
+        if utility < settings.utility_floor and not found.partial:
             position.below_floor = True
             position.stopped = f"utility {utility:.3f} fell below the floor {settings.utility_floor:g}"
         elif found.stop:
@@ -340,19 +355,24 @@ class _Run:
         for name, tensor in named_tensors(model):
             # Buffers keep a precision of their own: frequencies of rotary positions are float32 beside 16-bit weights.
             tensor.data = tensor.data.to(self.dtypes.get(name, tensor.dtype))
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
 
     def _end(self) -> Unlearned:
         self._restore()
         position = self.position
+        self._say([note for note in [left_out(position)] if note])
         result = Unlearned(
             method=self.method.name, params=self.method.params, settings=self.work.settings, steps=position.step,
             seconds=position.seconds, stopped=position.stopped, below_floor=position.below_floor, checks=position.checks,
-            log=position.log, out=self.out, notes=self.notes,
+            log=position.log, out=self.out, notes=self.notes, precision=self.precision,
+            peak_memory=peak_memory(self.work.loaded.device),
         )  # fmt: skip
         if self.out is not None:
-            checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
+            kept = self.work.loaded
+            if self.adapted is not None:
+                kept = dataclasses.replace(kept, model=cast(Any, self.adapted))
+            checkpoint.save_final(kept, self.out, {**self.identity, **result.as_dict()}, self)
         return result
 
 

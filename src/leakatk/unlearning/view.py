@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
+from leakatk.unlearning.losses.chunked import OfTokens, in_chunks
 from leakatk.unlearning.losses.token import (
     IGNORE,
     answer_mask,
@@ -18,18 +19,31 @@ from leakatk.unlearning.losses.token import (
     sequence_mean,
     sequence_sum,
 )
+from leakatk.unlearning.passes import Flat, by_chance, flat_logits, hidden_states
 from leakatk.unlearning.step import Step
-from leakatk.unlearning.streams import Batch, answer_logits, hidden_states, whole_logits
+from leakatk.unlearning.streams import Batch
 
 PER = {"answer": mean_over_answers, "token": mean_over_tokens}
 Weigh = Callable[["View", Mapping[str, Any]], Tensor | None]
 REFERENCE = "reference"
 
 
+Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+
+
+def each_answer(loss: Loss) -> Loss:
+    """Say of a loss that it is the mean over the batch's answers of a value of each answer alone (where `View.mean` is over
+    answers). Its batches may then be run in parts, whose activations are not held at once.
+    """
+    loss.each_answer = True  # type: ignore[attr-defined]
+    return loss
+
+
 class View:
     """One stream of a batch under one model. B answers of at most T tokens, L tokens with their prompts, vocabulary V.
 
-    Under the model that is trained, values have a gradient; under any other (`reference`, `under`) they have none.
+    Under the model that is trained, values have a gradient; under any other (`reference`, `under`) they have none. A row that
+    was drawn twice stands here twice, and the model is run on it once.
 
     >>> def ascent(view, params):
     ...     return view.mean(view.token_logprob)
@@ -89,15 +103,28 @@ class View:
 
     @property
     def logits(self) -> Tensor:
-        """(B, T, V): `logits[:, t]` predicts `labels[:, t]`."""
-        return self._made("logits", answer_logits)
+        """(B, T, V): `logits[:, t]` predicts `labels[:, t]`, 0 beyond an answer. They fill memory: see `of_tokens`."""
+        return self._once(self._kind, lambda: self._flat.padded(self._flat_logits()))
 
     @property
     def token_logprob(self) -> Tensor:
         """(B, T) log p of each label, 0 beyond an answer."""
         if self.model:
             return self._taught("logp")
-        return self._graphed("logp", lambda: label_logprobs(self.logits, self.labels))
+        return self._once("logp", lambda: self.of_tokens(label_logprobs))
+
+    def of_tokens(self, function: OfTokens, *others: View, labels: Tensor | None = None) -> Tensor:
+        """(B, T) values of each prediction by itself, with a gradient; 0 beyond an answer. No more than a few tokens'
+        distributions are in memory for it.
+
+        function: (logits (n, V), labels (n,), the other views' logits (n, V) ...) -> (n,), of each row alone.
+        others: the same batch under other models.
+        labels: (B, T), in place of the view's.
+        """
+        flat, labels = self._flat, self.labels if labels is None else labels
+        given = [other._flat_logits() for other in others]
+        with torch.enable_grad():
+            return flat.padded(in_chunks(function, self._flat_logits(), flat.chosen(labels), *given))
 
     @property
     def logprob(self) -> Tensor:
@@ -119,7 +146,10 @@ class View:
         at: "block" what the layer gives, "mlp" what its MLP gives, "mlp_in" what goes into the MLP's last matrix, "attention"
         what its attention gives.
         """
-        return self._made(f"hidden:{at}:{layer}", lambda model, batch: hidden_states(model, batch, layer, at))
+        kind = f"hidden:{at}:{layer}"
+        if self.model:
+            return self._taught(kind)
+        return self._once(kind, lambda: hidden_states(self.step.model, self.batch, layer, at))
 
     def positions(self, which: str) -> Tensor:
         """(B, L) bool for hidden states: "answer" (the answers' own tokens) or "all" (every token but padding)."""
@@ -166,19 +196,32 @@ class View:
         """The same batch with the prompts' tokens as well."""
         return Whole(self.step, self.stream, model=self.model, per=self.per, weigh=self._weigh)
 
-    def _made(self, kind: str, make: Callable[[Any, Batch], Tensor]) -> Tensor:
-        if self.model:
-            return self._taught(kind)
-        return self._graphed(kind, lambda: make(self.step.model, self.batch))
+    _kind = "logits"
 
-    def _graphed(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
+    @property
+    def _flat(self) -> Flat:
+        """Where the distinct items' values stand."""
+        made = lambda: Flat(self.batch, whole=self._kind == "whole", repeat=by_chance(self.step.model))  # noqa: E731
+        return self.step.once(("flat", self._kind, self.stream), made)
+
+    def _flat_logits(self) -> Tensor:
+        """(N, V) of the distinct items."""
+        if self.model:
+            step = self.step
+            return step.once(
+                ("flat " + self._kind, self.stream, self.model),
+                lambda: step.teachers.flat(self.model, self._kind, self.stream, self._flat),
+            )
+        return self._once("flat " + self._kind, lambda: flat_logits(self.step.model, self._flat))
+
+    def _once(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
         """Made once for all who ask: with a gradient, though the first of them may want none."""
 
         def made() -> Tensor:
             with torch.enable_grad():
                 return make()
 
-        return self.step.once((kind, self.stream), made)
+        return self.step.once((kind, self.stream, self.model), made)
 
     def _taught(self, kind: str) -> Tensor:
         step = self.step
@@ -190,7 +233,7 @@ class View:
 class Whole(View):
     """A view of prompts and answers together: `labels` (B, L) are the tokens after each token, -100 where there is none.
 
-    `logits` (B, L, V) stand after every token, without meaning at padding.
+    `logits` (B, L, V) stand after every token, 0 at padding.
     """
 
     @property
@@ -213,13 +256,11 @@ class Whole(View):
         """(B, L) the answer token after each token: where the answers are predicted."""
         return _shifted(self.answers)
 
-    @property
-    def logits(self) -> Tensor:
-        return self._made("whole", whole_logits)
+    _kind = "whole"
 
     @property
     def token_logprob(self) -> Tensor:
-        return label_logprobs(self.logits, self.labels)
+        return self.of_tokens(label_logprobs)
 
 
 def _shifted(tokens: Tensor) -> Tensor:

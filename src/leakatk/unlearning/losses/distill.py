@@ -16,11 +16,14 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * difference).sum(-1)
 
 
+def kls_from(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
+    """(...) KL(p_ref || p_theta) of each prediction."""
+    return _kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1))
+
+
 def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(p_ref || p_theta), token mean: TOFU's and open-unlearning's retain term."""
-    return mean(
-        _kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1)), answer_mask(labels)
-    )
+    return mean(kls_from(logits, labels, reference), answer_mask(labels))
 
 
 def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
@@ -30,10 +33,14 @@ def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor, mea
     )
 
 
+def kls_from_uniform(logits: Tensor, labels: Tensor) -> Tensor:
+    """(...) KL(U || p_theta) of each prediction."""
+    return -math.log(logits.shape[-1]) - torch.log_softmax(logits.float(), -1).mean(-1)
+
+
 def kl_uniform_to_model(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(U || p_theta), token mean: the ME forget loss (arXiv 2410.08109, as its code computes it)."""
-    logprobs = torch.log_softmax(logits.float(), -1)
-    return mean(-math.log(logits.shape[-1]) - logprobs.mean(-1), answer_mask(labels))
+    return mean(kls_from_uniform(logits, labels), answer_mask(labels))
 
 
 def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
@@ -43,12 +50,17 @@ def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor, mean: Mean = m
     return mean(0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m), answer_mask(labels))
 
 
-def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
-    """Cross entropy to softmax(target_logits), token mean; no gradient reaches the target."""
+def cross_entropies_to(target_logits: Tensor, logits: Tensor) -> Tensor:
+    """(...) cross entropy of each prediction to softmax(target_logits); no gradient reaches the target."""
     target = torch.softmax(target_logits.detach().float(), -1)
     logprobs = torch.log_softmax(logits.float(), -1)
     # A token with target probability 0 adds nothing, however small its log-probability.
-    return mean(-torch.where(target > 0, target * logprobs, 0.0).sum(-1), answer_mask(labels))
+    return -torch.where(target > 0, target * logprobs, 0.0).sum(-1)
+
+
+def cross_entropy_to(target_logits: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
+    """Cross entropy to softmax(target_logits), token mean; no gradient reaches the target."""
+    return mean(cross_entropies_to(target_logits, logits), answer_mask(labels))
 
 
 def undial_target(reference: Tensor, labels: Tensor, strength: float) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.unlearning.losses import distill, hidden, preference, retain, token
-from leakatk.unlearning.view import View
+from leakatk.unlearning.losses.token import answer_mask
+from leakatk.unlearning.view import View, Whole, each_answer
 
 Params = Mapping[str, Any]
 
@@ -24,22 +25,26 @@ def positions(p: Params, *places: str) -> str:
 # -- likelihood
 
 
+@each_answer
 def nll(view: View, p: Params) -> Tensor:
     """-<log p(y_t)>"""
     return view.mean(-view.token_logprob)
 
 
+@each_answer
 def ascent(view: View, p: Params) -> Tensor:
     """<log p(y_t)>, that is -nll. Unbounded below: give it a retain term and a utility floor."""
     return -nll(view, p)
 
 
+@each_answer
 def wga(view: View, p: Params) -> Tensor:
     """Weighted gradient ascent (arXiv 2502.19301): <w_t log p(y_t)>, w_t = p(y_t)^beta detached."""
     weights = view.token_logprob.exp() ** p["beta"]
     return view.mean(weights.detach() * view.token_logprob)
 
 
+@each_answer
 def satimp(view: View, p: Params) -> Tensor:
     """SatImp (arXiv 2505.11953): <w_t log p(y_t)>, w_t = p(y_t)^beta1 (1 - p(y_t))^beta2 detached."""
     prob = view.token_logprob.exp()
@@ -47,22 +52,25 @@ def satimp(view: View, p: Params) -> Tensor:
     return view.mean(weights.detach() * view.token_logprob)
 
 
+@each_answer
 def entropy(view: View, p: Params) -> Tensor:
     """<H(p)> in nats"""
-    return token.entropy(view.logits, view.labels, view.mean)
+    return view.mean(view.of_tokens(token.entropies))
 
 
+@each_answer
 def inverted_hinge(view: View, p: Params) -> Tensor:
     """LoKU (ICLR 2025): <1 + p(y_t) - max_{v != y_t} p(v)>"""
-    return token.inverted_hinge(view.logits, view.labels, view.mean)
+    return view.mean(view.of_tokens(token.hinges))
 
 
+@each_answer
 def flat_logits(view: View, p: Params) -> Tensor:
     """PDU (arXiv 2506.05314): <(max_v z_v - mean_v z_v)^2>; positions "unshifted": after each answer token."""
     if positions(p, "answer", "unshifted") == "unshifted":
         whole = view.whole
-        return token.flat_logits(whole.logits, whole.answers, view.mean)
-    return token.flat_logits(view.logits, view.labels, view.mean)
+        return view.mean(whole.of_tokens(token.spreads), answer_mask(whole.answers))
+    return view.mean(view.of_tokens(token.spreads))
 
 
 def held_below(view: View, p: Params) -> Tensor:
@@ -78,21 +86,25 @@ def held_below(view: View, p: Params) -> Tensor:
 # -- preference
 
 
+@each_answer
 def npo(view: View, p: Params) -> Tensor:
     """NPO (arXiv 2404.05868): -(2/beta) E log sigma(-beta [log p(y|x) - log p_ref(y|x)])"""
     return preference.npo(view.logprob, view.reference.logprob, p["beta"])
 
 
+@each_answer
 def simnpo(view: View, p: Params) -> Tensor:
     """SimNPO (arXiv 2410.07163): -(2/beta) E log sigma(-beta [<log p(y_t)> + delta])"""
     return preference.simnpo(view.mean_logprob, p["beta"], p["delta"])
 
 
+@each_answer
 def dpo(win: View, lose: View, p: Params) -> Tensor:
     """DPO: -(2/beta) E log sigma(beta [log p/p_ref (y_win|x) - log p/p_ref (y_lose|x)])"""
     return preference.dpo(win.logprob, win.reference.logprob, lose.logprob, lose.reference.logprob, p["beta"])
 
 
+@each_answer
 def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
     """AP (arXiv 2410.08109): -(1/beta) E log sigma(beta [log p(y|x) - log p(y_idk|x)])"""
     return retain.answer_preservation(answer.logprob, refusal.logprob, p["beta"])
@@ -101,43 +113,53 @@ def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
 # -- distillation
 
 
+@each_answer
 def kl_from_reference(view: View, p: Params) -> Tensor:
     """<KL(p_ref || p)>; positions "all": after every token of question and answer, the last one included."""
     if p.get("positions", "answer") == "answer":
-        return distill.kl_reference_to_model(view.reference.logits, view.logits, view.labels, view.mean)
+        return view.mean(view.of_tokens(distill.kls_from, view.reference))
     positions(p, "answer", "all")
     whole = view.whole
-    return distill.kl_reference_to_model(whole.reference.logits, whole.logits, whole.tokens, view.mean)
+    return view.mean(whole.of_tokens(distill.kls_from, whole.reference), answer_mask(whole.tokens))
 
 
+@each_answer
 def kl_from_uniform(view: View, p: Params) -> Tensor:
     """ME (arXiv 2410.08109): <KL(uniform || p)>; positions "all": wherever a token of question or answer is predicted."""
     seen = view.whole if positions(p, "answer", "all") == "all" else view
-    return distill.kl_uniform_to_model(seen.logits, seen.labels, view.mean)
+    return view.mean(seen.of_tokens(distill.kls_from_uniform), seen.mask)
 
 
+@each_answer
 def undial(view: View, p: Params) -> Tensor:
     """UNDIAL (arXiv 2402.10052): cross entropy to softmax(z_ref - strength * onehot(y_t)).
 
     positions "all": also to softmax(z_ref) where the question's tokens are predicted.
     """
-    if positions(p, "answer", "all") == "all":
-        whole = view.whole
-        target = distill.undial_target(whole.reference.logits, whole.answer_labels, p["strength"])
-        return distill.cross_entropy_to(target, whole.logits, whole.labels, view.mean)
-    target = distill.undial_target(view.reference.logits, view.labels, p["strength"])
-    return distill.cross_entropy_to(target, view.logits, view.labels, view.mean)
+    everywhere = positions(p, "answer", "all") == "all"
+    seen = view.whole if everywhere else view
+    lowered = seen.answer_labels if isinstance(seen, Whole) else seen.labels
+
+    def to_lowered(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
+        return distill.cross_entropies_to(distill.undial_target(reference, labels, p["strength"]), logits)
+
+    return view.mean(seen.of_tokens(to_lowered, seen.reference, labels=lowered), seen.mask)
 
 
+@each_answer
 def ce_u(view: View, p: Params) -> Tensor:
     """CE-U (arXiv 2503.01224): cross entropy to softmax(z with z[y_t] = -inf), the first skip_first tokens left out."""
-    labels = distill.skip_first(view.labels, p["skip_first"])
-    return distill.cross_entropy_to(distill.without_label(view.logits, view.labels), view.logits, labels, view.mean)
+
+    def to_others(logits: Tensor, labels: Tensor) -> Tensor:
+        return distill.cross_entropies_to(distill.without_label(logits, labels), logits)
+
+    return view.mean(view.of_tokens(to_others), answer_mask(distill.skip_first(view.labels, p["skip_first"])))
 
 
 # -- representation
 
 
+@each_answer
 def to_random_direction(view: View, p: Params) -> Tensor:
     """RMU (arXiv 2403.03218): E |h - coefficient * u|^2 / d, u a fixed random unit vector, h the states after `layer`."""
     states = view.hidden(p["layer"])
@@ -145,6 +167,7 @@ def to_random_direction(view: View, p: Params) -> Tensor:
     return hidden.masked_mse(states, p["coefficient"] * direction, view.positions(p["positions"]), view.mean)
 
 
+@each_answer
 def to_reference_states(view: View, p: Params) -> Tensor:
     """E |h - h_ref|^2 / d"""
     mask = view.positions(p["positions"])

@@ -71,22 +71,35 @@ def satimp(logits: Tensor, labels: Tensor, beta1: float, beta2: float) -> Tensor
     return weighted_ascent(logits, labels, p**beta1 * (1 - p) ** beta2)
 
 
+def entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """(...) entropy of each prediction, in nats."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return -(logprobs.exp() * logprobs).sum(-1)
+
+
+def spreads(logits: Tensor, labels: Tensor) -> Tensor:
+    """(...) (max_v z_v - mean_v z_v)^2; zero for a uniform prediction."""
+    return (logits.float().max(dim=-1).values - logits.float().mean(dim=-1)) ** 2
+
+
+def hinges(logits: Tensor, labels: Tensor) -> Tensor:
+    """(...) 1 + p(y) - max_{v != y} p(v), in [0, 2]."""
+    p = torch.softmax(logits.float(), dim=-1)
+    index = labels.clamp_min(0).unsqueeze(-1)
+    other = p.scatter(-1, index, -1.0).max(dim=-1).values
+    return 1 + p.gather(-1, index).squeeze(-1) - other
+
+
 def entropy(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """Mean entropy (nats) of the predictive distribution on the answer tokens."""
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    return mean(-(logprobs.exp() * logprobs).sum(-1), answer_mask(labels))
+    return mean(entropies(logits, labels), answer_mask(labels))
 
 
 def flat_logits(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """PDU's forget loss: mean_t (max_v z_tv - mean_v z_tv)^2; zero for a uniform prediction."""
-    spread = logits.float().max(dim=-1).values - logits.float().mean(dim=-1)
-    return mean(spread**2, answer_mask(labels))
+    return mean(spreads(logits, labels), answer_mask(labels))
 
 
 def inverted_hinge(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """LoKU's forget loss (ICLR 2025): mean_t [1 + p(y_t) - max_{v != y_t} p(v)], bounded in [0, 2]."""
-    p = torch.softmax(logits.float(), dim=-1)
-    index = labels.clamp_min(0).unsqueeze(-1)
-    true = p.gather(-1, index).squeeze(-1)
-    other = p.scatter(-1, index, -1.0).max(dim=-1).values
-    return mean(1 + true - other, answer_mask(labels))
+    return mean(hinges(logits, labels), answer_mask(labels))
