@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 
 # Control, format (bidi, zero-width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -40,6 +41,19 @@ def visible(text: str, *, lines: bool = True) -> str:
         elif marks <= _MAX_MARKS:
             out.append(char)
     return "".join(out)
+
+
+def weights_sentence(hashes: Mapping[str, str]) -> str:
+    """The SHA-256 of the weights of each model, its first 16 digits, to stand under a table; "" where none is recorded.
+
+    hashes: label -> whole hash; "unknown" behind a server, "" where the run is of a version that did not record it.
+    """
+    if not any(hashes.values()):
+        return ""
+    said = {
+        label: " + ".join(part[:16] for part in mark.split(" + ")) or "not recorded" for label, mark in hashes.items()
+    }
+    return f"Weights, SHA-256: {'; '.join(f'{label} {mark}' for label, mark in said.items())}."
 
 
 def shorten(text: str, length: int) -> str:

@@ -116,7 +116,9 @@ def test_commands_that_only_read_take_a_file_too(leakatk, tmp_path):
     assert (typed, out) == (0, found)
 
 
-@pytest.mark.parametrize("command", ["audit", "unlearn", "bench", "score", "report", "plan", "demo", "train-small"])
+@pytest.mark.parametrize(
+    "command", ["audit", "unlearn", "bench", "score", "report", "plan", "demo", "train-small", "finetune"]
+)
 def test_every_command_that_computes_takes_a_file(leakatk, command):
     code, out, _ = leakatk(command, "--help")
     assert code == 0

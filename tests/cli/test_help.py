@@ -76,7 +76,9 @@ def test_every_command_has_examples_and_exit_codes(words):
 def test_every_command_has_the_options_that_all_have(words):
     has = {option for parameter in COMMANDS[words].params for option in parameter.opts}
     assert "--json" in has
-    if words in {(name,) for name in ("demo", "audit", "attack", "unlearn", "score", "bench", "train-small")}:
+    if words in {
+        (name,) for name in ("demo", "audit", "attack", "unlearn", "score", "bench", "train-small", "finetune")
+    }:
         assert {"--dry-run", "--quiet", "--config"} <= has
 
 

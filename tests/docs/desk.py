@@ -12,7 +12,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
+RUN = ("finetune.md", "audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",
@@ -82,6 +82,11 @@ def furnish(place):
     """Prompts, and the models the pages speak of (tiny ones)."""
     for name in ("forget.jsonl", "retain.jsonl"):
         save_prompts(PROMPTS, place / name)
+    worded = [
+        dataclasses.replace(p, paraphrases=tuple(f"{word} {p.question}" for word in ("Say:", "Tell:", "Well?")))
+        for p in PROMPTS
+    ]
+    save_prompts(worded, place / "worded.jsonl")
     for name in ("mine", "retrained"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
     left = place / "demo" / "seed-0"  # by `make demo`

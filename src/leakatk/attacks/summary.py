@@ -19,6 +19,7 @@ from leakatk.files.writing import read_kept
 from leakatk.report.content import Cell, Number, Table
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
+from leakatk.text import weights_sentence
 
 Rows = dict[str, Floats]
 
@@ -40,6 +41,10 @@ def summarise(
         "format": 1,
         "model": names["model"],
         "retrained": names.get("retrained", ""),
+        "weights_sha256": {
+            names[role]: str(Run.open(out / sampled[0].place(0) / role).manifest.model.get("weights_sha256", ""))
+            for role in names
+        },
         "benchmark": settings.benchmark,
         "m": len(asked),
         "n": settings.n,
@@ -189,9 +194,11 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         block = rung["scorers"][first]
         parts = ("leak", "retrained", "excess") if paired else ("leak",)
         rows.append((rung["name"], *(_at(block.get(part), k) for part in parts for k in ks)))
+    weights = weights_sentence(summary.get("weights_sha256", {}))
+    weights = f" {weights}" if weights else ""
     share = f"{summary['level']:.0%} intervals over {summary['over']}"
     together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
-    found = [Table(f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.")]
+    found = [Table(f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{weights}")]
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
         lines = tuple(
@@ -200,7 +207,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         )
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
-        found.append(Table("What the inside still holds", names, lines, caption))
+        found.append(Table("What the inside still holds", names, lines, caption + weights))
     return found
 
 

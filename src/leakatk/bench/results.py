@@ -26,7 +26,7 @@ from leakatk.registry import spec_name
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.store import Run
-from leakatk.text import percent
+from leakatk.text import percent, weights_sentence
 from leakatk.workdir import claim
 
 Row = dict[str, Any]
@@ -137,6 +137,7 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
             for text in (
                 _flagged(rows) if "over_unlearned" in names else "",
                 not_measured(rows) if layout in SAMPLED else "",
+                weights_of(rows),
             )
             if text
         ),
@@ -157,6 +158,11 @@ def not_measured(rows: Sequence[Row]) -> str:
         if parts:
             said[f"{_model(row)}, {row['decoding']}: {', '.join(parts)}."] = None
     return " ".join(said)
+
+
+def weights_of(rows: Sequence[Row]) -> str:
+    """The hash of each model's weights, in a sentence; "" where no row has recorded it."""
+    return weights_sentence({_model(row): str(row.get("weights_sha256") or "") for row in rows})
 
 
 def default_layout(rows: Sequence[Row]) -> str:
@@ -198,7 +204,12 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
         numbers = (_number(found.get(decoding, {}), column) for decoding in decodings)
         body.append((_model(one), *(str(one[label]) for label in labels), *numbers))
     columns = ("model", *labels, *decodings)
-    return Table(title=f"{column}, {title}", columns=columns, rows=tuple(body), caption=not_measured(rows))
+    return Table(
+        title=f"{column}, {title}",
+        columns=columns,
+        rows=tuple(body),
+        caption=f"{not_measured(rows)} {weights_of(rows)}".strip(),
+    )
 
 
 def ways_of(rows: Sequence[Row]) -> list[str]:
@@ -229,7 +240,7 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
     caption = "The worst case looks at k samples of every way of asking, not at k in all."
     if any(map(_gives_answer, starts)):
         caption += " * gives the answer away: read its excess; it is no part of the worst case."
-    caption = f"{caption} {not_measured(rows)}".rstrip()
+    caption = " ".join(text for text in (caption, not_measured(rows), weights_of(rows)) if text)
     columns = ("model", *labels, "asked", *names)
     return Table(title=f"By the way of asking, {title}", columns=columns, rows=tuple(body), caption=caption)
 

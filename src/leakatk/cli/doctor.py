@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(as_json: options.AsJson = False) -> None:
-    """Print versions, devices, memory, disk, extras, hub and data, with the command that mends what is missing.
+    """Print versions, devices, memory, disk, extras, hub, data and models, with the command that mends what is missing.
 
     Missing extras are only listed. Exit code 2 when something that every command needs is missing.
     """
@@ -35,6 +35,7 @@ def run(as_json: options.AsJson = False) -> None:
         "disk here": f"{free / 1e9:.0f} GB free of {total / 1e9:.0f} GB",
         "hub": hub(),
         "data": data(),
+        **models(),
         **{f"extra {name}": text for name, text in extras.items()},
     }
     if as_json:
@@ -105,6 +106,20 @@ def hub() -> str:
     if why := unreachable():
         return f"{host()[0]} cannot be reached ({why}): give local directories, --data DIR"
     return f"{host()[0]} answers, {'with a token' if get_token() else 'without a token (`hf auth login` for gated models)'}"
+
+
+def models() -> dict[str, str]:
+    """Each known pre-trained model: where it is, or what fetches it."""
+    from leakatk.models.pretrained import MODELS
+
+    return {
+        f"model {name}": (
+            f"here, {model.weights}, {model.licence}: {model.path}"
+            if model.is_here()
+            else f"not here, {model.size / 1e6:,.0f} MB, {model.licence}: leakatk fetch {name}"
+        )
+        for name, model in MODELS.items()
+    }
 
 
 def data() -> str:

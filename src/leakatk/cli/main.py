@@ -21,6 +21,8 @@ from leakatk.cli import (
     bench,
     demo,
     doctor,
+    fetch,
+    finetune,
     names,
     options,
     papers,
@@ -77,7 +79,7 @@ def _root(
     pass
 
 
-for module in (demo, audit, attack, unlearn, score, report, bench, plan, train_small, papers, doctor):
+for module in (demo, audit, attack, unlearn, score, report, bench, plan, finetune, train_small, papers, fetch, doctor):
     module.add_to(app)
 names.add_to(app)
 

@@ -60,15 +60,15 @@ def check_directory(path: Path) -> None:
     Read are sizes, configs and headers: git-lfs pointers, cut files, pipes, loops of links, absurd sizes.
     """
     if not path.is_dir():
-        raise ModelError(f"{path} is a file; give the model's directory.")
+        raise ModelError(f"{path} is a file; give the model's directory, or a .gguf file.")
     for file in _files(path):
-        _check_file(file)
+        check_file(file)
     if not any((path / name).exists() for name in ("config.json", "adapter_config.json")):
         raise ModelError(f"{path} is no model directory: it has no config.json; give one saved with save_pretrained.")
     if closed := [file.name for file in path.iterdir() if not os.access(file, os.R_OK) and file.exists()]:
         raise ModelError(f"{path}: no permission to read {closed[0]}; check its owner and mode.")
     for file in _files(path):
-        _check_pointer(file)
+        check_pointer(file)
     configs = {file.name: read_config(file) for file in _files(path) if _is_config(file)}
     _check_weights_there(path)
     headers = {file.name: read_header(file) for file in sorted(path.glob("*.safetensors"))}
@@ -168,7 +168,8 @@ def _files(path: Path) -> Iterator[Path]:
             yield from sorted(file for file in folder.iterdir() if file.suffix in READ)
 
 
-def _check_file(file: Path) -> None:
+def check_file(file: Path) -> None:
+    """ModelError for what is no regular file of a size that is read."""
     try:
         about = file.stat()
     except OSError as error:
@@ -184,7 +185,8 @@ def _check_file(file: Path) -> None:
         )
 
 
-def _check_pointer(file: Path) -> None:
+def check_pointer(file: Path) -> None:
+    """ModelError for what git-lfs leaves in place of a file."""
     with file.open("rb") as handle:
         if handle.read(len(_LFS)) == _LFS:
             raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +15,17 @@ from transformers import (
 )
 
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory with all that is needed to ask it something."""
+    """A model in memory with all that is needed to ask it something.
+
+    weights: what a manifest keeps of the files that it was loaded from, their SHA-256 before all (`weights_sha256`).
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -28,15 +33,24 @@ class LoadedModel:
     name: str
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    load_in: str = ""
+    """"8bit" or "4bit" where it was quantised while it was loaded; its fingerprint is another than that of its files then."""
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def merge_adapter(self) -> None:
+        """Put a LoRA adapter into the weights that it belongs to, so that all of them are trained and saved; else nothing."""
+        if hasattr(self.model, "merge_and_unload"):
+            object.__setattr__(self, "model", self.model.merge_and_unload())
+
     @property
     def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
+        """Where token ids belong."""
+        return device_of(self.model)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -50,14 +64,16 @@ class LoadedModel:
         return end_token_ids(self.tokenizer, getattr(self.model, "generation_config", None), self.model.config)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest keeps of the model: fingerprint, template text, dtype, device, versions."""
+        """What a manifest keeps of the model: fingerprint, hash of the weights, template text, dtype, device, versions."""
         parameter = next(self.model.parameters())
         return {
             "model": self.name,
             "fingerprint": self.fingerprint,
+            **self.weights,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
+            "device": self.device.type,
+            **({"load_in": self.load_in} if self.load_in else {}),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

@@ -11,6 +11,7 @@ from leakatk.errors import InputError, RunError
 from leakatk.report.content import Number
 from leakatk.runs.results import AuditResults, CurveResult, ScorerResult
 from leakatk.runs.store import Run
+from leakatk.text import weights_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,18 @@ def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
 
 def _decoding(audited: Audited) -> str:
     return audited.results.decoding
+
+
+def weights_note(audits: Sequence[Audited]) -> str:
+    """A sentence with the hash of each model's weights, preceded by a blank; "" where no run has recorded it."""
+    models = {audited.label: audited.run.manifest.model for audited in audits}
+    said = weights_sentence(
+        {
+            label: " + ".join(str(model[key]) for key in ("weights_sha256", "base_weights_sha256") if key in model)
+            for label, model in models.items()
+        }
+    )
+    return f" {said}" if said else ""
 
 
 def block_of(audited: Audited, scorer: str) -> ScorerResult:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from leakatk.report.audited import Audited, at, block_of, curve_of, number
+from leakatk.report.audited import Audited, at, block_of, curve_of, number, weights_note
 from leakatk.report.content import Number, Table
 from leakatk.report.headline import conditions, headline_k
 from leakatk.runs.results import LeakResult, ScorerResult
@@ -48,6 +48,7 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     caption = conditions(audits, scorer, over)
     if excess_k and excess_k < told_k:
         caption += f" The excess is at k = {excess_k}: the retrained model has no samples for more."
+    caption += weights_note(audits)
     if exact_ks:
         caption += f" {EXACT}"
     return Table("Models", tuple(columns), tuple(rows), caption)
@@ -83,6 +84,7 @@ def other_scorers_table(audits: Sequence[Audited], *, over: str) -> Table | None
         if name in audited.results.scorers
     ]
     caption = " ".join(conditions([a for a in audits if name in a.results.scorers], name, over) for name in names)
+    caption += weights_note(audits)
     return Table("Other scorers", ("model", "scorer", "greedy", *(f"leak@{k}" for k in ks)), tuple(rows), caption)
 
 
@@ -119,6 +121,7 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
         f"{conditions(probed, scorer, over)} A prompt with several variants under a probe "
         "counts their mean. The worst case at k takes the most leaking of k samples of every way of asking, so it uses that "
         "many times the samples and does not compare with leak@k of one way at the same k."
+        f"{weights_note(probed)}"
     )
     return Table("By the way of asking", columns, tuple(rows), " ".join([caption, *notes]))
 
@@ -148,6 +151,7 @@ def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
         f"Guaranteed bounds ({level:.0%}) and the instrument that gave each side: counts (every distribution of leak "
         "probabilities the counts do not refute) or exact (masses of the distinct answers seen). The line carries the "
         "maximum-likelihood mixture on: a model, without any guarantee."
+        f"{weights_note([audited for audited, _ in blocks])}"
     )
     return Table("Beyond the samples drawn", ("model", *(f"leak@{_count(k)}" for k in ks)), tuple(rows), caption)
 
@@ -170,6 +174,7 @@ def bounds_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     caption = (
         "Certain, not estimated: the answers met by expanding the most probable beginnings (and by sampling) have known "
         "probabilities; what they do not cover may all leak, or not at all. unknown: that mass, mean over prompts."
+        f"{weights_note([audited for audited, _ in blocks])}"
     )
     heads = ("model", *(f"leak@{_count(k)}" for k in blocks[0][1].k), "unknown", "beginnings expanded")
     return Table("Exact expansion", heads, tuple(rows), caption)

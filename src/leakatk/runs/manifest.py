@@ -26,8 +26,10 @@ _NOTED = frozenset({"versions", "model.device"})
 _FREE = (
     _NOTED
     | {"n", "created", "benchmark"}
-    | {f"model.{key}" for key in ("model", "torch", "transformers", "vllm", "python")}
+    | {f"model.{key}" for key in ("model", "torch", "transformers", "vllm", "python", "weights_file", "quantisation")}
 )
+# Fields that older manifests do not have: they count where both have them.
+_LATER = frozenset({"model.weights_sha256", "model.base_weights_sha256"})
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def differences(a: Manifest, b: Manifest) -> list[str]:
 
     n (it may grow), the time, names, places, versions and devices do not count; `notes` tells of the last two.
     """
-    return [line for name, line in _compare(a, b) if not _within(name, _FREE)]
+    lacking = {name for name in _LATER for one in (a, b) if name.partition(".")[2] not in one.model}
+    return [line for name, line in _compare(a, b) if not _within(name, _FREE | lacking)]
 
 
 def notes(a: Manifest, b: Manifest) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from leakatk.errors import EngineError, InputError, LeakAtKError, ModelError, first_line
 from leakatk.models.load import ModelSource
+from leakatk.models.pretrained import located
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Expansion, Request, Truth, notes_of
 from leakatk.sampling.decoding import Decoding
@@ -87,7 +88,8 @@ class RaySampler:
         if self.name == "ray":
             raise InputError("Engine ray runs copies of another engine; give inner=native, for one.")
         # A worker has a working directory of its own, and sees its GPU as the only one.
-        path = str(Path(source.path).resolve()) if Path(source.path).exists() else source.path
+        path = located(source.path)
+        path = str(Path(path).resolve()) if Path(path).exists() else path
         device = "cuda" if source.device.startswith("cuda") else source.device
         self.source = replace(source, path=path, device=device)
         self.replicas, self.inner, self.cpus, self.gpus = replicas, inner, cpus, gpus

@@ -107,6 +107,7 @@ class EndpointSampler:
             "model": self.source.path,
             # Without a key or password that may stand in the URL.
             "fingerprint": f"{self.source.path} at {place.hostname}{f':{place.port}' if place.port else ''}{place.path}",
+            "weights_sha256": "unknown",
             "template": {
                 "kind": "chat" if self.chat else "plain",
                 "system": template.system,

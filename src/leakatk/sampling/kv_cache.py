@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from leakatk.arrays import Ints
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.sampling.decoding import Decoding
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -31,14 +32,18 @@ class Slots:
 
     `cursor` is the slot written next, `begin` where it starts: all prompts fit before it. `low` is the first slot in use.
     Row arguments, all (R,): start, the slot of the prompt's first token; drawn, how many answer tokens there are.
+    `step`: the number of columns is a multiple of it.
     """
+
+    step = 1
 
     def __init__(self, shapes: Pairs, rows: int, slots: int, begin: int, offset: int) -> None:
         self.rows, self.slots, self.begin, self.offset = rows, slots, begin, offset
         self.low = self.cursor = begin
+        columns = -(-(slots - offset) // self.step) * self.step
         # Zeros, not empty: masked slots get weight 0, and 0 x NaN would still be NaN.
         self.keys, self.values = (
-            [_zeros((rows, pair[side].shape[1], slots - offset, pair[side].shape[3]), pair[side]) for pair in shapes]
+            [_zeros((rows, pair[side].shape[1], columns, pair[side].shape[3]), pair[side]) for pair in shapes]
             for side in (0, 1)
         )
 
@@ -187,22 +192,27 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: P
     }
     if unknown:
         raise _not_known(model, f"it has {', '.join(sorted(unknown))} layers")
-    device = next(model.parameters()).device
+    device = device_of(model)
     width = max(len(ids) for ids in prefixes)
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
     for row, prefix in enumerate(prefixes):
         ids[row, : len(prefix)] = torch.as_tensor(list(prefix))
-    cache, begun = DynamicCache(), 0
-    if shared is not None:
-        begun = shared[0][0].shape[2]
-        for layer, pair in enumerate(shared):
-            cache.update(*(x.expand(len(prefixes), -1, -1, -1) for x in pair), layer)
+    begun = 0 if shared is None else shared[0][0].shape[2]
+    cache = expanded(shared or [], len(prefixes))
     given = {cache_keyword(model): cache}
     model(input_ids=ids[:, begun:].to(device), use_cache=True, logits_to_keep=1, **given)
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
         raise _not_known(model, "it does not keep keys and values in every layer")
     return [(k, v) for k, v in pairs if k is not None and v is not None]
+
+
+def expanded(pairs: Pairs, rows: int) -> DynamicCache:
+    """A cache of transformers in which every row begins with the keys and values of one text, (1, heads, s, head size) a layer."""
+    cache = DynamicCache()
+    for layer, pair in enumerate(pairs):
+        cache.update(*(x.expand(rows, -1, -1, -1) for x in pair), layer)
+    return cache
 
 
 def _not_known(model: PreTrainedModel, why: str) -> ModelError:
@@ -212,9 +222,10 @@ def _not_known(model: PreTrainedModel, why: str) -> ModelError:
     )
 
 
-def slots_for(longest: int, decoding: Decoding) -> int:
-    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
-    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+def slots_for(longest: int, decoding: Decoding, *, joining: bool = True) -> int:
+    """Slots of the cache: the longest row, and, where rows join a batch on its way, room to move on before older slots
+    must be given back."""
+    return longest + decoding.max_new_tokens + (max(16, decoding.max_new_tokens // 2) if joining else 0)
 
 
 def common_beginning(prompts: Sequence[list[int]]) -> list[int]:

@@ -22,7 +22,8 @@ import transformers
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from leakatk.errors import InputError, ModelError, first_line
-from leakatk.models.fingerprint import model_identity
+from leakatk.models.fingerprint import identity_of
+from leakatk.models.gguf import gguf_file
 from leakatk.models.load import ModelSource, pick_device, pick_dtype
 from leakatk.models.loaded import end_token_ids
 from leakatk.prompts import Generation, Prompt
@@ -62,6 +63,12 @@ class VllmSampler:
         if not packages:
             raise ModelError("Engine vllm needs vLLM: pip install 'leak-at-k[vllm]'.")
         self.version = metadata.version(packages[0])
+        source = source.located()
+        if (file := gguf_file(source.path)) is not None:
+            raise ModelError(
+                f"Engine vllm is not given {file}: it would read the blocks with kernels of its own, as another model; use "
+                "--engine native or generate, or save it as safetensors with `save_model` first."
+            )
         self.source, self.max_length, self.memory = source, max_length, memory
         self.tensor_parallel, self.eager = tensor_parallel, eager
         self._llm: Any = None
@@ -81,13 +88,14 @@ class VllmSampler:
         end = source.template.end_id(self.tokenizer)
         self.end_ids = _end_ids(self.base, config, self.tokenizer) | frozenset(() if end is None else (end,))
         self.notes = list(source.template.shape(self.tokenizer).notes)
-        self.fingerprint = model_identity(str(source.path))
+        self.identity = identity_of(str(source.path), source.revision)
 
     def describe(self) -> dict[str, Any]:
         return {
             "engine": self.name,
             "model": self.source.path,
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.identity.fingerprint,
+            "weights_sha256": self.identity.weights_sha256,
             "template": self.source.template.describe(self.tokenizer),
             "dtype": self.dtype,
             "device": self.device.type,

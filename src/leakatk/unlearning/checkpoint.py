@@ -32,7 +32,7 @@ from leakatk.errors import InputError, RunError, first_line
 from leakatk.files import checksums
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import read_kept, write_kept
-from leakatk.models.load import building, load_model, save_model, sync
+from leakatk.models.load import attach_adapter, building, load_model, save_model, sync
 from leakatk.models.loaded import LoadedModel
 from leakatk.unlearning.sharding import alike, whole
 from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
@@ -77,10 +77,12 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     """
     _refuse_foreign(out, resume)
     begun = settle(out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest))
-    there = (out / "unlearning.json").exists() and (out / "config.json").exists()
+    saved = any((out / name).exists() for name in ("config.json", "adapter_config.json"))
+    there = (out / "unlearning.json").exists() and saved
     if not (begun and there and not checksums.lost(out)):
         return None
     finished: dict[str, Any] = read_kept(out / "unlearning.json")
+    _drop_unfinished(out)  # killed before it came to that
     for name in ("log", "checks"):  # a term that a method lacks was NaN, which JSON has no word for
         finished[name] = [{k: math.nan if v is None else v for k, v in row.items()} for row in finished[name]]
     return finished
@@ -204,11 +206,21 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], trainer: Accelerated) -> None:
-    """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints."""
+    """Write model, tokenizer and, last of all, unlearning.json; then drop the checkpoints.
+
+    Of a model with an adapter the adapter alone, which names the model that it belongs to.
+    """
     if not trainer.main:
         return
+    for config in getattr(loaded.model, "peft_config", {}).values():
+        base = Path(loaded.name)
+        config.base_model_name_or_path = str(base.resolve()) if base.exists() else loaded.name
     save_model(loaded, out)
     write_kept(out / "unlearning.json", strict_json(record, indent=1))
+    _drop_unfinished(out)
+
+
+def _drop_unfinished(out: Path) -> None:
     for name in FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
 
@@ -216,6 +228,9 @@ def save_final(loaded: LoadedModel, out: Path, record: Mapping[str, Any], traine
 def load_final(loaded: LoadedModel, out: Path) -> None:
     """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
     checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
+    if (out / "adapter_config.json").exists():
+        attach_adapter(loaded.model, out)  # its layers stand in the place of the model's own
+        return
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())
     if missing:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
 from leakatk.unlearning.gradients import Gradients
@@ -80,6 +81,7 @@ class Trainer:
                 f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
                 f"{self.accelerator.num_processes} processes x {settings.gradient_accumulation} micro-batches."
             )
+        check_trainable(loaded.model, settings.tuning)
         self.model: nn.Module = loaded.model
         self.teachers = Teachers(streams, self.device, self._autocast)
         self.optimizer: torch.optim.Optimizer
@@ -112,6 +114,10 @@ class Trainer:
         teachers = {REFERENCE: None, **(teachers or {})}
         if settings.tuning == "full":
             model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
+        elif is_quantised(model):
+            from peft import prepare_model_for_kbit_training
+
+            prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.eval()
         rows: dict[str, list[int]] = {of: [] for of in SETS}
         for step in range(self.total):
@@ -313,19 +319,25 @@ class Trainer:
         if self.sharded:
             sharding.release(self.loaded.model)
 
-    def finish(self) -> None:
-        """Merge an adapter and what was inserted; leave the model in evaluation mode, ready to be sampled."""
+    def finish(self) -> nn.Module | None:
+        """Merge an adapter, unless it is kept, and what was inserted; leave the model in evaluation mode, ready to be sampled.
+
+        Gives the model with its adapter around it where one is kept: its layers stand in the place of the model's own. Beside
+        quantised weights an adapter always stays: into codes it cannot be merged.
+        """
         model = self.loaded.model
         if self.sharded:
             sharding.fill(model, self.model)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
-        if self.settings.tuning == "lora":
+        kept = self.settings.keep_adapter or is_quantised(model)
+        if self.settings.tuning == "lora" and not kept:
             cast(Any, self.model).merge_and_unload()
         if self._inserted:
             self._inserted.fold()
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
+        return self.model if self.settings.keep_adapter else None
 
 
 def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:

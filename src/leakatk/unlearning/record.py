@@ -83,7 +83,8 @@ class Position:
     def note(self) -> str:
         """The last step in a line, beside a progress bar."""
         last = self.log[-1]
-        parts = [f"{key} {last[key]:.3f}" for key in ("forget", "retain") if not math.isnan(last[key])]
+        alone = {"forget": "forget", "retain": "retain" if not math.isnan(last["forget"]) else "loss"}
+        parts = [f"{name} {last[key]:.3f}" for key, name in alone.items() if not math.isnan(last[key])]
         if self.checks:
             shown = {key: value for key, value in self.checks[-1].items() if key not in ("step", "work")}
             parts += [

@@ -55,6 +55,8 @@ class TrainSettings:
     """The adapter counts lora_alpha / lora_rank times."""
     lora_targets: str | tuple[str, ...] = "all-linear"
     """Modules that get an adapter: names, or "all-linear"."""
+    keep_adapter: bool = False
+    """With a LoRA adapter: it is saved as it is, beside the model that it belongs to, and not merged."""
     parameters: str = ""
     """A regular expression; only matching parameters are trained; "" = all."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
@@ -89,6 +91,10 @@ class TrainSettings:
             need(getattr(self, field) >= 1, field, "at least 1")
         for field in ("check_every", "checkpoint_every", "warmup_steps", "warmup_epochs", "weight_decay", "max_tokens"):
             need(getattr(self, field) >= 0, field, "at least 0")
+        if self.keep_adapter and self.tuning != "lora":
+            raise InputError(
+                "TrainSettings.keep_adapter needs tuning='lora': without an adapter there is none to keep."
+            )
         if self.warmup_steps and self.warmup_epochs:
             raise InputError(
                 f"Give either warmup_steps or warmup_epochs, got warmup_steps={self.warmup_steps!r} and warmup_epochs={self.warmup_epochs!r}."
@@ -157,6 +163,8 @@ class TrainSettings:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.warmup_epochs:  # runs from before it was a field stay the same run
             del values["warmup_epochs"]
+        if not self.keep_adapter:
+            del values["keep_adapter"]
         return {_FORMER.get(name, name): value for name, value in values.items()}
 
 

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from leakatk.errors import UtilityFloorError
+from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import refuse_codes, thaw
 from leakatk.models.weights import put
 from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
@@ -83,7 +84,10 @@ def unlearn(
     settings = settings or method.settings
     known = known or Known()
     check_data(method, forget, retain, weights)
+    if settings.keep_adapter and len(method.stages) > 1:
+        raise InputError(f"Method {method.name} has several stages, so its adapter is merged; leave keep_adapter out.")
     known.need(f"Method {method.name}", *method.needs)
+    loaded.merge_adapter()  # saved as an adapter, the weights below it would be lost
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
         seconds, begun = time.perf_counter(), ""
@@ -153,12 +157,15 @@ class _Run:
         model, stages = self.work.loaded.model, flat(self.method.stages)
         self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
+        if self.staged:
+            refuse_codes(model, f"Method {self.method.name}, which keeps or edits weights between its stages,")
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
         if self.main and not self.quiet and self.last is not None:
             sys.stderr.write(f"{self.why_so}\n")
         self.store = Store(self.out, main=self.main, wait=self.wait)
         self.entered, self.resumed = 0, 0  # units met, and the unit that a boundary on disk belongs to
         self.asked = 0  # answers of `until` used up
+        self.adapted: nn.Module | None = None  # the model with an adapter that is kept
         try:
             self._rehearse()
             if self.staged:
@@ -294,7 +301,7 @@ class _Run:
             position = self.position = Position(**saved) if saved is not None else position
         trainer.state = work.state = position.state
         self._steps(stage, trainer, settings)
-        trainer.finish()
+        self.adapted = trainer.finish()
         position.trained += 1
         position.holds = []
         if position.below_floor and settings.on_floor == "raise":
@@ -348,7 +355,7 @@ class _Run:
         for name, tensor in named_tensors(model):
             # Buffers keep a precision of their own: frequencies of rotary positions are float32 beside 16-bit weights.
             tensor.data = tensor.data.to(self.dtypes.get(name, tensor.dtype))
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
 
     def _end(self) -> Unlearned:
@@ -362,7 +369,10 @@ class _Run:
             peak_memory=peak_memory(self.work.loaded.device),
         )  # fmt: skip
         if self.out is not None:
-            checkpoint.save_final(self.work.loaded, self.out, {**self.identity, **result.as_dict()}, self)
+            kept = self.work.loaded
+            if self.adapted is not None:
+                kept = dataclasses.replace(kept, model=cast(Any, self.adapted))
+            checkpoint.save_final(kept, self.out, {**self.identity, **result.as_dict()}, self)
         return result
 
 
