@@ -40,12 +40,14 @@ from leakatk.small.architecture import SmallConfig
 from leakatk.small.fit import Phase
 from leakatk.small.train import Recipe, train_world
 from leakatk.unlearning.methods import METHODS, Method
-from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rehearsal.budget import FACTOR, Budget, training_tokens
+from leakatk.unlearning.rehearsal.own import rehearsal_prompts
 from leakatk.unlearning.rule.calibration import UnseenTarget, match_unseen
 from leakatk.unlearning.rule.detect import detected_level
 from leakatk.unlearning.rule.likelihood import answer_likelihoods
 from leakatk.unlearning.rule.rule import rule
 from leakatk.unlearning.rule.settings import RuleSettings
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stop import greedy_scores, greedy_stop, greedy_texts
 from leakatk.unlearning.trainer import Unlearned, unlearn
 
@@ -286,11 +288,23 @@ def unseen_of(seed: Seed) -> UnseenTarget:
     """What calibrated RULE matches: the retrained model's level of people invented for it, the full model's own answers."""
     place, full = seed.place / "own.json", seed.load("full")
     if not place.exists():
-        own = rehearsal_prompts(
-            full, seed.world.forget, seed.world.retain, max_new_tokens=LONGEST, seed=seed.seed, quiet=True
+        rounds = replace(TrainSettings(max_steps=CALIBRATED_STEPS), retain_batch=ROUND_RETAIN)
+        training = training_tokens(
+            full, seed.world.forget, seed.world.retain, METHODS["npo"], rounds, rounds=CALIBRATED_ROUNDS
         )
+        budget = Budget(FACTOR * training)
+        own = rehearsal_prompts(
+            full,
+            seed.world.forget,
+            seed.world.retain,
+            max_new_tokens=LONGEST,
+            seed=seed.seed,
+            quiet=True,
+            budget=budget,
+        )
+        say(f"seed {seed.seed}: {budget.says()}")
         write_json(place, [asdict(prompt) for prompt in own])
-    own = [Prompt(p["id"], p["text"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
+    own = [Prompt(p["id"], p["question"], p["answer"], source=p["source"]) for p in json.loads(place.read_text())]
     sizes = {**SIZES, "holdout": UNSEEN_PEOPLE, "pretraining": 0}
     worlds = [make_world(UNSEEN_SEED + 1000 * i + seed.seed, **sizes) for i in range(UNSEEN_WORLDS)]
     people = [replace(p, id=f"{i}/{p.id}") for i, world in enumerate(worlds) for p in world.holdout]

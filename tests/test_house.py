@@ -161,6 +161,7 @@ def test_the_metric_half_loads_no_torch(room):
 TESTS = Path(__file__).parent
 # Source files whose tests stand together in a file of another name.
 TESTED_IN = {
+    "unlearning.batches": "unlearning/test_passes.py",
     "unlearning.inserted": "unlearning/test_hooks.py",
     "unlearning.loop": "unlearning/test_trainer.py",
     "unlearning.losses.distill": "unlearning/test_losses.py",

@@ -29,6 +29,7 @@ _WHERE = {
     "audit": "leakatk.auditing.audit",
     "benchmark": "leakatk.benchmarks.catalog",
     "excess": "leakatk.estimate.leak",
+    "fetch": "leakatk.models.fetching",
     "leak_at_k": "leakatk.estimate.leak",
     "load_model": "leakatk.models.load",
     "load_prompts": "leakatk.prompts",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from leakatk.errors import LeakAtKError as LeakAtKError
     from leakatk.estimate.leak import excess as excess
     from leakatk.estimate.leak import leak_at_k as leak_at_k
+    from leakatk.models.fetching import fetch as fetch
     from leakatk.models.load import load_model as load_model
     from leakatk.models.template import Template as Template
     from leakatk.prompts import Generation as Generation

@@ -2,12 +2,15 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from leakatk.cli.kinds import KINDS, described, items_of
 from leakatk.cli.rule import settings_of
+from leakatk.prompts import save_prompts
 from leakatk.unlearning.rule.presets import RULE_PRESETS
+from tests.tiny import PROMPTS
 
 SHORT = ("--n", 4, "--max-new-tokens", 4, "--rounds", 1, "--quiet")
 
@@ -30,6 +33,8 @@ def unlearn(leakatk, model, forget, tmp_path):
         (("--rule-preset", "paper", "--preset", "small"), "leave out --preset small"),
         (("--base", "npo", "--judge", "fact"), "--judge only goes with --retrained"),
         ((), "--method rule needs --base NAME"),
+        (("--base", "npo", "--wordings", "2"), "needs other wordings of the forget prompts"),
+        (("--base", "npo", "--leak-wordings", "some"), "leak_wordings must be drawn or all"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(unlearn, tmp_path, options, said):
@@ -125,3 +130,74 @@ def test_calibrated_rule_ends_with_a_verdict(leakatk, model, forget, tmp_path):
     code, _, err = leakatk("unlearn", model, *rule, "--judge", "fact", "--out", tmp_path / "none")
     assert code == 2
     assert "--reference" in err
+
+
+@pytest.fixture
+def worded(tmp_path):
+    prompts = [replace(p, paraphrases=(f"Say: {p.question}", f"Tell me. {p.question}")) for p in PROMPTS]
+    save_prompts(prompts, tmp_path / "worded.jsonl")
+    return tmp_path / "worded.jsonl"
+
+
+def test_options_of_rule_are_for_rule(unlearn):
+    for option in (("--wordings", 1), ("--leak-wordings", "all"), ("--rule-reference", "original"), ("--chunk", 4)):
+        code, _, err = unlearn(*option, method="npo")
+        assert code == 2
+        assert "only go with --method rule" in err
+
+
+def test_wordings_are_asked_and_those_never_asked_are_named(leakatk, model, worded, tmp_path):
+    code, out, err = leakatk(
+        "unlearn", model, "--forget", worded, "--retain", worded, "--method", "rule", "--base", "npo", "--wordings", 1,
+        "--leak-wordings", "all", "--rule-reference", "original", "--out", tmp_path / "out", *SHORT,
+    )  # fmt: skip
+    assert code == 0, err
+    assert (
+        f"Detection asks {2 * len(PROMPTS)} questions: 2 wordings a prompt. Never asked: {len(PROMPTS)} wordings" in out
+    )
+    written = json.loads((tmp_path / "out" / "rounds" / "rule.json").read_text())["rule"]
+    assert (written["wordings"], written["leak_wordings"], written["reference"]) == (1, "all", "original")
+    record = json.loads((tmp_path / "out" / "rounds" / "rounds.json").read_text())["wordings"]
+    assert record["never"] == {p.id: [f"Tell me. {p.question}"] for p in PROMPTS}
+
+
+def test_a_dry_run_says_what_detection_and_rehearsal_cost(leakatk, model, worded, tmp_path):
+    rule = (
+        "unlearn", model, "--forget", worded, "--retain", worded, "--method", "rule", "--base", "npo", "--wordings", 1,
+        "--steps", 2, "--retrained", model, "--original", model, "--unseen", worded, "--out", tmp_path / "out", *SHORT, "--dry-run",
+    )  # fmt: skip
+    code, out, err = leakatk(*rule)
+    assert code == 0, err
+    assert "A detection draws" in out
+    assert "Never asked" in out
+    assert "5 times the training of all rounds" in out
+    assert not (tmp_path / "out").exists()
+    costs = []
+    for factor in (1, 3):
+        code, out, err = leakatk(*rule, "--rehearsal", factor, "--json")
+        assert code == 0, err
+        costs.append(json.loads(out))
+    assert costs[1]["rehearsal"]["tokens"] == pytest.approx(3 * costs[0]["rehearsal"]["tokens"], rel=0.01)
+    assert costs[0]["detection"]["questions"] == 2 * len(PROMPTS)
+    assert costs[0]["detection"]["answers"] == 4 * 2 * 2 * len(PROMPTS)  # samples, wordings and decodings
+
+
+def test_calibrated_rule_records_what_it_asked_the_original(leakatk, model, worded, tmp_path):
+    rule = (
+        "unlearn", model, "--forget", worded, "--retain", worded, "--method", "rule", "--base", "npo", "--steps", 2,
+        "--retrained", model, "--original", model, "--unseen", worded, *SHORT,
+    )  # fmt: skip
+    code, out, err = leakatk(*rule, "--out", tmp_path / "out")
+    assert code == 0, err
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    asked = verdict["rehearsal"]
+    assert 0 < asked["used"] <= asked["tokens"]
+    assert asked["says"] in out
+    assert verdict["replay"] in out
+    assert verdict["wordings"]["never"]
+    stored = json.loads((tmp_path / "out" / "rehearsal.json").read_text())
+    assert stored["asked"] == asked
+    code, out, err = leakatk(*rule, "--rehearsal", 0, "--out", tmp_path / "off")
+    assert code == 0, err
+    assert "Rehearsal is off" in out
+    assert not (tmp_path / "off" / "rehearsal.json").exists()

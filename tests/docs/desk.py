@@ -82,6 +82,11 @@ def furnish(place):
     """Prompts, and the models the pages speak of (tiny ones)."""
     for name in ("forget.jsonl", "retain.jsonl"):
         save_prompts(PROMPTS, place / name)
+    worded = [
+        dataclasses.replace(p, paraphrases=tuple(f"{word} {p.question}" for word in ("Say:", "Tell:", "Well?")))
+        for p in PROMPTS
+    ]
+    save_prompts(worded, place / "worded.jsonl")
     for name in ("mine", "retrained"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
     left = place / "demo" / "seed-0"  # by `make demo`

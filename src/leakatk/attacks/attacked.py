@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from leakatk.attacks.base import Alter
 from leakatk.attacks.restore import kept_weights
 from leakatk.errors import InputError
+from leakatk.models.placement import refuse_codes, refuse_spread
 from leakatk.prompts import Generation, Known, Prompt
 from leakatk.sampling.base import Request, check_prompts, prepare
 from leakatk.sampling.decoding import Decoding
@@ -36,6 +37,8 @@ class AttackedSampler:
         engine: str = "native",
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        refuse_codes(loaded.model, f"Attack {attack.label}, which changes weights,")
+        refuse_spread(loaded.model, f"Attack {attack.label}, which changes weights,")
         mark = sha256(f"{loaded.fingerprint}/{attack.identity(known)}".encode()).hexdigest()
         self.attack, self.known = attack, known
         self.altered = dataclasses.replace(

@@ -85,6 +85,12 @@ def attack_ladder(
     settings = replace(settings, scorers=tuple(scorers), ks=settings.ks or tuple(powers_of_two(settings.n)))
     for source in (model, retrained):
         check_source(source)
+        altered = next((one for one in (rung.attack for rung in rungs) if isinstance(one, Alter)), None)
+        if altered is not None and isinstance(source, ModelSource) and (source.load_in or source.device_map):
+            raise InputError(
+                f"Attack {altered.label} changes weights, which are codes or spread over devices with --load-in and --device-map; "
+                "leave these out, or use attacks that ask or read."
+            )
     out = Path(out)
     if (out / "manifest.json").exists():
         raise InputError(

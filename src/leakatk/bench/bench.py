@@ -24,6 +24,7 @@ from leakatk.errors import InputError, RunError
 from leakatk.metrics.base import Evidence, MetricSettings, check_further, evaluate, names_of
 from leakatk.metrics.utility import utility_sets
 from leakatk.models.load import check_source, load_model
+from leakatk.models.placement import check_placement
 from leakatk.models.template import Template
 from leakatk.sampling.decoding import Decoding
 from leakatk.workdir import claim, clear, contents
@@ -59,6 +60,8 @@ def bench(
     template_args: Sequence[tuple[str, Any]] = (),
     metrics: Sequence[str] = (),
     reference: str | Path | None = None,
+    device_map: str = "",
+    load_in: str = "",
 ) -> list[Row]:
     """Audit and evaluate a model, and return the rows written to out/results.parquet.
 
@@ -76,6 +79,7 @@ def bench(
     metrics: further ones by name (`leakatk.metrics`), besides those of the benchmark.
     data, revision: directory of the benchmark's files, or what is taken from the hub.
     reference: `retrained` under its former name.
+    device_map, load_in: as for `load_model`.
 
     Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe, InputError for a probe that no
     prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot
@@ -114,6 +118,14 @@ def bench(
         quiet=quiet,
     )
     check_further(benchmark, metrics, compared=plan.compared)
+    for source in (model, retrained):
+        if source is not None:
+            check_placement(str(source), device, device_map, load_in)
+    if load_in and grad_norm:
+        raise InputError(
+            f"The gradient-norm attack needs weights as numbers, and --load-in {load_in} makes codes of them; add --no-grad-norm, "
+            "or leave out --load-in."
+        )
     if (held := contents(out)) and not held & {RESULTS, "cells"}:
         raise RunError(
             f"{out} is not empty and holds no benchmark results; choose another directory. Nothing was changed."
@@ -134,8 +146,9 @@ def bench(
         if source is None:
             continue
         loaded = load_model(
-            source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args))
-        )
+            source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args)),
+            device_map=device_map, load_in=load_in,
+        )  # fmt: skip
         if template_args:
             loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
         asked_now = asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template)

@@ -89,6 +89,8 @@ def run(
     engine: options.Engine = "native",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -127,6 +129,7 @@ def run(
         gate=gate, engine=engine, benchmark=name, command=options.command(),
     )  # fmt: skip
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
+    loading |= {"device_map": device_map, "load_in": load_in}
     loading["args"] = inputs.template_args(template_arg or [])
     mine = inputs.source(model, **loading)
     other = inputs.source(retrained, **loading) if retrained else None
@@ -174,7 +177,7 @@ def plan(
     from leakatk.attacks.attacked import check_engine
     from leakatk.attacks.base import Read
     from leakatk.auditing.sample import as_sampler
-    from leakatk.cli.dry import sampling_cost, says
+    from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
 
     check_engine(settings.engine)
     sampled = sum(not isinstance(rung.attack, Read) for rung in rungs)
@@ -182,6 +185,7 @@ def plan(
     m = len(known.forget)
     # Greedy answers are asked of the audited model alone.
     answers = sampled * m * (settings.n * models + 1)
+    memory = memory_of(source)
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
     attacks = {
@@ -190,7 +194,7 @@ def plan(
         if rung.attack
     }
     if as_json:
-        options.echo_json({"answers": answers, **cost, "models": models, "attacks": attacks})
+        options.echo_json({"answers": answers, **memory, **cost, "models": models, "attacks": attacks})
         return
     typer.echo(
         f"Would sample {m:,} prompts x {settings.n:,} answers of at most {settings.decoding.max_new_tokens} tokens "
@@ -198,6 +202,8 @@ def plan(
         f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
         f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks takes its own time."
     )
+    for line in says_memory(memory):
+        typer.echo(line)
     for label, about in attacks.items():
         parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
         typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.")

@@ -111,6 +111,8 @@ def run(
     accept_ignored_fields: options.AcceptIgnoredFields = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -151,6 +153,7 @@ def run(
     from leakatk.auditing.asking import probed, with_wordings
     from leakatk.auditing.audit import audit, check_defined
     from leakatk.auditing.sample import as_sampler
+    from leakatk.cli.dry import memory_of
 
     if over != "samples" and len(prompts) < 2:
         raise InputError(f"--over {over} needs at least 2 prompts; use --over samples to speak of this prompt alone.")
@@ -158,13 +161,16 @@ def run(
     asked = probed(probe or [], prompts, kept)
     asked = asked if one_wording else with_wordings(asked, prompts, kept)
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
+    loading |= {"device_map": device_map, "load_in": load_in}
     loading["args"] = inputs.template_args(template_arg or [])
     engine, engine_options = inputs.engine_caps(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
     around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
-    sampler = around(as_sampler(inputs.source(model, **loading), engine, **engine_options))
+    named = inputs.source(model, **loading)
+    need = memory_of(named) if dry_run and not url else {}
+    sampler = around(as_sampler(named, engine, **engine_options))
     retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
     other = retrained if run_given or not retrained else inputs.source(retrained, **loading)
@@ -172,7 +178,7 @@ def run(
         sampled = n if other and not run_given else 0
         plan_audit(
             sampler, prompts, kept, asked, decoding, n=n, sampled=sampled, greedy=greedy, expand=expand, scorers=scorer, ks=ks,
-            seed=seed, out=out, as_json=as_json,
+            seed=seed, out=out, as_json=as_json, memory=need,
         )  # fmt: skip
         return
     if fresh:
@@ -231,9 +237,10 @@ def plan_audit(
     seed: int,
     out: Path,
     as_json: bool,
+    memory: dict[str, Any],
 ) -> None:
     """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the retrained model to a prompt."""
-    from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says
+    from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says, says_memory
     from leakatk.progress import format_seconds
     from leakatk.sampling.base import Estimates, InProcess, check_prompts
 
@@ -244,7 +251,7 @@ def plan_audit(
             sampler.loaded.tokenizer
         )  # an argument that the chat template does not know is an error now, too
     answers = (len(prompts) + len(under)) * (n + sampled + greedy) + len(kept)
-    cost: dict[str, Any] = {"answers": answers}
+    cost: dict[str, Any] = {"answers": answers, **memory}
     lines = []
     if isinstance(sampler, Estimates):
         expected = sampler.estimate([*prompts, *under], answers, decoding)
@@ -270,7 +277,7 @@ def plan_audit(
     if as_json:
         options.echo_json(cost)
     else:
-        typer.echo("\n".join(lines))
+        typer.echo("\n".join([*lines, *says_memory(memory)]))
 
 
 def sequential_gate(

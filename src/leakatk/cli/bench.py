@@ -130,6 +130,8 @@ def run(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -177,7 +179,7 @@ def run(
             found, model, rules, count, retain_n, probe or [], scorer,
             paraphrases=bool(gate) and not one_wording, template=template,
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
-            grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if retrained else 1, device=device, dtype=dtype, as_json=as_json,
+            grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if retrained else 1, device=device, dtype=dtype, device_map=device_map, load_in=load_in, as_json=as_json,
             template_args=inputs.template_args(template_arg or []), metrics=metric or [], text_tokens=text_tokens,
         )  # fmt: skip
         return
@@ -187,7 +189,7 @@ def run(
             decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
-            seed=seed, device=device, dtype=dtype, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
+            seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)

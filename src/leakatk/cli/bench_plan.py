@@ -37,12 +37,14 @@ def plan_bench(
     template_args: tuple[tuple[str, Any], ...] = (),
     metrics: Sequence[str] = (),
     text_tokens: int = 0,
+    device_map: str = "",
+    load_in: str = "",
 ) -> None:
     """Say what a benchmark run would sample and pass through the models, and what that costs; lm-eval's tasks apart."""
     from leakatk.auditing.asking import probed, with_wordings
     from leakatk.auditing.sample import as_sampler
     from leakatk.bench.bench import asked_as
-    from leakatk.cli.dry import forcing_cost, judging_cost, sampling_cost, says
+    from leakatk.cli.dry import forcing_cost, judging_cost, memory_of, sampling_cost, says, says_memory
     from leakatk.metrics.base import Evidence, MetricSettings, check_further, names_of, wanted
     from leakatk.metrics.utility import utility_sets
     from leakatk.models.load import ModelSource
@@ -57,7 +59,9 @@ def plan_bench(
     asked = with_wordings(asked, prompts, kept) if paraphrases else asked
     under = [variant for one in asked for variant in one.prompts]
     own = Template(as_text=rules.as_text, args=template_args)
-    loaded = ModelSource(model, device=device, dtype=dtype, template=own).load()
+    source = ModelSource(model, device=device, dtype=dtype, template=own, device_map=device_map, load_in=load_in)
+    memory = memory_of(source)
+    loaded = source.load()
     if template_args:
         loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
     loaded = asked_as(loaded, benchmark, rules, "forget", template)
@@ -73,7 +77,7 @@ def plan_bench(
     judged = [name for name in (scorer or rules.scorer,) if name]
     judges, lines = judging_cost(judged, prompts, answers - models * table.answers)
     if as_json:
-        options.echo_json({"answers": answers, **cost, "forced": forced, "judges": judges})
+        options.echo_json({"answers": answers, **memory, **cost, "forced": forced, "judges": judges})
         return
     backward = f", {forced['backward_texts']:,} of them backward too (gradient norm)" if table.backward else ""
     typer.echo(
@@ -85,5 +89,5 @@ def plan_bench(
         f"In all {format_seconds(cost['seconds'] + forced['seconds'])}"
         f"{', lm-eval not counted' if tasks else ''}."
     )
-    for line in lines:
+    for line in [*lines, *says_memory(memory)]:
         typer.echo(line)

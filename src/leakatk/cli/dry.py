@@ -12,13 +12,16 @@ from leakatk.progress import format_seconds
 
 if TYPE_CHECKING:
     from leakatk.metrics.base import Pairs
+    from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
+    from leakatk.models.memory import Trained
     from leakatk.prompts import Generation, Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import Scorer
     from leakatk.small.train import Training
     from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.rule.settings import RuleSettings
     from leakatk.unlearning.settings import TrainSettings
 
 PILOT_SECONDS = 2.0  # a pilot grows until one of its passes takes this long
@@ -283,6 +286,39 @@ def training_cost(
     }
 
 
+def detection_cost(
+    loaded: LoadedModel, forget: Sequence[Prompt], options: RuleSettings, *, seed: int
+) -> dict[str, float]:
+    """Answers, tokens and seconds of one detection of RULE: every wording and decoding, whole; scoring is not in it."""
+    from leakatk.sampling.native import NativeSampler
+    from leakatk.unlearning.rule.detect import wordings
+
+    asked = [wording for prompt in forget for wording in wordings(prompt, options.wordings)]
+    parts = []
+    for decoding in options.decodings:
+        each = 1 if decoding.greedy else options.n
+        parts.append(
+            sampling_cost(NativeSampler(loaded), asked, each * len(asked), decoding, seed=seed, each=each)
+            | {"answers": each * len(asked)}
+        )
+    total = {name: sum(part[name] for part in parts) for name in ("answers", "tokens", "seconds")}
+    return {"questions": len(asked), **total, "tokens_per_second": total["tokens"] / total["seconds"]}
+
+
+def asking_cost(
+    loaded: LoadedModel, retain: Sequence[Prompt], tokens: float, own: int, rate: float, longest: int
+) -> dict[str, float]:
+    """What asking the original costs at most: the bound in tokens, the questions that it is enough for, the seconds.
+
+    retain: as long as its questions.  own: questions of its own that it is asked at most.  rate: tokens a second when
+    sampling, which is slower than reading.  longest: tokens of an answer.
+    """
+    some = retain[:: max(1, len(retain) // 64)]
+    lengths = [len(loaded.template.prompt_ids(loaded.tokenizer, prompt.query)) for prompt in some]
+    mean = sum(lengths) / max(1, len(lengths))
+    return {"tokens": tokens, "questions": tokens // (2 * (mean + longest + 1)), "own": own, "seconds": tokens / rate}
+
+
 def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
     """Steps, tokens, seconds and bytes of models trained from scratch; each stage scaled from a few steps of it.
 
@@ -313,6 +349,27 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
         "seconds": seconds,
         "bytes": 4.0 * size * len(training.stages),
     }
+
+
+def memory_of(source: ModelSource, training: Trained | None = None) -> dict[str, Any]:
+    """What a model needs and what there is, before it is loaded; ModelError where it does not fit, {} where nobody can tell."""
+    from leakatk.models.load import pick_device
+    from leakatk.models.memory import free_memory
+
+    source.check()
+    need = source.check_memory(training)
+    if need is None:
+        return {}
+    free = free_memory(pick_device(source.device), source.device_map)
+    return {"memory": {**need.as_dict(), "free": free, "says": need.says()}}
+
+
+def says_memory(cost: dict[str, Any]) -> list[str]:
+    """The same as a line."""
+    if "memory" not in cost:
+        return []
+    free = " and ".join(f"{size_of(value)} in {place}" for place, value in cost["memory"]["free"].items())
+    return [f"Memory: {cost['memory']['says']}; there is {free}."]
 
 
 def says(cost: dict[str, Any]) -> str:

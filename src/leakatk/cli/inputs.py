@@ -17,6 +17,7 @@ from leakatk.registry import spec_name
 if TYPE_CHECKING:
     from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
+    from leakatk.models.memory import Trained
     from leakatk.prompts import Prompt
 
 
@@ -38,11 +39,22 @@ def template_args(given: Sequence[str]) -> tuple[tuple[str, Any], ...]:
 
 
 def source(
-    path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
+    path: str,
+    *,
+    device: str,
+    dtype: str,
+    template: str,
+    system: str,
+    args: tuple[tuple[str, Any], ...] = (),
+    device_map: str = "",
+    load_in: str = "",
 ) -> ModelSource:
     """A model as the command line names it, not loaded yet."""
     from leakatk.models.load import ModelSource
+    from leakatk.models.placement import check_placement
     from leakatk.models.template import Template
+
+    check_placement(path, device, device_map, load_in)
 
     if template not in TEMPLATES:
         raise InputError(f"--template {template!r}: use one of {', '.join(TEMPLATES)}.")
@@ -51,14 +63,20 @@ def source(
     chosen = (
         Template("plain", plain="{question}") if template == "text" else Template(template, system, args=args)  # type: ignore[arg-type]
     )
-    return ModelSource(path, device=device, dtype=dtype, template=chosen)
+    return ModelSource(path, device=device, dtype=dtype, template=chosen, device_map=device_map, load_in=load_in)
 
 
-def load(
-    path: str, *, device: str, dtype: str, template: str, system: str, args: tuple[tuple[str, Any], ...] = ()
-) -> LoadedModel:
-    """Load a model as the command line names it, and say on stderr what a person must know of it."""
-    loaded = source(path, device=device, dtype=dtype, template=template, system=system, args=args).load()
+def load(path: str, *, training: Trained | None = None, **how: Any) -> LoadedModel:
+    """Load a model as the command line names it, and say on stderr what a person must know of it.
+
+    training: what it is loaded for, where that needs more memory than asking it.
+    how: as for `source`.
+    """
+    named = source(path, **how)
+    if training is not None:
+        named.check()
+        named.check_memory(training)
+    loaded, args = named.load(), how.get("args")
     if args:
         loaded.template.describe(loaded.tokenizer)  # an argument that the template does not know is an error now
     say_notes(loaded.notes)

@@ -71,6 +71,20 @@ Help = Annotated[bool, typer.Option("--help", callback=_show_help, is_eager=True
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random stream.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto (fp32 on a CPU, bf16 on a GPU), fp32, bf16 or fp16.")]
+DeviceMap = Annotated[
+    str,
+    typer.Option(
+        "--device-map",
+        help="auto: spread the weights over every GPU and the main memory. Default: all on --device.",
+    ),
+]
+LoadIn = Annotated[
+    str,
+    typer.Option(
+        "--load-in",
+        help="8bit or 4bit: quantise linear layers while loading (extra bitsandbytes). Another model: the manifest says so.",
+    ),
+]
 TemplateKind = Annotated[
     str,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.rehearsal.budget import Budget
     from leakatk.unlearning.rule.presets import RulePreset
     from leakatk.unlearning.rule.rule import RuleResult
     from leakatk.unlearning.rule.settings import RuleSettings
@@ -92,8 +93,9 @@ def settings_of(
     n: int | None = None,
     max_new_tokens: int | None = None,
     target: float | None = None,
+    **further: Any,
 ) -> tuple[RuleSettings, int]:
-    """(the settings, tokens of an answer). None: what the preset says, or the default."""
+    """(the settings, tokens of an answer). None: what the preset says, or the default. further: other fields."""
     from leakatk.sampling.decoding import Decoding
     from leakatk.unlearning.rule.settings import RuleSettings
 
@@ -102,9 +104,31 @@ def settings_of(
     tokens = max_new_tokens if max_new_tokens is not None else start.decodings[0].max_new_tokens
     settings = replace(
         start, rounds=start.rounds if rounds is None else rounds, n=samples, k=min(samples, 128), target=target,
-        decodings=(Decoding(max_new_tokens=tokens),),
+        decodings=(Decoding(max_new_tokens=tokens),), **{name: value for name, value in further.items() if value is not None},
     )  # fmt: skip
     return settings, tokens
+
+
+def calibrated_settings(
+    asked: RuleSettings, tokens: int, wordings: int | None, forget: Sequence[Prompt]
+) -> RuleSettings:
+    """What calibrated RULE detects by. wordings: as asked for; None: one paraphrase, where every prompt has one."""
+    from leakatk.unlearning.rule.calibrated import detection
+
+    count = wordings if wordings is not None else min(1, *(len(prompt.paraphrases) for prompt in forget))
+    same = {
+        name: getattr(asked, name) for name in ("rounds", "n", "k", "target", "leak_wordings", "reference", "chunk")
+    }
+    return detection(tokens, wordings=count, **same)
+
+
+def check_wordings(wordings: int | None, forget: Sequence[Prompt]) -> None:
+    """InputError where no prompt has the wordings that are asked for."""
+    if wordings and not any(prompt.paraphrases for prompt in forget):
+        raise InputError(
+            f"--wordings {wordings} needs other wordings of the forget prompts, and these have none: give each a list in a column "
+            "paraphrases (or name yours with --column paraphrases=NAME)."
+        )
 
 
 @dataclass(frozen=True)
@@ -122,15 +146,65 @@ class Rule:
     max_new_tokens: int
     seed: int
     to_stderr: bool
+    quiet: bool = False
+    rehearsal: float = 0.0
+    """What asking the original may cost, in trainings of all rounds."""
 
     def say(self, text: str) -> None:
         typer.echo(text, err=self.to_stderr)
+
+
+def budget_of(job: Rule, original: LoadedModel) -> Budget:
+    """What asking the original may cost."""
+    from leakatk.unlearning.rehearsal.budget import Budget, training_tokens
+
+    rounds = job.settings.rounds
+    return Budget(job.rehearsal * training_tokens(original, job.forget, job.retain, job.base, job.train, rounds=rounds))
+
+
+def drawn(job: Rule) -> int:
+    """How many questions of its own the original is asked: no more than the rounds draw retain answers."""
+    from leakatk.unlearning.rehearsal.own import OWN_QUESTIONS
+
+    steps = job.train.total_steps(len(job.forget))
+    return min(OWN_QUESTIONS, job.settings.rounds * steps * job.train.retain_batch)
+
+
+def expected(job: Rule, training: Mapping[str, float]) -> tuple[dict[str, Any], list[str]]:
+    """What RULE costs beside the training of one round, from a pilot kept in memory: as values, and in sentences."""
+    from leakatk.cli.dry import asking_cost, detection_cost
+    from leakatk.progress import format_seconds
+    from leakatk.unlearning.rule.detect import Asked
+
+    asked = Asked.of(job.forget, job.settings.wordings)
+    rounds, found = job.settings.rounds, detection_cost(job.loaded, job.forget, job.settings, seed=job.seed)
+    seconds = rounds * (training["seconds"] + found["seconds"]) + found["seconds"]  # the last round is detected, too
+    lines = [
+        f"A detection draws {found['answers']:,.0f} answers, {found['tokens']:,.0f} tokens in "
+        f"{format_seconds(found['seconds'])}; there are up to {rounds + 1}. {asked.says()}"
+    ]
+    values: dict[str, Any] = {"rounds": rounds, "detection": found, "wordings": asdict(asked)}
+    if job.rehearsal:
+        bound = budget_of(job, job.loaded).tokens
+        rehearsal = asking_cost(
+            job.loaded, job.retain, bound, drawn(job), found["tokens_per_second"], job.max_new_tokens
+        )
+        seconds += rehearsal["seconds"]
+        values["rehearsal"] = rehearsal
+        lines.append(
+            f"The original is asked what it knows in at most {bound:,.0f} tokens, {job.rehearsal:g} times the training of all "
+            f"rounds: at least {rehearsal['questions']:,.0f} questions if all of it is needed, at most "
+            f"{format_seconds(rehearsal['seconds'])}. A chat model is asked at most {drawn(job):,} of its own. See --rehearsal."
+        )
+    lines.append(f"All rounds: at most about {format_seconds(seconds)}.")
+    return values | {"all_seconds": seconds}, lines
 
 
 def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     """RULE from the model given (already unlearned); saves the model into `out`, the rounds into out/rounds."""
     from leakatk.models.load import save_model
     from leakatk.models.weights import put, weights_of
+    from leakatk.unlearning.rule.detect import Asked
     from leakatk.unlearning.rule.rule import control as control_of
     from leakatk.unlearning.rule.rule import rule
 
@@ -140,11 +214,12 @@ def run_rule(job: Rule, *, control: bool) -> dict[str, Any]:
     def run(settings: RuleSettings, place: Path) -> RuleResult:
         result = rule(
             loaded, job.forget, job.retain, job.base, settings=settings, score=job.detector.score, train=job.train,
-            seed=job.seed, out=place / "rounds",
+            seed=job.seed, out=place / "rounds", quiet=job.quiet,
         )  # fmt: skip
         save_model(loaded, place)
         return result
 
+    job.say(Asked.of(job.forget, job.settings.wordings).says())
     result = run(job.settings, out)
     for record in result.rounds:
         job.say(
@@ -182,22 +257,36 @@ def run_calibrated(
     import numpy as np
 
     from leakatk.models.load import save_model
+    from leakatk.prompts import Prompt
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
     from leakatk.scorers.knows import default_scorers
-    from leakatk.unlearning.rule.calibrated import VerdictSettings, calibrated_rule, detection
+    from leakatk.unlearning.rehearsal.stored import stored_rehearsal
+    from leakatk.unlearning.rule.calibrated import VerdictSettings, calibrated_rule
     from leakatk.unlearning.rule.calibration import match_unseen
+    from leakatk.unlearning.rule.detect import Asked
     from leakatk.unlearning.stop import greedy_scores
 
     scorer = get_scorer(judge or next(name for name in default_scorers(job.forget) if name != job.detector.name))
     yardstick, strategy = inputs.load(retrained, **loading), None
+    asked, tokens, about = job.settings, job.max_new_tokens, dict[str, Any]()
+    job.say(Asked.of(job.forget, asked.wordings).says())
     if unseen:
         before = inputs.load(original, **loading)
-        strategy = match_unseen(
-            before, job.forget, job.retain, unseen, retrained=yardstick, max_new_tokens=job.max_new_tokens, seed=job.seed
-        ).strategy()  # fmt: skip
-    asked, tokens = job.settings, job.max_new_tokens
-    wordings = min(1, *(len(prompt.paraphrases) for prompt in job.forget))
+        own, about["rehearsal"] = (
+            list[Prompt](),
+            {"says": "Rehearsal is off: what the unlearner is not shown is not kept."},
+        )
+        if job.rehearsal > 0:
+            own, about["rehearsal"] = stored_rehearsal(
+                job.out / "rehearsal.json", before, job.forget, job.retain, budget=budget_of(job, before),
+                max_new_tokens=tokens, seed=job.seed, questions=drawn(job), quiet=job.quiet,
+            )  # fmt: skip
+        job.say(about["rehearsal"]["says"])
+        target = match_unseen(before, job.forget, job.retain, unseen, retrained=yardstick, rehearsal=own, seed=job.seed)
+        about["replay"] = target.replay_says()
+        job.say(about["replay"])
+        strategy = target.strategy()
     sample = job.retain[:: max(1, len(job.retain) // 64)][:64]
 
     def utility(model: LoadedModel) -> float:
@@ -205,13 +294,12 @@ def run_calibrated(
 
     done = calibrated_rule(
         job.loaded, job.forget, job.retain, job.base, detector=job.detector.score, judge=scorer.score, train=job.train,
-        settings=detection(
-            tokens, rounds=asked.rounds, n=asked.n, k=asked.k, target=asked.target, wordings=wordings, utility_floor=floor
-        ),
+        settings=replace(asked, utility_floor=floor),
         audit=VerdictSettings(
             decodings=tuple(Decoding(top_p=p, max_new_tokens=tokens) for p in (0.8, 1.0)), n=asked.n, k=asked.k
         ),
         retrained=yardstick, strategy=strategy, utility=utility if sample else None, out=job.out, seed=job.seed,
+        quiet=job.quiet, about=about,
     )  # fmt: skip
     save_model(job.loaded, job.out)
     job.say(f"Calibrated RULE around {job.base.name}: {done.rule.verdict}; {done.rule.steps} steps.")

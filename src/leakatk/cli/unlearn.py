@@ -20,6 +20,7 @@ from leakatk.workdir import claim
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
+    from leakatk.models.memory import Trained
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
     from leakatk.unlearning.methods import Method
@@ -89,6 +90,27 @@ def run(
     control: Annotated[
         bool, typer.Option("--control", help="RULE: also train OUT/control, as many steps with nothing added.")
     ] = False,
+    wordings: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="RULE: detection also asks each prompt's first so many paraphrases; the others are never asked "
+            "(default 0; calibrated: 1).",
+        ),
+    ] = None,
+    leak_wordings: Annotated[
+        str, typer.Option(help="RULE: a leak joins under the wording that drew it (drawn), or under all asked (all).")
+    ] = "drawn",
+    rule_reference: Annotated[
+        str,
+        typer.Option(
+            help="RULE: losses with a reference compare with the round's start (round) or with the model given (original)."
+        ),
+    ] = "round",
+    chunk: Annotated[
+        int,
+        typer.Option(min=0, help="RULE: samples at a time; a prompt with enough leaks is sampled no further (0: all)."),
+    ] = 0,
     rule_preset: Annotated[
         str,
         typer.Option(
@@ -110,6 +132,14 @@ def run(
         Path | None,
         typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
     ] = None,
+    rehearsal: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Calibrated RULE: asking the original what it knows costs at most so many times the training of all rounds "
+            "(0: it is not asked).",
+        ),
+    ] = 5.0,
     refused: Annotated[
         Path | None, typer.Option(help="Prompts that the model refuses to answer, for methods that imitate it (JSONL).")
     ] = None,
@@ -129,7 +159,15 @@ def run(
     template_arg: options.TemplateArgs = None,
     system: options.System = "",
     device: options.Device = "auto",
-    dtype: options.Dtype = "fp32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Precision of training: fp32, bf16 (weights too), or auto: bf16 products over float32 weights on a GPU and on a CPU "
+            "that multiplies bf16 fast (AVX512-BF16, AMX; models from 10 million parameters on), else fp32."
+        ),
+    ] = "auto",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -144,6 +182,8 @@ def run(
         unseen=unseen,
     )  # fmt: skip
     options.check_n(n)
+    if method != "rule" and (wordings is not None or leak_wordings != "drawn" or rule_reference != "round" or chunk):
+        raise InputError("--wordings, --leak-wordings, --rule-reference and --chunk only go with --method rule.")
     for name, value in (("--utility-floor", utility_floor), ("--target", target)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} must be between 0 and 1, got {value}.")
@@ -158,9 +198,10 @@ def run(
     elif method == "rule" and steps is None and epochs is None:
         steps = 20
 
-    asked = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
+    asked: dict[str, Any] = {"rounds": rounds, "n": n, "max_new_tokens": max_new_tokens}
     if named is not None:  # what was not asked for is the preset's
         asked = {name: value for name, value in asked.items() if given(context, name)}
+    asked |= {"wordings": wordings, "leak_wordings": leak_wordings, "reference": rule_reference, "chunk": chunk}
     sampled, tokens = rule.settings_of(named, target=target, **asked)
     context.params |= {"rounds": sampled.rounds, "n": sampled.n, "max_new_tokens": tokens}  # for config.toml
     asked_for, items, kept = inputs.prompts_of(
@@ -171,6 +212,9 @@ def run(
         tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
         auxiliary=inputs.auxiliary_models(auxiliary or ()),
     )  # fmt: skip
+    rule.check_wordings(wordings, items)
+    if retrained:
+        sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
     if (refused or auxiliary) and method == "rule":
         raise InputError("--refused and --auxiliary are for a method of their own, not for --method rule.")
     known.need(f"Method {chosen.name}", *chosen.needs)
@@ -188,28 +232,43 @@ def run(
         )  # fmt: skip
     if template == "auto" and is_passages(benchmark):
         template = "text"
+    from leakatk.cli.dry import memory_of
+
     args = inputs.template_args(template_arg or [])
-    loaded = inputs.load(model, device=device, dtype=dtype, template=template, system=system, args=args)
+    weights = "fp32" if dtype == "auto" else dtype  # small updates vanish in 16 bits
+    loading: dict[str, Any] = {"device": device, "dtype": weights, "template": template, "system": system, "args": args}
+    loading |= {"device_map": device_map, "load_in": load_in}
+    training = trained_as(chosen, lora=lora, load_in=load_in, rule=method == "rule")
+    need = memory_of(inputs.source(model, **loading), training) if dry_run else {}
+    loaded = inputs.load(model, training=training, **loading)
     chosen, settings = configure(
         chosen, loaded, preset, param or [],
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
          "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
-         "checkpoint_every": checkpoint_every, "utility_floor": utility_floor},
+         "checkpoint_every": checkpoint_every, "utility_floor": utility_floor,
+         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
         checked=stop_greedy or utility_floor > 0, check_every=check_every,
     )  # fmt: skip
+    job = rule.Rule(
+        loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
+        to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
+    )  # fmt: skip
     if dry_run:
-        from leakatk.cli.dry import says, training_cost
+        from leakatk.cli.dry import says, says_memory, training_cost
 
-        cost = training_cost(loaded, items, kept, chosen, settings)
+        cost: dict[str, Any] = {**training_cost(loaded, items, kept, chosen, settings), **need}
+        more, lines = rule.expected(job, cost) if method == "rule" else ({}, [])
         if as_json:
-            options.echo_json(cost)
+            options.echo_json(cost | more)
             return
-        each = f" a round, in up to {sampled.rounds} rounds, each after {len(items) * sampled.n:,} samples"
+        each = f" a round, in up to {sampled.rounds} rounds"
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
             f"{dict(chosen.params)}, into {out}: {says(cost)}{each if method == 'rule' else ''} (roughly: from one forward pass timed here)."
         )
+        for line in [*lines, *says_memory(need)]:
+            typer.echo(line)
         return
     from leakatk.unlearning.stop import greedy_stop
 
@@ -217,16 +276,11 @@ def run(
     if stop_greedy or utility_floor > 0:
         check = greedy_stop(items, kept, detector, max_new_tokens=tokens, forget_at_most=0.0 if stop_greedy else -1.0)
     told = set(loaded.notes)
-    job = rule.Rule(
-        loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
-        to_stderr=as_json,
-    )  # fmt: skip
     # RULE holds OUT as a whole; without it training does.
     with written_back(context, out), claim(out) if method == "rule" else nullcontext():
         if retrained:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
-            loading = {"device": device, "dtype": dtype, "template": template, "system": system, "args": args}
             record = rule.run_calibrated(
                 job, retrained, loading, judge=judge, original=original, unseen=true, floor=utility_floor
             )
@@ -247,11 +301,36 @@ def run(
     again = {"--benchmark": benchmark, "--forget": forget, "--retain": retain, "--data": data, "--system": system}
     again |= {"--template": template if template != "auto" else "", "--out": f"runs/{out.name}"}
     again |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
+    again |= {"--load-in": load_in, "--device-map": device_map}
     again |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
     words = [str(word) for name, value in again.items() if value for word in (name, value)]
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
+
+
+def trained_as(method: Method, *, lora: bool, load_in: str, rule: bool) -> Trained:
+    """What training adds to the memory of a model. InputError where codes cannot be trained so."""
+    from leakatk.models.memory import Trained
+
+    tuning = "lora" if lora else method.settings.tuning
+    if load_in and tuning != "lora":
+        raise InputError(
+            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora, or leave out "
+            "--load-in."
+        )
+    if load_in and rule:
+        raise InputError(
+            f"RULE goes on from the weights of the round before, and with --load-in {load_in} they stay codes with an adapter "
+            "beside them; leave out --load-in."
+        )
+    if load_in and len(method.stages) > 1:
+        raise InputError(
+            f"Method {method.name} keeps or edits weights between its stages, which --load-in {load_in} makes codes of; leave it "
+            "out, or take a method of one stage."
+        )
+    settings = method.settings
+    return Trained(settings.lora_rank if tuning == "lora" else 0, 2 if settings.optimizer == "adamw8bit" else 8)
 
 
 def given(context: typer.Context, name: str) -> bool:

@@ -99,7 +99,10 @@ def _combined(sampler: Any, guard: Guard, known: Known) -> Sampler:
         return joined
     dtype = _DTYPES.get(str(next(loaded.model.parameters()).dtype).removeprefix("torch."), "auto")
     device = str(loaded.device)
-    others = [ModelSource(path, device=device, dtype=dtype, template=loaded.template).load() for path in paths]
+    others = [
+        ModelSource(path, device=device, dtype=dtype, template=loaded.template, load_in=loaded.load_in).load()
+        for path in paths
+    ]
     joined = copy.copy(sampler)
     joined.loaded = ensemble([loaded, *others], combine)  # type: ignore[attr-defined]
     return joined

@@ -127,6 +127,8 @@ def _check_ends(loaded: LoadedModel) -> None:
 def _check_finite(loaded: LoadedModel, ids: list[int]) -> None:
     """The weights, and the logits of one prompt."""
     for name, parameter in loaded.model.named_parameters():
+        if parameter.is_meta:  # on disk or in main memory until it is used; the logits below tell of it
+            continue
         if parameter.is_floating_point() and not torch.isfinite(parameter.detach()).all():
             raise ModelError(f"{loaded.name} has NaN or infinite weights ({name}); nothing can be sampled from it.")
     with torch.inference_mode():

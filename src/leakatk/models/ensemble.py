@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from leakatk.errors import ModelError
 from leakatk.models.load import ModelSource
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import device_of
 
 CombineLogits = Callable[..., Tensor]  # (logits of the first, of the second, ...), each (B, T, V) float32 -> (B, T, V)
 
@@ -132,7 +133,7 @@ def _cache_keyword(member: Any) -> str:
 def _depth(member: Any, name: str) -> int:
     """How many layers of keys and values a member keeps: fewer than its layers where some share."""
     cache = DynamicCache()
-    device = next(member.parameters()).device
+    device = device_of(member)
     member(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=True, **{name: cache})
     return len(cache.layers)
 
@@ -198,4 +199,6 @@ class EnsembleSource(ModelSource):
             dtype=self.dtype,
             template=self.template,
             trust_remote_code=self.trust_remote_code,
+            device_map=self.device_map,
+            load_in=self.load_in,
         )

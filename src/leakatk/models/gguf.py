@@ -24,8 +24,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SUFFIX = ".gguf"
+_WAY = "tokenizer.ggml.pre"  # how a text is split before tokens are merged
 # Names of ways to split text before merging for which transformers' way, that of GPT-2, is right; those it maps it names itself.
 _LIKE_GPT2 = {"", "default", "gpt-2", "gpt2"}
+
+
+def _single_digits() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+
+
+# Ways that transformers leaves out, as the models' own tokenizers have them.
+_OWN = {"smollm": _single_digits}
 
 
 def gguf_file(path: str | Path) -> Path | None:
@@ -84,7 +100,10 @@ def _tokenizer(file: Path, size: int, changed: int) -> Any:
 
     with _mapped(file) as place:
         found = AutoTokenizer.from_pretrained(place, gguf_file=file.name)
-    _without_invented(found, read_header(file))
+    header = read_header(file)
+    _without_invented(found, header)
+    if header.fields.get(_WAY) in _OWN:
+        found.backend_tokenizer.pre_tokenizer = _OWN[header.fields[_WAY]]()
     found.name_or_path = str(file)
     for key in ("gguf_file", "is_local", "local_files_only"):  # of this loading, not of the tokenizer
         found.init_kwargs.pop(key, None)
@@ -105,7 +124,7 @@ def _without_invented(tokenizer: Any, header: Header) -> None:
 
 def tokenizer_notes(file: Path) -> list[str]:
     """What a person must know of how the file's tokenizer was made."""
-    way = str(read_header(file).fields.get("tokenizer.ggml.pre", ""))
+    way = str(read_header(file).fields.get(_WAY, ""))
     if way in _known_splits():
         return []
     return [
@@ -118,8 +137,8 @@ def _known_splits() -> set[str]:
     try:
         from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
     except ImportError:  # another version keeps them elsewhere
-        return _LIKE_GPT2
-    return _LIKE_GPT2 | set(GGUF_PRE_TOKENIZER_SPLITS)
+        return _LIKE_GPT2 | set(_OWN)
+    return _LIKE_GPT2 | set(_OWN) | set(GGUF_PRE_TOKENIZER_SPLITS)
 
 
 def load_weights(file: Path, precision: torch.dtype) -> PreTrainedModel:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,7 +21,6 @@ from transformers import (
 )
 
 from leakatk.errors import InputError, LeakAtKError, ModelError, first_line
-from leakatk.files import checksums
 from leakatk.hush import hushed
 from leakatk.models.checks import check_keys, check_loaded
 from leakatk.models.files import base_of, check_directory, check_sizes, generic_tokenizer, has_tokenizer, read_header
@@ -31,9 +28,16 @@ from leakatk.models.fingerprint import identity_of
 from leakatk.models.gguf import check_gguf, gguf_file, load_tokenizer, load_weights, quantisation, tokenizer_notes
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
+from leakatk.models.placement import check_placement, move, placing, settle, where
 from leakatk.models.pretrained import located
+from leakatk.models.saving import building as building
+from leakatk.models.saving import save_model as save_model
+from leakatk.models.saving import sync as sync
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
+
+_RANK = 16  # of the adapter that a remedy speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class ModelSource:
     template: Template = field(default_factory=Template)
     revision: str | None = None
     trust_remote_code: bool = False
+    device_map: str = ""
+    load_in: str = ""
 
     def load(self) -> LoadedModel:
         return load_model(
@@ -58,7 +64,42 @@ class ModelSource:
             template=self.template,
             revision=self.revision,
             trust_remote_code=self.trust_remote_code,
+            device_map=self.device_map,
+            load_in=self.load_in,
         )
+
+    def need(self, training: Trained | None = None) -> Need | None:
+        """The memory that it needs, to be asked or to be trained; None where its files are not on this machine yet."""
+        return self.located()._need(training, self.dtype, self.load_in)
+
+    def _need(self, training: Trained | None, dtype: str, load_in: str) -> Need | None:
+        base, precision = self.base(), pick_dtype(dtype, pick_device(self.device))
+        own = stored_tensors(self.path, self.revision)
+        stored = own if base is None else stored_tensors(base.path, base.revision)
+        if stored is None:
+            return None
+        return need_of(stored, precision, load_in, training, own if base is not None else None)
+
+    def check_memory(self, training: Trained | None = None) -> Need | None:
+        """What it needs, as `need`; ModelError, which says what there is and what would help, where it does not fit."""
+        need, device = self.need(training), pick_device(self.device)
+        if need is None:
+            return None
+        whole = training is not None and not training.rank
+        trials: dict[str, tuple[Trained | None, str, str]] = (
+            {"--lora": (Trained(_RANK), self.dtype, self.load_in)} if whole else {}
+        )
+        if not whole and pick_dtype(self.dtype, device) == torch.float32:
+            trials["--dtype bf16"] = training, "bf16", self.load_in
+        if not whole and not self.load_in and gguf_file(self.located().path) is None:
+            trials["--load-in 4bit"] = training, self.dtype, "4bit"
+        smaller = {option: self.located()._need(*trial) or need for option, trial in trials.items()}
+        way = remedies(need, device, self.device_map, smaller)
+        check_fits(self.path, need, free_memory(device, self.device_map), way)
+        if device.type == "cuda" and not self.device_map and not self.load_in:
+            # The weights are read into main memory and moved from there.
+            check_fits(self.path, Need(need.weights), free_memory(torch.device("cpu")), ["--device-map auto"])
+        return need
 
     def tokenizer(self) -> Any:
         """The tokenizer alone, of an adapter without one its base's. ModelError where there is no such model."""
@@ -166,20 +207,26 @@ def load_model(
     template: Template | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    device_map: str = "",
+    load_in: str = "",
 ) -> LoadedModel:
     """Load a local directory, a hub id (full model or LoRA adapter), a .gguf file, or a fetched model by its name.
 
     Weights are accepted as safetensors, or as GGUF: these are dequantised, and what is loaded is trained and saved as any model.
     Checked once (`model_checks`): the weights are this model's, all of them, and finite; the question reaches the prompt.
-    Raises ModelError when it is no model, holds pickle weights only, fails a check, or the hub cannot be reached.
+    device_map: "auto" spreads the weights over every GPU and the main memory; "" puts all on `device`.
+    load_in: "8bit" or "4bit" quantises linear layers with bitsandbytes while they are loaded; "" takes them as they are.
+    Raises ModelError when it is no model, holds pickle weights only, fails a check, does not fit the memory there is (said
+    before a weight is read), or the hub cannot be reached.
 
     >>> loaded = load_model("models/mine", device="cpu")
     >>> loaded.device
     device(type='cpu')
     """
-    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     name, template = str(path), template or Template()
-    source = ModelSource(name, revision=revision, trust_remote_code=trust_remote_code).located()
+    check_placement(name, device, device_map, load_in)
+    target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
+    source = ModelSource(name, device, dtype, template, revision, trust_remote_code, device_map, load_in).located()
     tokenizer = source.tokenizer()
     notes = list(
         template.shape(tokenizer).notes
@@ -187,15 +234,20 @@ def load_model(
     if (file := gguf_file(source.tokenizer_source().path)) is not None:
         notes += tokenizer_notes(file)
     base = source.base()
+    if load_in or device_map:
+        _refuse_quantised(base or source)
+    source.check_memory()
+    place = placing(target, precision, device_map, load_in)
     if base is None:
-        model = _whole(source, precision)
+        model = _whole(source, precision, place)
     else:
         notes += [note for note in (base_of(source.path)[1],) if note]
         if source.tokenizer_source() is not source:
             notes.append(f"{name} has no tokenizer: that of its base model {base.path} was used.")
-        model = _adapted(source, _whole(base, precision))
+        model = _adapted(source, _whole(base, precision, place))
     with _readable(name):
-        model.to(target)
+        settle(model)
+        move(model, target)
         model.eval()
         identity = identity_of(name, revision)
         loaded = LoadedModel(
@@ -203,12 +255,30 @@ def load_model(
             tokenizer=tokenizer,
             template=template,
             name=name,
-            fingerprint=identity.fingerprint,
+            # What is quantised while it is loaded answers otherwise: it is another model than the one in the files.
+            fingerprint=sha256(f"{identity.fingerprint} in {load_in}".encode()).hexdigest()
+            if load_in
+            else identity.fingerprint,
             notes=notes,
             weights={"weights_sha256": identity.weights_sha256, **_about_weights(source, base)},
+            load_in=load_in,
         )
+        if spread := where(model):
+            loaded.note(f"The weights of {name} are spread: {spread}.")
         check_loaded(loaded)
     return loaded
+
+
+def _refuse_quantised(source: ModelSource) -> None:
+    """InputError or ModelError where the files hold codes already, and other ones or another place are asked for."""
+    if (file := gguf_file(source.path)) is not None:
+        check_placement(str(file), source.device, source.device_map, source.load_in)
+    if not source.load_in:
+        return
+    with _readable(source.path), hushed():
+        about = getattr(AutoConfig.from_pretrained(source.path, **source.kwargs), "quantization_config", None)
+    if about is not None:
+        raise ModelError(f"{source.path} is quantised already; leave out --load-in {source.load_in}.")
 
 
 def _about_weights(source: ModelSource, base: ModelSource | None) -> dict[str, str]:
@@ -219,7 +289,7 @@ def _about_weights(source: ModelSource, base: ModelSource | None) -> dict[str, s
     return about
 
 
-def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
+def _whole(source: ModelSource, precision: torch.dtype, place: dict[str, Any]) -> PreTrainedModel:
     """A model with all of its weights, and no others."""
     local = Path(source.path)
     if (file := gguf_file(local)) is not None:
@@ -232,7 +302,7 @@ def _whole(source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
             headers = [read_header(file) for file in local.glob("*.safetensors") if "adapter" not in file.name]
             check_sizes(local / "config.json", config.to_dict(), headers)
         model, found = AutoModelForCausalLM.from_pretrained(
-            source.path, **source.kwargs, dtype=precision, use_safetensors=True, output_loading_info=True
+            source.path, **source.kwargs, **place, dtype=precision, use_safetensors=True, output_loading_info=True
         )
     check_keys(source.path, found["missing_keys"], found["unexpected_keys"], found.get("mismatched_keys", ()))
     return model
@@ -273,7 +343,9 @@ def _readable(name: str) -> Iterator[None]:
     except (LeakAtKError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ModelError(f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device.") from error
+        raise ModelError(
+            f"Not enough memory to load {name}; use a smaller dtype (--dtype bf16) or device, or --load-in 4bit."
+        ) from error
     except BaseException as error:  # a panic of the tokenizer library is no Exception
         raise ModelError(
             f"Cannot load {name}: {first_line(error)}. Give a directory saved with save_pretrained, or a hub id you have access to "
@@ -281,41 +353,6 @@ def _readable(name: str) -> Iterator[None]:
         ) from error
 
 
-def save_model(loaded: LoadedModel, out: str | Path) -> Path:
-    """Save weights (safetensors), configs and tokenizer into `out`, each file whole or absent; other files there stay."""
-    out = Path(out)
-    with building(out / ".saving", out) as part:
-        loaded.model.save_pretrained(part)
-        loaded.tokenizer.save_pretrained(part)
-        sync(part)
-        # config.json last: a directory that has one is a whole model.
-        for file in sorted(part.iterdir(), key=lambda f: f.name == "config.json"):
-            checksums.add_file(out / file.name, file)
-            file.replace(out / file.name)
-        part.rmdir()
-    return out
-
-
-@contextmanager
-def building(part: Path, target: Path) -> Iterator[Path]:
-    """An empty directory `part` to write weights into before they become `target`; removed when that fails.
-
-    ModelError, for a full disk most of all, says what to do.
-    """
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
-        raise ModelError(
-            f"Cannot write {target}: {reason}; free some space or choose another place, then run the same command again."
-        ) from error
-
-
-def sync(folder: Path) -> None:
-    """Flush a directory's files to disk, so that the rename that follows never shows a half-written one."""
-    for file in folder.iterdir():
-        with file.open("rb+") as handle:  # not every system flushes what is open for reading alone
-            os.fsync(handle.fileno())
+def attach_adapter(model: PreTrainedModel, path: str | Path) -> None:
+    """Put the adapter in directory `path` into a model, in place. ModelError where it is not one of this model."""
+    _adapted(ModelSource(str(path)), model)

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -33,6 +34,8 @@ class LoadedModel:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     weights: Mapping[str, str] = field(default_factory=dict)
+    load_in: str = ""
+    """"8bit" or "4bit" where it was quantised while it was loaded; its fingerprint is another than that of its files then."""
 
     def note(self, sentence: str) -> None:
         """Add what a person must know, once."""
@@ -46,7 +49,8 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
+        """Where token ids belong."""
+        return device_of(self.model)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -68,7 +72,8 @@ class LoadedModel:
             **self.weights,
             "template": self.template.describe(self.tokenizer),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": parameter.device.type,
+            "device": self.device.type,
+            **({"load_in": self.load_in} if self.load_in else {}),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

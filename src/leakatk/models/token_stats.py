@@ -15,6 +15,7 @@ from leakatk.arrays import Bools, Floats
 from leakatk.errors import InputError
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import refuse_codes
 from leakatk.models.seams import Seam
 from leakatk.prompts import Query
 
@@ -128,6 +129,7 @@ def gradient_norms(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> Flo
     Low for a likely member. One backward pass a text; the model is left as it was.
     """
     model = loaded.model
+    refuse_codes(model, "The gradient norm", "leave it out (--no-grad-norm), or leave out --load-in")
     parameters = [p for p in model.parameters() if p.is_floating_point()]
     wanted_before = [p.requires_grad for p in parameters]
     norms = []

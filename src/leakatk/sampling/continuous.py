@@ -22,6 +22,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from leakatk.arrays import Ints
 from leakatk.errors import InputError, ModelError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import refuse_spread
 from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -43,6 +44,7 @@ class ContinuousSampler:
     def __init__(self, loaded: LoadedModel, *, max_rows: int = 64) -> None:
         if max_rows < 1:
             raise InputError(f"max_rows must be at least 1, got {max_rows}.")
+        refuse_spread(loaded.model, "Engine continuous")
         self.loaded, self.max_rows = loaded, max_rows
 
     @property

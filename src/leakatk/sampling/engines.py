@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakatk.errors import ModelError
+from leakatk.errors import InputError, ModelError
 from leakatk.registry import Facts, Registry, read_spec, typed_options
 from leakatk.sampling.base import Sampler
 
@@ -110,6 +110,11 @@ def make_sampler(engine: str, model: str | Path | ModelSource | LoadedModel, **o
             raise ModelError(
                 f"Engine {name} loads the model itself and {model.name!r} is in memory; give its directory or hub id "
                 "(save_model writes a directory)."
+            )
+        if isinstance(model, ModelSource) and (model.load_in or model.device_map) and name != "ray":
+            raise InputError(
+                f"Engine {name} does not load the model with transformers, so --device-map and --load-in cannot be obeyed; leave "
+                "them out, or use --engine native, generate or ray."
             )
         if isinstance(model, EnsembleSource) and name != "ray":
             raise ModelError(

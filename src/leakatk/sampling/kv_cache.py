@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from leakatk.arrays import Ints
 from leakatk.errors import ModelError
+from leakatk.models.placement import device_of
 from leakatk.sampling.decoding import Decoding
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -31,14 +32,18 @@ class Slots:
 
     `cursor` is the slot written next, `begin` where it starts: all prompts fit before it. `low` is the first slot in use.
     Row arguments, all (R,): start, the slot of the prompt's first token; drawn, how many answer tokens there are.
+    `step`: the number of columns is a multiple of it.
     """
+
+    step = 1
 
     def __init__(self, shapes: Pairs, rows: int, slots: int, begin: int, offset: int) -> None:
         self.rows, self.slots, self.begin, self.offset = rows, slots, begin, offset
         self.low = self.cursor = begin
+        columns = -(-(slots - offset) // self.step) * self.step
         # Zeros, not empty: masked slots get weight 0, and 0 x NaN would still be NaN.
         self.keys, self.values = (
-            [_zeros((rows, pair[side].shape[1], slots - offset, pair[side].shape[3]), pair[side]) for pair in shapes]
+            [_zeros((rows, pair[side].shape[1], columns, pair[side].shape[3]), pair[side]) for pair in shapes]
             for side in (0, 1)
         )
 
@@ -187,7 +192,7 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: P
     }
     if unknown:
         raise _not_known(model, f"it has {', '.join(sorted(unknown))} layers")
-    device = next(model.parameters()).device
+    device = device_of(model)
     width = max(len(ids) for ids in prefixes)
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
     for row, prefix in enumerate(prefixes):
@@ -212,9 +217,10 @@ def _not_known(model: PreTrainedModel, why: str) -> ModelError:
     )
 
 
-def slots_for(longest: int, decoding: Decoding) -> int:
-    """Slots of the cache: the longest row, and room to move on before older slots must be given back."""
-    return longest + decoding.max_new_tokens + max(16, decoding.max_new_tokens // 2)
+def slots_for(longest: int, decoding: Decoding, *, joining: bool = True) -> int:
+    """Slots of the cache: the longest row, and, where rows join a batch on its way, room to move on before older slots
+    must be given back."""
+    return longest + decoding.max_new_tokens + (max(16, decoding.max_new_tokens // 2) if joining else 0)
 
 
 def common_beginning(prompts: Sequence[list[int]]) -> list[int]:

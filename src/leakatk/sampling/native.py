@@ -22,7 +22,8 @@ from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv_cache import ModuleDecoder, prefill, slots_for
-from leakatk.sampling.native_batch import Job, Session, Work
+from leakatk.sampling.layer_products import packable
+from leakatk.sampling.native_batch import Job, Session, Work, rows_join
 from leakatk.sampling.random_streams import stream_key
 from leakatk.sampling.shared_prefix import recognised
 from leakatk.sampling.teacher_forcing import wrongness
@@ -128,15 +129,17 @@ class NativeSampler:
         return jobs
 
     def _rows(self, longest: int, decoding: Decoding) -> int:
-        """How many rows fit: keys and values for every slot."""
+        """How many rows fit: keys and values for every slot, beside packed weights."""
         with torch.inference_mode():
             shapes = prefill(self.loaded.model, [[0]])
-        slots = slots_for(longest, decoding) - (longest - 1 if recognised(self.loaded.model) is not None else 0)
-        need = ModuleDecoder.bytes_per_slot(shapes) * slots
+        base = recognised(self.loaded.model)
+        slots = slots_for(longest, decoding, joining=rows_join(self.loaded.device))
+        need = ModuleDecoder.bytes_per_slot(shapes) * (slots - (longest - 1 if base is not None else 0))
         if self.loaded.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.loaded.device)
             return max(1, min(_ROWS_GPU, int(free * MEMORY_GPU / need)))
-        return max(1, min(_ROWS_CPU, int(MEMORY_CPU / need)))
+        packed = packable(base) if base is not None else 0
+        return max(1, min(_ROWS_CPU, int((MEMORY_CPU - packed) / need)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from leakatk.sampling.kv_cache import ModuleDecoder, Pairs, common_beginning, pr
 from leakatk.sampling.random_streams import uniforms
 from leakatk.sampling.shared_prefix import LeanDecoder, recognised
 from leakatk.sampling.tokens import Reader, holds_stop
-from leakatk.sampling.warp import draw, effective
+from leakatk.sampling.warp import choose
 
 _BLOCK = 16  # steps of uniforms computed at a time
 
@@ -41,6 +41,11 @@ _DRAWN_CPU = 4 << 20  # ... and drawn from at a time, on a CPU: what stays in it
 # Share of the room that is free before new rows enter. All rows keep as many columns as the longest answer has: on a CPU,
 # where few rows cost little, it is half as fast again to let a batch end; a GPU takes as long for few rows as for many.
 REFILL_CPU, REFILL_GPU = 1.0, 0.25
+
+
+def rows_join(device: torch.device) -> bool:
+    """Whether rows enter a batch that is on its way, rather than when it has ended."""
+    return (REFILL_GPU if device.type == "cuda" else REFILL_CPU) < 1
 
 
 @dataclass(slots=True)
@@ -111,7 +116,7 @@ class Session:
         self.ends = np.array(sorted(loaded.end_ids), dtype=np.int64)
         self.work = work
         self.prefix_room = longest - 1
-        self.slots = slots_for(longest, decoding)
+        self.slots = slots_for(longest, decoding, joining=rows_join(self.device))
         self.decoder: ModuleDecoder | LeanDecoder | None = None
         self.common = common_beginning([job.ids for job in queue])
         self.begun: Pairs | None = None  # keys and values of the beginning that all prompts share
@@ -137,12 +142,13 @@ class Session:
         drawn = np.empty(len(values), dtype=np.int64)
         for at, logits in self._logits(features):
             rows = slice(at, at + len(logits))
-            scaled = effective(logits, decoding, None if seen is None else seen[rows])
             mine = np.flatnonzero((batch.row >= at) & (batch.row < at + len(logits)))
-            token, logprob = draw(
-                scaled,
+            token, logprob = choose(
+                logits,
+                decoding,
                 torch.as_tensor(batch.row[mine] - at, device=self.device),
                 torch.as_tensor(values[mine], device=self.device),
+                None if seen is None else seen[rows],
             )
             drawn[mine] = token.cpu().numpy()
             batch.logprob[mine] += logprob.cpu().numpy()

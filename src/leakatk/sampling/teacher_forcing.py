@@ -16,6 +16,7 @@ from leakatk.errors import InputError
 from leakatk.estimate.selfcheck import SelfCheck, check_verbatim
 from leakatk.models.checks import check_positions
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import rounds_activations
 from leakatk.models.token_stats import answer_pairs, seams_of
 from leakatk.prompts import Generation, Prompt
 from leakatk.sampling.base import Sampler, TrueAnswers, loaded_of
@@ -27,6 +28,9 @@ _CHECKED = 5  # samples
 _ROUNDING = 0.03  # nats a token in fp32: far above rounding, far below what a wrong position or state does
 # Nats by which an answer's log-probability differs between a batch of prompts and the same model's sampling.
 _FULL, _HALF = 1e-3, 0.1
+# The same where activations are rounded to 8 bits, and a last digit decides between two codes: on SmolLM2-135M answers of twelve
+# tokens differed by up to 0.34 nats a token, most by less than 0.06.
+_ROUNDING_8BIT, _8BIT = 0.6, 1.0
 _BATCH_TOKENS = 4096
 _BATCH_LOGITS = 1 << 25  # float32 logits held at once
 
@@ -71,7 +75,9 @@ def self_check(
         return None
     loaded = loaded_of(sampler)
     endless = loaded is not None and not loaded.end_ids
-    half = str(sampler.describe().get("dtype", "float32")) not in ("float32", "float64")
+    about = sampler.describe()
+    half = str(about.get("dtype", "float32")) not in ("float32", "float64")
+    rounding = _8BIT if about.get("load_in") == "8bit" else _HALF if half else _FULL
     answers = {prompt.id: prompt.answer.strip() for prompt in prompts if prompt.id in truths}
     samples, same, text = (dict.fromkeys(answers, 0) for _ in range(3))
     for one in generations:
@@ -92,7 +98,7 @@ def self_check(
         [samples[i] for i in ids_in_order],
         [truths[i][1] for i in ids_in_order],
         said=[text[i] for i in ids_in_order],
-        rounding=_HALF if half else _FULL,
+        rounding=rounding,
     )
 
 
@@ -141,7 +147,8 @@ def wrongness(
     forced = [token_logprobs(loaded, [(ids[one.prompt_id], one.token_ids)], decoding)[0].sum() for one in some]
     off = np.median([abs(f - one.logprob) / len(one.token_ids) for f, one in zip(forced, some, strict=True)])
     exact = next(loaded.model.parameters()).dtype == torch.float32
-    return 0.0 if off < (_ROUNDING if exact else 10 * _ROUNDING) else float(off)
+    rounding = _ROUNDING_8BIT if rounds_activations(loaded.model) else _ROUNDING if exact else 10 * _ROUNDING
+    return 0.0 if off < rounding else float(off)
 
 
 @torch.inference_mode()

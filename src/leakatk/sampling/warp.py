@@ -48,7 +48,7 @@ def effective(logits: Tensor, decoding: Decoding, history: Tensor | None = None)
     top = logits.amax(dim=-1, keepdim=True)
     check_finite(top)
     if decoding.greedy:
-        return torch.full_like(logits, -math.inf).scatter_(1, first_largest(logits)[:, None], 0.0)
+        return torch.full_like(logits, -math.inf).scatter_(1, first_largest(logits, top)[:, None], 0.0)
     scaled = logits - top
     if decoding.temperature != 1:
         scaled /= decoding.temperature
@@ -64,10 +64,9 @@ def log_probs(scaled: Tensor) -> Tensor:
     return wide - wide.exp().sum(dim=-1, keepdim=True).log()
 
 
-def first_largest(logits: Tensor) -> Tensor:
-    """(rows,) index of the largest logit, the first one on ties."""
-    top = logits.amax(dim=-1, keepdim=True)
-    return (logits == top).int().argmax(dim=-1)
+def first_largest(logits: Tensor, top: Tensor) -> Tensor:
+    """(rows,) index of the largest logit, the first one on ties. top (rows, 1): the largest logits."""
+    return (logits == top).to(torch.uint8).argmax(dim=-1)
 
 
 def support_threshold(scaled: Tensor, decoding: Decoding) -> Tensor | None:
@@ -100,6 +99,22 @@ def _top_p_threshold(scaled: Tensor, top_p: float, threshold: Tensor | None) -> 
     # The first position where the goal is reached; the last one if rounding hides it.
     position = (~reached).sum(dim=-1, keepdim=True).clamp_(max=count - 1)
     return scaled.gather(1, largest.indices.gather(1, position))
+
+
+def choose(
+    logits: Tensor, decoding: Decoding, rows: Tensor, uniforms: Tensor, history: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`draw` from `effective`'s distribution of the logits. For greedy answers without either: the largest logit needs no
+    float32 and no distribution."""
+    if not decoding.greedy:
+        return draw(effective(logits, decoding, history), rows, uniforms)
+    if decoding.repetition_penalty != 1.0:
+        if history is None:
+            raise ValueError("a repetition penalty needs the token history")
+        logits = penalise(logits.float(), history, decoding.repetition_penalty)
+    top = logits.amax(dim=-1, keepdim=True)
+    check_finite(top)
+    return first_largest(logits, top)[rows], torch.zeros(len(rows), dtype=torch.float64, device=logits.device)
 
 
 def draw(scaled: Tensor, rows: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

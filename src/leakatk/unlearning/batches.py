@@ -55,18 +55,23 @@ def collate(items: Sequence[Item], rows: Sequence[int], device: torch.device) ->
     return Batch(tuple(rows), tuple(items), *there, start)
 
 
-def by_length(lengths: Sequence[int], overhead: int) -> list[list[int]]:
+def by_length(lengths: Sequence[int], overhead: int, most: int = 0) -> list[list[int]]:
     """The numbers of the sequences in groups to be run one after the other, each padded to its own longest.
 
     lengths: tokens of each sequence.
     overhead: what one more pass through the model costs, in tokens; the sum of all groups' padded tokens and overheads is
         as small as it can be.
+    most: padded tokens of a group at most, where it has more than one sequence; 0: no limit.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     best: list[tuple[int, int]] = [(0, 0)]  # cost of the first `end` of the order, and where their last group begins
     for end in range(1, len(order) + 1):
         best.append(
-            min((best[begin][0] + (end - begin) * lengths[order[begin]] + overhead, begin) for begin in range(end))
+            min(
+                (best[begin][0] + (end - begin) * lengths[order[begin]] + overhead, begin)
+                for begin in range(end)
+                if not most or end - begin == 1 or (end - begin) * lengths[order[begin]] <= most
+            )
         )
     groups: list[list[int]] = []
     end = len(order)

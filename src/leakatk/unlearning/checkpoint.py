@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -32,7 +32,7 @@ from leakatk.errors import InputError, RunError, first_line
 from leakatk.files import checksums
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import read_kept, write_kept
-from leakatk.models.load import building, load_model, save_model, sync
+from leakatk.models.load import attach_adapter, building, load_model, save_model, sync
 from leakatk.models.loaded import LoadedModel
 from leakatk.unlearning.sharding import alike, whole
 from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
@@ -229,9 +229,7 @@ def load_final(loaded: LoadedModel, out: Path) -> None:
     """Put the finished model's weights into loaded.model. RunError when a file is not as it was saved."""
     checksums.verify_model(out, "delete it and run the same command again, which then trains anew")
     if (out / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        PeftModel.from_pretrained(cast(Any, loaded.model), out)  # its layers stand in the place of the model's own
+        attach_adapter(loaded.model, out)  # its layers stand in the place of the model's own
         return
     again = load_model(out, device=str(loaded.device), dtype="fp32", template=loaded.template)
     missing = set(again.model.state_dict()) ^ set(loaded.model.state_dict())

@@ -38,7 +38,7 @@ def loaders(known: Known, loaded: LoadedModel, kept: Collection[str]) -> dict[st
 
     def loader(name: str, path: str) -> Callable[[], nn.Module]:
         def load() -> nn.Module:
-            other = load_model(path, device=str(loaded.device), template=loaded.template)
+            other = load_model(path, device=str(loaded.device), template=loaded.template, load_in=loaded.load_in)
             if other.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
                 raise InputError(
                     f"The model {name} ({path}) has another vocabulary than {loaded.name}; its probabilities cannot be compared "

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
 from leakatk.unlearning.optimisers import named_optimiser
+from leakatk.unlearning.passes import pieces
 from leakatk.unlearning.precision import precision_of
 from leakatk.unlearning.selection import choose
 from leakatk.unlearning.settings import TrainSettings
@@ -79,6 +81,7 @@ class Trainer:
                 f"Batches of {settings.forget_batch} and {settings.retain_batch} do not divide over "
                 f"{self.accelerator.num_processes} processes x {settings.gradient_accumulation} micro-batches."
             )
+        check_trainable(loaded.model, settings.tuning)
         self.model: nn.Module = loaded.model
         self.teachers = Teachers(streams, self.device, self._autocast)
         self.optimizer: torch.optim.Optimizer
@@ -111,6 +114,10 @@ class Trainer:
         teachers = {REFERENCE: None, **(teachers or {})}
         if settings.tuning == "full":
             model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
+        elif is_quantised(model):
+            from peft import prepare_model_for_kbit_training
+
+            prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.eval()
         rows: dict[str, list[int]] = {of: [] for of in SETS}
         for step in range(self.total):
@@ -221,16 +228,7 @@ class Trainer:
         # Weights become bf16 once for all passes of the step; shards come and go, and are not kept so.
         with nullcontext() if self.sharded else self._autocast():
             for micro, side in [(micro, side) for micro in range(parts) for side in sides]:
-                if side == sides[0]:
-                    made = self.make_step(number, micro, self.model)
-                with self._autocast():
-                    value = cast(Tensor, self.stage.loss(made, params, side))
-                sums[side] += float(self._average(value)) / parts
-                with torch.autocast(self.device.type, enabled=False):
-                    self.accelerator.backward(value * params[f"{side}_weight"] / parts)
-                # One side after the other: the activations of both are never held at once.
-                del value
-                made.release()
+                sums[side] += self._backward(number, micro, side) / parts
                 if self.stage.combine is not None and len(sides) == 2:
                     grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
                     kept[side] = [a + b for a, b in zip(kept[side], grads, strict=True)] if side in kept else grads
@@ -261,6 +259,31 @@ class Trainer:
         self.optimizer.zero_grad()
         self.model.eval()
         return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+
+    def _backward(self, number: int, micro: int, side: str) -> float:
+        """Add the gradient of a side's loss on a micro-batch; the loss. Of several parts one is in memory at a time."""
+        rows, weight = self.rows(number, micro), self.params[f"{side}_weight"] / self.settings.gradient_accumulation
+        total = torch.zeros((), device=self.device)
+        for share, part in self._parts(rows, side):
+            with self._autocast():
+                step = self._step(number, part, self.model)
+                value = share * cast(Tensor, self.stage.loss(step, self.params, side))
+            with torch.autocast(self.device.type, enabled=False):
+                self.accelerator.backward(value * weight)
+            total += value.detach()
+        return float(self._average(total))
+
+    def _parts(self, rows: dict[str, list[int]], side: str) -> list[tuple[float, dict[str, list[int]]]]:
+        """The rows in parts of like length with the share of the answers in each; in one where the loss does not allow it."""
+        terms = [term for term in self.stage.terms if term.side == side]
+        streams = tuple(dict.fromkeys(stream for term in terms for stream in term.streams))
+        of = {STREAMS[stream].of for stream in streams}
+        if self.sharded or len(of) > 1 or not all(term.in_parts(self.params) for term in terms):
+            return [(1.0, rows)]
+        [name], items = of, [self.streams.items(stream) for stream in streams]
+        drawn = rows.get(name, [])
+        found = pieces([[some[row] for some in items] for row in drawn], self.device)
+        return [(len(part) / len(drawn), {**rows, name: [drawn[i] for i in part]}) for part in found] or [(1.0, rows)]
 
     @torch.no_grad()
     def _filter(self) -> None:
@@ -299,18 +322,20 @@ class Trainer:
     def finish(self) -> nn.Module | None:
         """Merge an adapter, unless it is kept, and what was inserted; leave the model in evaluation mode, ready to be sampled.
 
-        Gives the model with its adapter around it where one is kept: its layers stand in the place of the model's own.
+        Gives the model with its adapter around it where one is kept: its layers stand in the place of the model's own. Beside
+        quantised weights an adapter always stays: into codes it cannot be merged.
         """
         model = self.loaded.model
         if self.sharded:
             sharding.fill(model, self.model)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_disable()
-        if self.settings.tuning == "lora" and not self.settings.keep_adapter:
+        kept = self.settings.keep_adapter or is_quantised(model)
+        if self.settings.tuning == "lora" and not kept:
             cast(Any, self.model).merge_and_unload()
         if self._inserted:
             self._inserted.fold()
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
         return self.model if self.settings.keep_adapter else None
 

@@ -21,7 +21,7 @@ def named_optimiser(parameters: Iterable[nn.Parameter], settings: TrainSettings)
     }
     if settings.optimizer == "adamw8bit":
         try:
-            from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
+            from bitsandbytes.optim import AdamW8bit
         except ImportError:
             raise InputError("optimizer adamw8bit needs bitsandbytes (pip install bitsandbytes).") from None
         eight: torch.optim.Optimizer = AdamW8bit(list(parameters), **options)

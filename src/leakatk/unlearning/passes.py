@@ -22,6 +22,8 @@ from leakatk.unlearning.losses.token import IGNORE
 
 # What one more pass costs, in tokens: weights are read and their gradients added once more, and a GPU is left idle.
 OVERHEAD = {"cpu": 128, "cuda": 4096}
+# Padded tokens of a pass whose gradient is taken before the next one: more would hold more memory and be no faster.
+MOST = {"cpu": 640, "cuda": 16384}
 
 # Models whose output layer cannot be run at chosen positions alone: all their logits are made, then chosen from.
 _WHOLE_HEAD: WeakSet[nn.Module] = WeakSet()
@@ -97,6 +99,21 @@ def _groups(model: nn.Module, widths: Sequence[int], device: torch.device) -> li
     if isinstance(model, FSDPModule):  # every process must make as many passes as the others
         return [list(range(len(widths)))]
     return by_length(widths, OVERHEAD.get(device.type, OVERHEAD["cuda"]))
+
+
+def pieces(keys: Sequence[Sequence[Item]], device: torch.device) -> list[list[int]]:
+    """The numbers of a batch's rows in parts to be trained on one after the other; equal rows are in one part.
+
+    keys: the items of each row, one a stream that is looked at.
+    """
+    distinct = list(dict.fromkeys(tuple(key) for key in keys))
+    lengths = [sum(len(item) for item in key) for key in distinct]
+    kind = device.type if device.type in MOST else "cuda"
+    part = {distinct[i]: n for n, group in enumerate(by_length(lengths, OVERHEAD[kind], MOST[kind])) for i in group}
+    parts: dict[int, list[int]] = {}
+    for row, key in enumerate(keys):
+        parts.setdefault(part[tuple(key)], []).append(row)
+    return [parts[n] for n in sorted(parts)]
 
 
 def _run(model: nn.Module, items: Sequence[Item], flat: Flat) -> Tensor:

@@ -51,6 +51,11 @@ class Term:
         """Whose gradient it joins. UnknownNameError for a stream that does not exist."""
         return STREAMS[self.streams[0]].side
 
+    def in_parts(self, params: Params) -> bool:
+        """Whether its value on a batch is the mean of those on parts of it, weighed by their rows (`each_answer`)."""
+        alone = getattr(self.loss, "each_answer", False)
+        return alone and (self.per or params.get("per", "answer")) == "answer"
+
     def __call__(self, step: Step, params: Params, weigh: Weigh | None = None) -> Tensor:
         """Its value on one micro-batch, times its weight."""
         weighing = None if weigh is None else lambda view: weigh(view, params)

@@ -43,10 +43,6 @@ class Step:
             self._made[key] = make()
         return self._made[key]  # type: ignore[return-value]
 
-    def release(self) -> None:
-        """Let go of what has a gradient, once that was taken: who asks again has it made again."""
-        self._made = {k: v for k, v in self._made.items() if not (isinstance(v, Tensor) and v.requires_grad)}
-
     def batch(self, stream: str) -> Batch:
         """The rows of a stream as tensors. InputError when its set is empty, UnknownNameError for an unknown stream."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.placement import refuse_codes, thaw
 from leakatk.models.weights import put
 from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
@@ -156,6 +157,8 @@ class _Run:
         model, stages = self.work.loaded.model, flat(self.method.stages)
         self.dtypes = dtypes_of(model)
         self.staged = len(self.method.stages) > 1 or not isinstance(self.method.stages[0], Train)
+        if self.staged:
+            refuse_codes(model, f"Method {self.method.name}, which keeps or edits weights between its stages,")
         self.last = next((stage for stage in reversed(stages) if isinstance(stage, Train)), None)
         if self.main and not self.quiet and self.last is not None:
             sys.stderr.write(f"{self.why_so}\n")
@@ -352,7 +355,7 @@ class _Run:
         for name, tensor in named_tensors(model):
             # Buffers keep a precision of their own: frequencies of rotary positions are float32 beside 16-bit weights.
             tensor.data = tensor.data.to(self.dtypes.get(name, tensor.dtype))
-        model.requires_grad_(True)
+        thaw(model)
         model.eval()
 
     def _end(self) -> Unlearned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,17 @@ from leakatk.unlearning.streams import Batch
 PER = {"answer": mean_over_answers, "token": mean_over_tokens}
 Weigh = Callable[["View", Mapping[str, Any]], Tensor | None]
 REFERENCE = "reference"
+
+
+Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+
+
+def each_answer(loss: Loss) -> Loss:
+    """Say of a loss that it is the mean over the batch's answers of a value of each answer alone (where `View.mean` is over
+    answers). Its batches may then be run in parts, whose activations are not held at once.
+    """
+    loss.each_answer = True  # type: ignore[attr-defined]
+    return loss
 
 
 class View:

@@ -14,11 +14,11 @@ from leakatk.unlearning.rehearsal.asker import (
     Asker,
     known,
     letters_of,
-    mixed_names,
-    random_names,
+    mixed_words,
     random_tokens,
+    random_words,
 )
-from leakatk.unlearning.rehearsal.perturb import NAME
+from leakatk.unlearning.rehearsal.budget import Budget
 from leakatk.unlearning.stop import greedy_texts
 
 
@@ -44,13 +44,29 @@ def test_what_is_known_says_so_in_its_id():
     assert known(Prompt("own/echo/3", "?", "x")).id == f"{KNOWN}echo/3"
 
 
-def test_invented_names_look_like_names(loaded):
+def test_invented_words_are_mixtures_and_random_tokens(loaded):
     rng = random.Random(0)
-    made = [*mixed_names(["Anton", "Bera"], 2, 9, rng), *random_names(letters_of(loaded), 2, 9, rng)]
+    made = [*mixed_words(["Anton", "Bera"], 2, 9, rng), *random_words(letters_of(loaded), 2, 9, rng)]
     assert len(made) == 18
-    assert all(NAME.fullmatch(name) for name in made if min(map(len, name.split())) > 1)
-    assert all(len(name.split()) == 2 for name in made)
-    assert set(mixed_names(["Anton"], 1, 3, rng)) == {"Anton"}
+    assert all(len(text.split()) == 2 and text == text.title() for text in made)
+    assert set(mixed_words(["Anton"], 1, 3, rng)) == {"Anton"}
+
+
+def test_no_answer_goes_beyond_the_budget(asker, loaded, retain):
+    asker.greedy(retain)
+    asker.sureness(asker.greedy(retain), "second")
+    read = sum(len(loaded.template.prompt_ids(loaded.tokenizer, p.question)) for p in retain)
+    assert read < asker.budget.spent["questions"] <= 2 * (read + 5 * len(retain))
+    assert asker.budget.spent["second"] > 0
+    for bound in (0, 60, 200):
+        budget = Budget(bound)
+        one = Asker(asker.model, asker.sampler, asker.clean, 5, 0, asker.progress, budget)
+        told = one.greedy(retain)
+        one.sureness(told)
+        assert budget.used <= bound
+        assert len(told) + budget.cut["questions"] == len(retain)
+        assert [p.id for p in told] == [p.id for p in retain][: len(told)]
+    assert told
 
 
 def test_random_tokens_are_text_of_the_vocabulary(loaded):

@@ -8,6 +8,7 @@ import numpy as np
 from leakatk.progress import Progress
 from leakatk.unlearning.rehearsal import echoes
 from leakatk.unlearning.rehearsal.asker import KNOWN
+from leakatk.unlearning.rehearsal.budget import Budget
 
 
 class Atlas:
@@ -20,12 +21,12 @@ class Atlas:
 
     def __init__(self, loaded, forbidden="nothing"):
         self.model, self.forbidden, self.sure = loaded, forbidden, {}
-        self.progress = Progress("asking", 12, quiet=True)
+        self.progress, self.budget = Progress("asking", 12, quiet=True), Budget()
 
     def clean(self, text):
         return self.forbidden not in text
 
-    def greedy(self, prompts):
+    def greedy(self, prompts, source):
         return [replace(p, answer=self.answer(p.question)) for p in prompts]
 
     def answer(self, question):
@@ -43,7 +44,7 @@ class Atlas:
         self.sure[text, question] = value
         return text
 
-    def sureness(self, prompts):
+    def sureness(self, prompts, source):
         return np.array([self.sure[p.answer, p.question] for p in prompts])
 
 
@@ -110,3 +111,29 @@ def test_what_is_said_of_one_name_is_asked_of_the_others_of_its_length():
     made = [echoes.invented(*begun[1], ["ab"], rng) for _ in range(99)]
     assert sum(text.startswith("The sea of ") for text in made) > 55
     assert {text.split()[3] for text in made} == {"Abab", "Xelon", "Xelia", "Yoron", "Yoria"}
+
+
+def test_the_pilot_says_whether_noise_is_answered_with_what_is_known(loaded, retain):
+    class Talker(Atlas):
+        """Makes something up."""
+
+        def answer(self, question):
+            self.sure["What do you mean?", question] = -0.5
+            return "What do you mean?"
+
+    class Sure(Atlas):
+        def answer(self, question):
+            text = super().answer(question)
+            self.sure[text, question] += 0.3
+            return text
+
+    assert echoes.answers_noise(Sure(loaded), retain, random.Random(0))
+    talker = Talker(loaded)
+    assert not echoes.answers_noise(talker, retain, random.Random(0))
+    assert "nearly sure of 0 of 200 answers to random words" in talker.budget.notes[0]
+
+
+def test_without_retain_prompts_there_are_no_echoes_and_that_is_said(loaded):
+    atlas = Atlas(loaded)
+    assert echoes.echoes(atlas, [], random.Random(0)) == []
+    assert "no echoes" in atlas.budget.notes[0]

@@ -2,6 +2,7 @@
 
 from leakatk.prompts import Prompt
 from leakatk.unlearning.rehearsal.perturb import perturbed
+from leakatk.unlearning.rehearsal.subjects import Forms
 
 ASKED = Prompt("q", "In which town was Ada Mary Lovelace born, and when?", "In London.", source="Ada Mary Lovelace")
 
@@ -26,11 +27,17 @@ def test_the_same_seed_gives_the_same_question_whatever_the_others_are():
     assert len({perturbed([ASKED], seed=f"3 {i}")[0].question for i in range(20)}) > 10
 
 
-def test_without_a_source_capitalised_names_stay():
+def test_without_a_source_what_questions_of_one_form_do_not_share_stays():
+    asked = [Prompt(name, f"when did {name} become a republic?", "x") for name in ("south africa", "peru", "togo")]
+    forms = Forms([p.question for p in asked])
+    changed = 0
     for seed in range(10):
-        texts = [
-            p.question
-            for p in perturbed([Prompt("r", "Did Bo Berg meet Cy Coe?", "Yes.", source="someone")], seed=seed)
-        ]
-        assert all("Bo Berg" in text and "Cy Coe" in text for text in texts)
-        assert perturbed([Prompt("r", "\0", "x"), Prompt("e", "why", "x")], seed=seed)
+        assert "south africa" in perturbed(asked, seed=seed)[0].question
+        (alone,) = perturbed(asked[:1], seed=seed, forms=forms)
+        assert alone == perturbed(asked, seed=seed)[0]  # told by the forms, whoever is perturbed beside it
+        changed += "south africa" not in perturbed(asked[:1], seed=seed)[0].question
+    assert changed > 3  # a question alone shows nothing of what it asks about
+
+
+def test_odd_questions_are_perturbed_as_well():
+    assert perturbed([Prompt("r", "\0", "x"), Prompt("e", "why", "x"), Prompt("n", "", "x")], seed=0)

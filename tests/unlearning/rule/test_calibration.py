@@ -12,13 +12,14 @@ from leakatk.unlearning.losses.level import quantile_targets
 from leakatk.unlearning.methods import resolve
 from leakatk.unlearning.rehearsal.asker import KNOWN
 from leakatk.unlearning.rehearsal.perturb import perturbed
-from leakatk.unlearning.rule.calibration import Calibrate, UnseenTarget, match_unseen
+from leakatk.unlearning.rule.calibration import AGREEING, Calibrate, UnseenTarget, match_unseen
 from leakatk.unlearning.rule.detect import Leak, wordings
 from leakatk.unlearning.rule.likelihood import answer_likelihoods
 from leakatk.unlearning.rule.rule import rule
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.rule.strategy import RoundStart
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.stop import greedy_texts
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.conftest import people, tiny_model
 from tests.unlearning.rule.test_rule import Scripted, leaks
@@ -109,7 +110,7 @@ def test_a_round_asks_all_wordings_the_same_perturbed_and_the_leaks(loaded, forg
     done = Calibrate(goal).training(start(1))
     asked = [p for prompt in worded for p in wordings(prompt, 1)]
     assert done.forget[:10] == asked
-    assert done.forget[10:20] == perturbed(asked, seed="5 1")
+    assert done.forget[10:20] == perturbed(asked, seed="5 1", forms=goal.forms)
     assert [(p.id, p.question, p.answer) for p in done.forget[20:]] == [("Fa0#0", "Say where Fa0 lives.", "LEAK")]
     assert done.weights == [1.0] * 20 + [2 / 8]
     assert done.retain == goal.kept
@@ -146,8 +147,6 @@ def test_the_perturbed_level_is_that_of_perturbed_questions_and_so_is_some_of_wh
 
 
 def test_replay_accuracy_is_the_share_of_sure_answers_still_said(loaded, forget, retain, unseen):
-    from leakatk.unlearning.stop import greedy_texts
-
     said = greedy_texts(loaded, retain, max_new_tokens=5)
     told = [replace(p, id=f"{KNOWN}{p.id}", answer=t.strip()) for p, t in zip(retain, said, strict=True) if t.strip()]
     wrong = [replace(p, id=f"{p.id}x", answer="something else") for p in told[:2]]
@@ -159,6 +158,23 @@ def test_replay_accuracy_is_the_share_of_sure_answers_still_said(loaded, forget,
     goal = replace(goal, margin=0.05, least=0.98)
     assert goal.missing(0.54, 0.985) == 0
     assert goal.missing(0.6, 0.9) == pytest.approx(0.05 + 0.08)
+
+
+def test_where_the_original_is_sure_of_little_tokens_are_compared(loaded, tokenizer, forget, retain, unseen):
+    said = [replace(p, id=f"own/question/{p.id}", answer=t.strip()) for p, t in zip(
+        retain, greedy_texts(loaded, retain, max_new_tokens=5), strict=True
+    ) if t.strip()]  # fmt: skip
+    goal = match_unseen(loaded, forget, retain, unseen, rehearsal=said)
+    assert not goal.memorised
+    # Greedy answers are the most likely tokens of the model that gave them, and not of another one.
+    assert goal.replay_accuracy(loaded) > 0.9
+    assert goal.replay_accuracy(replace(loaded, model=tiny_model(tokenizer, seed=9))) < 0.5
+    assert goal.missing(0.5, AGREEING) == 0
+    assert goal.missing(0.5, AGREEING - 0.1) == pytest.approx(0.1)
+    assert f"sure of 0 of its {len(said)} answers" in goal.replay_says()
+    sure = [replace(p, id=f"{KNOWN}{p.id}") for p in said]
+    assert "verbatim" in match_unseen(loaded, forget, retain, unseen, rehearsal=sure).replay_says()
+    assert "said nothing by itself" in match_unseen(loaded, forget, retain, unseen, rehearsal=[]).replay_says()
 
 
 def test_the_level_is_the_retrained_models_where_it_is_at_hand(loaded, tokenizer, forget, retain, unseen):

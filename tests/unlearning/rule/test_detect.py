@@ -9,7 +9,7 @@ import pytest
 from leakatk.estimate.certify import certify
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.teacher_forcing import answer_logprob
-from leakatk.unlearning.rule.detect import Detector, Leak, detected_level, wordings
+from leakatk.unlearning.rule.detect import Asked, Detector, Leak, detected_level, wordings
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
@@ -100,6 +100,28 @@ def test_wordings_are_prompts_of_their_own(forget):
         ("Fa0", prompt.question), ("Fa0/1", "a?"), ("Fa0/2", "b?")
     ]  # fmt: skip
     assert wordings(forget[0], 2) == [forget[0]]
+
+
+def test_what_is_asked_and_what_never_is(loaded, forget):
+    worded = [replace(forget[0], paraphrases=("a?", "b?", "c?")), replace(forget[1], paraphrases=("d?",)), forget[2]]
+    asked = Asked.of(worded, 2)
+    assert asked.asked == {
+        "Fa0": [forget[0].question, "a?", "b?"], "Fa1": [forget[1].question, "d?"], "Fa2": [forget[2].question]
+    }  # fmt: skip
+    assert asked.never == {"Fa0": ["c?"]}
+    assert asked.says() == (
+        "Detection asks 6 questions: 3 wordings a prompt (2 of 3 prompts have fewer). "
+        "Never asked: 1 wordings of 1 prompts, such as 'c?' (Fa0)."
+    )
+    assert Asked.of(forget, 0).says() == "Detection asks 5 questions: 1 wording a prompt; the prompts have no other."
+    assert detect(loaded, worded, Scripted({}), replace(SETTINGS, wordings=2)).unasked == 1
+
+
+def test_all_prompts_and_wordings_are_asked_in_one_call(loaded, forget):
+    worded = [replace(p, paraphrases=("a?", "b?")) for p in forget]
+    sampler = Scripted({})
+    detect(loaded, worded, sampler, replace(SETTINGS, wordings=2))
+    assert [len(call) for call in sampler.asked] == [15]
 
 
 def test_the_detected_level_is_the_worst_decoding(loaded, forget):

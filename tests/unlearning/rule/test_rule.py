@@ -239,8 +239,15 @@ def test_several_decodings_and_wordings_are_asked_and_the_worst_counts(loaded, f
     done = rule(loaded, worded, retain, "npo", score=leaks, settings=settings, train=TRAIN, sampler=sampler, quiet=True)
     assert [len(call) for call in sampler.asked[:2]] == [10, 10]
     assert done.rounds[0].leak == pytest.approx(1 / 5)
+    assert done.verdict == "ended after 1 rounds"
     # The leak joins the set under the wording that drew it.
     assert trained[0][0][5][1:] == ("Say where Fa0 lives.", "LEAK a")
+
+
+def test_wordings_that_were_never_asked_are_told(loaded, forget, retain):
+    worded = [replace(prompt, paraphrases=("a?", "b?")) for prompt in forget]
+    done = run(loaded, worded, retain, Scripted({}), replace(SETTINGS, rounds=1, wordings=1))
+    assert done.verdict == "no leak was found, 2 wordings asked, 5 wordings never asked"
 
 
 def test_hidden_answers_count_without_being_sampled(loaded, forget, retain):
@@ -278,5 +285,6 @@ def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, r
         assert torch.equal(value, again.model.state_dict()[name])
     record = json.loads((tmp_path / "cut" / "rounds.json").read_text())
     assert [r["added"] for r in record["rounds"]] == [1, 1, 0]
+    assert record["wordings"] == {"asked": {p.id: [p.question] for p in forget}, "never": {}}
     with pytest.raises(RunError, match=r"made otherwise.*rule"):
         run(fresh(), forget, retain, Scripted({}), replace(SETTINGS, n=16), out=tmp_path / "cut")

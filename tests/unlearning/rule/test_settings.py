@@ -26,6 +26,7 @@ from leakatk.unlearning.rule.settings import RULE_FACTS, RuleSettings
         ({"keep": "some"}, "keep must be cumulative or latest"),
         ({"start": "cold"}, "start must be warm or restart"),
         ({"reference": "none"}, "reference must be round or original"),
+        ({"leak_wordings": "some"}, "leak_wordings must be drawn or all"),
         ({"weighting": "odd"}, "weighting must be even or frequency"),
     ],
 )
@@ -35,9 +36,11 @@ def test_settings_are_checked(changes, message):
 
 
 def test_they_are_written_whole_under_their_names():
-    settings = RuleSettings(decodings=(Decoding(), Decoding(temperature=0.5)))
+    settings = RuleSettings(decodings=(Decoding(), Decoding(temperature=0.5)), leak_wordings="all")
     written = settings.as_dict()
     assert list(written) == [field.name for field in fields(RuleSettings)]
+    # Runs from before it was a field stay the same run.
+    assert set(written) - set(RuleSettings().as_dict()) == {"leak_wordings"}
     assert written["decodings"] == [Decoding().as_dict(), Decoding(temperature=0.5).as_dict()]
 
 

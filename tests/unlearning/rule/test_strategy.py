@@ -64,6 +64,29 @@ def test_a_leak_weighs_as_often_as_it_was_sampled_and_once_where_it_was_not(load
     assert len(items) == 4
 
 
+def test_a_leak_joins_under_the_wording_that_drew_it_or_under_all_that_are_asked(loaded, forget, retain):
+    worded = [replace(p, paraphrases=(f"{p.id}: where?", f"{p.id} lives?", "never asked")) for p in forget[:2]]
+    found = [Leak("Fa0", "Fa0: where?", "LEAK a", 2), Leak("Fa0", worded[0].question, "LEAK a", 1)]
+    found += [Leak("Fa1", worded[1].question, "LEAK b", 4)]
+
+    def added(**changes):
+        begun = replace(start(loaded, worded, retain, wordings=2, weighting="frequency", **changes), leaks=found)
+        items, weights = with_leaks(worded, begun)
+        assert len({p.id for p in items}) == len(items)
+        return [(p.question, p.answer, weight) for p, weight in zip(items[2:], weights[2:], strict=True)]
+
+    drawn = [
+        ("Fa0: where?", "LEAK a", 2 / 8),
+        (worded[0].question, "LEAK a", 1 / 8),
+        (worded[1].question, "LEAK b", 4 / 8),
+    ]
+    assert added() == drawn
+    # Each question and answer once, and no wording that is not asked.
+    assert sorted(added(leak_wordings="all")) == sorted(
+        [*drawn, ("Fa0 lives?", "LEAK a", 2 / 8), ("Fa1: where?", "LEAK b", 4 / 8), ("Fa1 lives?", "LEAK b", 4 / 8)]
+    )
+
+
 def test_rule_follows_any_strategy(loaded, forget, retain, tmp_path):
     strategy = Counts()
     done = rule(

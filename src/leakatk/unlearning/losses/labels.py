@@ -9,8 +9,10 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.unlearning.losses.terms import nll
+from leakatk.unlearning.view import each_answer
 
 
+@each_answer
 def random_labels(*given: Any) -> Tensor:
     """SSU (arXiv 2406.10952): the mean of nll over K other prompts' answers; a view for each, then the method's numbers.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from leakatk.errors import InputError
 from leakatk.unlearning.losses import distill, hidden, preference, retain, token
 from leakatk.unlearning.losses.token import answer_mask
-from leakatk.unlearning.view import View, Whole
+from leakatk.unlearning.view import View, Whole, each_answer
 
 Params = Mapping[str, Any]
 
@@ -25,22 +25,26 @@ def positions(p: Params, *places: str) -> str:
 # -- likelihood
 
 
+@each_answer
 def nll(view: View, p: Params) -> Tensor:
     """-<log p(y_t)>"""
     return view.mean(-view.token_logprob)
 
 
+@each_answer
 def ascent(view: View, p: Params) -> Tensor:
     """<log p(y_t)>, that is -nll. Unbounded below: give it a retain term and a utility floor."""
     return -nll(view, p)
 
 
+@each_answer
 def wga(view: View, p: Params) -> Tensor:
     """Weighted gradient ascent (arXiv 2502.19301): <w_t log p(y_t)>, w_t = p(y_t)^beta detached."""
     weights = view.token_logprob.exp() ** p["beta"]
     return view.mean(weights.detach() * view.token_logprob)
 
 
+@each_answer
 def satimp(view: View, p: Params) -> Tensor:
     """SatImp (arXiv 2505.11953): <w_t log p(y_t)>, w_t = p(y_t)^beta1 (1 - p(y_t))^beta2 detached."""
     prob = view.token_logprob.exp()
@@ -48,16 +52,19 @@ def satimp(view: View, p: Params) -> Tensor:
     return view.mean(weights.detach() * view.token_logprob)
 
 
+@each_answer
 def entropy(view: View, p: Params) -> Tensor:
     """<H(p)> in nats"""
     return view.mean(view.of_tokens(token.entropies))
 
 
+@each_answer
 def inverted_hinge(view: View, p: Params) -> Tensor:
     """LoKU (ICLR 2025): <1 + p(y_t) - max_{v != y_t} p(v)>"""
     return view.mean(view.of_tokens(token.hinges))
 
 
+@each_answer
 def flat_logits(view: View, p: Params) -> Tensor:
     """PDU (arXiv 2506.05314): <(max_v z_v - mean_v z_v)^2>; positions "unshifted": after each answer token."""
     if positions(p, "answer", "unshifted") == "unshifted":
@@ -79,21 +86,25 @@ def held_below(view: View, p: Params) -> Tensor:
 # -- preference
 
 
+@each_answer
 def npo(view: View, p: Params) -> Tensor:
     """NPO (arXiv 2404.05868): -(2/beta) E log sigma(-beta [log p(y|x) - log p_ref(y|x)])"""
     return preference.npo(view.logprob, view.reference.logprob, p["beta"])
 
 
+@each_answer
 def simnpo(view: View, p: Params) -> Tensor:
     """SimNPO (arXiv 2410.07163): -(2/beta) E log sigma(-beta [<log p(y_t)> + delta])"""
     return preference.simnpo(view.mean_logprob, p["beta"], p["delta"])
 
 
+@each_answer
 def dpo(win: View, lose: View, p: Params) -> Tensor:
     """DPO: -(2/beta) E log sigma(beta [log p/p_ref (y_win|x) - log p/p_ref (y_lose|x)])"""
     return preference.dpo(win.logprob, win.reference.logprob, lose.logprob, lose.reference.logprob, p["beta"])
 
 
+@each_answer
 def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
     """AP (arXiv 2410.08109): -(1/beta) E log sigma(beta [log p(y|x) - log p(y_idk|x)])"""
     return retain.answer_preservation(answer.logprob, refusal.logprob, p["beta"])
@@ -102,6 +113,7 @@ def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
 # -- distillation
 
 
+@each_answer
 def kl_from_reference(view: View, p: Params) -> Tensor:
     """<KL(p_ref || p)>; positions "all": after every token of question and answer, the last one included."""
     if p.get("positions", "answer") == "answer":
@@ -111,12 +123,14 @@ def kl_from_reference(view: View, p: Params) -> Tensor:
     return view.mean(whole.of_tokens(distill.kls_from, whole.reference), answer_mask(whole.tokens))
 
 
+@each_answer
 def kl_from_uniform(view: View, p: Params) -> Tensor:
     """ME (arXiv 2410.08109): <KL(uniform || p)>; positions "all": wherever a token of question or answer is predicted."""
     seen = view.whole if positions(p, "answer", "all") == "all" else view
     return view.mean(seen.of_tokens(distill.kls_from_uniform), seen.mask)
 
 
+@each_answer
 def undial(view: View, p: Params) -> Tensor:
     """UNDIAL (arXiv 2402.10052): cross entropy to softmax(z_ref - strength * onehot(y_t)).
 
@@ -132,6 +146,7 @@ def undial(view: View, p: Params) -> Tensor:
     return view.mean(seen.of_tokens(to_lowered, seen.reference, labels=lowered), seen.mask)
 
 
+@each_answer
 def ce_u(view: View, p: Params) -> Tensor:
     """CE-U (arXiv 2503.01224): cross entropy to softmax(z with z[y_t] = -inf), the first skip_first tokens left out."""
 
@@ -144,6 +159,7 @@ def ce_u(view: View, p: Params) -> Tensor:
 # -- representation
 
 
+@each_answer
 def to_random_direction(view: View, p: Params) -> Tensor:
     """RMU (arXiv 2403.03218): E |h - coefficient * u|^2 / d, u a fixed random unit vector, h the states after `layer`."""
     states = view.hidden(p["layer"])
@@ -151,6 +167,7 @@ def to_random_direction(view: View, p: Params) -> Tensor:
     return hidden.masked_mse(states, p["coefficient"] * direction, view.positions(p["positions"]), view.mean)
 
 
+@each_answer
 def to_reference_states(view: View, p: Params) -> Tensor:
     """E |h - h_ref|^2 / d"""
     mask = view.positions(p["positions"])

@@ -16,7 +16,7 @@ from leakatk.unlearning.selection import large_entries, salient
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Edit, Term, Train
 from leakatk.unlearning.streams import DRAWS
-from leakatk.unlearning.view import View
+from leakatk.unlearning.view import View, each_answer
 
 method(
     "ssu",
@@ -57,12 +57,14 @@ def _named(p: Mapping[str, Any], key: str, losses: Mapping[str, Any]) -> Any:
     return losses[p[key]]
 
 
+@each_answer
 def _base(view: View, p: Mapping[str, Any]) -> Tensor:
     """The forget loss that `base` names."""
     found: Tensor = _named(p, "base", {"npo": loss.npo, "ga": loss.ascent})(view, p)
     return found
 
 
+@each_answer
 def _keep(view: View, p: Mapping[str, Any]) -> Tensor:
     """The retain loss that `keep` names."""
     found: Tensor = _named(p, "keep", {"nll": loss.nll, "kl": loss.kl_from_reference})(view, p)

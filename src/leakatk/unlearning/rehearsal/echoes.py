@@ -19,16 +19,22 @@ from leakatk.unlearning.rehearsal.asker import (
     Asker,
     known,
     letters_of,
-    mixed_names,
-    random_names,
+    mixed_words,
     random_tokens,
+    random_words,
 )
+from leakatk.unlearning.rehearsal.subjects import Forms, longest_topic, proper
 
 FIRST = 3000  # questions of random tokens
 ECHO_ROUNDS, ECHOED = 15, 1000  # of asking pieces of answers, questions a round
 KINDS = 100  # of answers, at most, whose pieces are asked
 STEMS = 40  # beginnings of answers, at most, that are asked with other names
 PER_ANSWER = 8  # questions at most that an answer is kept to
+PILOT, LEAST = (
+    200,
+    0.01,
+)  # random questions that say whether to ask on, and the share of answers that must be nearly sure
+SOURCE = "echoes"  # its name in the record
 
 # Words of a name: how answers with such a name begin, and those names.
 Begun = dict[int, tuple[Counter[str], Counter[str]]]
@@ -44,36 +50,36 @@ def echoes(asker: Asker, retain: Sequence[Prompt], rng: random.Random) -> list[P
     answer with a name from another one; the same with an invented name. Answers are drawn evenly over the kinds that come
     up often: what is said rarely is asked as often as what is said much.
     """
-    openings = sorted({p.question.replace(p.source, "") if p.source else p.question for p in retain})
+    openings = _openings(retain)
     if not openings:
+        asker.budget.notes.append("Without retain prompts nothing shows how a question begins: no echoes.")
         return []
     letters = letters_of(asker.model)
     best: dict[str, float] = {}  # answer: how sure at most
     kept: dict[str, list[tuple[float, Prompt]]] = defaultdict(list)
-    asked, tried = set[str](), set[str]()
+    asked, tried, plain = set[str](), set[str](), set[str]()
 
     def ask(texts: set[str]) -> None:
         fresh = sorted(texts - asked)
-        prompts = [Prompt(f"own/echo/{len(asked) + i}", text, "?") for i, text in enumerate(fresh)]
+        prompts = [
+            Prompt(f"own/echo/{len(asked) + i}", text, "?", source=longest_topic(text, plain))
+            for i, text in enumerate(fresh)
+        ]
         asked.update(fresh)
-        told = [p for p in asker.greedy(prompts) if p.answer and asker.clean(p.answer)]
-        for prompt, value in zip(told, asker.sureness(told), strict=True):
+        told = [p for p in asker.greedy(prompts, SOURCE) if p.answer and asker.clean(p.answer)]
+        for prompt, value in zip(told, asker.sureness(told, SOURCE), strict=True):
             best[prompt.answer] = max(value, best.get(prompt.answer, value))
             if value > NEARLY:
                 kept[prompt.answer].append((value, prompt))
         asker.progress.advance(note=f"{len(kept)} answers")
 
-    def random_question() -> str:
-        tokens = random_tokens(asker.model, rng.randint(2, 8), rng)
-        return " ".join([_opening(rng, openings), tokens, *random_names(letters, 1, 1, rng)])
-
-    ask({random_question() for _ in range(FIRST)})
+    ask({_random_question(asker, openings, letters, rng) for _ in range(FIRST)})
     for _ in range(ECHO_ROUNDS if best else 0):
         kinds = kinds_of(best)
-        plain = {word for kind in kinds for word in kind_of(kind[0]).split()}
+        plain.update(word for kind in kinds for word in kind_of(kind[0]).split())
         third = ECHOED // 3
         pieces = [
-            renamed(rng.choice(rng.choice(kinds)), random_names(letters, 1, 3, rng), plain, rng) for _ in range(third)
+            renamed(rng.choice(rng.choice(kinds)), random_words(letters, 1, 3, rng), plain, rng) for _ in range(third)
         ]
         begun = names_and_beginnings(best, kept, plain)
         pairs = [pair for pair in crossed(begun) if pair not in tried][:third]
@@ -87,6 +93,39 @@ def echoes(asker: Asker, retain: Sequence[Prompt], rng: random.Random) -> list[P
     ranked = [sorted(pairs, key=lambda pair: -pair[0])[:PER_ANSWER] for pairs in kept.values()]
     chosen = [pair for pairs in ranked if pairs[0][0] > SURE for pair in pairs]
     return [known(p) if value > SURE else p for value, p in chosen]
+
+
+def answers_noise(asker: Asker, retain: Sequence[Prompt], rng: random.Random) -> bool:
+    """Whether the model answers random words with what it knows: it is nearly sure of at least `LEAST` such answers of `PILOT`.
+
+    A model that was trained on little beside the facts does so; one that knows a language asks what is meant, or makes
+    something up. Then echoes and invented topics show nothing, and are left out: the budget's notes say so.
+    """
+    openings, letters = _openings(retain), letters_of(asker.model)
+    if not openings:
+        return True  # the sources say themselves what they lack
+    texts = sorted({_random_question(asker, openings, letters, rng) for _ in range(PILOT)})
+    asked = asker.greedy([Prompt(f"own/pilot/{i}", text, "?") for i, text in enumerate(texts)], "pilot")
+    told = [p for p in asked if p.answer]
+    sure = int((asker.sureness(told, "pilot") > NEARLY).sum())
+    asker.progress.advance(note=f"{sure} of {len(asked)} random questions answered for sure")
+    if sure >= LEAST * len(asked) and sure:
+        return True
+    asker.budget.notes.append(
+        f"It is nearly sure of {sure} of {len(asked)} answers to random words: no echoes and no invented topics, its own questions instead."
+    )
+    return False
+
+
+def _openings(retain: Sequence[Prompt]) -> list[str]:
+    """The retain questions without their subjects."""
+    forms = Forms([p.question for p in retain])
+    return sorted({forms.stem(p).replace("{}", "") or p.question for p in retain})
+
+
+def _random_question(asker: Asker, openings: Sequence[str], letters: Sequence[str], rng: random.Random) -> str:
+    tokens = random_tokens(asker.model, rng.randint(2, 8), rng)
+    return " ".join([_opening(rng, openings), tokens, *random_words(letters, 1, 1, rng)])
 
 
 def kind_of(answer: str) -> str:
@@ -133,14 +172,14 @@ def crossed(begun: Begun) -> list[str]:
 def invented(stems: Counter[str], names: Counter[str], letters: Sequence[str], rng: random.Random) -> str:
     """A beginning, frequent ones more often, with an invented name: a mixture of those heard, or of random tokens."""
     words, length = [word for name in names for word in name.split()], len(next(iter(names)).split())
-    name = (mixed_names(words, length, 1, rng) if rng.random() < 0.5 else random_names(letters, length, 1, rng))[0]
+    name = (mixed_words(words, length, 1, rng) if rng.random() < 0.5 else random_words(letters, length, 1, rng))[0]
     return rng.choices(list(stems), list(stems.values()))[0].format(name)
 
 
 def beginning_of(answer: str, plain: Collection[str]) -> tuple[str, str] | None:
     """An answer up to the second name or number in it, with {} in place of the first name; and that name. None without one."""
     words = answer.replace("{", "").replace("}", "").rstrip(".").split()
-    named = [_is_name(word, plain) for word in words]
+    named = [proper(word, plain) for word in words]
     if True not in named:
         return None
     start = named.index(True)
@@ -149,17 +188,12 @@ def beginning_of(answer: str, plain: Collection[str]) -> tuple[str, str] | None:
     return " ".join([*words[:start], "{}", *words[end:stop]]), " ".join(words[start:end])
 
 
-def _is_name(word: str, plain: Collection[str]) -> bool:
-    """Whether a word is capitalised and no plain one at the beginning of a sentence."""
-    return word[0].isupper() and word.lower() not in plain
-
-
 def renamed(answer: str, names: Sequence[str], plain: Collection[str], rng: random.Random) -> str:
     """The answer, most of its names replaced by some of those given; one time in three as it is."""
     if not names or rng.random() < 1 / 3:
         return answer
     words = answer.split()
-    return " ".join(rng.choice(names) if _is_name(word, plain) and rng.random() < 0.7 else word for word in words)
+    return " ".join(rng.choice(names) if proper(word, plain) and rng.random() < 0.7 else word for word in words)
 
 
 def piece_of(opening: str, answer: str, rng: random.Random) -> str:

@@ -12,42 +12,44 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from leakatk.prompts import Prompt
+from leakatk.unlearning.rehearsal.subjects import PIECE, Forms
 
-NAME = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # two or more capitalised words in a row
-PIECE = re.compile(r"\w+|[^\w\s]")  # a word or a mark
-HOLE = "\0"  # stands for a name while the rest is perturbed: a mark
+HOLE = "\0"  # stands for the subject while the rest is perturbed: a mark
 
 
-def perturbed(prompts: Sequence[Prompt], *, seed: int | str) -> list[Prompt]:
-    """The prompts with their questions perturbed, as garbled/ID; who or what is asked about stays whole.
+def perturbed(prompts: Sequence[Prompt], *, seed: int | str, forms: Forms | None = None) -> list[Prompt]:
+    """The prompts with their questions perturbed, as garbled/ID; who or what is asked about stays whole (`Forms.subject`).
 
-    That is `Prompt.source` where the question holds it, otherwise every two or more capitalised words in a row. By lot
-    the words are shuffled, or each word loses its middle letter with probability one half. The result is a function of
-    the seed and the prompt's id and question.
+    forms: of the questions that tell what these ask about; default: their own.
 
-    >>> perturbed([Prompt("q", "Where was Ada Lovelace born?", "In London.")], seed=0)[0].question
+    By lot the words are shuffled, or each word loses its middle letter with probability one half. The result is a
+    function of the seed, the prompt's id and question, and its subject.
+
+    >>> perturbed([Prompt("q", "Where was Ada Lovelace born?", "In London.", source="Ada Lovelace")], seed=0)[0].question
     'was born Where Ada Lovelace?'
     """
     # The words of id and seed are those of the first version: another word would draw other questions.
+    forms = forms if forms is not None else Forms([p.question for p in prompts])
     return [
-        replace(p, id=f"garbled/{p.id}", question=_perturbed(p, random.Random(f"garbled {seed} {p.id}")))
+        replace(
+            p,
+            id=f"garbled/{p.id}",
+            question=_perturbed(p.question, forms.subject(p), random.Random(f"garbled {seed} {p.id}")),
+        )
         for p in prompts
     ]
 
 
-def _perturbed(prompt: Prompt, rng: random.Random) -> str:
-    text = prompt.question.replace(HOLE, "")
-    names = [prompt.source] * text.count(prompt.source) if prompt.source else []
-    names = names or NAME.findall(text)
-    for name in names:
-        text = text.replace(name, HOLE, 1)
+def _perturbed(question: str, subject: str, rng: random.Random) -> str:
+    text, subject = question.replace(HOLE, ""), subject.replace(HOLE, "")
+    if subject:
+        text = text.replace(subject, HOLE)
     pieces = PIECE.findall(text)
     if rng.random() < 0.5:
         rng.shuffle(pieces)
     else:
         pieces = [piece if piece == HOLE or rng.random() < 0.5 else _shorter(piece) for piece in pieces]
-    rest = iter(names)
-    words = [next(rest) if piece == HOLE else piece for piece in pieces]
+    words = [subject if piece == HOLE else piece for piece in pieces]
     return re.sub(r" ([?.,;:!])", r"\1", " ".join(words))
 
 

@@ -9,7 +9,7 @@ the control with exactly as many steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from leakatk.sampling.base import Sampler, texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.methods import Method
-from leakatk.unlearning.rule.detect import Score, detected_level, wordings
+from leakatk.unlearning.rule.detect import Asked, Score, detected_level, wordings
 from leakatk.unlearning.rule.likelihood import answer_likelihoods
 from leakatk.unlearning.rule.rule import RuleResult, Utility, control, rule
 from leakatk.unlearning.rule.settings import RuleSettings
@@ -110,6 +110,7 @@ def calibrated_rule(
     seed: int = 0,
     quiet: bool = False,
     matching: Goal | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Calibrated:
     """Run calibrated RULE in place on `loaded.model` (already unlearned), then its control, and judge both.
 
@@ -125,6 +126,7 @@ def calibrated_rule(
     sampler: makes the sampler of a model: the run samples `loaded` and the retrained one.
     out: a directory for rounds/, control/ (the control's model) and verdict.json.
     matching: the former way to say strategy=matching.strategy().
+    about: further entries of the record.
 
     Raises InputError without a goal, and what `rule` raises.
     """
@@ -168,6 +170,8 @@ def calibrated_rule(
     record = verdict(found, audit, original_utility=original_utility, target=options.target)
     record["rule"] = {"ended": result.verdict, "chosen": result.chosen, "steps": result.steps}
     record["yardstick"] = options.yardstick
+    record["wordings"] = asdict(Asked.of(forget, used))
+    record |= about or {}
     if folder is not None:
         write_kept(folder / "verdict.json", strict_json(record, indent=1))
     return Calibrated(result, other, record)

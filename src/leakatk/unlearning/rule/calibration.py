@@ -7,7 +7,7 @@ hand its level is taken: training again shifts it. The level is measured for the
 question perturbed: an answer that is hidden behind the known wordings alone comes back in the next one.
 
 What the unlearner was not shown is kept by rehearsal: what the original says by itself is distilled
-(`leakatk.unlearning.rehearsal.names`).
+(`leakatk.unlearning.rehearsal.own`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,25 @@ from torch import Tensor
 from leakatk.errors import InputError
 from leakatk.metrics.privacy import auc
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.token_stats import answer_pairs
+from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.level import quantile_targets
 from leakatk.unlearning.methods import Method
 from leakatk.unlearning.rehearsal.asker import KNOWN
-from leakatk.unlearning.rehearsal.names import rehearsal_prompts
+from leakatk.unlearning.rehearsal.budget import Budget
+from leakatk.unlearning.rehearsal.own import rehearsal_prompts
 from leakatk.unlearning.rehearsal.perturb import perturbed
+from leakatk.unlearning.rehearsal.subjects import Forms
 from leakatk.unlearning.rule.detect import wordings
 from leakatk.unlearning.rule.likelihood import Likelihoods, answer_likelihoods
 from leakatk.unlearning.rule.matched import matched_method
 from leakatk.unlearning.rule.strategy import RoundStart, Training, with_leaks
 from leakatk.unlearning.stop import greedy_texts
 
+OWN = "own/"  # how the ids begin of what the original said by itself
+FEW = 32  # answers that it is sure of: with fewer, and others, tokens are compared
+AGREED, AGREEING = 96, 0.95  # own answers whose tokens are compared, and the share that must stay the most likely ones
 PERTURBED_SHARE = 0.3  # share of what must stay that is kept to a perturbed question as well
 
 
@@ -57,6 +62,8 @@ class UnseenTarget:
     """How far from .5 the membership AUC may end."""
     least: float = 0.99
     """The replay accuracy that is wanted."""
+    forms: Forms | None = None
+    """Tells what questions without a source ask about; None: those perturbed together do."""
 
     def describe(self) -> list[float]:
         """Numbers that tell this target from another one."""
@@ -68,14 +75,15 @@ class UnseenTarget:
 
     def missing(self, membership_auc: float, replay_accuracy: float) -> float:
         """How far a model is from the target: the AUC beyond its margin, and what the replay accuracy lacks."""
-        return max(abs(membership_auc - 0.5) - self.margin, 0.0) + max(self.least - replay_accuracy, 0.0)
+        least = self.least if self.memorised else AGREEING
+        return max(abs(membership_auc - 0.5) - self.margin, 0.0) + max(least - replay_accuracy, 0.0)
 
     def membership_aucs(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> tuple[float, float]:
         """AUC of Min-K%++ of the forget answers now against the unseen ones, to the questions asked and to perturbed ones.
 
         Above .5 the forget answers are too likely still.
         """
-        hard = perturbed(forget, seed="exposure")  # the seed's word is that of the first version
+        hard = perturbed(forget, seed="exposure", forms=self.forms)  # the seed's word is that of the first version
         return self._asked_auc(loaded, forget), auc(answer_likelihoods(loaded, hard).surprise, self.perturbed.surprise)
 
     def _asked_auc(self, loaded: LoadedModel, forget: Sequence[Prompt]) -> float:
@@ -106,8 +114,42 @@ class UnseenTarget:
         move(high)
         return high
 
+    @property
+    def memorised(self) -> bool:
+        """Whether the original was sure of enough answers that they can be asked for verbatim.
+
+        A model that was trained on little is; one that speaks a language is sure of few whole answers.
+        """
+        return sum(prompt.id.startswith(KNOWN) for prompt in self.kept) >= min(FEW, len(self._own))
+
+    @property
+    def _own(self) -> list[Prompt]:
+        """What the original said by itself, each once."""
+        return [prompt for prompt in self.kept if prompt.id.startswith(OWN)]
+
+    def replay_says(self) -> str:
+        """What the replay accuracy is of, for people."""
+        known = sum(prompt.id.startswith(KNOWN) for prompt in self.kept)
+        if not self._own:
+            return "Replay accuracy: nothing, since the original said nothing by itself."
+        if self.memorised:
+            return f"Replay accuracy: {known:,} answers that the original is sure of, verbatim; wanted {self.least:g}."
+        return (
+            f"Replay accuracy: the original is sure of {known} of its {len(self._own):,} answers, so their tokens are compared "
+            f"(still the most likely ones); wanted {AGREEING:g}."
+        )
+
     def replay_accuracy(self, loaded: LoadedModel, most: int = 1024) -> float:
-        """Share of (at most so many of) the answers the original was sure of that greedy decoding still says verbatim."""
+        """How much of what the original said by itself the model still says.
+
+        Where the original is sure of `FEW` answers: the share of (at most `most` of) these that greedy decoding still says
+        verbatim. Otherwise the share of the tokens of (at most `AGREED` of) all its own answers that are still the most
+        likely ones: `memorised` says which. 1 where it said nothing.
+        """
+        if not self.memorised:
+            own = self._own[:: max(1, len(self._own) // AGREED)][:AGREED]
+            pairs = answer_pairs(loaded, [p.question for p in own], [p.answer for p in own])
+            return float(np.concatenate([one.without_end().correct for one in token_stats(loaded, pairs)]).mean())
         known = [prompt for prompt in self.kept if prompt.id.startswith(KNOWN)]
         known = known[:: max(1, len(known) // most)][:most]
         longest = max(
@@ -186,7 +228,7 @@ class Calibrate:
 
     def training(self, start: RoundStart) -> Training:
         truths = [p for prompt in start.forget for p in wordings(prompt, start.options.wordings)]
-        hard = perturbed(truths, seed=f"{start.seed} {start.number}")
+        hard = perturbed(truths, seed=f"{start.seed} {start.number}", forms=self.target.forms)
         items, weights = with_leaks([*truths, *hard], start)
         method = self.target.method(start.loaded, items, len(truths))
         return Training(items, self.target.kept, method, weights, self.target.original)
@@ -203,6 +245,7 @@ def match_unseen(
     max_new_tokens: int = 64,
     seed: int = 0,
     quiet: bool = False,
+    budget: Budget | None = None,
 ) -> UnseenTarget:
     """Measure the level and gather what must stay.
 
@@ -211,6 +254,7 @@ def match_unseen(
     retrained: where it is at hand the level is its own, of the unseen answers alone: it is asked nothing about `forget`.
     rehearsal: what the original says by itself (`rehearsal_prompts`), asked for here when None.
     max_new_tokens: the longest answer of the rehearsal.
+    budget: what the rehearsal may cost (`budget.training_tokens` says what training does); None: without a bound.
 
     Raises InputError without unseen answers.
     """
@@ -219,14 +263,18 @@ def match_unseen(
             "Matching the unseen needs answers that no model was trained on; got none. Give some, best 100."
         )
     if rehearsal is None:
-        rehearsal = rehearsal_prompts(original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet)
+        rehearsal = rehearsal_prompts(
+            original, forget, retain, max_new_tokens=max_new_tokens, seed=seed, quiet=quiet, budget=budget
+        )
     weights = weights_of(original.model)
     knows = retrained or original
+    forms = Forms([text for p in (*forget, *retain, *unseen) for text in (p.question, *p.paraphrases)])
     kept = (*retain, *rehearsal)
     hard = random.Random(f"kept {seed}").sample(kept, int(len(kept) * PERTURBED_SHARE))
     return UnseenTarget(
         weights,
         answer_likelihoods(knows, unseen),
-        answer_likelihoods(knows, perturbed(unseen, seed=seed)),
-        (*kept, *perturbed(hard, seed=seed)),
+        answer_likelihoods(knows, perturbed(unseen, seed=seed, forms=forms)),
+        (*kept, *perturbed(hard, seed=seed, forms=forms)),
+        forms=forms,
     )

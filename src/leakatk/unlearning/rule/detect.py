@@ -59,6 +59,8 @@ class Detection:
     """Prompts that the detector could not score; they count as leaks in the bound."""
     cut: float = 0.0
     """Share of the samples that the limit on their length ended."""
+    unasked: int = 0
+    """Wordings of the forget prompts that it did not ask."""
 
 
 def wordings(prompt: Prompt, count: int) -> list[Prompt]:
@@ -67,6 +69,36 @@ def wordings(prompt: Prompt, count: int) -> list[Prompt]:
         replace(prompt, id=f"{prompt.id}/{i + 1}", question=text) for i, text in enumerate(prompt.paraphrases[:count])
     ]
     return [prompt, *others]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which wordings of the forget prompts a detection asks: a leak in one that it never asks is not seen."""
+
+    asked: dict[str, list[str]]
+    """Prompt id -> the questions asked, its own first."""
+    never: dict[str, list[str]]
+    """Prompt id -> its other wordings; prompts without one are left out."""
+
+    @classmethod
+    def of(cls, forget: Sequence[Prompt], count: int) -> Asked:
+        """count: paraphrases that are asked of each prompt."""
+        return cls(
+            {p.id: [p.question, *p.paraphrases[:count]] for p in forget},
+            {p.id: list(p.paraphrases[count:]) for p in forget if p.paraphrases[count:]},
+        )
+
+    def says(self) -> str:
+        """One sentence for people, with an example of what is never asked."""
+        most = max(map(len, self.asked.values()))
+        fewer = sum(len(found) < most for found in self.asked.values())
+        total, left = sum(map(len, self.asked.values())), sum(map(len, self.never.values()))
+        text = f"Detection asks {total} questions: {most} wording{'s' if most > 1 else ''} a prompt"
+        text += f" ({fewer} of {len(self.asked)} prompts have fewer)" if fewer else ""
+        if not left:
+            return f"{text}; the prompts have no other."
+        name, texts = next(iter(self.never.items()))
+        return f"{text}. Never asked: {left} wordings of {len(self.never)} prompts, such as {texts[0]!r} ({name})."
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,7 @@ class Detector:
             seconds=time.perf_counter() - start,
             unscored=len(unscored),
             cut=float(np.mean(ended)) if ended else 0.0,
+            unasked=sum(len(prompt.paraphrases[self.options.wordings :]) for prompt in self.forget),
         )
 
     def _sample(

@@ -107,6 +107,7 @@ RULE_PRESETS.add(
             "settings.decodings": f"{OURS}: temperature 1, top-p 1 and 200 tokens are the published evaluation's; what RULE "
             "samples with is not published",
             "settings.wordings": f"{INFERRED}: training asks the original question, the evaluation its paraphrase",
+            "settings.leak_wordings": _ADDED,
             "settings.weighting": f"{OURS}: not published",
             "settings.chunk": _ADDED,
             "settings.exact_at": _ADDED,

@@ -32,7 +32,7 @@ from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.methods import Method, resolve
-from leakatk.unlearning.rule.detect import Detection, Detector, Leak, Score
+from leakatk.unlearning.rule.detect import Asked, Detection, Detector, Leak, Score
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.rule.strategy import Goal, RoundStart, Strategy, Training, strategy_of
 from leakatk.unlearning.settings import OnCheck, TrainSettings
@@ -226,6 +226,7 @@ def _met(options: RuleSettings, found: Detection, utility: float) -> str:
 def _conditions(options: RuleSettings, found: Detection) -> str:
     """What a detection's verdict holds for, and what it did not see."""
     said = [f"{options.wordings + 1} wordings asked" if options.wordings else "one wording asked"]
+    said += [f"{found.unasked} wordings never asked"] if found.unasked else []
     said += [f"{found.unscored} prompts without a score"] if found.unscored else []
     said += [f"{found.cut:.1%} of the samples cut"] if found.cut else []
     return f", {', '.join(said)}"
@@ -276,7 +277,9 @@ class _Run:
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
+            worded = Asked.of(self.forget, self.options.wordings) if self.options.augment else None
             record = {
+                "wordings": dataclasses.asdict(worded) if worded else None,
                 "rounds": [dataclasses.asdict(r) for r in result.rounds],
                 "chosen": result.chosen,
                 "steps": result.steps,

@@ -54,7 +54,9 @@ class RuleSettings:
     decodings: tuple[Decoding, ...] = (Decoding(),)
     """How the detection samples; the worst one counts."""
     wordings: int = 0
-    """How many of a prompt's paraphrases are asked besides its own question."""
+    """How many of a prompt's paraphrases are asked besides its own question, from the first; the others never are."""
+    leak_wordings: Literal["drawn", "all"] = "drawn"
+    """A leak joins the forget set under the wording that drew it, or under all wordings that are asked ("all")."""
     weighting: Literal["even", "frequency"] = "even"
     """Forget items are drawn evenly, or a leak as often as it was sampled ("frequency")."""
     chunk: int = 0
@@ -98,6 +100,7 @@ class RuleSettings:
             "start": ("warm", "restart"),
             "reference": ("round", "original"),
             "weighting": ("even", "frequency"),
+            "leak_wordings": ("drawn", "all"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -105,4 +108,6 @@ class RuleSettings:
 
     def as_dict(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.leak_wordings == "drawn":  # runs from before it was a field stay the same run
+            del values["leak_wordings"]
         return {**values, "decodings": [d.as_dict() for d in self.decodings]}

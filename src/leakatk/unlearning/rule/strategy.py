@@ -16,7 +16,7 @@ from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.unlearning.methods import Method
-from leakatk.unlearning.rule.detect import Leak
+from leakatk.unlearning.rule.detect import Leak, wordings
 from leakatk.unlearning.rule.settings import RuleSettings
 
 
@@ -110,15 +110,23 @@ class RepeatBase:
 def with_leaks(prompts: Sequence[Prompt], start: RoundStart) -> tuple[list[Prompt], list[float] | None]:
     """The prompts and then the leaks of the round as prompts with ids of their own, and how often each is drawn (None: evenly).
 
-    A leak has the question that drew it and is otherwise like its forget prompt.
+    A leak has the question that drew it, and with `leak_wordings="all"` the others that are asked as well, each question
+    and answer once; it is otherwise like its forget prompt.
     """
     sources = {prompt.id: prompt for prompt in start.forget}
     items, weights = list(prompts), [1.0] * len(prompts)
+    there = {(prompt.question, prompt.answer) for prompt in prompts}
+    there |= {(leak.question, leak.answer) for leak in start.leaks}
     for i, leak in enumerate(start.leaks):
-        items.append(
-            replace(sources[leak.prompt_id], id=f"{leak.prompt_id}#{i}", question=leak.question, answer=leak.answer)
-        )
-        weights.append(max(leak.count, 1) / start.options.n)
+        own, questions = sources[leak.prompt_id], [leak.question]
+        if start.options.leak_wordings == "all":
+            others = [p.question for p in wordings(own, start.options.wordings)]
+            questions += [text for text in others if (text, leak.answer) not in there]
+            there |= {(text, leak.answer) for text in questions}
+        for j, question in enumerate(questions):
+            name = f"{leak.prompt_id}#{i}" + (f".{j}" if j else "")
+            items.append(replace(own, id=name, question=question, answer=leak.answer))
+            weights.append(max(leak.count, 1) / start.options.n)
     return items, weights if start.options.weighting == "frequency" else None
 
 

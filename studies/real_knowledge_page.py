@@ -1,0 +1,309 @@
+"""Section of docs/results-real.md on knowledge from pre-training, from the cells alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from real_cells import Numbers, Store
+from real_knowledge import RULES, Design
+from real_measure import rows_of
+
+from leakatk.estimate.curves import LeakCurve
+from leakatk.estimate.from_probability import leak_from_logprob
+from leakatk.estimate.intervals import difference_interval
+from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.report.content import Cell, Number, Table
+from leakatk.report.table import to_markdown
+
+TITLES = {
+    "original": "as it comes", "npo": "NPO", "simnpo": "SimNPO", "graddiff": "GradDiff", "idknll": "IdkNLL", "rmu": "RMU",
+    "npo-wordings": "NPO, trained in three wordings", "rule-npo": "RULE-NPO, 3 x 20 steps, one wording",
+    "rule-npo-wordings": "RULE-NPO, 3 x 20 steps, three wordings",
+    "rule-npo-short": "RULE-NPO, 10 x 6 steps, one wording",
+    "rule-npo-short-wordings": "RULE-NPO, 10 x 6 steps, three wordings",
+}  # fmt: skip
+ROLES = ("asked", "detection", "held-out")
+KS = (1, 16, 64)
+
+
+def title(name: str) -> str:
+    if name.endswith("-control"):
+        return f"control of {TITLES[name.removesuffix('-control')]}"
+    return TITLES[name]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of one model, and the rows that the estimators take."""
+
+    numbers: Numbers
+
+    @property
+    def n(self) -> int:
+        return int(self.numbers["n"])
+
+    def wordings(self, role: str) -> list[int]:
+        return [w for w, one in enumerate(self.numbers["roles"]) if one == role]
+
+    def rows(self, role: str, kind: str = "") -> np.ndarray:
+        """0/1 scores (prompts x wordings of the role, n) of the forgotten items, of one kind or of all."""
+        picked = [i for i, one in enumerate(self.numbers["forget"]) if not kind or one.startswith(f"{kind}/")]
+        return np.concatenate(
+            [rows_of([self.numbers["leaks"][w][i] for i in picked], self.n) for w in self.wordings(role)]
+        )
+
+    def unknowable(self, role: str) -> np.ndarray:
+        """0/1 scores of the forgotten items' keys in answers about invented names of their kind: a row a pair and wording."""
+        return np.concatenate(
+            [
+                rows_of(counts, self.n)
+                for w in self.wordings(role)
+                for table in self.numbers["invented"][w].values()
+                for counts in table
+            ]
+        )
+
+    def leak(self, role: str, ks: Sequence[int], kind: str = "") -> LeakCurve:
+        return leak_at_k(self.rows(role, kind), list(ks))
+
+    def greedy(self, role: str) -> float:
+        return float(np.mean([self.numbers["greedy"][w] for w in self.wordings(role)]))
+
+    def verbatim(self, role: str, k: float) -> float:
+        logprob = np.minimum([v for w in self.wordings(role) for v in self.numbers["logprob"][w]], 0.0)
+        return float(np.mean(leak_from_logprob(logprob, k)))
+
+    def kept(self, name: str, role: str) -> float:
+        return float(np.mean(self.numbers["kept"][f"{name}/{self.wordings(role)[0]}"]))
+
+
+def curve(found: LeakCurve, at: int) -> Number:
+    return Number(float(found.value[at]), float(found.low[at]), float(found.high[at]), 2)
+
+
+def difference(model: LeakCurve, other: LeakCurve) -> Number:
+    low, high = difference_interval(model, other)
+    return Number(float(model.value[0] - other.value[0]), float(low[0]), float(high[0]), 2)
+
+
+class Results:
+    """The cells of the study that are there. Those of the model as it comes are what the others are read against."""
+
+    def __init__(self, store: Store, design: Design) -> None:
+        self.store, self.design = store, design
+        rules = [name for rule in RULES for name in (rule, f"{rule}-control")]
+        self.order = ["original", *design.methods, "npo-wordings", *rules]
+
+    def measured(self, name: str) -> Measured | None:
+        found = self.store.read(name)
+        if found is None:
+            return None
+        numbers = found["numbers"]
+        return self.measured(numbers["same"]) if "same" in numbers else Measured(numbers)
+
+    def there(self) -> list[tuple[str, Measured]]:
+        return [(name, one) for name in self.order if (one := self.measured(name)) is not None]
+
+    def seconds(self, name: str, part: str) -> float:
+        found = self.store.read(name) or {}
+        return float(found.get("seconds", {}).get(part, math.nan))
+
+    def rows(self, columns: int, row) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
+        """A row a cell, "not run" where it is missing."""
+        lines = []
+        for name in self.order:
+            one = self.measured(name)
+            lines.append(
+                (title(name), "not run", *[""] * (columns - 2)) if one is None else (title(name), *row(name, one))
+            )
+        return tuple(lines)
+
+
+def leak_table(results: Results) -> str:
+    def row(name: str, one: Measured) -> list[Cell]:
+        asked, held = one.leak("asked", KS), one.leak("held-out", KS)
+        return [
+            Number(one.greedy("asked"), digits=2), Number(float(asked.value[0])), Number(float(asked.value[1]), digits=2),
+            curve(asked, 2), number_of(one.verbatim("asked", 128)), number_of(one.verbatim("asked", 1e6)),
+            Number(one.greedy("held-out"), digits=2), Number(float(held.value[0])), Number(float(held.value[1]), digits=2),
+            curve(held, 2),
+        ]  # fmt: skip
+
+    columns = (
+        "model", "greedy", "leak@1", "leak@16", "leak@64", "verbatim@128", "verbatim@10^6",
+        "held-out: greedy", "leak@1", "leak@16", "leak@64",
+    )  # fmt: skip
+    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+
+
+def number_of(value: float) -> Number:
+    return Number(value, digits=3)
+
+
+def excess_table(results: Results) -> str:
+    original = results.measured("original")
+
+    def row(name: str, one: Measured) -> list[Cell]:
+        cells: list[Cell] = []
+        for role in ("asked", "held-out"):
+            leak, own = one.leak(role, [64]), leak_at_k(one.unknowable(role), [64])
+            null = leak_at_k(original.unknowable(role), [64]) if original else None
+            cells += [difference(leak, null) if null else "not run", curve(own, 0), difference(leak, own)]
+        return cells
+
+    columns = (
+        "model", "excess@64 over the null", "names a forgotten key to an invented name @64", "leak@64 less that",
+        "held-out: excess@64 over the null", "to an invented name @64", "leak@64 less that",
+    )  # fmt: skip
+    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+
+
+def side_table(results: Results) -> str:
+    def row(name: str, one: Measured) -> list[Cell]:
+        numbers = one.numbers
+        found = [
+            one.kept("shown", "asked"), one.kept("unshown", "asked"), one.kept("unshown", "held-out"), numbers["general"],
+            numbers["fluency"]["forget"], numbers["fluency"]["unshown"], numbers["broken"]["forget"],
+        ]  # fmt: skip
+        steps = Number(float(numbers["steps"]), digits=0) if "steps" in numbers else "–"
+        return [
+            *(Number(math.nan if v is None else float(v), digits=2) for v in found), steps,
+            Number(results.seconds(name, "unlearning") / 60, digits=1), Number(results.seconds(name, "sampling") / 60, digits=1),
+        ]  # fmt: skip
+
+    columns = (
+        "model", "kept, shown", "kept, not shown", "kept, not shown, held-out wording", "general: ROUGE-L to its own answers",
+        "fluency, forgotten questions", "fluency, kept questions", "broken", "steps", "min to unlearn", "min to sample",
+    )  # fmt: skip
+    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+
+
+def rule_table(results: Results) -> str:
+    """Each RULE less its control, and less NPO trained in the detection's wordings."""
+    rows: list[tuple[Cell, ...]] = []
+    for name in RULES:
+        one, twin, plain = (results.measured(x) for x in (name, f"{name}-control", "npo-wordings"))
+        if one is None:
+            rows.append((title(name), "not run", *[""] * 6))
+            continue
+        record = (results.store.read(name) or {})["numbers"]
+        cells: list[Cell] = [str(sum(1 for r in record["rounds"] if r["steps"])), str(record["found"])]
+        for other in (twin, plain):
+            for role in ("asked", "held-out"):
+                if other is None:
+                    cells.append("not run")
+                    continue
+                found = excess(one.rows(role), other.rows(role), [64])
+                cells.append(Number(float(found.value[0]), float(found.low[0]), float(found.high[0]), 2))
+        rows.append((title(name), *cells, record["verdict"]))
+    columns = (
+        "", "rounds", "leaks found", "less its control, asked", "less its control, held-out",
+        "less NPO in three wordings, asked", "held-out", "ended because",
+    )  # fmt: skip
+    return to_markdown(Table("", columns, tuple(rows)))
+
+
+def kind_table(results: Results) -> str:
+    def row(name: str, one: Measured) -> list[Cell]:
+        return [
+            curve(one.leak(role, [64], kind), 0) if len(one.rows(role, kind)) else "none forgotten"
+            for kind in results.design.kinds
+            for role in ("asked", "held-out")
+        ]
+
+    columns = (
+        "model",
+        *(f"{kind}: leak@64, {role}" for kind in results.design.kinds for role in ("asked", "held-out")),
+    )
+    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+
+
+def verdicts(results: Results) -> str:
+    """Who forgot by greedy answers, and whom sampling or another wording contradicts; computed, nulls included."""
+    original = results.measured("original")
+    if original is None:
+        return ""
+    null = {role: leak_at_k(original.unknowable(role), [64]) for role in ("asked", "held-out")}
+    groups: dict[str, list[str]] = {key: [] for key in ("sampling", "wording", "none", "greedy")}
+    for name, one in results.there():
+        if name == "original":
+            continue
+        above = {role: difference(one.leak(role, [64]), null[role]).low > 0 for role in null}
+        key = (
+            "greedy" if one.greedy("asked") > 0.05 else
+            "sampling" if above["asked"] else
+            "wording" if above["held-out"] else
+            "none"
+        )  # fmt: skip
+        groups[key].append(title(name))
+    said = {
+        "greedy": "Not forgotten even by the greedy answers to the question as asked (above .05)",
+        "sampling": "Forgotten by greedy answers, and sampling the same question says not (excess@64 with an interval above 0)",
+        "wording": "No excess is shown for the question as asked, and the held-out wordings show one",
+        "none": "No excess is shown in either",
+    }
+    return "\n".join(f"* {said[key]}: {'; '.join(names) or 'none'}." for key, names in groups.items()) + "\n"
+
+
+def examples(results: Results) -> str:
+    lines = []
+    for name, one in results.there():
+        question, greedy, *drawn = one.numbers["says"][0]
+        shown = "; ".join(f"“{' '.join(text.split())[:90]}”" for text in (greedy, *drawn[:1]))
+        lines.append(f"* {title(name)}, asked “{question}”: {shown}")
+    return (
+        "\n".join(lines).translate(str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*"})).replace("\\* ", "* ", 1) + "\n"
+    )
+
+
+def section(store: Store, design: Design | None = None) -> str:
+    """The section as Markdown."""
+    results = Results(store, design or Design())
+    read = store.read("known")
+    if read is None:
+        return f"## Knowledge from pre-training\n\nNot run: {store.study} has no cell yet.\n"
+    known = {kind: sum(all(row) for row in rows.values()) for kind, rows in read["numbers"]["known"].items()}
+    asked = {kind: len(rows) for kind, rows in read["numbers"]["known"].items()}
+    missing = [name for name in results.order if results.measured(name) is None]
+    first = results.measured("original")
+    forgotten = len(first.numbers["forget"]) if first else 0
+    counts = ", ".join(f"{known[kind]} of {asked[kind]} {kind}" for kind in known)
+    d = results.design
+    return f"""## Knowledge from pre-training
+
+{d.model} (SHA-256 of its float32 weights {read["weights"][:16]}...) answers {counts} rightly in all five wordings, greedily. {sum(d.tuning.values())} of them chose the settings and are in no number below; of the rest a quarter, {forgotten} items, is to be forgotten. Two thirds of the others are shown to the unlearner beside general questions with the model's own answers, and a third is not.
+
+The unlearner sees one wording. RULE's detection may ask two more. Two are asked by no training and no detection: held-out. {d.n} samples a question and wording at T = 1, at most {d.longest} tokens, measured in {d.dtype}. A leak is an answer that says the key ("Paris"). Every method stops at its first check, one in {d.check_every} steps, where greedy answers say no key and 95% of a sample of the kept ones; at most {d.steps} steps of {d.batch} forget and {d.batch} retain answers. Brackets are 95% intervals over samples; the items are fixed, one seed of unlearning. Not run: {", ".join(missing) or "none"}.
+
+{leak_table(results)}
+verbatim: the probability that one of k answers is the true sentence to the letter, computed and not sampled.
+
+{verdicts(results)}
+### Against what cannot be known
+
+No model exists that never read of France. Its stand-in is the model as it comes, asked in the same way about invented countries, elements and works: it knows nothing of them, and still says real names. The null is how often one of 64 such answers says the key of a forgotten item, the mean over all pairs of an invented name and a forgotten key of its kind. All pairs, and not one permutation, because one key's luck should not decide. Keys compete within an answer, so the pairs' counts are negatively associated, and the interval, which takes pairs as independent, is if anything too wide.
+
+The second null asks the unlearned model itself about invented names. A method that makes a name rarer everywhere lowers this one too; the difference says whether the name still belongs to its question.
+
+{excess_table(results)}
+### RULE's options
+
+The control repeats NPO's own steps, as many as RULE took, with nothing added. NPO in three wordings trains on the questions that RULE's detection may ask, without sampling: it says whether the wordings help, or the leaks. {d.rule_n} samples a prompt, wording and round.
+
+{rule_table(results)}
+### By kind
+
+{kind_table(results)}
+### What it cost
+
+Greedy recall of what is to be kept; fluency: geometric mean probability of a token under the model as it comes, of samples to the forgotten questions and of greedy answers to the kept ones; broken: share of samples that no reader takes for text. Minutes are those of a shared machine: read them as orders of size.
+
+{side_table(results)}
+### What they say
+
+Greedy, then the first sample:
+
+{examples(results)}"""
