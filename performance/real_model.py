@@ -222,7 +222,11 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                         ours.append(tokens / (time.process_time() - start))
                         computed = sampler.rows_computed
                     elif not args.alone:
-                        some = batches if case == "greedy" else [batches[(at + i) % len(batches)] for i in range(args.calls)]
+                        some = (
+                            batches
+                            if case == "greedy"
+                            else [batches[(at + i) % len(batches)] for i in range(args.calls)]
+                        )
                         at += args.calls
                         useful = by_generate(loaded, some, decoding)
                         theirs.append(useful / (time.process_time() - start))

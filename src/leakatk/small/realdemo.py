@@ -54,7 +54,7 @@ class Scale:
 
     authors: int = 5
     """TOFU's last authors, so many; the two of forget01 are to be forgotten."""
-    people: Mapping[str, int] = field(default_factory=lambda: {"forget": 4, "retain": 8, "retain_held": 2})
+    people: Mapping[str, int] = field(default_factory=lambda: {"forget": 3, "retain": 6, "retain_held": 2})
     """Invented people by part, where TOFU is not at hand."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrainSettings` of the fine-tuning that differ from the recipe for the model's size."""
