@@ -18,7 +18,7 @@ TINY = Scale(
     people={"forget": 1, "retain": 2, "retain_held": 1},
     training={"learning_rate": 4e-3, "max_steps": 160, "epochs": None, "retain_batch": 8, "warmup_epochs": 0.0, "warmup_steps": 10},
     unlearning={"learning_rate": 1e-3, "max_steps": 6, "forget_batch": 4, "retain_batch": 4, "check_every": 3, "checkpoint_every": 2},
-    samples=8, rounds=1, round_samples=8, round_steps=2,
+    asked_in="fp32", samples=8, rounds=1, round_samples=8, round_steps=2,
 )  # fmt: skip
 PILOT = {
     "seconds": 2.0,

@@ -64,6 +64,8 @@ class Scale:
         }
     )  # fmt: skip
     """Fields of `TrainSettings` of the unlearning that differ from the method's own."""
+    asked_in: str = "auto"
+    """Precision of audited models: fp32, bf16, or auto, bf16 where it is fast."""
     samples: int = 64
     """Answers a question in an audit."""
     rounds: int = 2
@@ -113,10 +115,20 @@ class Plan:
         """The longest answer that is sampled."""
         return 96 if self.source == "tofu" else 40
 
-    def load(self, path: str | Path | None = None) -> LoadedModel:
+    def load(self, path: str | Path | None = None, dtype: str = "fp32") -> LoadedModel:
         from leakatk.models.load import load_model
 
-        return load_model(path or self.model)
+        return load_model(path or self.model, dtype=dtype)
+
+    def asked_in(self) -> str:
+        """The precision in which models are audited here."""
+        import torch
+
+        from leakatk.unlearning.precision import fast_bf16
+
+        if self.scale.asked_in != "auto":
+            return self.scale.asked_in
+        return "bf16" if torch.cuda.is_available() or fast_bf16() else "fp32"
 
     def training(self, loaded: LoadedModel) -> TrainSettings:
         from leakatk.small.finetune import recipe_for
@@ -220,11 +232,12 @@ class Audit:
 
     def __call__(self, place: Path, seed: int) -> None:
         from leakatk.auditing.audit import audit
+        from leakatk.models.load import ModelSource
         from leakatk.sampling.decoding import Decoding
 
         bench, runs = self.plan.lessons(seed).benchmark, place / "runs"
         audit(
-            place / "models" / self.model, bench.forget, out=runs / self.model, n=self.plan.scale.samples,
+            ModelSource(str(place / "models" / self.model), dtype=self.plan.asked_in()), bench.forget, out=runs / self.model, n=self.plan.scale.samples,
             decoding=Decoding(max_new_tokens=self.plan.tokens), seed=FRESH_SEED + seed, retain=bench.retain_held or bench.retain,
             paraphrases=False, retrained=None if self.model == "retrained" else runs / "retrained", label=LABELS[self.model],
             role=ROLES.get(self.model, "model"), benchmark=bench.name, command="leakatk demo --real", quiet=True,
@@ -244,7 +257,7 @@ class Pilot:
         from leakatk.small.finetune import learning
         from leakatk.small.pilot import training_pilot
 
-        loaded, taught = self.plan.load(), self.plan.lessons(seed).of("full")
+        loaded, taught = self.plan.load(dtype=self.plan.asked_in()), self.plan.lessons(seed).of("full")
         asked = [Request(prompt, tuple(range(PILOT_SAMPLES))) for prompt in taught[:PILOT_SAMPLES]]
         sampler, decoding = NativeSampler(loaded), Decoding(max_new_tokens=self.plan.tokens)
         list(sampler.sample(asked[:1], replace(decoding, max_new_tokens=2), seed=seed))
