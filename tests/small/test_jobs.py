@@ -1,6 +1,9 @@
 """Jobs: what is expected of them, what they use, and what is left. Their order and their failures: tests/e2e/test_demo.py."""
 
 import os
+import subprocess
+import sys
+import time
 
 import psutil
 import pytest
@@ -14,8 +17,6 @@ def nothing(place, seed):
 
 
 def large(place, seed):
-    import time
-
     held = bytearray(200_000_000)
     held[::4096] = b"x" * len(held[::4096])
     time.sleep(4)
@@ -57,6 +58,36 @@ def test_what_workers_use_is_seen(tmp_path):
     run_jobs([Job("a", large, tmp_path, 0)], workers=1, quiet=True, memory=memory)
     assert memory.one > 200e6
     assert memory.together >= memory.one
+
+
+def forever(place, seed):
+    (place / "worker").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    """Else they would hold what the same command wants next."""
+    code = (
+        "from pathlib import Path; from tests.small.test_jobs import forever; from leakatk.small.jobs import Job, run_jobs\n"
+        f"if __name__ == '__main__': run_jobs([Job('a', forever, Path({str(tmp_path)!r}), 0)], workers=1)"
+    )
+    (tmp_path / "run.py").write_text(code)
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], env=where)
+    worker = tmp_path / "worker"
+    until(lambda: worker.exists() and worker.read_text())
+    number = int(worker.read_text())
+    assert psutil.pid_exists(number)
+    parent.kill()
+    parent.wait()
+    until(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
+
+
+def until(there, seconds=240):
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.1)
 
 
 def test_what_is_left_is_said(tmp_path, capsys):

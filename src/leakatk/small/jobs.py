@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -64,7 +65,7 @@ def run_jobs(
     start = time.perf_counter()
     others = set(active_children())
     context = get_context("spawn")  # forked torch threads hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         try:
             while waiting or running:
                 for job in [job for job in waiting if all(name in seconds for name in job.after)]:
@@ -113,8 +114,9 @@ def expected_seconds(jobs: Sequence[Job], workers: int) -> float:
     return max(ends.values(), default=0.0)
 
 
-def _one_thread() -> None:
-    """Two processes of one thread each beat one of two."""
+def _begin() -> None:
+    """One thread a worker: two processes of one thread each beat one of two. It ends with the process that began it."""
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -122,6 +124,14 @@ def _one_thread() -> None:
 
     silence()
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A killed parent's workers would go on, and hold the directories that the same command wants next."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # at once: what a job has written is whole
 
 
 def _timed(job: Job) -> float:
