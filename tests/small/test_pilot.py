@@ -32,8 +32,7 @@ def test_some_steps_of_the_run_are_timed(loaded, monkeypatch):
         return step(self, number)
 
     monkeypatch.setattr(Trainer, "step", slow)
-    monkeypatch.setattr(pilot.time, "perf_counter", lambda: now[0])
-    found = training_pilot(loaded, PROMPTS, learning(), SETTINGS)
+    found = training_pilot(loaded, PROMPTS, learning(), SETTINGS, clock=lambda: now[0])
     assert found.seconds == 7.0  # the first step, which pays for what later ones find ready, does not count
     assert seen == [(3, "full")] * STEPS
     assert found.memory > 1e6
