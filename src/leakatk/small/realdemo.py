@@ -18,7 +18,19 @@ from leakatk.files.writing import read_kept, write_kept
 from leakatk.progress import format_seconds
 from leakatk.small.jobs import Job, Memory, expected_seconds, run_jobs
 from leakatk.small.realdemo_page import write_page
-from leakatk.small.realdemo_plan import BASES, LABELS, MARKER, MODEL, MODELS, ROLES, RULE_BASE, Plan, Scale, find_source
+from leakatk.small.realdemo_plan import (
+    BASES,
+    LABELS,
+    MARKER,
+    MODEL,
+    MODELS,
+    ROLES,
+    RULE_BASE,
+    Plan,
+    Scale,
+    find_source,
+    scale_for,
+)
 from leakatk.workdir import claim, refuse_foreign, settle
 
 if TYPE_CHECKING:
@@ -230,13 +242,14 @@ def real_demo(
 
     if workers < 1:
         raise InputError(f"--workers must be at least 1, got {workers}.")
-    out, scale = Path(out), scale or Scale()
+    out = Path(out)
     refuse_foreign(out, "demo of a real model", (MARKER,))
     if model in KNOWN:
         model = fetch_model(model, quiet=quiet).model.name
     with claim(out):
         begun = read_kept(out / MARKER) if (out / MARKER).exists() else {}
         source = str(begun.get("source") or find_source(data))
+        scale = scale or scale_for(source)
         settle(
             out,
             MARKER,
