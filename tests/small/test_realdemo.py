@@ -11,8 +11,9 @@ from leakatk.errors import InputError, RunError
 from leakatk.files.writing import read_kept
 from leakatk.small import realdemo
 from leakatk.small.jobs import run_jobs
-from leakatk.small.realdemo import MODELS, Plan, Scale, expected_of, find_source, jobs_of, real_demo, says
+from leakatk.small.realdemo import expected_of, jobs_of, real_demo, says
 from leakatk.small.realdemo_page import audits_of, verdict
+from leakatk.small.realdemo_plan import MODELS, Plan, Scale
 
 TINY = Scale(
     people={"forget": 1, "retain": 2, "retain_held": 1},
@@ -143,18 +144,6 @@ def test_every_job_comes_after_what_it_reads(plan, tmp_path):
     for model in MODELS:
         if model != "retrained":
             assert "audit retrained" in jobs[f"audit {model}"].after
-
-
-def test_tofu_is_taken_where_it_is(data_dir, tmp_path):
-    assert find_source(str(data_dir / "tofu")) == "tofu"
-    lessons = Plan("m", "tofu", str(data_dir / "tofu"), Scale()).lessons(0)
-    assert (len(lessons.benchmark.forget), len(lessons.of("full"))) == (40, 100)
-
-
-def test_where_it_is_not_people_are_invented(tmp_path):
-    assert find_source(str(tmp_path)) == "world"
-    lessons = Plan("m", "world", None, Scale()).lessons(0)
-    assert (len(lessons.benchmark.forget), len(lessons.of("retain"))) == (18, 48)
 
 
 def test_a_foreign_directory_is_refused(tmp_path, start):

@@ -32,7 +32,7 @@ def run(
         typer.Option(help="Directory for models, runs and report.html; default demo, demo-real with --real."),
     ] = None,
     real: Annotated[
-        bool, typer.Option("--real", help="On a pre-trained model, which is fetched: 25 minutes on two fast cores.")
+        bool, typer.Option("--real", help="On a pre-trained model, which is fetched; says first what it takes here.")
     ] = False,
     model: Annotated[str, typer.Option(help="With --real: another model than smollm2-135m.")] = "",
     data: options.Data = None,
@@ -97,11 +97,13 @@ def _real(
     from leakatk.report.assemble import show
     from leakatk.report.export import to_json
     from leakatk.small import realdemo
+    from leakatk.small import realdemo_plan as plans
     from leakatk.small.realdemo_page import audits_of, content
 
     where = inputs.data_of("tofu", data)
     if dry_run:
-        plan = realdemo.Plan(model or realdemo.MODEL, realdemo.find_source(where), where, realdemo.Scale())
+        source = plans.find_source(where)
+        plan = plans.Plan(model or plans.MODEL, source, where, plans.scale_for(source))
         jobs = realdemo.jobs_of(out, 0, plan)
         if as_json:
             options.echo_json({"jobs": [job.name for job in jobs], "model": plan.model, "source": plan.source})
@@ -112,11 +114,9 @@ def _real(
         )
         return
     with written_back(context, out):
-        page = realdemo.real_demo(
-            out, model=model or realdemo.MODEL, data=where, workers=workers, quiet=progress.silent
-        )
-    begun = read_kept(out / realdemo.MARKER)
-    plan = realdemo.Plan(begun["model"], begun["source"], where, realdemo.Scale())
+        page = realdemo.real_demo(out, model=model or plans.MODEL, data=where, workers=workers, quiet=progress.silent)
+    begun = read_kept(out / plans.MARKER)
+    plan = plans.Plan(begun["model"], begun["source"], where, plans.scale_for(begun["source"]))
     found = content(out, plan, 0, read_kept(out / "spent.json"))
     if as_json:
         typer.echo(to_json(found, prompts=False))

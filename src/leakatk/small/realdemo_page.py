@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leakatk.files.writing import read_kept, write_atomic
 from leakatk.progress import format_seconds
@@ -13,9 +13,7 @@ from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent
 from leakatk.report.html import render
 from leakatk.report.rounds import rounds_table
-
-if TYPE_CHECKING:
-    from leakatk.small.realdemo import Plan
+from leakatk.small.realdemo_plan import BASES, LABELS, MODELS, RULE_BASE, Plan
 
 NOTES = (
     "full and retrained were fine-tuned here from the same pre-trained model with the same settings; retrained never saw what is to "
@@ -39,15 +37,11 @@ def write_page(out: Path, plan: Plan, seed: int, spent: Mapping[str, Any]) -> Pa
 
 def audits_of(out: Path) -> list[Audited]:
     """The audited runs, in the order of the table."""
-    from leakatk.small.realdemo import MODELS
-
     return read_audits([out / "runs" / name for name in MODELS])
 
 
 def content(out: Path, plan: Plan, seed: int, spent: Mapping[str, Any]) -> ReportContent:
     """What the page says."""
-    from leakatk.small.realdemo import LABELS, RULE_BASE
-
     audits, k = audits_of(out), plan.scale.samples
     hints = {
         RULE_BASE: f"one greedy answer: {_block(audits, RULE_BASE)['greedy']:.1%}",
@@ -92,8 +86,6 @@ def taught(out: Path, plan: Plan, seed: int) -> str:
 
 def stops(out: Path) -> str:
     """When each method stopped."""
-    from leakatk.small.realdemo import BASES, LABELS
-
     parts = []
     for base in BASES:
         record = read_kept(out / "models" / base / "unlearning.json")
@@ -121,7 +113,6 @@ def at_last(audits: Sequence[Audited], name: str) -> Number:
 
 def verdict(audits: Sequence[Audited], k: int) -> str:
     """What the greedy answers and the samples of the base method say, beside RULE, its control and the yardstick."""
-    from leakatk.small.realdemo import LABELS, RULE_BASE
 
     def share(name: str) -> str:
         number = at_last(audits, name)
@@ -136,8 +127,6 @@ def verdict(audits: Sequence[Audited], k: int) -> str:
 
 def _block(audits: Sequence[Audited], name: str) -> dict[str, Any]:
     """The headline scorer's numbers of one model."""
-    from leakatk.small.realdemo import MODELS
-
     scorers = audits[MODELS.index(name)].results.scorers
     found: dict[str, Any] = scorers[next(iter(scorers))].as_dict()
     return found
