@@ -26,7 +26,7 @@ from leakatk.scorers.base import get_scorer
 NAME = "probes"
 PROBES = ("paraphrase", "trigger", "role", "typos", "filler", "few-shot", "dialogue", "prefix", "context")
 MODELS = ("original", "npo", "rule-npo-wordings", "simnpo", "idknll", "rmu", "npo-wordings", "graddiff")
-N = 32
+N = 16
 
 
 class Probes:
