@@ -76,11 +76,13 @@ def measure(
         drawn = [(p.question, text) for p in asked[0] for text in said[p.id][:READ]]
         plain = [(p.question, text) for p, text in zip(kept["unshown/0"], greedy["unshown/0"], strict=True)]
         fluency = {"forget": probability(original, drawn), "unshown": probability(original, plain)}
+    leaks = [[leaking(p, said[p.id]) for p in group] for group in sampled]
+    most = int(np.argmax(leaks[0]))  # what is said of the item that leaks most, beside the first ones
     return {
         "n": n,
         "forget": [p.id for p in sets.forget],
         "roles": list(roles),
-        "leaks": [[leaking(p, said[p.id]) for p in group] for group in sampled],
+        "leaks": leaks,
         "greedy": [[leaking(p, [t]) for p, t in zip(group, greedy[f"forget/{w}"], strict=True)] for w, group in enumerate(asked)],
         "logprob": [np.round(row, 4).tolist() for row in logprob],
         "invented": [named(group, sets.forget, said) for group in unknowable],
@@ -94,7 +96,7 @@ def measure(
         "says": [
             [asked[w][i].question, greedy[f"forget/{w}"][i], *said[asked[w][i].id][:2]]
             for w in (0, held[0])
-            for i in range(min(SHOWN, len(sets.forget)))
+            for i in [*range(min(SHOWN, len(sets.forget))), most]
         ],
     }  # fmt: skip
 
