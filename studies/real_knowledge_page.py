@@ -27,6 +27,7 @@ TITLES = {
 }  # fmt: skip
 ROLES = ("asked", "detection", "held-out")
 KS = (1, 16, 64)
+RARE = 1e-6  # probability of a sentence that an exact audit of it would call forgotten
 
 
 def title(name: str) -> str:
@@ -111,14 +112,15 @@ class Results:
         found = self.store.read(name) or {}
         return float(found.get("cpu_seconds", {}).get(part, math.nan))
 
-    def rows(self, columns: int, row) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
-        """A row a cell, "not run" where it is missing."""
+    def rows(self, columns: int, row, *, missing: bool = False) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
+        """A row a cell; with missing also those that were not run, which say so."""
         lines = []
         for name in self.order:
             one = self.measured(name)
-            lines.append(
-                (title(name), "not run", *[""] * (columns - 2)) if one is None else (title(name), *row(name, one))
-            )
+            if one is not None:
+                lines.append((title(name), *row(name, one)))
+            elif missing:
+                lines.append((title(name), "not run", *[""] * (columns - 2)))
         return tuple(lines)
 
 
@@ -136,7 +138,7 @@ def leak_table(results: Results) -> str:
         "model", "greedy", "leak@1", "leak@16", "leak@64", "verbatim@128", "verbatim@10^6",
         "held-out: greedy", "leak@1", "leak@16", "leak@64",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(len(columns), row, missing=True)))
 
 
 def number_of(value: float) -> Number:
@@ -168,7 +170,9 @@ def side_table(results: Results) -> str:
             one.kept("shown", "asked"), one.kept("unshown", "asked"), one.kept("unshown", "held-out"), numbers["general"],
             numbers["fluency"]["forget"], numbers["fluency"]["unshown"], numbers["broken"]["forget"],
         ]  # fmt: skip
-        steps = Number(float(numbers["steps"]), digits=0) if "steps" in numbers else "–"
+        steps = (
+            f"{numbers['steps']}{'' if numbers.get('met', True) else ', rule not met'}" if "steps" in numbers else "–"
+        )
         return [
             *(Number(math.nan if v is None else float(v), digits=2) for v in found), steps,
             Number(results.seconds(name, "unlearning") / 60, digits=1), Number(results.seconds(name, "sampling") / 60, digits=1),
@@ -287,6 +291,21 @@ def verdicts(results: Results) -> str:
     return "\n".join(f"* {said[key]}: {'; '.join(names) or 'none'}." for key, names in groups.items()) + "\n"
 
 
+def unseen_by_exact(results: Results) -> str:
+    """Items that every sample says though the true sentence itself will hardly ever be sampled."""
+    found = []
+    for name, one in results.there():
+        numbers = one.numbers
+        items = [
+            item.partition("/")[2]
+            for item, leaks, logprob in zip(numbers["forget"], numbers["leaks"][0], numbers["logprob"][0], strict=True)
+            if leaks == one.n and logprob < math.log(RARE)
+        ]
+        found += [f"{title(name)}: {', '.join(items)}"] if items else []
+    said = "; ".join(found) or "none"
+    return f"Said in every sample, though the true sentence to the letter has a probability below {RARE:g}: {said}.\n"
+
+
 def examples(results: Results) -> str:
     lines = []
     for name, one in results.there():
@@ -318,8 +337,7 @@ def section(store: Store, design: Design | None = None) -> str:
 The unlearner sees one wording. RULE's detection may ask two more. Two are asked by no training and no detection: held-out. {d.n} samples a question and wording at T = 1, at most {d.longest} tokens, measured in {d.dtype}. A leak is an answer that says the key ("Paris"). Every method stops at its first check, one in {d.check_every} steps, where greedy answers say no key and 95% of a sample of the kept ones; at most {d.steps} steps of {d.batch} forget and {d.batch} retain answers. Brackets are 95% intervals over samples; the items are fixed, one seed of unlearning. Not run: {", ".join(missing) or "none"}.
 
 {leak_table(results)}
-verbatim: the probability that one of k answers is the true sentence to the letter, computed and not sampled.
-
+verbatim: the probability that one of k answers is the true sentence to the letter, computed and not sampled. {unseen_by_exact(results)}
 {verdicts(results)}
 ### Against what cannot be known
 

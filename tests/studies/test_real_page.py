@@ -125,6 +125,14 @@ def test_verdicts_are_computed(store):
     assert "sampling the same question says not (excess@64 with an interval above 0): RMU." in text
 
 
+def test_what_an_exact_probability_does_not_see(store):
+    assert "below 1e-06: none." in section(store)
+    store.put("rmu", {**numbers([[0, 63, 64], [0, 0, 0]]), "steps": 40, "met": False})
+    text = section(store)
+    assert "below 1e-06: RMU: C." in text  # B leaks too, and its sentence is likely enough to be seen
+    assert "40, rule not met" in line(text.split("### What it cost")[1], "RMU")
+
+
 def test_a_control_of_a_rule_without_steps_is_its_base(store):
     store.put(
         "rule-npo",
