@@ -272,12 +272,12 @@ class Study:
             if not trained:
                 return {"steps": 0, "rounds": [], "same": "npo"}
             settings = replace(settings, rounds=len(trained), augment=False)
-        shutil.rmtree(place / "rounds", ignore_errors=True)
         result = rule(
             loaded, self.sets().forget, self.kept(), method, score=get_scorer("fact").score, settings=settings,
             train=replace(method.settings, max_steps=steps, check_every=0),
-            sampler=RoundedSampler(loaded, d.dtype), seed=d.seed,
+            sampler=RoundedSampler(loaded, d.dtype), seed=d.seed, out=place / "rounds",
         )  # fmt: skip
+        shutil.rmtree(place / "rounds")  # a killed run goes on from its rounds; a whole one needs them no more
         return {
             "steps": result.steps, "verdict": result.verdict, "found": len(result.leaks),
             "rounds": [{key: getattr(r, key) for key in ("round", "leak", "found", "added", "steps", "sampling_seconds", "training_seconds")} for r in result.rounds],

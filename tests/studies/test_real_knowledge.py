@@ -134,6 +134,26 @@ def test_rule_its_control_and_what_they_ask(study, monkeypatch):
     assert asked == []
 
 
+def test_a_killed_rule_goes_on_from_its_rounds(study, monkeypatch):
+    monkeypatch.setattr(real_knowledge, "get_scorer", lambda _: constant(1.0))
+    run(study, "tune-npo", "npo")
+    original, detections = real_knowledge.RoundedSampler.sample, []
+
+    def sample(self, requests, decoding, *, seed):
+        detections.append(seed)
+        if len(detections) == 2:
+            raise KeyboardInterrupt
+        yield from original(self, requests, decoding, seed=seed)
+
+    monkeypatch.setattr(real_knowledge.RoundedSampler, "sample", sample)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, "rule-npo")
+    found = run(study, "rule-npo")
+    assert [r["steps"] for r in found["rounds"]] == [1, 1, 0]
+    assert detections[0] not in detections[1:]  # the first round was sampled once
+    assert not (study.store.scratch("rule-npo") / "rounds").exists()
+
+
 def test_rule_without_leaks_takes_no_step_and_its_control_is_the_base(study, monkeypatch):
     monkeypatch.setattr(real_knowledge, "get_scorer", lambda _: constant(0.0))
     found = run(study, "tune-npo", "npo", "rule-npo")
