@@ -264,6 +264,7 @@ def run_all(store: Store, cells: Sequence[Cell], *, minutes: float = 0.0) -> lis
                     made = True
                     found = store.read(cell.name) or {}
                     say(f"{cell.name}: {found['seconds']}")
+                    break  # what it made possible may come before what is next
             except RunError as error:
                 if store.path(cell.name).exists():
                     raise

@@ -48,6 +48,13 @@ def test_what_is_done_is_not_made_again_and_what_waits_comes_after(store):
     assert made == ["a", "b"]
 
 
+def test_what_a_cell_makes_possible_comes_before_what_stands_after_it(store):
+    made = []
+    cells = [cell("b", needs=("a",), made=made), cell("a", made=made), cell("c", made=made)]
+    assert run_all(store, cells) == []
+    assert made == ["a", "b", "c"]
+
+
 def test_a_cell_that_failed_leaves_nothing(store):
     def broken(clock):
         raise KeyboardInterrupt
