@@ -10,10 +10,11 @@ DOCS_STAMP := $(VENV)/.installed-docs
 PINS := $(if $(filter newest,$(VERSIONS)),$(VENV)/torch.txt,constraints.txt)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint $(PINS)
 
-.PHONY: docs demo test test-slow check format pins clean help
+.PHONY: docs demo demo-real test test-slow check format pins clean help
 
 help:
 	@echo "make demo       train the small built-in world, unlearn, audit; prints the table, writes demo/report.html"
+	@echo "make demo-real  the same on a pre-trained model, which is fetched: says what it takes here, and can be stopped"
 	@echo "make test       the whole test suite"
 	@echo "make check      ruff, ruff format, mypy"
 	@echo "make test-slow  the tests that take minutes (real text, long simulations)"
@@ -38,6 +39,9 @@ $(DOCS_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(STAMP)
 	$(BIN)/leakatk demo --out demo
+
+demo-real: $(STAMP)
+	$(BIN)/leakatk demo --real --out demo-real
 
 test: $(STAMP)
 	$(if $(filter newest,$(VERSIONS)),LEAKATK_DEPRECATIONS=error) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"

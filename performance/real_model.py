@@ -10,11 +10,14 @@ useful tokens (end token included) per CPU second of the process.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -24,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
-from leakatk.sampling import native, native_batch
+from leakatk.sampling import native_batch
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.kv_cache import ModuleDecoder
@@ -133,9 +136,8 @@ def by_us(loaded: LoadedModel, prompts: Sequence[Prompt], n: int, decoding: Deco
     return sum(len(g.token_ids) for batch in sampler.sample(requests, decoding, seed=0) for g in batch), sampler
 
 
-PARTS = ("prefill", "layers", "output head", "drawing", "the rest")
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise", "aten::mkldnn_linear",
-            "mkldnn::_linear_pointwise_", "aten::linear")  # fmt: skip
+PARTS = ("prefill", "layers", "output head", "drawing")
+PRODUCTS = ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise")
 
 
 @contextmanager
@@ -153,97 +155,120 @@ def labelled() -> Iterator[None]:
         for owner in (LeanDecoder, ModuleDecoder):
             stack.enter_context(mock.patch.object(owner, "features", named("layers", owner.features)))
             stack.enter_context(mock.patch.object(owner, "logits", named("output head", owner.logits)))
-        for name, label in (("effective", "drawing"), ("draw", "drawing"), ("prefill", "prefill")):
-            stack.enter_context(mock.patch.object(native_batch, name, named(label, getattr(native_batch, name))))
+        for name, label in (
+            ("choose", "drawing"),
+            ("effective", "drawing"),
+            ("draw", "drawing"),
+            ("prefill", "prefill"),
+        ):
+            if hasattr(native_batch, name):  # some are of releases before or after this one
+                stack.enter_context(mock.patch.object(native_batch, name, named(label, getattr(native_batch, name))))
         yield
 
 
 def where_time_goes(action: Callable[[], Any]) -> dict[str, float]:
-    """Shares of the CPU time of `action` by stage; inside the layers by kind of operation. The profiler's own time makes
-    small operations look larger than they are."""
+    """Shares of the time of `action` by stage, inside the layers by kind of operation, largest first; their sum is 1. The
+    profiler's own time makes small operations look larger than they are."""
     with labelled(), profile(activities=[ProfilerActivity.CPU]) as found, record_function("all"):
         action()
     spent: Counter[str] = Counter()
-    whole = 0.0
+    whole = math.nan
     for event in found.events():
         if event.name == "all":
             whole = event.cpu_time_total
-        stage, above = "", event
-        while above is not None:
-            if above.name in PARTS:
-                stage = above.name
-                break
+        above: Any = event
+        while above is not None and above.name not in PARTS:
             above = above.cpu_parent
-        if not stage:
-            continue
-        if stage == "layers":
-            if event.name in ("aten::bmm", "aten::baddbmm"):
-                stage = "attention: products"
-            elif event.name in PRODUCTS:
-                stage = "layers: linear products"
-            elif event.name == "layers":
-                stage = "layers: Python"
-            else:
-                stage = "layers: other operations"
-        spent[stage] += event.self_cpu_time_total
+        if above is not None:
+            spent[_kind(event.name) if above.name == "layers" else above.name] += event.self_cpu_time_total
     shares = {name: value / whole for name, value in spent.most_common()}
-    return {**shares, "rest of the batch and Python": 1 - sum(shares.values())}
+    return {**shares, "bookkeeping of the batch": 1 - sum(shares.values())}
+
+
+def _kind(name: str) -> str:
+    """What an operation inside the layers is for."""
+    if name in PRODUCTS:
+        return "layers: linear products"
+    if name in ("aten::bmm", "aten::baddbmm"):
+        return "layers: products of attention"
+    return "layers: Python" if name == "layers" else "layers: the rest (norms, softmax, copies)"
+
+
+def asked_in(case: str, args: argparse.Namespace) -> tuple[list[Prompt], int, list[list[Prompt]]]:
+    """Prompts, samples of each, and the reference's batches."""
+    prompts = facts() if case == "memorised" else asked(QUESTIONS)
+    if case == "greedy":
+        prompts = prompts[: args.prompts or 40]
+        return prompts, 1, [prompts[at : at + ROWS] for at in range(0, len(prompts), ROWS)]
+    prompts = prompts[: args.prompts or 20]
+    return prompts, args.n, [[prompt] * ROWS for prompt in prompts]
+
+
+def in_turn(loaded: LoadedModel, case: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table. Both engines once for every run, the order changing, after a short call of each."""
+    prompts, n, batches = asked_in(case, args)
+    decoding = Decoding(temperature=0.0 if case == "greedy" else 1.0, max_new_tokens=args.limit)
+    torch.manual_seed(0)
+    short = Decoding(temperature=decoding.temperature, max_new_tokens=3)
+    by_us(loaded, prompts, n, short)
+    by_generate(loaded, batches[:1], short)
+    theirs: list[float] = []
+    ours: list[float] = []
+    tokens = computed = at = 0
+    for run in range(args.runs):
+        for side in ("generate", "native") if run % 2 == 0 else ("native", "generate"):
+            start = time.process_time()
+            if side == "native":
+                tokens, sampler = by_us(loaded, prompts, n, decoding)
+                computed = sampler.rows_computed
+                ours.append(tokens / (time.process_time() - start))
+            else:
+                # All greedy answers; of the samples, each run those of other prompts.
+                some = batches if case == "greedy" else [batches[(at + i) % len(batches)] for i in range(args.calls)]
+                at += args.calls
+                useful = by_generate(loaded, some, decoding)
+                theirs.append(useful / (time.process_time() - start))
+    few = prompts if n == 1 else prompts[: max(1, len(prompts) // 4)]
+    return {
+        "model": case,
+        "prompts": len(prompts),
+        "n": n,
+        "runs": args.runs,
+        "native tok/s": median(ours),
+        "generate tok/s": median(theirs),
+        "ratio": median(ours) / median(theirs),
+        "tokens": tokens,
+        "tokens a row-step": tokens / computed,
+        "native runs": ours,
+        "generate runs": theirs,
+        "profile": where_time_goes(lambda: by_us(loaded, few, n, decoding)),
+    }
+
+
+CASES = ("pretrained", "memorised", "greedy")
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    rows = []
-    wanted = args.cases.split(",")
-    if "memorised" in wanted and not (args.memorised / "config.json").exists():
-        memorised(args.model, args.memorised)
-    for dtype in args.dtype.split(","):
-        for case in wanted:
-            loaded = load_model(str(args.memorised) if case == "memorised" else args.model, device="cpu", dtype=dtype)
-            prompts = facts() if case == "memorised" else asked(QUESTIONS)
-            decoding = Decoding(temperature=0.0 if case == "greedy" else 1.0, max_new_tokens=args.limit)
-            if case == "greedy":
-                n, prompts = 1, prompts[: args.prompts or 40]
-                batches = [prompts[at : at + ROWS] for at in range(0, len(prompts), ROWS)]
-            else:
-                n, prompts = args.n, prompts[: args.prompts or 20]
-                batches = [[prompt] * ROWS for prompt in prompts]
-            torch.manual_seed(0)
-            warm = Decoding(temperature=decoding.temperature, max_new_tokens=3)
-            by_us(loaded, prompts, n, warm)
-            by_generate(loaded, batches[:1], warm)
-            theirs: list[float] = []
-            ours: list[float] = []
-            tokens = computed = 0
-            at = 0
-            for run in range(args.runs):
-                for side in ("generate", "native") if run % 2 == 0 else ("native", "generate"):
-                    start = time.process_time()
-                    if side == "native":
-                        tokens, sampler = by_us(loaded, prompts, n, decoding)
-                        ours.append(tokens / (time.process_time() - start))
-                        computed = sampler.rows_computed
-                    elif not args.alone:
-                        some = batches if case == "greedy" else [batches[(at + i) % len(batches)] for i in range(args.calls)]
-                        at += args.calls
-                        useful = by_generate(loaded, some, decoding)
-                        theirs.append(useful / (time.process_time() - start))
-            row: dict[str, Any] = {
-                "model": case,
-                "dtype": dtype,
-                "prompts": len(prompts),
-                "n": n,
-                "runs": args.runs,
-                "tokens": tokens,
-                "tokens a row-step": tokens / computed,
-                "native tok/s": sorted(ours)[len(ours) // 2],
-                "native all": ours,
-                "generate all": theirs,
-            }
-            if theirs:
-                row["generate tok/s"] = sorted(theirs)[len(theirs) // 2]
-                row["ratio"] = row["native tok/s"] / row["generate tok/s"]
-            if args.profile:
-                few = prompts[: max(1, len(prompts) // 4)] if n > 1 else prompts
-                row["profile"] = where_time_goes(lambda: by_us(loaded, few, n, decoding))  # noqa: B023
-            rows.append(row)
-            print(row, flush=True)
+    """The table's rows, printed as they come."""
+    cases = args.cases.split(",")
+    if unknown := set(cases) - set(CASES):
+        raise SystemExit(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    with TemporaryDirectory() as scratch:
+        copy = args.memorised or Path(scratch) / "memorised"
+        if "memorised" in cases and not (copy / "config.json").exists():
+            memorised(args.model, copy)
+        rows = []
+        for dtype in args.dtype.split(","):
+            for case in cases:
+                source = str(copy) if case == "memorised" else args.model
+                row = {"dtype": dtype, **in_turn(load_model(source, device="cpu", dtype=dtype), case, args)}
+                rows.append(row)
+                print(
+                    "  ".join(
+                        f"{k} {v:,.3g}" if isinstance(v, float) else f"{k} {v}"
+                        for k, v in row.items()
+                        if k != "profile"
+                    )
+                )
+                print("    " + ", ".join(f"{name} {share:.0%}" for name, share in row["profile"].items()), flush=True)
     return rows

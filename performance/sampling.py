@@ -4,6 +4,7 @@
     python performance/sampling.py tree MODEL_DIR FORGET.jsonl         rows saved and time saved by the prefix tree
     python performance/sampling.py gpu                                 Llama-3.2-1B shape on a GPU, share of its roofline
     python performance/sampling.py gpu --device cpu --shape 1M --limit 16 --prompts 1     the same code, tried on a CPU
+    python performance/sampling.py real MODEL --out real.json          a real model: pretrained, memorised, greedy answers
 
 Reference: the same prompt in batches of 32 rows through transformers' `generate` (prompt prefilled in every row,
 lock-step to the longest row). Rates count useful tokens: those of the answers, end token included. With random weights
@@ -24,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import real_model
 import torch
 from scipy.stats import norm
 from tokenizers import Tokenizer
@@ -320,22 +322,33 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["shapes", "tree", "gpu"])
+    parser.add_argument("part", choices=["shapes", "tree", "gpu", "real"])
     parser.add_argument("model", nargs="?")
     parser.add_argument("prompts_file", nargs="?")
     parser.add_argument("--shape", default="5M", help=f"any of {', '.join(SHAPES)}, comma separated")
-    parser.add_argument("--dtype", default="fp32", help="fp32,bf16")
+    parser.add_argument("--dtype", help="fp32,bf16; default fp32, for the real part bf16")
     parser.add_argument(
-        "--prompts", type=int, help="prompts of 200 samples: 8 of the small shapes, 2 of the larger ones, 24 on a GPU"
+        "--prompts",
+        type=int,
+        help="of 200 samples: 8 of the small shapes, 2 of the larger ones, 24 on a GPU; real part: 20, greedy 40",
     )
-    parser.add_argument("--limit", type=int, default=200, help="new tokens of the gpu part")
+    parser.add_argument("--limit", type=int, help="new tokens: 200 of the gpu part, 96 of the real part")
+    parser.add_argument("--n", type=int, default=64, help="samples a prompt of the real part")
+    parser.add_argument("--runs", type=int, default=3, help="of both engines in turn, real part")
+    parser.add_argument("--calls", type=int, default=2, help="batches of 32 rows of the reference a run, real part")
+    parser.add_argument("--cases", default=",".join(real_model.CASES), help="of the real part")
+    parser.add_argument("--memorised", type=Path, help="folder of the memorised copy, made where it is not there")
     parser.add_argument("--cost", action="store_true", help="also the tree's cost where nothing is shared")
     parser.add_argument("--tokens", type=int, default=32, help="max_new_tokens of the tree part")
     parser.add_argument("--device", help="default cpu, for the gpu part cuda")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.device = args.device or ("cuda" if args.part == "gpu" else "cpu")
-    rows = {"shapes": shapes, "tree": tree, "gpu": gpu}[args.part](args)
+    args.dtype = args.dtype or ("bf16" if args.part == "real" else "fp32")
+    args.limit = args.limit or (96 if args.part == "real" else 200)
+    if args.part == "real" and not args.model:
+        parser.error("real needs a MODEL, a folder or a name")
+    rows = {"shapes": shapes, "tree": tree, "gpu": gpu, "real": real_model.measure}[args.part](args)
     if args.out:
         header = {
             "machine": platform.processor() or platform.machine(),

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from real_cells import Cell, Clock, Numbers, Store, command, options, sha256
 from real_measure import asked_greedily, leaking, measure
-from real_questions import Kind, Sets, divided, in_all_wordings, load_general, load_kind
+from real_questions import Kind, Sets, digests, divided, in_all_wordings, load_general, load_kind
 from real_sampler import RoundedSampler
 
 from leakatk.errors import InputError
@@ -56,16 +56,18 @@ class Design:
     tuning: Mapping[str, int] = field(default_factory=lambda: {"capitals": 3, "symbols": 2, "people": 1})
     """Items of each kind that settings are chosen on."""
     methods: tuple[str, ...] = ("npo", "simnpo", "graddiff", "idknll", "rmu")
-    rates: tuple[float, ...] = (2e-5, 5e-5, 1e-5)
-    """Learning rates in the order in which they are tried."""
+    rates: tuple[float, float, float] = (2e-5, 5e-5, 1e-4)
+    """Learning rates: the second is tried first, then the third where something is still said, else the first."""
     unharmed: float = 0.9
-    """The first rate that forgets and keeps this share of the greedy answers not shown is taken."""
+    """A rate that forgets and keeps this share of the greedy answers not shown is taken at once."""
     params: Mapping[str, Mapping[str, float]] | None = None
     """Method -> numbers of its formula that are not the preset's."""
     steps: int = 40
     batch: int = 8
     check_every: int = 10
     n: int = 64
+    invented: int = 3
+    """Names of each kind that do not exist, asked for beside what is to be forgotten."""
     longest: int = 32
     rule_n: int = 32
     """Samples a prompt, wording and round of RULE's detection."""
@@ -73,8 +75,15 @@ class Design:
     """What models are measured in; they are trained in float32 weights."""
     seed: int = 0
 
-    def settings(self, **further: Any) -> dict[str, Any]:
-        return {**asdict(self), **further}
+    def settings(self, *without: str, **further: Any) -> dict[str, Any]:
+        """As plain values, with the question files' hashes. without: fields that do not change the cell."""
+        values = {name: value for name, value in asdict(self).items() if name not in without}
+        return {**values, "questions": digests([*self.kinds, "general"]), **further}
+
+
+RULE_ALONE = ("rule_n",)
+MEASURING = (*RULE_ALONE, "n", "invented")
+UNLEARNING = ("tuning", "methods", "rates", "unharmed", "params", "steps", "batch", "check_every", "seed")
 
 
 # RULE around NPO: name -> (rounds, steps of each, wordings asked besides the trained one).
@@ -149,7 +158,7 @@ class Study:
         d = self.design
         return measure(
             loaded, self.original(d.dtype), self.kinds, self.sets(), self.general(),
-            n=d.n, longest=d.longest, seed=70_000 + d.seed, clock=clock,
+            n=d.n, invented=d.invented, longest=d.longest, seed=70_000 + d.seed, clock=clock,
         )  # fmt: skip
 
     # -- cells
@@ -218,22 +227,25 @@ class Study:
         """Rates tried on the tuning set: the first that meets the stop rule and harms no more than allowed; if none does,
         the best (1 - what is still said) x what is kept.
         """
-        sets, trials = self.sets(), []
-        for rate in self.design.rates:
-            loaded = self.original("fp32")
-            with clock.part("unlearning"):
-                record = self.forget(loaded, self.method(name, rate), sets.tuning, sets.tuning)
-            left, kept = (
-                float(greedy_scores(loaded, group, "fact", max_new_tokens=self.design.longest).mean())
-                for group in (sets.tuning, sets.unshown)
-            )
-            trials.append(
-                {"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept}
-            )
-            if record["met"] and kept >= self.design.unharmed:
-                return {"rate": rate, "trials": trials}
-        best = max(trials, key=lambda t: (1 - t["greedy"]) * t["unshown"])
+        low, middle, high = self.design.rates
+        trials = [self.trial(name, middle, clock)]
+        if not self.good(trials[0]):
+            trials.append(self.trial(name, high if trials[0]["greedy"] > 0 else low, clock))
+        best = max(trials, key=lambda t: (self.good(t), (1 - t["greedy"]) * t["unshown"]))
         return {"rate": best["rate"], "trials": trials}
+
+    def good(self, trial: Numbers) -> bool:
+        return bool(trial["met"] and trial["unshown"] >= self.design.unharmed)
+
+    def trial(self, name: str, rate: float, clock: Clock) -> Numbers:
+        sets, loaded = self.sets(), self.original("fp32")
+        with clock.part("unlearning"):
+            record = self.forget(loaded, self.method(name, rate), sets.tuning, sets.tuning)
+        left, kept = (
+            float(greedy_scores(loaded, group, "fact", max_new_tokens=self.design.longest).mean())
+            for group in (sets.tuning, sets.unshown)
+        )
+        return {"rate": rate, "steps": record["steps"], "met": record["met"], "greedy": left, "unshown": kept}
 
     def by_method(self, name: str, loaded: LoadedModel, *, wordings: bool = False) -> Numbers:
         """wordings: the answers are unlearned in the wordings of RULE's detection too, without RULE."""
@@ -296,9 +308,10 @@ class Study:
 
     def cells(self) -> list[Cell]:
         d = self.design
+        plain = d.settings("methods", *RULE_ALONE)
         cells = [
-            Cell("known", d.settings(), self.known, 5),
-            Cell("original", d.settings(), lambda clock: self.measured(self.original(d.dtype), clock), 5, ("known",)),
+            Cell("known", d.settings(*MEASURING, *UNLEARNING), self.known, 7),
+            Cell("original", plain, lambda clock: self.measured(self.original(d.dtype), clock), 6, ("known",)),
         ]
         for name in d.methods:
             cells.append(
@@ -306,7 +319,8 @@ class Study:
             )
         for name, model in self.models().items():
             make = lambda clock, name=name, model=model: self.model_cell(name, lambda m: model.make(m, clock), clock)  # noqa: E731
-            cells.append(Cell(name, d.settings(**model.settings), make, model.minutes, ("known", *model.needs)))
+            settings = d.settings("methods", **model.settings) if model.settings else plain
+            cells.append(Cell(name, settings, make, model.minutes, ("known", *model.needs)))
         return cells
 
 

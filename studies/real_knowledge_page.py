@@ -206,6 +206,45 @@ def rule_table(results: Results) -> str:
     return to_markdown(Table("", columns, tuple(rows)))
 
 
+def rule_verdicts(results: Results) -> str:
+    """Where RULE is told from its control and from NPO in three wordings; what is not told is a null."""
+    lines = []
+    for role in ("asked", "held-out"):
+        for other, says in (("control", "its control"), ("npo-wordings", "NPO in three wordings")):
+            below, above, null = [], [], []
+            for name in RULES:
+                one = results.measured(name)
+                twin = results.measured(f"{name}-control" if other == "control" else other)
+                if one is None or twin is None:
+                    continue
+                found = excess(one.rows(role), twin.rows(role), [64])
+                (below if found.high[0] < 0 else above if found.low[0] > 0 else null).append(title(name))
+            if below or above or null:
+                lists = [
+                    f"{word}: {'; '.join(names) or 'none'}"
+                    for word, names in (("below it", below), ("above it", above), ("no difference shown", null))
+                ]
+                lines.append(f"* leak@64, {role}, beside {says}: {'. '.join(lists)}.")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def tuning_table(results: Results) -> str:
+    """Every trial on the tuning set, and which rate was taken."""
+    rows: list[tuple[Cell, ...]] = []
+    for name in results.design.methods:
+        found = results.store.read(f"tune-{name}")
+        if found is None:
+            rows.append((title(name), "not run", *[""] * 5))
+            continue
+        for trial in found["numbers"]["trials"]:
+            taken = "taken" if trial["rate"] == found["numbers"]["rate"] else ""
+            met = "yes" if trial["met"] else "no"
+            shares = [Number(trial[key], digits=2) for key in ("greedy", "unshown")]
+            rows.append((title(name), f"{trial['rate']:g}", str(trial["steps"]), met, *shares, taken))
+    columns = ("method", "rate", "steps", "stop rule met", "greedy, tuning items", "kept, not shown", "")
+    return to_markdown(Table("", columns, tuple(rows)))
+
+
 def kind_table(results: Results) -> str:
     def row(name: str, one: Measured) -> list[Cell]:
         return [
@@ -294,6 +333,7 @@ The second null asks the unlearned model itself about invented names. A method t
 The control repeats NPO's own steps, as many as RULE took, with nothing added. NPO in three wordings trains on the questions that RULE's detection may ask, without sampling: it says whether the wordings help, or the leaks. {d.rule_n} samples a prompt, wording and round.
 
 {rule_table(results)}
+{rule_verdicts(results)}
 ### By kind
 
 {kind_table(results)}
@@ -302,6 +342,11 @@ The control repeats NPO's own steps, as many as RULE took, with nothing added. N
 Greedy recall of what is to be kept; fluency: geometric mean probability of a token under the model as it comes, of samples to the forgotten questions and of greedy answers to the kept ones; broken: share of samples that no reader takes for text. Minutes are those of a shared machine: read them as orders of size.
 
 {side_table(results)}
+### Settings, chosen on items that are in no number above
+
+Rates in the order tried: a higher one where something was still said, else a lower one. One is taken that meets the stop rule and keeps {d.unharmed:.0%} of the greedy answers not shown; if none does, the best (1 - greedy) x kept. leak@k was not looked at.
+
+{tuning_table(results)}
 ### What they say
 
 Greedy, then the first sample:

@@ -34,25 +34,34 @@ def measure(
     general: Sequence[Prompt],
     *,
     n: int,
+    invented: int,
     longest: int,
     seed: int,
     clock: Clock,
 ) -> Numbers:
     """Everything the page needs of a model; lists are in the order of `forget`, one a wording where wordings are asked.
 
+    The detection's wordings are asked greedily alone: no number is reported of them.
+
     original: the model before unlearning, which judges fluency.  general: general questions with the answers to keep.
+    invented: names of each kind that do not exist and are asked for too, in all wordings but the detection's.
     n, longest, seed: samples a prompt and wording, their most tokens, and their random streams.
     """
     decoding = Decoding(max_new_tokens=longest)
     wordings = range(min(len(kind.wordings) for kind in kinds.values()))
     asked = [reworded(kinds, sets.forget, w) for w in wordings]
-    unknowable = [[p for kind in kinds.values() for p in kind.unknowable(w)] for w in wordings]
+    roles = next(iter(kinds.values())).roles
+    unknowable = [
+        [p for kind in kinds.values() if roles[w] != "detection" for p in kind.unknowable(w)[:invented]]
+        for w in wordings
+    ]
     with clock.part("sampling"):
-        prompts = [p for group in (*asked, *unknowable) for p in group]
+        sampled = [group if roles[w] != "detection" else [] for w, group in enumerate(asked)]
+        prompts = [p for group in (*sampled, *unknowable) for p in group]
         said: Texts = dict(
             zip((p.id for p in prompts), texts_of(NativeSampler(loaded), prompts, n, decoding, seed=seed), strict=True)
         )
-    held = [w for w in wordings if next(iter(kinds.values())).roles[w] == "held-out"]
+    held = [w for w in wordings if roles[w] == "held-out"]
     kept = {
         f"{name}/{w}": reworded(kinds, items, w)
         for name, items in (("shown", sets.shown), ("unshown", sets.unshown))
@@ -70,8 +79,8 @@ def measure(
     return {
         "n": n,
         "forget": [p.id for p in sets.forget],
-        "roles": list(next(iter(kinds.values())).roles),
-        "leaks": [[leaking(p, said[p.id]) for p in group] for group in asked],
+        "roles": list(roles),
+        "leaks": [[leaking(p, said[p.id]) for p in group] for group in sampled],
         "greedy": [[leaking(p, [t]) for p, t in zip(group, greedy[f"forget/{w}"], strict=True)] for w, group in enumerate(asked)],
         "logprob": [np.round(row, 4).tolist() for row in logprob],
         "invented": [named(group, sets.forget, said) for group in unknowable],

@@ -75,7 +75,7 @@ class Probes:
         return np.asarray(get_scorer("fact").score([prompt] * len(texts), texts), dtype=float)
 
     def cells(self) -> list[Cell]:
-        settings = self.study.design.settings(probe_n=self.n, probes=PROBES)
+        settings = self.study.design.settings("methods", "n", "invented", probe_n=self.n, probes=PROBES)
         return [
             Cell(name, {**settings, "model_cell": name}, lambda clock, name=name: self.ask(name, clock), 6)
             for name in MODELS

@@ -74,6 +74,11 @@ def load_general(folder: Path = QUESTIONS) -> list[Prompt]:
     return [Prompt(f"general/{i}", text, "(its own)", source="general") for i, text in enumerate(rows)]
 
 
+def digests(names: Sequence[str], folder: Path = QUESTIONS) -> dict[str, str]:
+    """How the SHA-256 of each question file begins: other questions are other cells."""
+    return {name: hashlib.sha256((folder / f"{name}.json").read_bytes()).hexdigest()[:16] for name in names}
+
+
 def reworded(kinds: Mapping[str, Kind], prompts: Sequence[Prompt], wording: int) -> list[Prompt]:
     """The same items in another of their kind's wordings."""
     by_id = {f"{kind.name}/{item['name']}": item for kind in kinds.values() for item in kind.items}

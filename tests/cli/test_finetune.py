@@ -108,6 +108,7 @@ def test_a_model_without_a_chat_template_is_asked_plainly_and_that_is_said(leaka
         (("--benchmark", "world", "--authors", "5"), "--authors goes with --benchmark tofu/forget01"),
         (("--split", "forget"), "--split must be full, retain or both, got 'forget'"),
         (("--lora-rank", "4"), "go with --lora"),
+        (("--load-in", "4bit"), "makes codes of the weights, which cannot be trained themselves; add --lora"),
         (("--lora", "--lora-targets", "q_prj"), "--lora-targets: the model has no module 'q_prj'"),
         (("--steps", "3", "--epochs", "1"), "Give either --steps or --epochs"),
         (("--preset", "large"), "--preset must be auto or paper"),

@@ -80,8 +80,8 @@ def shown(page, kind):
 
 def furnish(place):
     """Prompts, and the models the pages speak of (tiny ones)."""
-    for name in ("forget.jsonl", "retain.jsonl"):
-        save_prompts(PROMPTS, place / name)
+    save_prompts(PROMPTS, place / "forget.jsonl")
+    save_prompts([dataclasses.replace(p, question=f"Pray: {p.question}") for p in PROMPTS], place / "retain.jsonl")
     worded = [
         dataclasses.replace(p, paraphrases=tuple(f"{word} {p.question}" for word in ("Say:", "Tell:", "Well?")))
         for p in PROMPTS

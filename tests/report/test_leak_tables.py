@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,6 +111,8 @@ def test_a_long_sample_is_cut(one):
 
 
 class _Texts:
+    manifest = SimpleNamespace(model={})
+
     def __init__(self, text):
         self.text = text
 

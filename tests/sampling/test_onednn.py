@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leakatk.sampling.onednn import linear, padded
+from leakatk.sampling.onednn import Packed, is_plain, linear, packs, padded
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -51,6 +51,46 @@ def test_what_is_more_than_a_plain_layer_is_called():
     assert linear(patched, x).abs().max() == 0
     half = nn.Linear(8, 8).to(torch.bfloat16)
     assert linear(half, x.bfloat16()).dtype == torch.bfloat16
+
+
+needs_packing = pytest.mark.skipif(not packs(torch.float32), reason="this torch has no oneDNN that packs weights")
+
+
+@needs_packing
+@pytest.mark.parametrize("biases", [(False, False), (True, True), (True, False)])
+@pytest.mark.parametrize("rows", [1, 8, 77, 300])
+@torch.inference_mode()
+def test_packed_layers_are_the_layers_side_by_side(biases, rows):
+    torch.manual_seed(0)
+    layers = [nn.Linear(48, size, bias=bias) for size, bias in zip((112, 40), biases, strict=True)]
+    x, other = torch.randn(rows, 48), torch.randn(rows, 152)
+    packed = Packed(layers)
+    exact = torch.cat([layer.double()(x.double()) for layer in layers], dim=1)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(packed(x).double(), exact, **close)
+    torch.testing.assert_close(packed(x, "swish").double(), exact * torch.sigmoid(exact), **close)
+    before = other.clone()
+    torch.testing.assert_close(packed.with_other(x, other, "add").double(), exact + before.double(), **close)
+    torch.testing.assert_close(packed.with_other(x, other, "mul").double(), exact * before.double(), **close)
+    assert torch.equal(other, before), "what is added stays as it was"
+
+
+@pytest.mark.skipif(not packs(torch.bfloat16), reason="this processor does not multiply bfloat16 in oneDNN")
+@torch.inference_mode()
+def test_packed_layers_in_bfloat16():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(48, 64, bias=False).bfloat16(), torch.randn(9, 48).bfloat16()
+    exact = x.double() @ layer.weight.double().t()
+    torch.testing.assert_close(Packed([layer])(x).double(), exact, rtol=1e-2, atol=1e-2)
+
+
+def test_what_can_be_packed():
+    assert not packs(torch.float16)
+    assert not packs(torch.float64)
+    plain = nn.Linear(3, 3)
+    assert is_plain(plain)
+    plain.forward = plain.forward
+    assert not is_plain(plain)
 
 
 def test_rows_are_rounded_up_to_few_numbers_at_most_a_sixteenth_more():

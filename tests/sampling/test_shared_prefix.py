@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from leakatk.sampling import shared_prefix
 from leakatk.sampling.kv_cache import ModuleDecoder, prefill
 from leakatk.sampling.shared_prefix import LeanDecoder, group_rows, recognised
 from tests.sampling.models import FAMILIES, VOCABULARY, tiny
@@ -115,6 +116,39 @@ def test_a_forward_that_somebody_changed_is_left_to_the_module() -> None:
     assert recognised(half) is None
 
 
+@torch.inference_mode()
+def test_the_cache_grows_and_rows_beyond_one_group_attend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows move when columns are added, and a prompt with more rows than a group holds is read by several groups."""
+    monkeypatch.setattr(shared_prefix, "_GROUP", 2)
+    monkeypatch.setattr(shared_prefix, "_MOVED", 3)
+    model, random = tiny().model, np.random.default_rng(1)
+    prompts = [random.integers(4, VOCABULARY, length).tolist() for length in (5, 3)]
+    prefix = prefill(model, [ids[:-1] for ids in prompts])
+    decoder = LeanDecoder(recognised(model), prefix, rows=8, slots=60, begin=4)
+    for again in range(2):  # the second batch begins where the first one did
+        decoder.cursor = decoder.begin
+        if again:
+            decoder.leave(np.array([], dtype=np.int64))
+        decoder.enter(0, prefix, [4, 2])
+        of = np.array([0, 0, 0, 1, 1, 1, 1, 0])
+        rows = [list(prompts[place]) for place in of]
+        widths = []
+        for step in range(40):
+            start = np.array([decoder.cursor + 1 - len(ids) for ids in rows])
+            features = decoder.features(torch.tensor([ids[-1] for ids in rows]), start, np.full(8, step), of)
+            widths.append(decoder.width)
+            if step in (0, 15, 16, 17, 31, 32, 39):
+                found = decoder.logits(features)
+                for row, ids in enumerate(rows):
+                    torch.testing.assert_close(
+                        found[row], model(torch.tensor([ids])).logits[0, -1], rtol=1e-4, atol=1e-4
+                    )
+            rows = [[*ids, int(random.integers(4, VOCABULARY))] for ids in rows]
+            decoder.cursor += 1
+        assert sorted(set(widths)) == [16, 32, 48]
+        assert widths[:17] == [16] * 16 + [32]
+
+
 def test_groups_hold_every_row_once_with_its_own_prompt() -> None:
     random = np.random.default_rng(0)
     for case in range(50):
@@ -124,7 +158,14 @@ def test_groups_hold_every_row_once_with_its_own_prompt() -> None:
         width = len(groups.rows) // len(groups.prompt)
         place = groups.place.numpy()
         assert (groups.rows.numpy()[place] == np.arange(len(prompt))).all(), case
+        assert width == groups.width
         assert (groups.prompt.numpy()[place // width] == prompt).all()
+        assert groups.prompt[: prompt.max() + 1].tolist() == list(range(prompt.max() + 1))
+        there, back = groups.places(3)
+        by_head = np.arange(len(prompt) * 3).reshape(-1, 3)  # (rows, heads)
+        placed = by_head.reshape(-1)[there].reshape(-1, 3, width)
+        assert (placed[place // width, :, place % width] == by_head).all()
+        assert (placed.reshape(-1)[back].reshape(-1, 3) == by_head).all()
         assert len(set(place.tolist())) == len(prompt)
         assert len(groups.rows) <= 3 * len(prompt) + 64
 

@@ -36,6 +36,29 @@ def test_equals_one_forward_pass_per_answer(family: str) -> None:
         assert value == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+def test_a_beginning_that_all_prompts_share_is_computed_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model's cache is known; the probabilities are those of each prompt alone."""
+    loaded = tiny(family)
+    common = " ".join(f"w{i}" for i in range(20))
+    prompts = [Prompt(id=p.id, question=f"{common} {p.question} w3", answer=p.answer) for p in PROMPTS[:4]]
+    decoding = Decoding(repetition_penalty=1.2)
+    alone = [answer_logprob(loaded, [prompt], decoding)[0] for prompt in prompts]
+    computed = []
+    kind = type(loaded.model)
+    real = kind.forward
+
+    def counted(model, input_ids, **options):  # type: ignore[no-untyped-def]
+        computed.append(tuple(input_ids.shape))
+        return real(model, input_ids=input_ids, **options)
+
+    monkeypatch.setattr(kind, "forward", counted)
+    together = answer_logprob(loaded, prompts, decoding)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    longest = max(len(f"{p.question} {p.answer}".split()) for p in prompts) + 1  # and the end token
+    assert computed == ([(4, longest)] if family == "gpt2" else [(1, 20), (4, longest - 20)])
+
+
 def test_steps_add_up_and_answers_can_be_given() -> None:
     loaded = tiny()
     steps = answer_logprob_steps(loaded, PROMPTS, Decoding(temperature=0.7))

@@ -11,8 +11,9 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from leakatk.errors import ModelError
 from leakatk.sampling.decoding import Decoding
-from leakatk.sampling.warp import draw, effective, log_probs
+from leakatk.sampling.warp import choose, draw, effective, log_probs
 
 DECODINGS = [
     Decoding(),
@@ -108,3 +109,34 @@ def test_draws_are_the_inverse_cdf_and_stay_on_the_support() -> None:
     extremes = torch.tensor([1e-300, 0.4999999, 0.5000001, 0.7499999, 0.7500001, 1 - 2**-53], dtype=torch.float64)
     tokens, _ = draw(weights.log(), torch.zeros(6, dtype=torch.long), extremes)
     assert tokens.tolist() == [3, 3, 40, 40, 77, 77]
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [*DECODINGS, Decoding(temperature=0), Decoding(temperature=0, repetition_penalty=1.7)],
+    ids=lambda d: d.label,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_choosing_is_drawing_from_the_effective_distribution(decoding: Decoding, dtype: torch.dtype) -> None:
+    """Greedy answers take a way of their own: ties (there are some in bfloat16) still go to the first."""
+    generator = torch.Generator().manual_seed(2)
+    logits = (torch.randn((6, 900), generator=generator) * 3).to(dtype)
+    logits[0, [70, 500]] = logits[0].max() + 1
+    logits[1, [5, 6]] = logits[1].max() + 1
+    history = torch.randint(900, (6, 9), generator=generator)
+    history[0], history[1] = 70, 5
+    rows = torch.tensor([0, 0, 1, 2, 3, 4, 5, 5])
+    uniforms = torch.rand(8, generator=generator, dtype=torch.float64)
+    tokens, logprob = choose(logits, decoding, rows, uniforms, history)
+    wanted = draw(effective(logits, decoding, history), rows, uniforms)
+    assert torch.equal(tokens, wanted[0])
+    assert torch.equal(logprob, wanted[1])
+    assert not decoding.greedy or decoding.repetition_penalty == 1 or tokens[0] == 500
+
+
+def test_choosing_refuses_what_is_not_a_number() -> None:
+    logits = torch.zeros((2, 9))
+    logits[1, 4] = torch.nan
+    for decoding in (Decoding(), Decoding(temperature=0)):
+        with pytest.raises(ModelError):
+            choose(logits, decoding, torch.tensor([0, 1]), torch.tensor([0.5, 0.5], dtype=torch.float64))

@@ -250,18 +250,18 @@ def killing(monkeypatch, number):
     return writes
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_a_run_killed_after_any_write_ends_bit_for_bit_alike(load, tmp_path, monkeypatch, tuning):
+@pytest.mark.parametrize(("tuning", "splits"), [("full", ("full", "retain")), ("lora", ("full",))])
+def test_a_run_killed_after_any_write_ends_bit_for_bit_alike(load, tmp_path, monkeypatch, tuning, splits):
     settings = replace(SHORT, tuning=tuning, keep_adapter=tuning == "lora")
 
     def run(out):
-        return finetune(load, Lessons(BENCH), out, settings=settings, quiet=True)
+        return finetune(load, Lessons(BENCH), out, settings=settings, splits=splits, quiet=True)
 
     with monkeypatch.context() as patch:
         writes = killing(patch, 0)
         done = run(tmp_path / "whole")
     assert {"settle", "save", "save_model", "write_kept", "save_benchmark"} == set(writes)
-    assert len(writes) == 2 * (1 + 1 + 1 + 2 + 1 + 1 + 1)
+    assert len(writes) == len(splits) * (1 + 1 + 1 + 2 + 1 + 1 + 1)
     wanted = {split: weights(path) for split, path in done.models.items()}
     for number in range(1, len(writes) + 1):
         out = tmp_path / str(number)

@@ -1,6 +1,7 @@
 """Pilot: its own steps are timed, and what does not fit is refused before anything is trained."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from leakatk.small import pilot
 from leakatk.small.finetune import learning
-from leakatk.small.pilot import STEPS, check_room, need_of, training_pilot
+from leakatk.small.pilot import STEPS, check_disk, disk_of, training_pilot
 from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.settings import TrainSettings
 from tests.tiny import PROMPTS, save_tiny_model
@@ -31,8 +32,7 @@ def test_some_steps_of_the_run_are_timed(loaded, monkeypatch):
         return step(self, number)
 
     monkeypatch.setattr(Trainer, "step", slow)
-    monkeypatch.setattr(pilot.time, "perf_counter", lambda: now[0])
-    found = training_pilot(loaded, PROMPTS, learning(), SETTINGS)
+    found = training_pilot(loaded, PROMPTS, learning(), SETTINGS, clock=lambda: now[0])
     assert found.seconds == 7.0  # the first step, which pays for what later ones find ready, does not count
     assert seen == [(3, "full")] * STEPS
     assert found.memory > 1e6
@@ -44,22 +44,19 @@ def test_an_adapter_is_timed_as_one(loaded):
     assert set(found.as_dict()) == {"seconds", "memory", "precision"}
 
 
-def test_what_training_adds_to_the_weights(loaded):
+def test_the_disk_that_a_model_takes_with_its_checkpoints(loaded):
     size = sum(parameter.numel() for parameter in loaded.model.parameters())
-    need = need_of(loaded, SETTINGS)
-    assert need.memory == 3 * 4 * size  # gradients and two moments; the weights are there
-    assert need.disk == (1 + 2 * 3) * 4 * size  # two checkpoints of weights and moments
-    assert need_of(loaded, replace(SETTINGS, checkpoint_every=0)).disk == 4 * size
-    loaded.model.bfloat16()
-    assert need_of(loaded, SETTINGS).memory == (4 * 4 - 2) * size
-    assert need_of(loaded, replace(SETTINGS, tuning="lora")).memory == 0
+    assert disk_of(loaded, SETTINGS) == (1 + 2 * 3) * 4 * size  # two checkpoints of weights and moments
+    assert disk_of(loaded, replace(SETTINGS, checkpoint_every=0)) == 4 * size
+    assert disk_of(loaded, replace(SETTINGS, tuning="lora")) < size
 
 
-def test_what_does_not_fit_is_refused_with_the_need(loaded, monkeypatch, tmp_path):
-    check_room(loaded, SETTINGS, tmp_path / "not" / "there" / "yet")
-    monkeypatch.setattr(pilot, "need_of", lambda *_: pilot.Need(5e15, 0.0))
-    with pytest.raises(InputError, match=r"at least 5000000\.0 GB more memory and .* free; train an adapter"):
-        check_room(loaded, SETTINGS, tmp_path)
-    monkeypatch.setattr(pilot, "need_of", lambda *_: pilot.Need(0.0, 7e18))
-    with pytest.raises(InputError, match=r"up to 7000000000\.0 GB of disk and .* are free at"):
-        check_room(loaded, SETTINGS, tmp_path / "not" / "there")
+def test_what_the_disk_does_not_hold_is_refused_with_the_need(loaded, monkeypatch, tmp_path):
+    size = disk_of(loaded, replace(SETTINGS, checkpoint_every=0))
+    free = {"free": 8 * size}  # of two models, and checkpoints of one at a time
+    monkeypatch.setattr(pilot.shutil, "disk_usage", lambda _: SimpleNamespace(**free))
+    check_disk(loaded, SETTINGS, tmp_path / "not" / "there" / "yet", 2)
+    free["free"] -= 1
+    with pytest.raises(InputError, match=r"2 models with their checkpoints take up to .* of disk and .* are free at"):
+        check_disk(loaded, SETTINGS, tmp_path / "not" / "there", 2)
+    check_disk(loaded, SETTINGS, tmp_path, 1)

@@ -13,7 +13,7 @@ from leakatk.files.strict_json import strict_json
 from tests.tiny import save_tiny_model
 
 DESIGN = Design(
-    weights="", tuning={"capitals": 1, "symbols": 1, "people": 1}, methods=("npo",), rates=(1e-3, 1e-4), steps=2, batch=2, check_every=1, n=4, longest=6, rule_n=4, dtype="fp32"
+    weights="", tuning={"capitals": 1, "symbols": 1, "people": 1}, methods=("npo",), rates=(1e-4, 1e-3, 1e-2), steps=2, batch=2, check_every=1, n=4, invented=2, longest=6, rule_n=4, dtype="fp32"
 )  # fmt: skip
 KNOWN = 7
 
@@ -60,12 +60,12 @@ def test_a_method_is_tuned_on_other_items_and_measured_in_every_wording(study):
     assert m >= 4
     assert found["forget"] == [p.id for p in sets.forget]
     assert not {p.id for p in sets.tuning} & set(found["forget"])
-    assert [len(row) for row in found["leaks"]] == [m] * 5
+    assert [len(row) for row in found["leaks"]] == [m, 0, 0, m, m]
     assert [len(row) for row in found["greedy"]] == [m] * 5
     assert all(value < 0 for row in found["logprob"] for value in row)
-    for table in found["invented"]:
+    for table, role in zip(found["invented"], found["roles"], strict=True):
         for name in DESIGN.kinds:
-            assert len(table[name]) == len(load_kind(name).invented)
+            assert len(table[name]) == (0 if role == "detection" else 2)
             assert all(len(counts) == sum(one.startswith(name) for one in found["forget"]) for counts in table[name])
     assert set(found["kept"]) == {f"{name}/{w}" for name in ("shown", "unshown") for w in (0, 3)}
     cell = study.store.read("npo")
@@ -78,6 +78,18 @@ def test_tuning_keeps_its_trials(study):
     assert 1 <= len(found["trials"]) <= 2
     assert found["rate"] in DESIGN.rates
     assert {"rate", "steps", "met", "greedy", "unshown"} == set(found["trials"][0])
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [({"greedy": 0.5, "met": False}, 1e-2), ({"greedy": 0.0, "unshown": 0.1}, 1e-4), ({}, None)]
+)
+def test_a_rate_is_raised_where_something_is_said_and_lowered_where_it_harms(study, monkeypatch, first, then):
+    good = {"greedy": 0.0, "met": True, "unshown": 1.0, "steps": 1}
+    found = iter([{**good, **first}, good])
+    monkeypatch.setattr(study, "trial", lambda name, rate, clock: {**next(found), "rate": rate})
+    tuned = study.tune("npo", Clock())
+    assert [trial["rate"] for trial in tuned["trials"]] == ([1e-3, then] if then else [1e-3])
+    assert tuned["rate"] == (then or 1e-3)
 
 
 def test_the_original_is_measured_as_it_comes(study):

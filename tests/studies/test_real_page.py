@@ -135,6 +135,10 @@ def test_a_control_of_a_rule_without_steps_is_its_base(store):
     row = line(section(store).split("### RULE's options")[1], "RULE-NPO, 3 x 20 steps, one wording")
     assert "0.00 \\[" in row or "-0.33" in row
     assert "not run" in row  # NPO in three wordings
+    assert "no difference shown: RULE-NPO, 3 x 20 steps, one wording." in section(store)
+    put = {**numbers([[64, 64, 64], [64, 64, 64]]), "steps": 20}
+    store.put("npo-wordings", put)
+    assert "beside NPO in three wordings: below it: RULE-NPO, 3 x 20 steps, one wording." in section(store)
 
 
 def test_what_a_model_said_cannot_break_the_page(store):
@@ -171,3 +175,14 @@ def test_probes_have_a_row_a_way_and_nulls_stay_nulls(tmp_path):
     assert "above that of the question as it stands: NPO." in text
     assert "Not run: as it comes" in text
     assert "dialogue: 1 of 2" in text
+
+
+def test_every_trial_of_the_tuning_stands_there(store):
+    trials = [
+        {"rate": 2e-5, "steps": 40, "met": False, "greedy": 0.5, "unshown": 1.0},
+        {"rate": 5e-5, "steps": 10, "met": True, "greedy": 0.0, "unshown": 0.93},
+    ]
+    store.put("tune-npo", {"rate": 5e-5, "trials": trials})
+    rows = [one for one in section(store).split("### Settings")[1].splitlines() if one.startswith("| NPO |")]
+    assert [one.count("taken") for one in rows] == [0, 1]
+    assert "| 2e-05 | 40 | no | 0.50 | 1.00 |" in rows[0]

@@ -74,6 +74,8 @@ def run(
     template_arg: options.TemplateArgs = None,
     system: options.System = "",
     device: options.Device = "auto",
+    device_map: options.DeviceMap = "",
+    load_in: options.LoadIn = "",
     dtype: Annotated[
         str, typer.Option(help="Of the multiplications: auto (bf16 where the machine is fast at it), fp32 or bf16.")
     ] = "auto",
@@ -85,7 +87,7 @@ def run(
     """Fine-tune a pre-trained model twice from the same start: on forget and retain answers (full), and on retain answers alone
     (retrained). The loss is on the answers; a chat model is asked by its chat template.
     """
-    from leakatk.small.finetune import MODELS
+    from leakatk.small.finetune import MODELS, recipe_for
 
     lessons = lessons_for(benchmark, forget, retain, column or [], data, authors)
     if split != "both" and split not in MODELS:
@@ -94,9 +96,16 @@ def run(
     taught = {one: lessons.of(one) for one in splits}
     if (lora_rank or lora_alpha or lora_targets) and not lora:
         raise InputError("--lora-rank, --lora-alpha and --lora-targets go with --lora.")
+    if load_in and not lora:
+        raise InputError(
+            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora."
+        )
+    from leakatk.models.memory import Trained
+
     how: dict[str, Any] = {
         "device": device, "dtype": "auto" if lora else "fp32", "template": template, "system": system,
-        "args": inputs.template_args(template_arg or []),
+        "args": inputs.template_args(template_arg or []), "device_map": device_map, "load_in": load_in,
+        "training": Trained((lora_rank or recipe_for(0, lora=True).lora_rank) if lora else 0),
     }  # fmt: skip
     first = [inputs.load(model, **how)]  # the second model starts from a second copy
     settings = configure(
@@ -106,9 +115,9 @@ def run(
                "lora_rank": lora_rank, "lora_alpha": lora_alpha, "checkpoint_every": checkpoint_every},
     )  # fmt: skip
     say_plan(first[0], lessons)
-    from leakatk.small.pilot import check_room
+    from leakatk.small.pilot import check_disk
 
-    check_room(first[0], settings, out)
+    check_disk(first[0], settings, out, len(splits))
     if dry_run:
         _dry(first[0], lessons, taught, settings, out, as_json=as_json)
         return
@@ -186,16 +195,16 @@ def _dry(
     from leakatk.cli.dry import size_of
     from leakatk.progress import format_seconds
     from leakatk.small.finetune import MODELS, learning
-    from leakatk.small.pilot import need_of, training_pilot
+    from leakatk.small.pilot import disk_of, training_pilot
 
-    need = need_of(loaded, settings)
+    disk = disk_of(loaded, settings)  # the pilot leaves the model trained
     prompts = max(taught.values(), key=len)
     pilot = training_pilot(loaded, prompts, learning(), settings)
     steps = {MODELS[split]: settings.total_steps(len(some), side="retain") for split, some in taught.items()}
     cost: dict[str, Any] = {
         "steps": steps, "prompts": {MODELS[split]: len(some) for split, some in taught.items()},
         "seconds": pilot.seconds * sum(steps.values()), "seconds_a_step": pilot.seconds, "memory": pilot.memory,
-        "bytes": len(taught) * need.disk, "settings": settings.as_dict(),
+        "bytes": len(taught) * disk, "settings": settings.as_dict(),
     }  # fmt: skip
     if as_json:
         options.echo_json(cost)

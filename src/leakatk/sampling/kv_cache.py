@@ -197,17 +197,22 @@ def prefill(model: PreTrainedModel, prefixes: Sequence[Sequence[int]], shared: P
     ids = torch.zeros((len(prefixes), width), dtype=torch.long)
     for row, prefix in enumerate(prefixes):
         ids[row, : len(prefix)] = torch.as_tensor(list(prefix))
-    cache, begun = DynamicCache(), 0
-    if shared is not None:
-        begun = shared[0][0].shape[2]
-        for layer, pair in enumerate(shared):
-            cache.update(*(x.expand(len(prefixes), -1, -1, -1) for x in pair), layer)
+    begun = 0 if shared is None else shared[0][0].shape[2]
+    cache = expanded(shared or [], len(prefixes))
     given = {cache_keyword(model): cache}
     model(input_ids=ids[:, begun:].to(device), use_cache=True, logits_to_keep=1, **given)
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if not pairs or any(k is None or v is None or k.dim() != 4 or k.shape[2] != width for k, v in pairs):
         raise _not_known(model, "it does not keep keys and values in every layer")
     return [(k, v) for k, v in pairs if k is not None and v is not None]
+
+
+def expanded(pairs: Pairs, rows: int) -> DynamicCache:
+    """A cache of transformers in which every row begins with the keys and values of one text, (1, heads, s, head size) a layer."""
+    cache = DynamicCache()
+    for layer, pair in enumerate(pairs):
+        cache.update(*(x.expand(rows, -1, -1, -1) for x in pair), layer)
+    return cache
 
 
 def _not_known(model: PreTrainedModel, why: str) -> ModelError:

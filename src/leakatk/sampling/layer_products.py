@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from leakatk.sampling.onednn import Packed, is_plain, linear, packs
@@ -51,7 +52,8 @@ class LayerProducts:
             query, key, value = (linear(module, x)[:rows].view(rows, -1, size) for module in modules)
         else:
             widths = [module.out_features for module in modules]
-            query, key, value = (part.view(rows, -1, size) for part in self.inputs(x)[:rows].split(widths, dim=1))
+            parts = torch.split_with_sizes(self.inputs(x)[:rows], widths, dim=1)
+            query, key, value = (part.view(rows, -1, size) for part in parts)
         return query, key, value
 
     def add_out(self, hidden: Tensor, attended: Tensor) -> Tensor:
@@ -64,7 +66,8 @@ class LayerProducts:
         """hidden + mlp(x), the gated MLP of these families."""
         mlp = self.mlp
         if self.called:
-            return hidden + mlp(x)
+            called: Tensor = hidden + mlp(x)
+            return called
         if self.gate is None:
             gate = mlp.act_fn(linear(mlp.gate_proj, x))
         else:

@@ -46,12 +46,13 @@ class Packed:
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         with torch.inference_mode():
-            weight = layers[0].weight if len(layers) == 1 else torch.cat([layer.weight for layer in layers])
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _LIKE)
+            weights: list[Tensor] = [layer.weight.detach() for layer in layers]
+            whole = weights[0] if len(layers) == 1 else torch.cat(weights)
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(whole, _LIKE)
             self.bias: Tensor | None = None
             if any(layer.bias is not None for layer in layers):
-                parts = [x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias for x in layers]
-                self.bias = torch.cat(parts)
+                biases: list[Tensor] = [x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias for x in layers]
+                self.bias = torch.cat(biases)
 
     def __call__(self, x: Tensor, then: str = "none") -> Tensor:
         """The layers' outputs side by side, (rows, all their sizes). then: "none", or "swish", x * sigmoid(x), of the result."""

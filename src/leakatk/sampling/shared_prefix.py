@@ -290,7 +290,9 @@ def _attention(
             if begin:
                 assert further is not None
                 where = further[at - begin : some.stop - begin]
-            parts.append(_attend_to(query[some], keys[where], values[where], None if mask is None else mask[some], scale))
+            parts.append(
+                _attend_to(query[some], keys[where], values[where], None if mask is None else mask[some], scale)
+            )
     out, mass = zip(*parts, strict=True)
     return (out[0], mass[0]) if len(parts) == 1 else (torch.cat(out), torch.cat(mass))
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 from leakatk.errors import InputError
 from leakatk.files.writing import read_kept, write_atomic
-from leakatk.progress import format_seconds
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent, Table
 from leakatk.report.html import render
 from leakatk.report.rounds import rounds_table
+from leakatk.small.jobs import Job as Job
+from leakatk.small.jobs import run_jobs as run_jobs
 from leakatk.workdir import refuse_foreign
 
 BASES = ("simnpo", "idknll", "npo")
@@ -41,17 +39,6 @@ LABELS = {
     "control": "same steps, no RULE",
 }
 ROLES = {"full": "original", "retrained": "reference", "control": "control"}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One unit of work: `call(place, seed)` in a worker process, after the jobs named in `after`."""
-
-    name: str
-    call: Callable[[Path, int], Any]
-    place: Path
-    seed: int
-    after: tuple[str, ...] = ()
 
 
 def train(place: Path, seed: int) -> None:
@@ -171,54 +158,6 @@ def jobs_of(place: Path, seed: int) -> list[Job]:
     after = {"full": "train", "rule": "rule", "control": "control", **{base: f"unlearn {base}" for base in BASES}}
     jobs += [Job(f"audit {m}", Audit(m), place, seed, (after[m], "audit retrained")) for m in after]
     return jobs
-
-
-def run_jobs(jobs: Sequence[Job], *, workers: int = 2, quiet: bool = False) -> dict[str, float]:
-    """Run jobs as their dependencies allow; returns seconds by job name. The first failure ends the run."""
-    seconds: dict[str, float] = {}
-    waiting = list(jobs)
-    running: dict[Future[float], Job] = {}
-    start = time.perf_counter()
-    others = set(active_children())
-    context = get_context("spawn")  # forked torch threads hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        try:
-            while waiting or running:
-                for job in [job for job in waiting if all(name in seconds for name in job.after)]:
-                    waiting.remove(job)
-                    running[pool.submit(_timed, job)] = job
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    job = running.pop(future)
-                    seconds[job.name] = future.result()
-                    if not quiet:
-                        spent = format_seconds(time.perf_counter() - start)
-                        sys.stderr.write(
-                            f"[{spent:>6}] {len(seconds)}/{len(jobs)} {job.name}: {seconds[job.name]:.0f} s\n"
-                        )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(active_children()) - others:  # what they wrote is whole, whenever they end
-                worker.terminate()
-            raise
-    return seconds
-
-
-def _one_thread() -> None:
-    """Two processes of one thread each beat one of two: the models are tiny."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    from leakatk.hush import silence
-
-    silence()
-    torch.set_num_threads(1)
-
-
-def _timed(job: Job) -> float:
-    start = time.perf_counter()
-    job.call(job.place, job.seed)
-    return time.perf_counter() - start
 
 
 MODELS = ("full", "retrained", *BASES, "rule", "control")

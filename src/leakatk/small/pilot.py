@@ -1,19 +1,18 @@
-"""Pilot of a training run: a few of its own steps, timed, with the memory that they took; and what it needs at least."""
+"""Pilot of a training run: a few of its own steps, timed, with the memory that they took; and the disk it needs."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.memory import shown
 from leakatk.prompts import Prompt
 from leakatk.unlearning.checkpoint import KEPT
 from leakatk.unlearning.method import Method
@@ -38,13 +37,22 @@ class Pilot:
 
 
 def training_pilot(
-    loaded: LoadedModel, prompts: Sequence[Prompt], method: Method, settings: TrainSettings, *, seed: int = 0
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    method: Method,
+    settings: TrainSettings,
+    *,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Pilot:
-    """Train `loaded`, in memory, for a few steps of these settings; the model is not fit for anything else afterwards."""
+    """Train `loaded`, in memory, for a few steps of these settings; the model is not fit for anything else afterwards.
+
+    clock: `time.process_time` for what one thread would take if nothing else ran.
+    """
     times: list[float] = []
 
     def note(_: LoadedModel, __: int) -> Check:
-        times.append(time.perf_counter())
+        times.append(clock())
         return Check({})
 
     short = replace(
@@ -55,49 +63,23 @@ def training_pilot(
     return Pilot((times[-1] - times[0]) / (STEPS - 1), float(memory), done.precision)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Bytes. memory: what training adds to the loaded model at least, without activations; disk: of one model at most."""
-
-    memory: float
-    disk: float
-
-
-def need_of(loaded: LoadedModel, settings: TrainSettings) -> Need:
-    """What a run needs: gradients and two moments of what is trained, and the checkpoints of it."""
-    sizes = [parameter.numel() for parameter in loaded.model.parameters()]
-    held = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
+def disk_of(loaded: LoadedModel, settings: TrainSettings) -> float:
+    """Bytes of disk that one model takes at most, with its checkpoints."""
     if settings.tuning == "lora":  # an adapter is a few per cent of the weights
-        return Need(0.0, 0.1 * held)
-    whole = 4.0 * sum(sizes)
+        return 0.1 * float(sum(one.numel() * one.element_size() for one in loaded.model.parameters()))
     copies = 1 + (3 * KEPT if settings.checkpoint_every else 0)  # a checkpoint has the weights and two moments
-    return Need(4 * whole - held, copies * whole)
+    return 4.0 * copies * float(sum(one.numel() for one in loaded.model.parameters()))
 
 
-def check_room(loaded: LoadedModel, settings: TrainSettings, out: Path) -> None:
-    """InputError, before anything is trained, where memory or disk do not hold what is needed at least."""
-    import psutil
-
-    need = need_of(loaded, settings)
-    if loaded.device.type == "cuda":
-        free = float(torch.cuda.mem_get_info(loaded.device)[0])
-    else:
-        free = float(psutil.virtual_memory().available)
-    if need.memory > free:
-        raise InputError(
-            f"Training all weights of {loaded.name} takes at least {_gb(need.memory)} more memory and {_gb(free)} are free; train an "
-            "adapter (--lora), or take a larger machine."
-        )
+def check_disk(loaded: LoadedModel, settings: TrainSettings, out: Path, models: int) -> None:
+    """InputError, before anything is trained, where the disk does not hold so many models with the checkpoints of one."""
+    need = disk_of(loaded, settings) + (models - 1) * disk_of(loaded, replace(settings, checkpoint_every=0))
     place = out.resolve()
     while not place.exists():
         place = place.parent
-    room = float(shutil.disk_usage(place).free)
-    if need.disk > room:
+    free = float(shutil.disk_usage(place).free)
+    if need > free:
         raise InputError(
-            f"The model with its checkpoints takes up to {_gb(need.disk)} of disk and {_gb(room)} are free at {place}; free some space, "
-            "or leave checkpoints out (--checkpoint-every 0)."
+            f"{models} models with their checkpoints take up to {shown(need)} of disk and {shown(free)} are free at {place}; free some "
+            "space, or leave checkpoints out (--checkpoint-every 0)."
         )
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -23,7 +23,7 @@ from leakatk.unlearning.losses.token import IGNORE
 # What one more pass costs, in tokens: weights are read and their gradients added once more, and a GPU is left idle.
 OVERHEAD = {"cpu": 128, "cuda": 4096}
 # Padded tokens of a pass whose gradient is taken before the next one: more would hold more memory and be no faster.
-MOST = {"cpu": 640, "cuda": 16384}
+MOST = {"cpu": 384, "cuda": 16384}
 
 # Models whose output layer cannot be run at chosen positions alone: all their logits are made, then chosen from.
 _WHOLE_HEAD: WeakSet[nn.Module] = WeakSet()
@@ -120,18 +120,18 @@ def _run(model: nn.Module, items: Sequence[Item], flat: Flat) -> Tensor:
     """(n, V) logits at the wanted tokens of these items, in one pass."""
     width = max(flat.positions(item).stop for item in items)
     ids = torch.zeros(len(items), width, dtype=torch.long)
-    mask, wanted = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    wanted = torch.zeros_like(ids, dtype=torch.bool)
     for row, item in enumerate(items):
         positions = flat.positions(item)
         ids[row, : positions.stop] = torch.tensor((*item.prompt, *item.answer)[: positions.stop])
-        mask[row, : positions.stop] = 1
         wanted[row, positions.start : positions.stop] = True
     device = flat.mask.device
-    ids, mask, wanted = ids.to(device), mask.to(device), wanted.to(device)
+    ids, wanted = ids.to(device), wanted.to(device)
     places = torch.arange(width, device=device).expand_as(ids)
 
     def forward() -> Tensor:
-        found: Tensor = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False).logits
+        # No mask: what stands before a wanted token is its own row, and the padding after it is never looked at.
+        found: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
         return found
 
     if model not in _WHOLE_HEAD:
