@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from real_cells import CELLS, Cell, Clock, Numbers, Store, command, options, sha256
 from real_made import kept_model
-from real_tofu_design import LAST, QUICK, STRONGER, Design
+from real_tofu_design import ASKING, CALIBRATING, LAST, MEASURING, QUICK, ROUNDS, STRONGER, TEACHING, Design
 from real_tofu_measure import Yardstick, measure
 from real_tofu_sets import Sets, load_sets, spaced
 from real_tofu_unlearn import (
@@ -246,13 +246,13 @@ class Study:
         return found
 
     def _method(self, name: str, seed: int) -> Made:
-        about = {"method": name, "unlearning_seed": seed}
+        about = {**self.design.of_method(name), **self.design.settings(*MEASURING), "unlearning_seed": seed}
         return Made(lambda m, _: self.by_method(name, seed, m), MINUTES["method"], (f"tune-{name}",), settings=about)
 
     def _rule(self, base: str, seed: int) -> dict[str, Made]:
         start, name = seeded(base, seed), seeded(f"rule-{base}", seed)
         twin = seeded(f"rule-{base}-control", seed)
-        about = {"method": "rule", "around": base, "unlearning_seed": seed}
+        about = {**self._method(base, seed).settings, **self.design.settings(*ROUNDS), "around": "rule"}
         return {
             name: Made(lambda m, _: self.by_rule(base, seed, m), MINUTES["rule"], (start,), start, about),
             twin: Made(
@@ -262,7 +262,7 @@ class Study:
 
     def _calibrated(self, base: str) -> dict[str, Made]:
         d = self.design
-        about = {"method": "calibrated-rule", "around": base, "unlearning_seed": d.seed}
+        about = {**self._method(base, d.seed).settings, **d.settings(*CALIBRATING), "around": "calibrated rule"}
         name = f"calibrated-{base}"
         return {
             name: Made(
@@ -275,23 +275,20 @@ class Study:
 
     def cells(self) -> list[Cell]:
         d = self.design
-        cells = [Cell("base", d.settings(), self.base, MINUTES["base"])]
+        cells = [Cell("base", d.settings(*ASKING), self.base, MINUTES["base"])]
         for split, name in MODELS.items():
             make = lambda clock, split=split: self.teach(split, clock)  # noqa: E731
-            cells.append(Cell(f"train-{name}", d.settings(), make, MINUTES["teach"], ("base",)))
+            cells.append(Cell(f"train-{name}", d.settings(*TEACHING), make, MINUTES["teach"], ("base",)))
         for name in ("retrained", "full"):
             needs = (f"train-{name}", *(() if name == "retrained" else ("retrained",)))
             make = lambda clock, name=name: self.taught_cell(name, clock)  # noqa: E731
-            cells.append(Cell(name, d.settings(), make, MINUTES["measure"], needs))
-        tuned: set[str] = set()
+            cells.append(Cell(name, d.settings(*TEACHING, *MEASURING), make, MINUTES["measure"], needs))
         for name, one in self.models().items():
-            method = str(one.settings["method"])
-            if f"tune-{method}" in one.needs and method not in tuned:
-                tuned.add(method)
-                make = lambda clock, method=method: self.tune(method, clock)  # noqa: E731
-                cells.append(Cell(f"tune-{method}", d.settings(), make, MINUTES["tune"], ("train-full",)))
+            if name in d.methods:
+                make = lambda clock, name=name: self.tune(name, clock)  # noqa: E731
+                cells.append(Cell(f"tune-{name}", d.of_method(name), make, MINUTES["tune"], ("train-full",)))
             make = lambda clock, name=name: self.model_cell(name, clock)  # noqa: E731
-            cells.append(Cell(name, d.settings(**one.settings), make, one.minutes, (*one.needs, "retrained")))
+            cells.append(Cell(name, one.settings, make, one.minutes, (*one.needs, "retrained")))
         return cells
 
 

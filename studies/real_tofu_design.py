@@ -17,7 +17,7 @@ STRONGER = ("npo", "simnpo")  # their second seed comes before LAST
 
 @dataclass(frozen=True)
 class Design:
-    """What is the same in all cells; every field changes numbers."""
+    """What is the same in all cells."""
 
     model: str = "SmolLM2-135M-Instruct, Q4_1 dequantised"
     weights: str = "3c5fdee91060c09a"
@@ -80,8 +80,24 @@ class Design:
     """What models are measured in; they are trained in float32 weights."""
     seed: int = 0
 
-    def settings(self, **further: Any) -> dict[str, Any]:
-        return {**asdict(self), **further}
+    def settings(self, *names: str, **further: Any) -> dict[str, Any]:
+        """Plain values of these fields, the ones that a cell depends on."""
+        values = asdict(self)
+        return {**{name: values[name] for name in names}, **further}
+
+    def of_method(self, name: str) -> dict[str, Any]:
+        """What a method adds to a cell's settings."""
+        about = {"method": name, "start": self.start.get(name, 1), "params": dict(self.params.get(name, {}))}
+        return self.settings(*TEACHING, *FORGETTING, **about)
+
+
+# What each kind of cell depends on: a setting that is changed leaves the cells that it does not touch.
+ASKING = ("model", "weights", "authors", "dtype", "seed")
+TEACHING = (*ASKING, "recipe", "longest", "stop_sample")
+FORGETTING = ("ladder", "trials", "steps", "batch", "check_every", "said", "kept", "unharmed")
+ROUNDS = ("rule_rounds", "round_steps", "rule_n")
+CALIBRATING = ("calibrated_rounds", "calibrated_steps", "calibrated_rate", "rehearsal", "unseen", "rule_n")
+MEASURING = ("n", "paraphrased_n", "similar", "read", "facts", "shown")
 
 
 # A test of the script on the real model: nothing that it gives is a result.

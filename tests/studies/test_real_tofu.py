@@ -14,7 +14,7 @@ from real_tofu_sets import Sets, in_other_words, spaced
 from real_tofu_unlearn import climb
 
 from leakatk.benchmarks.base import Benchmark
-from leakatk.errors import InputError
+from leakatk.errors import InputError, RunError
 from leakatk.files.strict_json import strict_json
 from leakatk.prompts import Prompt
 from leakatk.unlearning.settings import TrainSettings
@@ -292,6 +292,18 @@ def test_another_model_is_refused(copied):
         wrong.base(Clock())
     with pytest.raises(InputError, match="--model"):
         Study(DESIGN, copied.store, None, lambda: SETS).base(Clock())
+
+
+def test_a_setting_that_is_changed_touches_only_the_cells_that_depend_on_it(done, model):
+    study = study_in(done, model)
+    assert all(study.store.done(one) for one in study.cells())
+    for change, spared in ({"rule_n": 3}, {"train-full", "tune-npo", "npo"}), ({"n": 8}, {"train-full", "tune-npo"}), ({"steps": 9}, {"full"}):  # fmt: skip
+        changed = study_in(done, model, replace(DESIGN, **change))
+        for one in changed.cells():
+            if one.name in spared:
+                assert changed.store.done(one)
+        with pytest.raises(RunError, match="made with other settings"):
+            changed.store.done(cell(changed, "rule-npo"))
 
 
 def test_the_design_holds_together_and_what_is_cut_first_comes_last():
