@@ -11,6 +11,7 @@ from real_tofu_tables import (
     graded_table,
     leak_table,
     leak_verdict,
+    left_out,
     rule_table,
     rule_verdict,
     side_table,
@@ -105,7 +106,10 @@ Kept: greedy ROUGE-L recall of {d.shown} answers that the unlearner is shown, an
 {side_table(results)}
 ### Settings
 
+Rates are those of a ladder: up while too much is said, down while too much is lost, at most {d.trials} trials. greedy: share of the stand-in's questions whose keys are said; held: ROUGE-L recall on the held author. AltPO's alternate answers are written by the model as it comes.
+
 {tuning_table(results)}
+{left_out(results)}
 ### What they say
 
 Two samples each:

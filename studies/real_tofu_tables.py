@@ -209,7 +209,8 @@ def side_table(results: Results) -> str:
             number_in(v)
             for v in (numbers["fluency"]["forget"], numbers["fluency"]["held"], numbers["broken"]["forget"])
         ]
-        steps: Cell = plain(float(numbers["steps"]), 0) if "steps" in numbers else "–"
+        steps = str(numbers["steps"]) if "steps" in numbers else "–"
+        steps += ", stop rule not met" if numbers.get("met") is False else ""
         minutes = [
             results.seconds(name, "teaching", "unlearning") / 60,
             results.seconds(name, "sampling", "similarity", "greedy", "metrics", "fluency") / 60,
@@ -329,6 +330,16 @@ def tuning_table(results: Results) -> str:
         params = ", ".join(f"{key} {value}" for key, value in found["params"].items())
         rows.append((TITLES[name], tried, f"{found['rate']:g}", params))
     return to_markdown(Table("", ("method", "tried", "rate taken", "formula"), tuple(rows)))
+
+
+def left_out(results: Results) -> str:
+    """What a method could not train on; "" where all was used."""
+    said = []
+    for name in results.models:
+        found = results.record(name) or {}
+        if found.get("without_alternate"):
+            said.append(f"{title(name)}: {found['without_alternate']} questions without an alternate answer")
+    return f"Left out: {'; '.join(said)}.\n" if said else ""
 
 
 def examples(results: Results) -> str:

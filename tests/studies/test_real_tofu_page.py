@@ -171,6 +171,14 @@ def test_settings_say_what_was_tried(store):
     assert "| NPO | 2e-05: 40 steps, greedy 0.25, held 0.75, stop rule not met | 2e-05 | beta 0.5 |" in text
 
 
+def test_what_was_left_out_and_a_stop_rule_that_was_not_met_are_said(store):
+    assert "Left out" not in section(store, DESIGN)
+    store.put("simnpo", {**numbers([0, 0, None]), "steps": 40, "met": False, "without_alternate": 3})
+    text = section(store, DESIGN)
+    assert "| 40, stop rule not met |" in text
+    assert "Left out: SimNPO: 3 questions without an alternate answer." in text
+
+
 def test_what_a_model_said_cannot_break_the_page(store):
     text = section(store, DESIGN)
     assert "<b>" not in text
