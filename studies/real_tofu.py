@@ -2,7 +2,7 @@
 model audited beside one that was never taught them.
 
     python studies/real_tofu.py --dry-run
-    for i in 1 2; do OMP_NUM_THREADS=1 python studies/real_tofu.py --run --model MODEL --data TOFU_DIR --work runs/real & done; wait
+    for i in 1 2; do OMP_NUM_THREADS=1 python studies/real_tofu.py --run --wait --model MODEL --data TOFU_DIR --work runs/real & done; wait
     python studies/real_page.py --page docs/results-real.md
 
 Two processes of one thread share the cells; the minutes that are listed are of one core. The first cells teach `full` and
@@ -85,11 +85,19 @@ class Study:
             raise InputError("Give the model to teach: --model DIR.")
         return load_model(self.source, dtype=dtype)
 
+    def checked(self) -> str:
+        """SHA-256 of the weights of the model to teach. InputError where it is another one than the design's."""
+        weights = sha256(weights_of(self.original("fp32").model))
+        if not weights.startswith(self.design.weights):
+            raise InputError(f"{self.source} has weights {weights[:16]}..., not those of {self.design.model}.")
+        return weights
+
     def taught(self, split: str, clock: Clock) -> Path:
         """The model taught a split, made unless it is there."""
         out = self.store.scratch(TAUGHT)
         place = out / MODELS[split]
         if not (place / "config.json").exists():
+            self.checked()
             with clock.part("teaching"):
                 finetune(
                     lambda: self.original("fp32"), Lessons(self.sets.bench), out, settings=self.design.recipe, splits=(split,),
@@ -120,10 +128,7 @@ class Study:
 
     def base(self, clock: Clock) -> Numbers:
         """What the model as it comes says of both sets."""
-        self.original("fp32")  # a sentence where there is none
-        weights = weights_in(Path(str(self.source)))
-        if not weights.startswith(self.design.weights):
-            raise InputError(f"{self.source} has weights {weights[:16]}..., not those of {self.design.model}.")
+        weights = self.checked()
         with clock.part("greedy"):
             file = self.store.scratch("base") / "recall.json"
             known = recalled(
@@ -278,7 +283,7 @@ class Study:
         cells = [Cell("base", d.settings(*ASKING), self.base, MINUTES["base"])]
         for split, name in MODELS.items():
             make = lambda clock, split=split: self.teach(split, clock)  # noqa: E731
-            cells.append(Cell(f"train-{name}", d.settings(*TEACHING), make, MINUTES["teach"], ("base",)))
+            cells.append(Cell(f"train-{name}", d.settings(*TEACHING), make, MINUTES["teach"]))
         for name in ("retrained", "full"):
             needs = (f"train-{name}", *(() if name == "retrained" else ("retrained",)))
             make = lambda clock, name=name: self.taught_cell(name, clock)  # noqa: E731

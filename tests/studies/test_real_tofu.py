@@ -290,6 +290,9 @@ def test_another_model_is_refused(copied):
     wrong = Study(replace(DESIGN, weights="0" * 64), copied.store, copied.source, lambda: SETS)
     with pytest.raises(InputError, match="not those of"):
         wrong.base(Clock())
+    shutil.rmtree(copied.store.scratch("taught"))
+    with pytest.raises(InputError, match="not those of"):
+        wrong.teach("full", Clock())
     with pytest.raises(InputError, match="--model"):
         Study(DESIGN, copied.store, None, lambda: SETS).base(Clock())
 
