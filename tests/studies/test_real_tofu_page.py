@@ -110,6 +110,12 @@ def test_leaks_and_excess_by_hand(store):
     assert "24 of the 25 questions have such keys; the other 1 are" in section(store, DESIGN)
 
 
+def test_a_paraphrase_is_read_against_the_yardstick_in_the_same_words(store):
+    store.put("retrained", numbers([0, 0, None], again=(32, 32, None), yardstick=""))
+    found = Results(store, DESIGN).excess(Measured(store.numbers("npo")), 32, paraphrased=True)
+    assert found.value == pytest.approx(-1.0)
+
+
 def test_graded_scores_are_those_of_the_audit(store):
     row = line(section(store, DESIGN).split("### What does the retrained")[1], "NPO")
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
