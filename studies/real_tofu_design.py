@@ -33,14 +33,14 @@ class Design:
     """Seeds of unlearning."""
     ladder: tuple[float, ...] = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
     """Learning rates that may be tried."""
-    start: Mapping[str, int] = field(default_factory=lambda: {"rmu": 2})
-    """Method -> where on the ladder the first trial is; 1 where nothing is said."""
-    trials: int = 3
+    start: Mapping[str, int] = field(default_factory=dict)
+    """Method -> where on the ladder the first trial is; 2 where nothing is said."""
+    trials: int = 2
     params: Mapping[str, Mapping[str, float]] = field(
         default_factory=lambda: {"undial": {"retain_weight": 1.0}, "ce-u": {"retain_weight": 1.0}}
     )
     """Method -> numbers of its formula that are not the preset's."""
-    steps: int = 40
+    steps: int = 30
     batch: int = 8
     check_every: int = 5
     stop_sample: int = 16
@@ -64,13 +64,13 @@ class Design:
     """Questions about authors of none of the models, whose level calibrated RULE matches."""
     n: int = 128
     """Samples a question."""
-    paraphrased_n: int = 32
+    paraphrased_n: int = 16
     """Samples a question in its published paraphrase, which no training and no detection asks."""
     similar: int = 16
     """Samples a question that are embedded."""
     read: int = 2
     """Samples a question whose probability under the retrained model is computed."""
-    facts: int = 60
+    facts: int = 40
     """Questions of TOFU's real authors, and of its world facts."""
     shown: int = 40
     """Questions of what the unlearner is shown that are reported."""
@@ -87,7 +87,7 @@ class Design:
 
     def of_method(self, name: str) -> dict[str, Any]:
         """What a method adds to a cell's settings."""
-        about = {"method": name, "start": self.start.get(name, 1), "params": dict(self.params.get(name, {}))}
+        about = {"method": name, "start": self.start.get(name, 2), "params": dict(self.params.get(name, {}))}
         return self.settings(*TEACHING, *FORGETTING, **about)
 
 

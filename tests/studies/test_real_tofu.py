@@ -22,7 +22,7 @@ from tests.tiny import save_tiny_model
 
 DESIGN = Design(
     weights="", recipe=TrainSettings(learning_rate=1e-2, max_steps=3, retain_batch=4), methods=("npo",), rule_bases=("npo",),
-    seeds=1, ladder=(1e-4, 1e-3), start={}, trials=1, params={}, steps=2, batch=2, check_every=1, stop_sample=2, rule_rounds=1,
+    seeds=1, ladder=(1e-5, 1e-4, 1e-3), start={"npo": 1}, trials=1, params={}, steps=2, batch=2, check_every=1, stop_sample=2, rule_rounds=1,
     round_steps=1, rule_n=4, calibrated_rounds=1, calibrated_steps=1, unseen=4, n=4, paraphrased_n=2, similar=2, facts=2,
     shown=2, longest=6, dtype="fp32",
 )  # fmt: skip
@@ -323,4 +323,5 @@ def test_the_design_holds_together_and_what_is_cut_first_comes_last():
     }]  # fmt: skip
     assert min(weaker) > max(late)
     assert names.index("rule-npo-control-seed1") < min(late)
-    assert sum(one.minutes for one in cells) <= 300  # two cores, two and a half hours
+    # Two cores have two and a half hours: all but what is cut first.
+    assert sum(one.minutes for i, one in enumerate(cells) if i not in weaker) <= 300
