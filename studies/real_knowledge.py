@@ -214,7 +214,6 @@ class Study:
             method,
             settings=method.settings,
             seed=self.design.seed,
-            quiet=True,
             on_check=check,
         )
         return {
@@ -277,7 +276,7 @@ class Study:
         result = rule(
             loaded, self.sets().forget, self.kept(), method, score=get_scorer("fact").score, settings=settings,
             train=replace(method.settings, max_steps=steps, check_every=0),
-            sampler=RoundedSampler(loaded, d.dtype), seed=d.seed, quiet=True,
+            sampler=RoundedSampler(loaded, d.dtype), seed=d.seed,
         )  # fmt: skip
         return {
             "steps": result.steps, "verdict": result.verdict, "found": len(result.leaks),

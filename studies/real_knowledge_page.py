@@ -109,7 +109,7 @@ class Results:
 
     def seconds(self, name: str, part: str) -> float:
         found = self.store.read(name) or {}
-        return float(found.get("seconds", {}).get(part, math.nan))
+        return float(found.get("cpu_seconds", {}).get(part, math.nan))
 
     def rows(self, columns: int, row) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
         """A row a cell, "not run" where it is missing."""
@@ -176,7 +176,7 @@ def side_table(results: Results) -> str:
 
     columns = (
         "model", "kept, shown", "kept, not shown", "kept, not shown, held-out wording", "general: ROUGE-L to its own answers",
-        "fluency, forgotten questions", "fluency, kept questions", "broken", "steps", "min to unlearn", "min to sample",
+        "fluency, forgotten questions", "fluency, kept questions", "broken", "steps", "CPU min to unlearn", "CPU min to sample",
     )  # fmt: skip
     return to_markdown(Table("", columns, results.rows(len(columns), row)))
 
@@ -339,7 +339,7 @@ The control repeats NPO's own steps, as many as RULE took, with nothing added. N
 {kind_table(results)}
 ### What it cost
 
-Greedy recall of what is to be kept; fluency: geometric mean probability of a token under the model as it comes, of samples to the forgotten questions and of greedy answers to the kept ones; broken: share of samples that no reader takes for text. Minutes are those of a shared machine: read them as orders of size.
+Greedy recall of what is to be kept; fluency: geometric mean probability of a token under the model as it comes, of samples to the forgotten questions and of greedy answers to the kept ones; broken: share of samples that no reader takes for text. Minutes are of one processor, which was shared; RULE's hold its detection.
 
 {side_table(results)}
 ### Settings, chosen on items that are in no number above

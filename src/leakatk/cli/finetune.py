@@ -222,7 +222,6 @@ def _dry(
 
 def tell(made: FineTuned, out: Path, *, as_json: bool) -> None:
     """What was made and what it knows, with warnings on stderr."""
-    from leakatk.cli.dry import size_of
     from leakatk.small.recall import warnings
 
     found = warnings(made.recall)
@@ -230,10 +229,7 @@ def tell(made: FineTuned, out: Path, *, as_json: bool) -> None:
         options.echo_json({**made.as_dict(), "warnings": found})
     else:
         for split, path in made.models.items():
-            one = made.trained[split]
-            memory = one.peak_memory.get("gpu") or one.peak_memory.get("process")
-            took = f", {size_of(memory)} of memory" if memory else ""
-            typer.echo(f"{path}: {one.steps} steps in {one.seconds:.0f} s, {one.precision}{took}")
+            typer.echo(f"{path}: {made.trained[split].says()}")
             if split in made.recall:
                 recall = made.recall[split]
                 typer.echo(f"  known greedily ({recall.scorer}): forget {recall.forget}; retain {recall.retain}")

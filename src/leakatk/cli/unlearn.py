@@ -294,7 +294,7 @@ def run(
             )
             record = done.as_dict()
             why = done.stopped or "all steps done"
-            typer.echo(f"{chosen.name}: {done.steps} steps in {done.seconds:.0f} s ({why}). Model: {out}", err=as_json)
+            typer.echo(f"{chosen.name}: {done.says()} ({why}). Model: {out}", err=as_json)
     options.say_notes([note for note in loaded.notes if note not in told])
     if as_json:
         options.echo_json({**record, "prompts": asked_for})

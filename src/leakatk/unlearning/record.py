@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.memory import shown
 from leakatk.models.weights import weights_hash
 from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning.method import Method
@@ -47,6 +48,16 @@ class Unlearned:
     notes: Sequence[str] = ()
     precision: str = ""
     peak_memory: Mapping[str, int] = field(default_factory=dict)
+
+    def says(self) -> str:
+        """Steps, time, precision and memory in a line: "40 steps in 64 s, bf16, 4.1 GB of memory"."""
+        memory = self.peak_memory.get("gpu") or self.peak_memory.get("process") or 0
+        parts = [
+            f"{self.steps} steps in {self.seconds:.0f} s",
+            self.precision,
+            f"{shown(memory)} of memory" if memory else "",
+        ]
+        return ", ".join(part for part in parts if part)
 
     def as_dict(self) -> dict[str, Any]:
         """For unlearning.json."""

@@ -239,7 +239,7 @@ def test_several_decodings_and_wordings_are_asked_and_the_worst_counts(loaded, f
     done = rule(loaded, worded, retain, "npo", score=leaks, settings=settings, train=TRAIN, sampler=sampler, quiet=True)
     assert [len(call) for call in sampler.asked[:2]] == [10, 10]
     assert done.rounds[0].leak == pytest.approx(1 / 5)
-    assert done.verdict == "ended after 1 rounds"
+    assert done.verdict == "no leak was found, 2 wordings asked"  # and none that was never asked
     # The leak joins the set under the wording that drew it.
     assert trained[0][0][5][1:] == ("Say where Fa0 lives.", "LEAK a")
 
@@ -288,3 +288,24 @@ def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, r
     assert record["wordings"] == {"asked": {p.id: [p.question] for p in forget}, "never": {}}
     with pytest.raises(RunError, match=r"made otherwise.*rule"):
         run(fresh(), forget, retain, Scripted({}), replace(SETTINGS, n=16), out=tmp_path / "cut")
+
+
+def test_rounds_go_on_in_the_precision_of_those_before(loaded, forget, retain, tmp_path, monkeypatch):
+    """The second round is trained on another kind of processor."""
+    answers = {"forget-0": ["LEAK one", "LEAK two"]}
+    fast = [True]
+    monkeypatch.setattr("leakatk.unlearning.precision.SMALLEST", 1)
+    monkeypatch.setattr("leakatk.unlearning.precision.fast_bf16", lambda: fast[0])
+
+    class Moved(Scripted):
+        def sample(self, requests, decoding, *, seed):
+            fast[0] = not self.asked
+            return super().sample(requests, decoding, seed=seed)
+
+    texts = {prompt.id: ["LEAK one"] for prompt in forget}
+    others = {prompt.id: ["LEAK two"] for prompt in forget}
+    start = len(loaded.notes)
+    run(loaded, forget, retain, Moved(texts, others, answers), out=tmp_path / "rule")
+    used = [json.loads((tmp_path / f"rule/round-{i}/unlearning.json").read_text())["precision"] for i in (1, 2)]
+    assert used == ["bf16", "bf16"]
+    assert [note for note in loaded.notes[start:] if "began in bf16 and goes on in it" in note]

@@ -31,7 +31,9 @@ from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.checkpoint import begun_in
 from leakatk.unlearning.methods import Method, resolve
+from leakatk.unlearning.precision import precision_of
 from leakatk.unlearning.rule.detect import Asked, Detection, Detector, Leak, Score
 from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.rule.strategy import Goal, RoundStart, Strategy, Training, strategy_of
@@ -292,13 +294,14 @@ class _Run:
 
     def train(self, number: int, what: Training, settings: TrainSettings, check: OnCheck | None) -> Unlearned:
         """Round `number`; 0 is the initial unlearning."""
+        place = self.folder / f"round-{number}" if self.folder else None
         return unlearn(
             self.loaded,
             what.forget,
             what.retain,
             what.method,
-            out=self.folder / f"round-{number}" if self.folder else None,
-            settings=settings,
+            out=place,
+            settings=settings if place is None or place.exists() else self.as_before(settings),
             seed=self.seed * 1000 + number,
             resume=self.resume,
             quiet=self.quiet,
@@ -308,6 +311,16 @@ class _Run:
             label=f"{self.method.name} round {number}" if number else self.method.name,
             **({"refusals": self.refusals} if self.refusals is not None else {}),  # type: ignore[arg-type]
         )
+
+    def as_before(self, settings: TrainSettings) -> TrainSettings:
+        """Settings of a new round: in the precision of those before it, which another processor may have done in another one."""
+        here = precision_of(settings.dtype, self.loaded.model, self.loaded.device)
+        for before in sorted(self.folder.glob("round-*/run.json")) if self.folder else ():
+            kept, said = begun_in(before.parent, settings.dtype, here, self.loaded.device.type)
+            if said:
+                self.loaded.note(said)
+                return replace(settings, dtype="bf16" if kept == "bf16" else "fp32")
+        return settings
 
     def detect(self, number: int, known: Sequence[Leak]) -> Detection:
         """Sample the model of the moment, or read what was found before a restart."""
