@@ -40,8 +40,9 @@ class Design:
         default_factory=lambda: {"undial": {"retain_weight": 1.0}, "ce-u": {"retain_weight": 1.0}}
     )
     """Method -> numbers of its formula that are not the preset's."""
-    steps: int = 30
-    batch: int = 8
+    steps: int = 40
+    batch: int = 4
+    """Forget answers a step, and as many retain answers."""
     check_every: int = 5
     stop_sample: int = 16
     """Retain answers that the stop rule asks."""
@@ -52,9 +53,9 @@ class Design:
     unharmed: float = 0.8
     """A rate is taken that keeps this share on the author held from the unlearner."""
     rule_rounds: int = 3
-    round_steps: int = 10
-    rule_n: int = 32
-    """Samples a prompt, decoding and round of a detection."""
+    round_steps: int = 15
+    rule_n: int = 24
+    """Samples a question and round of a detection."""
     calibrated_rounds: int = 4
     calibrated_steps: int = 10
     calibrated_rate: float = 5e-5
@@ -62,18 +63,20 @@ class Design:
     """What asking the original may cost, in trainings of all rounds."""
     unseen: int = 100
     """Questions about authors of none of the models, whose level calibrated RULE matches."""
-    n: int = 128
+    n: int = 64
     """Samples a question."""
     paraphrased_n: int = 16
     """Samples a question in its published paraphrase, which no training and no detection asks."""
-    similar: int = 16
+    similar: int = 8
     """Samples a question that are embedded."""
-    read: int = 2
+    read: int = 1
     """Samples a question whose probability under the retrained model is computed."""
-    facts: int = 40
+    facts: int = 30
     """Questions of TOFU's real authors, and of its world facts."""
-    shown: int = 40
+    shown: int = 24
     """Questions of what the unlearner is shown that are reported."""
+    held: int = 40
+    """Questions of the authors held from it that are reported."""
     longest: int = 88
     """Tokens of an answer; the longest of the 400 has 82."""
     dtype: str = "bf16"
@@ -97,7 +100,7 @@ TEACHING = (*ASKING, "recipe", "longest", "stop_sample")
 FORGETTING = ("ladder", "trials", "steps", "batch", "check_every", "said", "kept", "unharmed")
 ROUNDS = ("rule_rounds", "round_steps", "rule_n")
 CALIBRATING = ("calibrated_rounds", "calibrated_steps", "calibrated_rate", "rehearsal", "unseen", "rule_n")
-MEASURING = ("n", "paraphrased_n", "similar", "read", "facts", "shown")
+MEASURING = ("n", "paraphrased_n", "similar", "read", "facts", "shown", "held")
 
 
 # A test of the script on the real model: nothing that it gives is a result.
@@ -123,4 +126,6 @@ QUICK = Design(
     similar=2,
     facts=4,
     shown=4,
+    held=4,
+    read=1,
 )

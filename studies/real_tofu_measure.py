@@ -73,7 +73,7 @@ def measure(
     said = run.texts()
     with clock.part("similarity"):
         alike = similar(forget, said, d.similar) if similarity else None
-    shown, held = spaced(sets.others, d.shown), sets.held
+    shown, held = spaced(sets.others, d.shown), spaced(sets.held, d.held)
     with clock.part("greedy"):
         texts = asked_greedily(loaded, {"shown": shown, "held": held}, d.longest)
     with clock.part("metrics"):

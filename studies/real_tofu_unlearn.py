@@ -178,7 +178,9 @@ def by_calibrated_rule(
 
     original: gives the model before any unlearning.  floor: ROUGE-L recall of retain answers that no round may end below.
     """
-    settings = detection(d.longest, rounds=d.calibrated_rounds, n=d.rule_n, k=d.rule_n, wordings=0)
+    settings = detection(
+        rounds=d.calibrated_rounds, n=d.rule_n, k=d.rule_n, wordings=0, decodings=(Decoding(max_new_tokens=d.longest),)
+    )  # fmt: skip
     yardstick, before = retrained(), original()
     level = detected_level(
         yardstick, forget, score=near_verbatim_or_keys, settings=settings, sampler=RoundedSampler(yardstick, d.dtype),
