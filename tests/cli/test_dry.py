@@ -182,3 +182,10 @@ def test_dry_run_of_a_score(leakatk, model, forget, tmp_path):
     code, out, _ = leakatk("score", tmp_path / "run", "--scorer", "verbatim", "--dry-run", "--json")
     assert json.loads(out)["seconds"] >= 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_memory_that_nobody_can_tell_is_said(leakatk, model, forget, tmp_path, monkeypatch):
+    monkeypatch.setattr("leakatk.models.load.stored_tensors", lambda *a, **k: None)
+    words = ("audit", model, "--forget", forget, "--n", "4", "--out", tmp_path / "run", "--dry-run")
+    assert "Memory: not known, because the headers" in leakatk(*words)[1]
+    assert json.loads(leakatk(*words, "--json")[1])["memory"] is None

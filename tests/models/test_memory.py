@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from huggingface_hub.utils import SafetensorsFileMetadata, SafetensorsRepoMetadata, TensorInfo
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
@@ -182,6 +183,35 @@ def test_a_model_of_the_hub_is_found_in_the_cache_or_unknown(path, tmp_path, mon
     assert stored_tensors("nobody/nothing") is None
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: str(path / "model.safetensors"))
     assert stored_tensors("some/model") == stored_tensors(str(path))
+
+
+def test_of_a_model_of_the_hub_the_headers_are_read(path, monkeypatch):
+    """What the hub's client gives of a model of two files."""
+    monkeypatch.setattr(memory, "cache_alone", lambda: False)
+    given = stored_tensors(str(path))
+    halves = [dict(list(given.items())[part::2]) for part in (0, 1)]
+    files = {
+        f"model-{i}.safetensors": SafetensorsFileMetadata(
+            metadata={},
+            tensors={n: TensorInfo(dtype=d, shape=list(s), data_offsets=(0, 0)) for n, (d, s) in half.items()},
+        )
+        for i, half in enumerate(halves)
+    }
+    about = SafetensorsRepoMetadata(metadata=None, sharded=True, weight_map={}, files_metadata=files)
+    monkeypatch.setattr("huggingface_hub.get_safetensors_metadata", lambda name, revision: about)
+    assert stored_tensors("some/model", "main") == given
+
+    def refuses(name, revision):
+        raise OSError("gated")
+
+    monkeypatch.setattr("huggingface_hub.get_safetensors_metadata", refuses)
+    assert stored_tensors("some/model") is None
+
+
+def test_a_need_that_cannot_be_told_is_said(path, monkeypatch):
+    assert not [note for note in load_model(path).notes if "could not be told" in note]
+    monkeypatch.setattr(load, "stored_tensors", lambda *a, **k: None)
+    assert [note for note in load_model(path).notes if "memory" in note and "could not be told" in note]
 
 
 def test_numbers_of_another_kind_keep_their_size(tmp_path):

@@ -352,22 +352,24 @@ def small_training_cost(training: Training, *, seed: int) -> dict[str, Any]:
 
 
 def memory_of(source: ModelSource, training: Trained | None = None) -> dict[str, Any]:
-    """What a model needs and what there is, before it is loaded; ModelError where it does not fit, {} where nobody can tell."""
+    """What a model needs and what there is, before it is loaded; ModelError where it does not fit, None where nobody can tell."""
     from leakatk.models.load import pick_device
     from leakatk.models.memory import free_memory
 
     source.check()
     need = source.check_memory(training)
     if need is None:
-        return {}
+        return {"memory": None}
     free = free_memory(pick_device(source.device), source.device_map)
     return {"memory": {**need.as_dict(), "free": free, "says": need.says()}}
 
 
 def says_memory(cost: dict[str, Any]) -> list[str]:
     """The same as a line."""
-    if "memory" not in cost:
+    if "memory" not in cost:  # of a model elsewhere
         return []
+    if cost["memory"] is None:
+        return ["Memory: not known, because the headers of the model's files cannot be read before it is downloaded."]
     free = " and ".join(f"{size_of(value)} in {place}" for place, value in cost["memory"]["free"].items())
     return [f"Memory: {cost['memory']['says']}; there is {free}."]
 

@@ -69,7 +69,7 @@ class ModelSource:
         )
 
     def need(self, training: Trained | None = None) -> Need | None:
-        """The memory that it needs, to be asked or to be trained; None where its files are not on this machine yet."""
+        """The memory that it needs, to be asked or to be trained; None where the headers of its files cannot be read."""
         return self.located()._need(training, self.dtype, self.load_in)
 
     def _need(self, training: Trained | None, dtype: str, load_in: str) -> Need | None:
@@ -236,7 +236,8 @@ def load_model(
     base = source.base()
     if load_in or device_map:
         _refuse_quantised(base or source)
-    source.check_memory()
+    if source.check_memory() is None:
+        notes.append(f"The memory that {name} needs could not be told before it was loaded.")
     place = placing(target, precision, device_map, load_in)
     if base is None:
         model = _whole(source, precision, place)

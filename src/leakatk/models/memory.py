@@ -18,6 +18,7 @@ import torch
 from leakatk.errors import ModelError
 from leakatk.models.files import read_header
 from leakatk.models.gguf import check_gguf, gguf_file
+from leakatk.models.hub import cache_alone
 
 SHARE = 0.1
 BLOCK = 64  # weights that share a scale in 4 bits
@@ -65,9 +66,9 @@ class Need:
 
 
 def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[str, tuple[int, ...]]] | None:
-    """Every tensor of a model's files by name: dtype and shape. None where that cannot be told without a download.
+    """Every tensor of a model's files by name: dtype and shape. None where the headers cannot be read.
 
-    path: a directory, a GGUF file, or a hub id, which is looked for in the cache.
+    path: a directory, a GGUF file, or a hub id, which is looked for in the cache, then on the hub: its headers alone.
     """
     if (file := gguf_file(path)) is not None:
         # As they are once loaded: dequantised.
@@ -80,12 +81,24 @@ def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[st
         held = (try_to_load_from_cache(path, name, revision=revision) for name in names)
         folder = next((Path(found).parent for found in held if isinstance(found, str)), None)
         if folder is None:
-            return None
+            return None if cache_alone() else _on_the_hub(path, revision)
         place = folder
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     for file in sorted(place.glob("*.safetensors")):
         found |= read_header(file)
     return found or None
+
+
+def _on_the_hub(name: str, revision: str | None) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+    """The tensors of a hub model, by the headers of its files; None where the hub does not give them."""
+    from huggingface_hub import get_safetensors_metadata
+
+    try:
+        about = get_safetensors_metadata(name, revision=revision)
+    except Exception:  # no safetensors, gated, no answer: loading says which, and there the need is noted as unknown
+        return None
+    tensors = (file.tensors for file in about.files_metadata.values())
+    return {name: (info.dtype, tuple(info.shape)) for held in tensors for name, info in held.items()}
 
 
 def need_of(
