@@ -38,6 +38,7 @@ from leakatk.workdir import claim, compared
 HERE = Path(__file__).resolve().parent
 CELLS = HERE / "real" / "cells"
 Numbers = dict[str, Any]
+WAIT = 20.0  # seconds
 
 
 @dataclass
@@ -131,6 +132,14 @@ class Store:
         """The cells that it needs and that are not there."""
         return [name for name in cell.needs if not self.path(name).exists()]
 
+    def busy(self, cell: Cell) -> bool:
+        """Whether another process makes the cell."""
+        try:
+            with claim(self.scratch(cell.name)):
+                return False
+        except RunError:
+            return True
+
     def run(self, cell: Cell) -> bool:
         """Make the cell unless it is there or another process makes it; whether this one did."""
         with claim(self.scratch(cell.name)):
@@ -220,6 +229,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, metavar="DIR", help="scratch directory for models; may be deleted")
     parser.add_argument("--cells", type=Path, default=CELLS, metavar="DIR", help="where cells are kept")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin no further cell after so many minutes")
+    parser.add_argument("--wait", action="store_true", help="wait for cells that other processes make, and go on")
     return parser
 
 
@@ -248,11 +258,14 @@ def states(store: Store, cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return rows
 
 
-def run_all(store: Store, cells: Sequence[Cell], *, minutes: float = 0.0) -> list[str]:
-    """Make the cells in order, again from the first while any could be made; the names of those still missing."""
+def run_all(store: Store, cells: Sequence[Cell], *, minutes: float = 0.0, wait: bool = False) -> list[str]:
+    """Make the cells in order, again from the first while any could be made; the names of those still missing.
+
+    wait: where nothing can be made, wait for what other processes make.
+    """
     begun, made = time.monotonic(), True
     while made:
-        made = False
+        made, busy = False, False
         for cell in cells:
             if store.done(cell) or store.missing(cell):
                 continue
@@ -264,10 +277,15 @@ def run_all(store: Store, cells: Sequence[Cell], *, minutes: float = 0.0) -> lis
                     made = True
                     found = store.read(cell.name) or {}
                     say(f"{cell.name}: {found['seconds']}")
+                    break  # what it made possible may come before what is next
             except RunError as error:
                 if store.path(cell.name).exists():
                     raise
-                say(f"{cell.name} is left to another process: {error}")
+                busy = store.busy(cell)
+                say(f"{cell.name} is left to another process: {error}" if busy else f"{cell.name}: {error}")
+        if wait and busy and not made:
+            time.sleep(WAIT)
+            made = True
     return [cell.name for cell in cells if not store.done(cell)]
 
 
@@ -282,7 +300,7 @@ def command(store: Store, cells: Sequence[Cell], arguments: argparse.Namespace) 
             total = sum(cell.minutes for cell in left)
             print(f"{len(picked) - len(left)} of {len(picked)} done; left: {len(left)} cells, about {total:.0f} min")
             return 0
-        left_names = run_all(store, picked, minutes=arguments.minutes)
+        left_names = run_all(store, picked, minutes=arguments.minutes, wait=arguments.wait)
     except LeakAtKError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import real_knowledge_page
 import real_probes_page
+import real_tofu_page
 from real_cells import CELLS, Store
 
 from leakatk.files.writing import write_atomic
 
 # Study -> what makes its section of its store.
-SECTIONS = {"knowledge": real_knowledge_page.section, "probes": real_probes_page.section}
+SECTIONS = {
+    "tofu": real_tofu_page.section,
+    "knowledge": real_knowledge_page.section,
+    "probes": real_probes_page.section,
+}
 
 HEAD = """# Results on a real model
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import real_cells
 from real_cells import Cell, Store, command, options, run_all, states
 
 from leakatk.errors import InputError, RunError
@@ -46,6 +47,35 @@ def test_what_is_done_is_not_made_again_and_what_waits_comes_after(store):
     assert made == ["a", "b"]
     assert run_all(store, cells) == []
     assert made == ["a", "b"]
+
+
+def test_what_a_cell_makes_possible_comes_before_what_stands_after_it(store):
+    made = []
+    cells = [cell("b", needs=("a",), made=made), cell("a", made=made), cell("c", made=made)]
+    assert run_all(store, cells) == []
+    assert made == ["a", "b", "c"]
+
+
+def test_what_another_process_makes_is_waited_for(store, monkeypatch):
+    made = []
+    cells = [cell("a", made=made), cell("b", needs=("a",), made=made)]
+    held = claim(store.scratch("a"))
+
+    def over(seconds):
+        held.close()
+
+    monkeypatch.setattr(real_cells.time, "sleep", over)
+    assert run_all(store, cells) == ["a", "b"]
+    assert run_all(store, cells, wait=True) == []
+    assert made == ["a", "b"]
+
+
+def test_a_failure_is_not_waited_for(store, monkeypatch):
+    def broken(clock):
+        raise RunError("damaged")
+
+    monkeypatch.setattr(real_cells.time, "sleep", lambda seconds: pytest.fail("it waits for nobody"))
+    assert run_all(store, [Cell("a", {}, broken, 1.0)], wait=True) == ["a"]
 
 
 def test_a_cell_that_failed_leaves_nothing(store):
