@@ -23,7 +23,12 @@ from tests.tiny import save_tiny_model
 ATTACKS = KINDS["attacks"].load()
 # The ways of an attack to be tried, each quick; one that is not here is tried as it is.
 WAYS = {
-    "relearn": ("relearn:steps=2", "relearn:steps=2,on=retain", "relearn:steps=2,on=text", "relearn:steps=2,size=2"),
+    "relearn": (
+        "relearn:steps=2,batch=2",
+        "relearn:steps=2,on=retain",
+        "relearn:steps=2,on=text",
+        "relearn:steps=2,size=2",
+    ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]

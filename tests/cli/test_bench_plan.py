@@ -43,7 +43,8 @@ def passed(monkeypatch):
     forward, draw = LlamaForCausalLM.forward, native.NativeSampler.sample
 
     def counted(self, input_ids, attention_mask=None, **options):
-        if not options["use_cache"]:  # the sampler keeps a cache
+        # The sampler keeps a cache and gives no mask; given texts may begin in a cache, and have one.
+        if not options["use_cache"] or attention_mask is not None:
             done["tokens"] += int(input_ids.numel() if attention_mask is None else attention_mask.sum())
         return forward(self, input_ids=input_ids, attention_mask=attention_mask, **options)
 

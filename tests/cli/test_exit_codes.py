@@ -25,6 +25,7 @@ WORKS = {
     ("compare",): (["{tmp}", "{tmp}"], "leakatk.bench.results.compare"),
     ("recompute",): (["{generations}"], "leakatk.bench.logs.read_log"),
     ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
+    ("fetch",): (["smollm2-135m-q4_1"], "leakatk.models.fetching.plan_fetch"),
     ("finetune",): (["m", "--forget", "{forget}", "--out", "{tmp}/m"], "leakatk.cli.finetune.lessons_for"),
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
     ("papers",): ([], "leakatk.papers.index.listed"),

@@ -24,15 +24,17 @@ STAGED = (
     "add-a-metric.md",
 )
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
-# What a page shows that needs more than a stage, each kind run by a test of its own. The demo alone has its tests elsewhere
-# (tests/cli/test_demo.py, tests/e2e/test_demo.py). Nothing is left out: vLLM, which few machines have, stands aside for
+# What a page shows that needs more than a stage, each kind run by a test of its own. The demo has its tests elsewhere
+# (tests/cli/test_demo.py, tests/e2e/test_demo.py), and so have fetched models and GGUF files (tests/cli/test_fetch.py,
+# tests/models/test_gguf.py). Nothing is left out: vLLM, which few machines have, stands aside for
 # the native engine in the one command that copies it.
 PUBLISHED = re.compile(r"tofu/|runs/npo")
 RAY = re.compile(r"--engine ray")
 JUDGE = re.compile(r"judge")
 LOOP = re.compile(r"\$|layout muse")
 DEMO = re.compile(r"leakatk demo")
-ELSEWHERE = (PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
+ELSEWHERE = (FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
 ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md")
 WITH = {
     PUBLISHED: ON_DATA,
@@ -40,6 +42,7 @@ WITH = {
     JUDGE: ("scorers.md",),
     LOOP: ("benchmarks.md",),
     DEMO: ("quickstart.md",),
+    FETCHED: ("real-models.md",),
 }
 
 

@@ -61,7 +61,8 @@ class Relearn(Alter):
         )
         asked = replace(loaded, template=AS_TEXT) if self.on == "text" else loaded
         # The method that only fine-tunes on its retain set.
-        unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label)
+        # An adapter stays one: what was changed must be found again where it was, and be put back.
+        unlearn(asked, (), chosen, "retrain", settings=settings, seed=self.seed, label=self.label, merge=False)
 
     def chosen(self, known: Known) -> list[Prompt]:
         """The prompts that it trains on. InputError where one of them is measured too."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leakatk.errors import ModelError, first_line
-from leakatk.models.checks import check_keys
 from leakatk.models.files import check_file, check_pointer, check_sizes, is_installed
 from leakatk.models.gguf_header import Header, read_header
 
@@ -144,6 +143,8 @@ def _known_splits() -> set[str]:
 def load_weights(file: Path, precision: torch.dtype) -> PreTrainedModel:
     """The model, dequantised and trainable. ModelError for a file that transformers cannot map whole."""
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from leakatk.models.checks import check_keys
 
     header = check_gguf(file)
     with _mapped(file) as place:

@@ -70,13 +70,15 @@ def _refuse_foreign(out: Path, resume: bool) -> None:
     refuse_foreign(out, "unlearning run", ("run.json",))
 
 
-def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool, device: str = "cpu") -> dict[str, Any] | None:
     """Start or continue the run in `out`; the contents of unlearning.json when it is finished, else None.
 
     A finished run of which somebody deleted weights, being damaged, is not finished.
     """
     _refuse_foreign(out, resume)
-    begun = settle(out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest))
+    begun = settle(
+        out, "run.json", manifest, "an unlearning run", former=lambda found: _as_now(found, manifest, device)
+    )
     saved = any((out / name).exists() for name in ("config.json", "adapter_config.json"))
     there = (out / "unlearning.json").exists() and saved
     if not (begun and there and not checksums.lost(out)):
@@ -88,30 +90,45 @@ def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool) -> dict[st
     return finished
 
 
-def _as_now(found: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _as_now(found: dict[str, Any], manifest: Mapping[str, Any], device: str) -> dict[str, Any]:
     """What an earlier version kept, with the parameters that it did not have yet."""
     if not isinstance(found.get("params"), dict):
         return found
     asked = manifest.get("params", {})
-    return {**found, "params": {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}}
+    found = {**found, "params": {**{k: v for k, v in BEFORE.items() if k in asked}, **found["params"]}}
+    return dtype_as_now(found, manifest, "settings", device)
+
+
+def dtype_as_now(found: dict[str, Any], manifest: Mapping[str, Any], key: str, device: str) -> dict[str, Any]:
+    """What an earlier version kept, whose "auto" meant bf16 on a GPU and fp32 elsewhere, where that is asked for by name now.
+
+    key: of the training settings.
+    """
+    there, former = found.get(key), _former_precision(device)
+    if not isinstance(there, dict) or "precision" in found or manifest[key].get("dtype") != former:
+        return found
+    return {**found, key: {**there, "dtype": former}} if there.get("dtype") == "auto" else found
+
+
+def _former_precision(device: str) -> str:
+    return "bf16" if device == "cuda" else "fp32"
 
 
 def precise(dtype: str, precision: str, device: str) -> dict[str, str]:
     """What a manifest says of the precision: nothing where "auto" means what it always meant, bf16 on a GPU and fp32 elsewhere."""
-    former = "bf16" if device == "cuda" else "fp32"
-    return {"precision": precision} if dtype == "auto" and precision != former else {}
+    return {"precision": precision} if dtype == "auto" and precision != _former_precision(device) else {}
 
 
-def begun_in(out: Path, dtype: str, precision: str, device: str) -> tuple[str, str]:
-    """The precision that a run in `out` goes on in, which may have begun on another processor, and a sentence where it did;
-    for a new run `precision`.
+def begun_in(path: Path, dtype: str, precision: str, device: str) -> tuple[str, str]:
+    """The precision that a run goes on in, which may have begun on another processor, and a sentence where it did; for a new run
+    `precision`.
+
+    path: of its manifest.
     """
-    path = out / "run.json"
     if dtype != "auto" or not path.exists():
         return precision, ""
     found = read_kept(path, "choose another directory")
-    former = "bf16" if device == "cuda" else "fp32"
-    kept = str(found.get("precision", former)) if isinstance(found, dict) else precision
+    kept = str(found.get("precision", _former_precision(device))) if isinstance(found, dict) else precision
     if kept == precision:
         return kept, ""
     return kept, f"The run began in {kept} and goes on in it; begun here, it would train in {precision}."

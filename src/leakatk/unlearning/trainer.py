@@ -59,6 +59,7 @@ def unlearn(
     reference_weights: Mapping[str, Tensor] | None = None,
     label: str = "",
     known: Known | None = None,
+    merge: bool = True,
 ) -> Unlearned:
     """Train `loaded.model` in place to forget `forget` and keep `retain`, by `method`.
 
@@ -68,7 +69,8 @@ def unlearn(
     last stage that trains.
     weights: how often each forget prompt is drawn (default: each once an epoch).  alternates: prompt id -> alternate
     answer, for the methods that need one.  reference_weights: a state dict to compare with instead of the start.
-    known: other prompts and models, for the methods that need them.
+    known: other prompts and models, for the methods that need them.  merge: put a LoRA adapter that the model was loaded with
+    into its weights first; without it both are trained where they are, and saving the adapter would lose the rest.
 
     Raises InputError (empty or duplicate prompts, bad numbers, something missing that the method needs), RunError (`out`
     holds another run, or another process trains there), UtilityFloorError (a check found `utility` below
@@ -87,19 +89,22 @@ def unlearn(
     if settings.keep_adapter and len(method.stages) > 1:
         raise InputError(f"Method {method.name} has several stages, so its adapter is merged; leave keep_adapter out.")
     known.need(f"Method {method.name}", *method.needs)
-    loaded.merge_adapter()  # saved as an adapter, the weights below it would be lost
+    if merge:
+        loaded.merge_adapter()  # saved as an adapter, the weights below it would be lost
     directory = Path(out) if out is not None else None
     with checkpoint.claimed(directory, resume=resume):
         seconds, begun = time.perf_counter(), ""
         identity: dict[str, Any] = {}
         precision = precision_of(settings.dtype, loaded.model, loaded.device)
         if directory is not None:
-            precision, begun = checkpoint.begun_in(directory, settings.dtype, precision, loaded.device.type)
+            precision, begun = checkpoint.begun_in(
+                directory / "run.json", settings.dtype, precision, loaded.device.type
+            )
             identity = manifest(
                 loaded, forget, retain, method, settings, seed, weights, refusals, alternates, reference_weights,
                 _described(known),
             ) | checkpoint.precise(settings.dtype, precision, loaded.device.type)  # fmt: skip
-            finished = checkpoint.open_run(directory, identity, resume=resume)
+            finished = checkpoint.open_run(directory, identity, resume=resume, device=loaded.device.type)
             if finished is not None:
                 checkpoint.load_final(loaded, directory)
                 done = {**finished, "settings": settings, "out": directory}

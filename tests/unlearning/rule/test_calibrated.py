@@ -128,7 +128,7 @@ def test_the_procedure_stops_at_the_yardstick_and_judges_with_fresh_samples(
         loaded, worded, retain, "npo", detector=leaks, judge=judge, train=TRAIN, settings=settings, audit=AUDIT,
         retrained=retrained, sampler=sampler_of, out=tmp_path, quiet=True,
     )  # fmt: skip
-    assert done.rule.verdict == "leak@8 0.0000 is at the yardstick 0, 2 wordings asked"
+    assert done.rule.verdict == "leak@8 0.0000 is at the yardstick 0, 2 wordings asked, 5 wordings never asked"
     assert done.rule.steps == done.control.steps == 6
     assert [model is retrained for model in sampled] == [True, False, True]  # its level and its audit are its own
     assert len(set(sampler.seeds[:4])) == 4

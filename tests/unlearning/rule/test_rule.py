@@ -290,22 +290,24 @@ def test_resume_goes_on_and_another_run_is_refused(loaded, base_model, forget, r
         run(fresh(), forget, retain, Scripted({}), replace(SETTINGS, n=16), out=tmp_path / "cut")
 
 
-def test_rounds_go_on_in_the_precision_of_those_before(loaded, forget, retain, tmp_path, monkeypatch):
-    """The second round is trained on another kind of processor."""
-    answers = {"forget-0": ["LEAK one", "LEAK two"]}
+def test_rounds_go_on_in_the_precision_of_those_before(loaded, base_model, forget, retain, tmp_path, monkeypatch):
+    """The first round is trained on one kind of processor, and the run is continued on another."""
     fast = [True]
     monkeypatch.setattr("leakatk.unlearning.precision.SMALLEST", 1)
     monkeypatch.setattr("leakatk.unlearning.precision.fast_bf16", lambda: fast[0])
+    texts = [{prompt.id: [f"LEAK {number}"] for prompt in forget} for number in (1, 2)]
 
     class Moved(Scripted):
         def sample(self, requests, decoding, *, seed):
-            fast[0] = not self.asked
+            if self.asked:
+                raise KeyboardInterrupt
             return super().sample(requests, decoding, seed=seed)
 
-    texts = {prompt.id: ["LEAK one"] for prompt in forget}
-    others = {prompt.id: ["LEAK two"] for prompt in forget}
-    start = len(loaded.notes)
-    run(loaded, forget, retain, Moved(texts, others, answers), out=tmp_path / "rule")
+    with pytest.raises(KeyboardInterrupt):
+        run(loaded, forget, retain, Moved(texts[0]), out=tmp_path / "rule")
+    fast[0] = False
+    other = replace(loaded, model=copy.deepcopy(base_model), notes=[])
+    run(other, forget, retain, Scripted(texts[1], {}), out=tmp_path / "rule")
     used = [json.loads((tmp_path / f"rule/round-{i}/unlearning.json").read_text())["precision"] for i in (1, 2)]
     assert used == ["bf16", "bf16"]
-    assert [note for note in loaded.notes[start:] if "began in bf16 and goes on in it" in note]
+    assert [note for note in other.notes if "began in bf16 and goes on in it" in note]

@@ -134,6 +134,7 @@ RULE_PRESETS.add(
             "train.lora_rank": f"{OURS}: not used",
             "train.lora_alpha": f"{OURS}: not used",
             "train.lora_targets": f"{OURS}: not used",
+            "train.keep_adapter": f"{OURS}: not used",
             "train.parameters": f"{OURS}: all",
             "train.dtype": INFERRED,
             "train.gradient_checkpointing": f"{OURS}: changes memory, not numbers",

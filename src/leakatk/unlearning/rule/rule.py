@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
-from leakatk.unlearning.checkpoint import begun_in
+from leakatk.unlearning.checkpoint import begun_in, dtype_as_now, precise
 from leakatk.unlearning.methods import Method, resolve
 from leakatk.unlearning.precision import precision_of
 from leakatk.unlearning.rule.detect import Asked, Detection, Detector, Leak, Score
@@ -259,6 +259,8 @@ class _Run:
     resume: bool
     quiet: bool
     refusals: Sequence[str] | None
+    dtype: Literal["", "bf16", "fp32"] = ""
+    """What new rounds train in where that is not the settings' own."""
 
     def open(self, train: TrainSettings, first: TrainSettings | None) -> None:
         """Write rule.json, or refuse a directory that holds another run."""
@@ -273,9 +275,17 @@ class _Run:
             "seed": self.seed,
             **self.strategy.identity(),
         }
+        kind = self.loaded.device.type
+        here = precision_of(train.dtype, self.loaded.model, self.loaded.device)
+        kept, said = begun_in(self.folder / "rule.json", train.dtype, here, kind)
+        if said:  # rounds that are begun here are as those before them
+            self.loaded.note(said)
+            self.dtype = "bf16" if kept == "bf16" else "fp32"
+        wanted |= precise(train.dtype, kept, kind)
         if not self.resume and (self.folder / "rule.json").exists():
             raise RunError(f"{self.folder} already holds a RULE run and resume is off; choose another directory.")
-        settle(self.folder, "rule.json", wanted, "a RULE run")
+        former = lambda found: dtype_as_now(found, wanted, "train", kind)  # noqa: E731
+        settle(self.folder, "rule.json", wanted, "a RULE run", former=former)
 
     def close(self, result: RuleResult) -> None:
         if self.folder is not None:
@@ -301,7 +311,9 @@ class _Run:
             what.retain,
             what.method,
             out=place,
-            settings=settings if place is None or place.exists() else self.as_before(settings),
+            settings=settings
+            if place is None or place.exists() or not self.dtype
+            else replace(settings, dtype=self.dtype),
             seed=self.seed * 1000 + number,
             resume=self.resume,
             quiet=self.quiet,
@@ -311,16 +323,6 @@ class _Run:
             label=f"{self.method.name} round {number}" if number else self.method.name,
             **({"refusals": self.refusals} if self.refusals is not None else {}),  # type: ignore[arg-type]
         )
-
-    def as_before(self, settings: TrainSettings) -> TrainSettings:
-        """Settings of a new round: in the precision of those before it, which another processor may have done in another one."""
-        here = precision_of(settings.dtype, self.loaded.model, self.loaded.device)
-        for before in sorted(self.folder.glob("round-*/run.json")) if self.folder else ():
-            kept, said = begun_in(before.parent, settings.dtype, here, self.loaded.device.type)
-            if said:
-                self.loaded.note(said)
-                return replace(settings, dtype="bf16" if kept == "bf16" else "fp32")
-        return settings
 
     def detect(self, number: int, known: Sequence[Leak]) -> Detection:
         """Sample the model of the moment, or read what was found before a restart."""
