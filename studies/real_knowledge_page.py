@@ -311,10 +311,9 @@ def examples(results: Results) -> str:
     for name, one in results.there():
         question, greedy, *drawn = one.numbers["says"][0]
         shown = "; ".join(f"“{' '.join(text.split())[:90]}”" for text in (greedy, *drawn[:1]))
-        lines.append(f"* {title(name)}, asked “{question}”: {shown}")
-    return (
-        "\n".join(lines).translate(str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*"})).replace("\\* ", "* ", 1) + "\n"
-    )
+        said = f"{title(name)}, asked “{question}”: {shown}"
+        lines.append("* " + said.translate(str.maketrans({"<": "&lt;", "|": "\\|", "*": "\\*"})))
+    return "\n".join(lines) + "\n"
 
 
 def section(store: Store, design: Design | None = None) -> str:
