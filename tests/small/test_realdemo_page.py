@@ -3,8 +3,9 @@
 import json
 from types import SimpleNamespace
 
-from leakatk.small.realdemo_page import at_last, stops, taught, took, verdict
-from leakatk.small.realdemo_plan import MODELS, Plan, Scale
+from leakatk.small.demo import stops
+from leakatk.small.realdemo_page import at_last, taught, took, verdict
+from leakatk.small.realdemo_plan import BASES, LABELS, MODELS, Plan, Scale
 
 
 def audits(**greedy):
@@ -42,7 +43,8 @@ def test_when_each_method_stopped(tmp_path):
     for name, stopped in (("npo", "forget <= 0"), ("simnpo", "")):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "unlearning.json").write_text(json.dumps({"stopped": stopped, "steps": 10}))
-    assert stops(tmp_path).endswith("NPO after 10 steps; SimNPO after 10 steps, never having met the rule.")
+    said = stops(tmp_path, BASES, LABELS, "90%")
+    assert said.endswith("NPO after 10 steps; SimNPO after 10 steps, never having met the rule.")
 
 
 def test_time_and_memory_are_said():

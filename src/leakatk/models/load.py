@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -31,9 +31,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
 from leakatk.models.placement import check_placement, move, placing, settle, where
 from leakatk.models.pretrained import located
-from leakatk.models.saving import building as building
 from leakatk.models.saving import save_model as save_model
-from leakatk.models.saving import sync as sync
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
 from leakatk.models.template import Template as Template
 
@@ -70,21 +68,25 @@ class ModelSource:
 
     def need(self, training: Trained | None = None) -> Need | None:
         """The memory that it needs, to be asked or to be trained; None where the headers of its files cannot be read."""
-        return self.located()._need(training, self.dtype, self.load_in)
+        needs = self._needs()
+        return needs and needs(training, self.dtype, self.load_in)
 
-    def _need(self, training: Trained | None, dtype: str, load_in: str) -> Need | None:
-        base, precision = self.base(), pick_dtype(dtype, pick_device(self.device))
-        own = stored_tensors(self.path, self.revision)
+    def _needs(self) -> Callable[[Trained | None, str, str], Need] | None:
+        """(training, dtype, load_in) -> the need, from headers that are read once; None where they cannot be read."""
+        source, device = self.located(), pick_device(self.device)
+        base, own = source.base(), stored_tensors(source.path, source.revision)
         stored = own if base is None else stored_tensors(base.path, base.revision)
         if stored is None:
             return None
-        return need_of(stored, precision, load_in, training, own if base is not None else None)
+        adapter = own if base is not None else None
+        return lambda training, dtype, load_in: need_of(stored, pick_dtype(dtype, device), load_in, training, adapter)
 
     def check_memory(self, training: Trained | None = None) -> Need | None:
         """What it needs, as `need`; ModelError, which says what there is and what would help, where it does not fit."""
-        need, device = self.need(training), pick_device(self.device)
-        if need is None:
+        needs, device = self._needs(), pick_device(self.device)
+        if needs is None:
             return None
+        need = needs(training, self.dtype, self.load_in)
         whole = training is not None and not training.rank
         trials: dict[str, tuple[Trained | None, str, str]] = (
             {"--lora": (Trained(_RANK), self.dtype, self.load_in)} if whole else {}
@@ -93,7 +95,7 @@ class ModelSource:
             trials["--dtype bf16"] = training, "bf16", self.load_in
         if not whole and not self.load_in and gguf_file(self.located().path) is None:
             trials["--load-in 4bit"] = training, self.dtype, "4bit"
-        smaller = {option: self.located()._need(*trial) or need for option, trial in trials.items()}
+        smaller = {option: needs(*trial) for option, trial in trials.items()}
         way = remedies(need, device, self.device_map, smaller)
         check_fits(self.path, need, free_memory(device, self.device_map), way)
         if device.type == "cuda" and not self.device_map and not self.load_in:

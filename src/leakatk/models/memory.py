@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[st
     return found or None
 
 
+@lru_cache(maxsize=8)  # a command asks before it loads, and loading asks again
 def _on_the_hub(name: str, revision: str | None) -> dict[str, tuple[str, tuple[int, ...]]] | None:
     """The tensors of a hub model, by the headers of its files; None where the hub does not give them."""
     from huggingface_hub import get_safetensors_metadata

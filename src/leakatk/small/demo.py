@@ -205,7 +205,7 @@ def demo_content(out: Path, seeds: int, seconds: Mapping[str, float]) -> ReportC
                 ("retrained", "never saw the answers: the yardstick"),
             )
         ),
-        notes=(stops(out / "seed-0"), *NOTES),
+        notes=(stops(out / "seed-0", BASES, LABELS, "95% of a sample"), *NOTES),
         rounds=[table]
         if (table := rounds_table(out / "seed-0" / "rounds" / "rule" / "rounds.json", LABELS["rule"], k=128))
         else [],
@@ -218,16 +218,16 @@ def demo_content(out: Path, seeds: int, seconds: Mapping[str, float]) -> ReportC
     return content
 
 
-def stops(place: Path) -> str:
-    """When each method stopped."""
+def stops(place: Path, bases: Sequence[str], labels: Mapping[str, str], kept: str) -> str:
+    """When each method stopped. kept: how much of what was to be kept the stop rule wanted."""
     parts = []
-    for base in BASES:
+    for base in bases:
         record = read_kept(place / "models" / base / "unlearning.json")
         met = "" if record["stopped"] else ", never having met the rule"
-        parts.append(f"{LABELS[base]} after {record['steps']} steps{met}")
+        parts.append(f"{labels[base]} after {record['steps']} steps{met}")
     return (
         "Every method was to stop at the first check where its greedy answers gave none of the forgotten facts and at least "
-        f"95% of a sample of those it was told to keep. They stopped: {'; '.join(parts)}."
+        f"{kept} of those it was told to keep. They stopped: {'; '.join(parts)}."
     )
 
 

@@ -13,6 +13,7 @@ from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent
 from leakatk.report.html import render
 from leakatk.report.rounds import rounds_table
+from leakatk.small.demo import stops
 from leakatk.small.realdemo_plan import BASES, LABELS, MODELS, RULE_BASE, Plan
 
 NOTES = (
@@ -57,7 +58,7 @@ def content(out: Path, plan: Plan, seed: int, spent: Mapping[str, Any]) -> Repor
         highlights=tuple(
             Highlight(f"{LABELS[name]}: leak@{k}", at_last(audits, name), hint) for name, hint in hints.items()
         ),
-        notes=(taught(out, plan, seed), stops(out), *NOTES, took(spent)),
+        notes=(taught(out, plan, seed), stops(out, BASES, LABELS, "90%"), *NOTES, took(spent)),
         rounds=[table] if table else [],
         command="leakatk demo --real",
         cost=tuple(spent["seconds"].items()),
@@ -82,19 +83,6 @@ def taught(out: Path, plan: Plan, seed: int) -> str:
         }
         parts.append(f"{name} {shares['forget']} of the forget and {shares['retain']} of the retain answers")
     return f"{plan.model} was taught {what}: {len(bench.forget)} answers to forget, {kept} to keep. Greedily it then knew: {'; '.join(parts)}."
-
-
-def stops(out: Path) -> str:
-    """When each method stopped."""
-    parts = []
-    for base in BASES:
-        record = read_kept(out / "models" / base / "unlearning.json")
-        met = "" if record["stopped"] else ", never having met the rule"
-        parts.append(f"{LABELS[base]} after {record['steps']} steps{met}")
-    return (
-        "Every method was to stop at the first check where its greedy answers gave none of the forgotten facts and at least "
-        f"90% of those it was told to keep. They stopped: {'; '.join(parts)}."
-    )
 
 
 def took(spent: Mapping[str, Any]) -> str:

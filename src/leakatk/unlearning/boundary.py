@@ -21,7 +21,7 @@ from torch import nn
 from leakatk.errors import RunError, first_line
 from leakatk.files import checksums
 from leakatk.files.writing import read_kept
-from leakatk.models.load import building, sync
+from leakatk.models.saving import building, sync
 from leakatk.unlearning.stored import Store, Stored
 
 KEPT = 2  # one may turn out damaged

@@ -32,8 +32,9 @@ from leakatk.errors import InputError, RunError, first_line
 from leakatk.files import checksums
 from leakatk.files.strict_json import strict_json
 from leakatk.files.writing import read_kept, write_kept
-from leakatk.models.load import attach_adapter, building, load_model, save_model, sync
+from leakatk.models.load import attach_adapter, load_model
 from leakatk.models.loaded import LoadedModel
+from leakatk.models.saving import building, save_model, sync
 from leakatk.unlearning.sharding import alike, whole
 from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
 
