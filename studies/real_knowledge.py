@@ -62,7 +62,7 @@ class Design:
     """A rate that forgets and keeps this share of the greedy answers not shown is taken at once."""
     params: Mapping[str, Mapping[str, float]] | None = None
     """Method -> numbers of its formula that are not the preset's."""
-    steps: int = 40
+    steps: int = 100
     batch: int = 8
     check_every: int = 10
     n: int = 64
@@ -83,7 +83,8 @@ class Design:
 
 RULE_ALONE = ("rule_n",)
 MEASURING = (*RULE_ALONE, "n", "invented")
-UNLEARNING = ("tuning", "methods", "rates", "unharmed", "params", "steps", "batch", "check_every", "seed")
+TRAINING = ("methods", "rates", "unharmed", "params", "steps", "batch", "check_every")
+UNLEARNING = ("tuning", "seed", *TRAINING)
 
 
 # RULE around NPO: name -> (rounds, steps of each, wordings asked besides the trained one).
@@ -310,7 +311,7 @@ class Study:
         plain = d.settings("methods", *RULE_ALONE)
         cells = [
             Cell("known", d.settings(*MEASURING, *UNLEARNING), self.known, 7),
-            Cell("original", plain, lambda clock: self.measured(self.original(d.dtype), clock), 6, ("known",)),
+            Cell("original", d.settings(*RULE_ALONE, *TRAINING), lambda clock: self.measured(self.original(d.dtype), clock), 6, ("known",)),
         ]
         for name in d.methods:
             cells.append(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from real_cells import Cell, Clock, Numbers, Store, command, options
 from real_knowledge import NAME as KNOWLEDGE
-from real_knowledge import Design, Study
+from real_knowledge import RULE_ALONE, TRAINING, Design, Study
 
 from leakatk.auditing.asking import probed, ways, worst_case
 from leakatk.prompts import Prompt
@@ -75,11 +75,14 @@ class Probes:
         return np.asarray(get_scorer("fact").score([prompt] * len(texts), texts), dtype=float)
 
     def cells(self) -> list[Cell]:
-        settings = self.study.design.settings("methods", "n", "invented", probe_n=self.n, probes=PROBES)
-        return [
-            Cell(name, {**settings, "model_cell": name}, lambda clock, name=name: self.ask(name, clock), 6)
-            for name in MODELS
-        ]
+        cells = []
+        for name in MODELS:
+            untouched = (*TRAINING, *RULE_ALONE) if name == "original" else ()
+            settings = self.study.design.settings(
+                "methods", "n", "invented", *untouched, probe_n=self.n, probes=PROBES, model_cell=name
+            )
+            cells.append(Cell(name, settings, lambda clock, name=name: self.ask(name, clock), 6))
+        return cells
 
 
 def main() -> int:
