@@ -311,7 +311,13 @@ class Study:
         plain = d.settings("methods", *RULE_ALONE)
         cells = [
             Cell("known", d.settings(*MEASURING, *UNLEARNING), self.known, 7),
-            Cell("original", d.settings(*RULE_ALONE, *TRAINING), lambda clock: self.measured(self.original(d.dtype), clock), 6, ("known",)),
+            Cell(
+                "original",
+                d.settings(*RULE_ALONE, *TRAINING),
+                lambda clock: self.measured(self.original(d.dtype), clock),
+                6,
+                ("known",),
+            ),
         ]
         for name in d.methods:
             cells.append(
