@@ -20,6 +20,13 @@ def format_seconds(seconds: float) -> str:
     return f"{s // 3600}h{s % 3600 // 60:02d}m"
 
 
+def format_bytes(count: float) -> str:
+    """4.2 GB, 310 MB, 12 kB."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
 silent = False  # set by --quiet: nothing that runs in this process reports, scorers included
 
 

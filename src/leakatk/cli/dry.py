@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leakatk.progress import format_seconds
+from leakatk.progress import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from leakatk.metrics.base import Pairs
@@ -370,18 +370,11 @@ def says_memory(cost: dict[str, Any]) -> list[str]:
         return []
     if cost["memory"] is None:
         return ["Memory: not known, because the headers of the model's files cannot be read before it is downloaded."]
-    free = " and ".join(f"{size_of(value)} in {place}" for place, value in cost["memory"]["free"].items())
+    free = " and ".join(f"{format_bytes(value)} in {place}" for place, value in cost["memory"]["free"].items())
     return [f"Memory: {cost['memory']['says']}; there is {free}."]
 
 
 def says(cost: dict[str, Any]) -> str:
-    """About 12,000 tokens, 3m20s, 4.2 MB."""
+    """About 12,000 tokens, 3m20s, 42 MB of disk."""
     tokens = float(f"{cost['tokens']:.2g}")  # a pilot knows no more
-    return f"about {tokens:,.0f} tokens, {format_seconds(cost['seconds'])}, {size_of(cost['bytes'])} of disk"
-
-
-def size_of(count: float) -> str:
-    for unit, power in (("GB", 1e9), ("MB", 1e6)):
-        if count >= power:
-            return f"{count / power:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    return f"about {tokens:,.0f} tokens, {format_seconds(cost['seconds'])}, {format_bytes(cost['bytes'])} of disk"

@@ -96,11 +96,10 @@ def run(
     taught = {one: lessons.of(one) for one in splits}
     if (lora_rank or lora_alpha or lora_targets) and not lora:
         raise InputError("--lora-rank, --lora-alpha and --lora-targets go with --lora.")
-    if load_in and not lora:
-        raise InputError(
-            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora."
-        )
     from leakatk.models.memory import Trained
+    from leakatk.models.placement import check_tuning
+
+    check_tuning(load_in, "lora" if lora else "full")
 
     how: dict[str, Any] = {
         "device": device, "dtype": "auto" if lora else "fp32", "template": template, "system": system,
@@ -192,8 +191,7 @@ def say_plan(loaded: LoadedModel, lessons: Lessons) -> None:
 def _dry(
     loaded: LoadedModel, lessons: Lessons, taught: dict[str, Any], settings: TrainSettings, out: Path, *, as_json: bool
 ) -> None:
-    from leakatk.cli.dry import size_of
-    from leakatk.progress import format_seconds
+    from leakatk.progress import format_bytes, format_seconds
     from leakatk.small.finetune import MODELS, learning
     from leakatk.small.pilot import disk_of, training_pilot
 
@@ -215,7 +213,7 @@ def _dry(
     typer.echo(
         f"Would train {parts}, {settings.retain_batch} answers a step, lr {settings.learning_rate:g}, "
         f"{'a LoRA adapter' if settings.tuning == 'lora' else 'all weights'}, into {out}: about {format_seconds(cost['seconds'])} "
-        f"({pilot.seconds:.2g} s a step in {pilot.precision}, timed here), {size_of(pilot.memory)} of memory, up to {size_of(cost['bytes'])} of disk; "
+        f"({pilot.seconds:.2g} s a step in {pilot.precision}, timed here), {format_bytes(pilot.memory)} of memory, up to {format_bytes(cost['bytes'])} of disk; "
         "greedy answers at the end come on top."
     )
 

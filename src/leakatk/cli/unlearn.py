@@ -312,13 +312,10 @@ def run(
 def trained_as(method: Method, *, lora: bool, load_in: str, rule: bool) -> Trained:
     """What training adds to the memory of a model. InputError where codes cannot be trained so."""
     from leakatk.models.memory import Trained
+    from leakatk.models.placement import check_tuning
 
     tuning = "lora" if lora else method.settings.tuning
-    if load_in and tuning != "lora":
-        raise InputError(
-            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora, or leave out "
-            "--load-in."
-        )
+    check_tuning(load_in, tuning)
     if load_in and rule:
         raise InputError(
             f"RULE goes on from the weights of the round before, and with --load-in {load_in} they stay codes with an adapter "

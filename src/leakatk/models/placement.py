@@ -38,6 +38,15 @@ def check_placement(path: str, device: str, device_map: str, load_in: str) -> No
         )
 
 
+def check_tuning(load_in: str, tuning: str) -> None:
+    """InputError where the weights themselves would be trained and are codes."""
+    if load_in and tuning != "lora":
+        raise InputError(
+            f"--load-in {load_in} makes codes of the weights, which cannot be trained themselves; add --lora, or leave out "
+            "--load-in."
+        )
+
+
 def placing(target: torch.device, precision: torch.dtype, device_map: str, load_in: str) -> dict[str, Any]:
     """What from_pretrained is told of the placement; empty where the model is moved to its device afterwards.
 

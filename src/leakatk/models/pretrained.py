@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakatk.errors import ModelError
+from leakatk.progress import format_bytes
 
 CACHE = "LEAKATK_CACHE"
 RECORD = "fetched.json"  # written last: a directory that has it is whole
@@ -154,6 +155,6 @@ def located(name: str | Path) -> str:
     if not found.is_here():
         raise ModelError(
             f"{name} is a known model that is not on this machine: run `leakatk fetch {name}` "
-            f"({found.size / 1e6:.0f} MB, {found.licence})."
+            f"({format_bytes(found.size)}, {found.licence})."
         )
     return str(found.path)

@@ -12,7 +12,7 @@ from typing import Any
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.memory import shown
+from leakatk.progress import format_bytes
 from leakatk.prompts import Prompt
 from leakatk.unlearning.checkpoint import KEPT
 from leakatk.unlearning.method import Method
@@ -80,6 +80,6 @@ def check_disk(loaded: LoadedModel, settings: TrainSettings, out: Path, models: 
     free = float(shutil.disk_usage(place).free)
     if need > free:
         raise InputError(
-            f"{models} models with their checkpoints take up to {shown(need)} of disk and {shown(free)} are free at {place}; free some "
+            f"{models} models with their checkpoints take up to {format_bytes(need)} of disk and {format_bytes(free)} are free at {place}; free some "
             "space, or leave checkpoints out (--checkpoint-every 0)."
         )

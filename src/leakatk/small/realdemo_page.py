@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.files.writing import read_kept, write_atomic
-from leakatk.progress import format_seconds
+from leakatk.progress import format_bytes, format_seconds
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import Audited, read_audits
 from leakatk.report.content import Highlight, Number, ReportContent
@@ -89,7 +89,7 @@ def took(spent: Mapping[str, Any]) -> str:
     """Time and memory."""
     return (
         f"In all {format_seconds(spent['wall'])}, of which the jobs took {format_seconds(sum(spent['seconds'].values()))} one after the "
-        f"other. Memory in use at most: {spent['one'] / 1e9:.1f} GB in one process, {spent['together'] / 1e9:.1f} GB in all at a moment."
+        f"other. Memory in use at most: {format_bytes(spent['one'])} in one process, {format_bytes(spent['together'])} in all at a moment."
     )
 
 

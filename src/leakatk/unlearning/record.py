@@ -15,8 +15,8 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
-from leakatk.models.memory import shown
 from leakatk.models.weights import weights_hash
+from leakatk.progress import format_bytes
 from leakatk.prompts import Prompt, check_unique, record
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
@@ -55,7 +55,7 @@ class Unlearned:
         parts = [
             f"{self.steps} steps in {self.seconds:.0f} s",
             self.precision,
-            f"{shown(memory)} of memory" if memory else "",
+            f"{format_bytes(memory)} of memory" if memory else "",
         ]
         return ", ".join(part for part in parts if part)
 
