@@ -8,6 +8,7 @@ from pathlib import Path
 
 import real_knowledge_page
 import real_probes_page
+import real_speed_page
 import real_tofu_page
 from real_cells import CELLS, Store
 
@@ -18,6 +19,7 @@ SECTIONS = {
     "tofu": real_tofu_page.section,
     "knowledge": real_knowledge_page.section,
     "probes": real_probes_page.section,
+    "speed": real_speed_page.section,
 }
 
 HEAD = """# Results on a real model
