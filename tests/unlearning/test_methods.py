@@ -3,72 +3,15 @@
 Together with test_losses this says that a preset takes the right streams, reference, numbers and direction.
 """
 
-import copy
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from leakatk.errors import InputError
 from leakatk.unlearning.methods import METHODS
-from leakatk.unlearning.settings import TrainSettings
-from leakatk.unlearning.streams import Streams
-from leakatk.unlearning.trainer import Trainer, unlearn
-from tests.unlearning.conftest import tiny_model
-
-SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=4, retain_batch=3)
-
-
-def log_softmax(z):
-    top = z.max(axis=1, keepdims=True)
-    return z - top - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
-
-
-class Answer:
-    """One answer under one model: z (T, V) logits, y (T,) tokens, p and log p of each token, and their sum."""
-
-    def __init__(self, model, item):
-        ids = torch.tensor([[*item.prompt, *item.answer]])
-        with torch.no_grad():
-            out = model(input_ids=ids, output_hidden_states=True)
-        self.first, self.y = len(item.prompt), np.array(item.answer)
-        self.ids, self.all_z = ids[0].numpy(), out.logits[0].double().numpy()  # of question and answer, (L, V)
-        self.all_logs = log_softmax(self.all_z)
-        self.z = self.all_z[self.first - 1 : -1]
-        self.states = out.hidden_states[1][0, self.first :].double().numpy()  # after the first layer
-        self.logs = self.all_logs[self.first - 1 : -1]  # (T, V)
-        self.log_y = self.logs[np.arange(len(self.y)), self.y]
-        self.total, self.mean = self.log_y.sum(), self.log_y.mean()
-
-
-class Setting:
-    """A batch as plain answers: now(stream) under the model, then(stream) under the reference."""
-
-    def __init__(self, trainer, model, reference):
-        self.rows, self.streams = trainer.rows(0, 0), trainer.streams
-        self.models = {"now": model, "then": reference}
-        self.seed, self.p = trainer.seed, trainer.params
-
-    def answers(self, which, stream):
-        side = "retain" if stream.startswith("retain") else "forget"
-        items = self.streams.items(stream)
-        return [Answer(self.models[which], items[row]) for row in self.rows[side]]
-
-    def pairs(self, stream):
-        return list(zip(self.answers("now", stream), self.answers("then", stream), strict=True))
-
-
-def log_sigma(x):
-    return -math.log1p(math.exp(-x))
-
-
-def mean(values):
-    return float(np.mean(list(values)))
-
-
-def nll(s, stream):
-    return mean(-a.mean for a in s.answers("now", stream))
+from leakatk.unlearning.trainer import unlearn
+from tests.unlearning.formulas import FORMULAS, MUTANTS
+from tests.unlearning.plain import SETTINGS, agrees, log_sigma, log_softmax, mean, nll
 
 
 def npo(s):
@@ -209,10 +152,38 @@ SMALL_FORGET = {
 SMALL_RETAIN = {"kl": lambda s: retain_kl(s, question=False), "ce-u": lambda s: nll(s, "retain")}
 
 
-@pytest.mark.parametrize("name", sorted(name for name in METHODS if METHODS[name].trains))
-def test_a_preset_is_its_formula(name, loaded, tokenizer, forget, retain):
-    expected = FORGET[name], RETAIN.get(name, lambda s: nll(s, "retain"))
-    agrees(METHODS[name], expected, loaded, tokenizer, forget, retain)
+STAGES = [(name, stage) for name in sorted(METHODS) for stage in range(len(METHODS[name].trains))]
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_a_preset_is_its_formula(name, stage, loaded, tokenizer, forget, retain):
+    if name in FORGET:
+        expected = FORGET[name], RETAIN.get(name, lambda s: nll(s, "retain"))
+    else:
+        expected = FORMULAS[name][stage]
+    agrees(METHODS[name], expected, loaded, tokenizer, forget, retain, stage=stage)
+
+
+@pytest.mark.parametrize(("name", "stage", "change"), [(n, s, c) for (n, s), row in MUTANTS.items() for c in row])
+def test_what_is_distinctive_in_a_method_is_what_its_formula_sees(
+    name, stage, change, loaded, tokenizer, forget, retain
+):
+    mutant = MUTANTS[name, stage][change](METHODS[name])
+    with pytest.raises(AssertionError):
+        agrees(
+            mutant,
+            FORMULAS[name][stage],
+            loaded,
+            tokenizer,
+            forget,
+            retain,
+            stage=stage,
+            numbers=METHODS[name].params,
+        )
+
+
+def test_every_stage_of_the_methods_has_a_mutant():
+    assert set(MUTANTS) == {(name, stage) for name, rows in FORMULAS.items() for stage in range(len(rows))}
 
 
 @pytest.mark.parametrize("name", sorted({*SMALL_FORGET, *SMALL_RETAIN}))
@@ -229,21 +200,3 @@ def test_a_position_that_a_method_has_not_is_named(name, loaded, forget, retain)
     method = METHODS[name].for_small_models().with_params(positions="question")
     with pytest.raises(InputError, match=r"positions must be .* or .*, got 'question'"):
         unlearn(loaded, forget, retain, method, settings=SETTINGS, quiet=True)
-
-
-def agrees(method, expected, loaded, tokenizer, forget, retain):
-    method = method.with_params(layer=0) if "layer" in method.params else method
-    reference = tiny_model(tokenizer, seed=1)
-    streams = Streams(
-        forget, retain, tokenizer, loaded.template, seed=3,
-        alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
-    )  # fmt: skip
-    trainer = Trainer(loaded, streams, method.trains[0], method.params, SETTINGS, 3)
-    trainer.prepare({"reference": reference.state_dict()})
-    plain = Setting(trainer, copy.deepcopy(loaded.model).eval(), reference)
-    losses = trainer.losses(trainer.make_step(0, 0, loaded.model))
-    assert list(losses) == ["forget", "retain"]
-    for loss, formula in zip(losses.values(), expected, strict=True):
-        assert (loss is None) == (formula is None)
-        if formula is not None:
-            assert float(loss.detach()) == pytest.approx(formula(plain), rel=2e-5, abs=2e-5)

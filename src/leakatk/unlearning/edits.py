@@ -38,6 +38,39 @@ def _towards(origin: Tensor, value: Tensor, factor: float) -> Tensor:
     return origin + factor * (value - origin)
 
 
+# -- weights that know less
+
+
+def reinitialise(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+    """The weights that the model's architecture begins with, drawn by the run's seed."""
+    model = work.loaded.model
+    kind, config = type(model), getattr(model, "config", None)
+    if config is None:
+        raise InputError("A fresh network needs a model with a configuration, as transformers' models have.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.seed)
+        fresh = dict(kind(config).named_parameters())
+    return {name: fresh[name].detach().to(value) for name, value in now.items()}
+
+
+def shrink_and_perturb(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+    """UNDO (arXiv 2506.06278): (1 - damage) theta + damage noise_scale N, N Xavier-uniform for matrices and 0 for vectors.
+
+    InputError for a damage outside [0, 1].
+    """
+    damage = params["damage"]
+    if not 0 <= damage <= 1:
+        raise InputError(f"damage must be between 0 and 1, got {damage!r}.")
+    generator = torch.Generator().manual_seed(work.seed)
+    found = {}
+    for name, value in now.items():
+        noise = torch.zeros(value.shape)
+        if value.dim() == 2:
+            nn.init.xavier_uniform_(noise, generator=generator)
+        found[name] = (1 - damage) * value + damage * params["noise_scale"] * noise.to(value)
+    return found
+
+
 # -- one layer along its gradient
 
 

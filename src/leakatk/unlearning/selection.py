@@ -189,6 +189,35 @@ def _norms(gradient: Tensor, unit: str) -> Tensor:
     return rows.reshape([-1] + [1] * (gradient.dim() - 1))
 
 
+def flexible_region(work: Work) -> list[str]:
+    """MemFlex (arXiv 2407.01920): the parameters whose gradients of forgetting and keeping point elsewhere, and are large.
+
+    Forgetting is the nll of random answers in place of the forget answers. A parameter is trained where the cosine of both
+    gradients is below `cosine_below`, and the mean size of an entry of the forgetting one is at or above the `percentile` of all
+    parameters. Matrices alone. InputError where none is left.
+    """
+    params = work.params
+    names = trainable(work.loaded.model, work.settings.parameters)
+    there = dict(work.loaded.model.named_parameters())
+    names = [name for name in names if there[name].dim() == 2]
+    gone, kept = gradients(work, stream="random"), gradients(work, stream="retain")
+    sizes = {name: float(gone[name].abs().mean(dtype=torch.float64)) for name in names}
+    least = float(np.percentile(list(sizes.values()), params["percentile"]))
+    cosines = {name: _cosine(gone[name], kept[name]) for name in names}
+    found = [name for name in names if sizes[name] >= least and cosines[name] < params["cosine_below"]]
+    if not found:
+        raise InputError(
+            f"No matrix has a cosine below {params['cosine_below']:g} and a size at or above the {params['percentile']:g}th percentile; "
+            "raise cosine_below or lower percentile."
+        )
+    return found
+
+
+def _cosine(left: Tensor, right: Tensor) -> float:
+    left, right = left.double(), right.double()
+    return float((left * right).sum() / (left.norm() * right.norm()).clamp_min(1e-30))
+
+
 def large_entries(gradient: Mapping[str, Tensor], params: Mapping[str, Any]) -> dict[str, Tensor]:
     """SSU's weight saliency (arXiv 2406.10952), for `Train.filter`: g where |g| >= mean |g| + n std |g|, else 0.
 

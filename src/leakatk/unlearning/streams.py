@@ -101,17 +101,25 @@ def random_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
 DRAWS = 5  # streams of random answers that differ
 
 
-def _drawn(number: int) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+def _drawn(number: int, of: str) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
     def several_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
-        """(x_f, one of several other forget prompts' answers)"""
-        drawn = targets.several_answers(prompts, [p.answer for p in given.forget], DRAWS, given.seed)
+        """(x_f, one of several answers to other prompts, of the forget or of the retain set)"""
+        pool = [p.answer for p in (given.forget if of == "forget" else given.retain)]
+        drawn = targets.several_answers(prompts, pool, DRAWS, given.seed)
         return _answered(prompts, [answers[number] for answers in drawn])
 
     return several_answers
 
 
 for _number in range(DRAWS):
-    stream(f"random_{_number + 1}", of="forget")(_drawn(_number))
+    stream(f"random_{_number + 1}", of="forget")(_drawn(_number, "forget"))
+    stream(f"normal_{_number + 1}", of="forget")(_drawn(_number, "retain"))
+
+
+@stream("no_idea", of="forget")
+def no_idea(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f, a refusal of two words)"""
+    return _answered(prompts, ["No idea"] * len(prompts))
 
 
 @stream("alternate", of="forget")

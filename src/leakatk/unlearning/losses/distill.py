@@ -43,11 +43,29 @@ def kl_uniform_to_model(logits: Tensor, labels: Tensor, mean: Mean = mean_over_a
     return mean(kls_from_uniform(logits, labels), answer_mask(labels))
 
 
+def js_divergences(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
+    """(...) Jensen-Shannon divergence of each prediction and the reference's, natural log, at most ln 2."""
+    log_p, log_q = torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return 0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m)
+
+
+def js_of(first: Tensor, second: Tensor) -> Tensor:
+    """(...) Jensen-Shannon divergence of probabilities (..., V)."""
+    log_p, log_q = (value.clamp_min(1e-30).log() for value in (first, second))
+    log_m = ((first + second) / 2).clamp_min(1e-30).log()
+    return 0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m)
+
+
+def js_to_token(logprobs: Tensor) -> Tensor:
+    """(...) JS(delta_c, p) given log p(c): ln 2 + [p ln p - (1 + p) ln(1 + p)] / 2. All else of p cancels."""
+    p = logprobs.exp()
+    return math.log(2) + 0.5 * (p * logprobs - (1 + p) * torch.log1p(p))
+
+
 def jensen_shannon(first: Tensor, second: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """JS divergence of two sets of logits (natural log, at most ln 2), token mean."""
-    log_p, log_q = torch.log_softmax(first.float(), -1), torch.log_softmax(second.float(), -1)
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return mean(0.5 * _kl(log_p, log_m) + 0.5 * _kl(log_q, log_m), answer_mask(labels))
+    return mean(js_divergences(second, labels, first), answer_mask(labels))
 
 
 def cross_entropies_to(target_logits: Tensor, logits: Tensor) -> Tensor:

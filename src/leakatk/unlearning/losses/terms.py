@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from leakatk.errors import InputError
 from leakatk.unlearning.losses import distill, hidden, preference, retain, token
@@ -53,6 +55,43 @@ def satimp(view: View, p: Params) -> Tensor:
 
 
 @each_answer
+def bounded_ascent(view: View, p: Params) -> Tensor:
+    """LLMU (arXiv 2310.10683): <log p(y_t)>, without a gradient once the batch's nll is above max_bad_loss."""
+    return -nll(view, p).clamp_max(p["max_bad_loss"])
+
+
+@each_answer
+def against_others(view: View, p: Params) -> Tensor:
+    """CATNIP (arXiv 2602.02824): -(2/beta) <log sigma(-beta [log p(y_t) - log(1 - p(y_t))])>
+
+    reference_gradient "detached": none through 1 - p, as through NPO's reference; "live": through both.
+    """
+    if p["reference_gradient"] not in ("detached", "live"):
+        raise InputError(f"reference_gradient must be detached or live, got {p['reference_gradient']!r}.")
+    others = token.log_others(view.token_logprob)
+    if p["reference_gradient"] == "detached":
+        others = others.detach()
+    values: Tensor = logsigmoid(-p["beta"] * (view.token_logprob - others))
+    return -(2.0 / p["beta"]) * view.mean(values)
+
+
+# Forms of a bounded forget loss of one token: log p -> what is minimised.
+BOUNDED: Mapping[str, Callable[[Tensor, Params], Tensor]] = {
+    "others": lambda logprob, p: -token.log_others(logprob),
+    "hinge": lambda logprob, p: torch.relu(p["tau"] + logprob),
+    "inverse": lambda logprob, p: 1 / (1 + -logprob),
+}
+
+
+@each_answer
+def bounded(view: View, p: Params) -> Tensor:
+    """<a bounded loss of log p(y_t)> by `form`: others -log(1 - p); hinge max(0, tau - nll); inverse 1 / (1 + nll)."""
+    if p["form"] not in BOUNDED:
+        raise InputError(f"form must be {' or '.join(BOUNDED)}, got {p['form']!r}.")
+    return view.mean(BOUNDED[p["form"]](view.token_logprob, p))
+
+
+@each_answer
 def entropy(view: View, p: Params) -> Tensor:
     """<H(p)> in nats"""
     return view.mean(view.of_tokens(token.entropies))
@@ -81,6 +120,23 @@ def held_below(view: View, p: Params) -> Tensor:
         violation = float(step.average(loss)) - p["epsilon"]
         step.state["lambda"] = max(0.0, weight + p["eta"] * violation)
     return weight * loss
+
+
+def _risen(view: View) -> Tensor:
+    """(B, T) how far the energy of each prediction is above the reference's."""
+    return view.of_tokens(token.energies) - view.reference.of_tokens(token.energies)
+
+
+@each_answer
+def energy_above(view: View, p: Params) -> Tensor:
+    """<max(0, margin - [E - E_ref])^2>, E = -logsumexp(z): forget answers rise by `margin`."""
+    return view.mean(torch.relu(p["margin"] - _risen(view)) ** 2)
+
+
+@each_answer
+def energy_below(view: View, p: Params) -> Tensor:
+    """<max(0, [E - E_ref] - slack)^2>: retain answers rise by no more than `slack`."""
+    return view.mean(torch.relu(_risen(view) - p["slack"]) ** 2)
 
 
 # -- preference
@@ -154,6 +210,69 @@ def ce_u(view: View, p: Params) -> Tensor:
         return distill.cross_entropies_to(distill.without_label(logits, labels), logits)
 
     return view.mean(view.of_tokens(to_others), answer_mask(distill.skip_first(view.labels, p["skip_first"])))
+
+
+@each_answer
+def js_to_pattern(view: View, pattern: View, p: Params) -> Tensor:
+    """JensUn (arXiv 2509.02820): <JS(delta_{c_t}, p)>, c the tokens of a short refusal, again and again over the answer's places.
+
+    pattern: the refusal as an answer; its tokens but the last, which ends an answer, are what is repeated.
+    """
+    wanted = pattern.labels[0][pattern.mask[0]][:-1]
+    if not len(wanted):
+        raise InputError("The refusal has no token; give another one.")
+    columns = torch.arange(view.labels.shape[1], device=wanted.device)
+    labels = torch.where(view.mask, wanted[columns % len(wanted)], view.labels)
+    logprobs = view.of_tokens(token.label_logprobs, labels=labels)
+    return view.mean(distill.js_to_token(logprobs))
+
+
+@each_answer
+def js_from_reference(view: View, p: Params) -> Tensor:
+    """<JS(p_ref, p)>"""
+    return view.mean(view.of_tokens(distill.js_divergences, view.reference))
+
+
+def kl_from(name: str) -> Callable[[View, Params], Tensor]:
+    """<KL(q || p)>, q the model that a stage kept under this name."""
+
+    @each_answer
+    def loss(view: View, p: Params) -> Tensor:
+        return view.mean(view.of_tokens(distill.kls_from, view.under(name)))
+
+    return loss
+
+
+@each_answer
+def kl_from_noise(view: View, p: Params) -> Tensor:
+    """SBU (arXiv 2602.17692): <KL(q || p)>, q = softmax(spread * standard normal logits), drawn anew in each step."""
+    number = (view.step.seed << 32) + view.step.number
+
+    def values(logits: Tensor, labels: Tensor) -> Tensor:
+        drawn = torch.randn(logits.shape[-1], generator=torch.Generator().manual_seed(number)).to(logits.device)
+        return distill.kls_from(logits, labels, (p["spread"] * drawn).expand_as(logits))
+
+    return view.mean(view.of_tokens(values))
+
+
+@each_answer
+def away_from(view: View, p: Params) -> Tensor:
+    """WHP (arXiv 2310.02238): cross entropy to softmax(z_ref - alpha relu(z_reinforced - z_ref)), "reinforced" a kept model."""
+
+    def to_generic(logits: Tensor, labels: Tensor, reference: Tensor, reinforced: Tensor) -> Tensor:
+        return distill.cross_entropies_to(distill.whp_target(reference, reinforced, p["alpha"]), logits)
+
+    return view.mean(view.of_tokens(to_generic, view.reference, view.under("reinforced")))
+
+
+def shared_output(forget: View, retain: View, p: Params) -> Tensor:
+    """Forgetting-MarI (arXiv 2511.11914): JS of the mean next-token distribution over both sets, and over the retain set alone.
+
+    It is the information, per token, of what is said about whether the forget set was in the batch.
+    """
+    gone, kept = (view.logits[view.mask].float().softmax(-1).mean(0) for view in (forget, retain))
+    both = (gone + kept) / 2
+    return distill.js_of(both, kept)
 
 
 # -- representation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -88,6 +89,16 @@ def hinges(logits: Tensor, labels: Tensor) -> Tensor:
     index = labels.clamp_min(0).unsqueeze(-1)
     other = p.scatter(-1, index, -1.0).max(dim=-1).values
     return 1 + p.gather(-1, index).squeeze(-1) - other
+
+
+def log_others(logprobs: Tensor) -> Tensor:
+    """(...) log(1 - p) of log-probabilities; p counts as at most 1 - 1e-6, so that it stays finite."""
+    return torch.log(-torch.expm1(logprobs.clamp_max(math.log1p(-1e-6))))
+
+
+def energies(logits: Tensor, labels: Tensor) -> Tensor:
+    """(...) -logsumexp(z), the free energy of each prediction: low where the model is sure of itself."""
+    return -torch.logsumexp(logits.float(), dim=-1)
 
 
 def entropy(logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:

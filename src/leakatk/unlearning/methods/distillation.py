@@ -2,10 +2,19 @@
 
 from dataclasses import replace
 
+from leakatk.unlearning.edits import reinitialise, shrink_and_perturb
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.method import LEAKATK_STUDY, method
-from leakatk.unlearning.methods.published import FIVE_EPOCHS, KEEP, OPEN_UNLEARNING, PER_TOKEN, REMOVAL, TOFU
-from leakatk.unlearning.stages import Term
+from leakatk.unlearning.methods.published import (
+    FIVE_EPOCHS,
+    KEEP,
+    OPEN_UNLEARNING,
+    PER_TOKEN,
+    REMOVAL,
+    SUPPRESSION,
+    TOFU,
+)
+from leakatk.unlearning.stages import Edit, Keep, Term, Train
 
 method(
     "kl",
@@ -71,4 +80,87 @@ method(
     settings=FIVE_EPOCHS,
     note="The loss is KL(uniform || model). The paper's code pads each text to 500 tokens and counts the padding in the mean; "
     "ours leaves it out, so each token of the text weighs more.",
+)
+
+method(
+    "jensun",
+    Term(loss.js_to_pattern, ("forget", "no_idea")),
+    Term(loss.js_from_reference, "retain"),
+    summary="Bounded both ways: forget answers towards a short refusal, retain answers towards what they were.",
+    paper="JensUn: Singh et al. 2025, arXiv 2509.02820",
+    formula="F = E<JS(delta_{c_t}, p(. | x, y_<t))>, c the tokens of 'No idea' repeated over the answer; R = E<JS(p_ref, p)>",
+    source="the authors' code: both weights 1, lr 8e-6, 10 epochs" + PER_TOKEN,
+    reading="The refusal's tokens are those that the model's tokenizer gives it as an answer; the code has their numbers. Its JS counts "
+    "a probability as at least 1e-9",
+    rows=("77",),
+    tags=SUPPRESSION | {"forget", "retain"},
+    settings=replace(LEAKATK_STUDY, learning_rate=8e-6),
+    note="The published runs train on paraphrases of forget and retain questions too: give them as prompts.",
+)
+
+method(
+    "whp",
+    Train((Term(loss.nll, "forget"),)),
+    Keep("reinforced", back=True),
+    Train((Term(loss.away_from, "forget"), KEEP)),
+    summary="A copy is trained further on the forget set, and the model learns to say what that copy became less sure of.",
+    paper="Who's Harry Potter: Eldan and Russinovich 2023, arXiv 2310.02238",
+    formula="F = cross entropy to softmax(z_ref - alpha relu(z_reinforced - z_ref))",
+    source="the paper: alpha 5; optimisation as in the Leak@k study",
+    reading="The whole distribution is the target, where the paper takes its largest entry. No retain loss there: retain_weight 0",
+    lacks="the dictionary of anchored terms, replaced by generic ones",
+    tags=REMOVAL | {"forget"},
+    params={"alpha": 5.0, "retain_weight": 0.0},
+    note="Both training stages take the same steps. retain_weight above 0 adds the retain loss.",
+)
+
+method(
+    "stochastic-teacher",
+    Edit(reinitialise),
+    Keep("fresh", back=True),
+    Train((Term(loss.kl_from("fresh"), "forget"),)),
+    Train((Term(loss.kl_from_reference, "retain"),)),
+    summary="First the forget answers from a teacher that knows nothing, then the retain answers from the model as it was.",
+    paper="Stochastic teacher network: Zhang et al. 2023",
+    formula="F = E<KL(p_fresh || p)>, fresh a newly initialised network; then R = E<KL(p_ref || p)>",
+    source="the mechanism: at most one epoch each; optimisation as in the Leak@k study",
+    rows=("51",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"positions": "answer"},
+    settings=replace(LEAKATK_STUDY, epochs=1),
+)
+
+method(
+    "sbu",
+    Term(loss.kl_from_noise, "forget"),
+    Term(loss.kl_from_reference, "retain"),
+    summary="Forget answers towards random distributions, drawn anew in each step; retain answers as they were.",
+    paper="Synchronized Backflow Unlearning: 2026, arXiv 2602.17692",
+    formula="F = E<KL(softmax(spread eps) || p)>, eps standard normal of the vocabulary's size; R = E<KL(p_ref || p)>",
+    source="the paper's stochastic reference alignment; its numbers are not known here, so spread 1 and the optimisation of the Leak@k "
+    "study",
+    reading="The direction of KL and the law of the random logits; one draw a step for all tokens",
+    lacks="forgetting in an agent's memory",
+    rows=("73",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"spread": 1.0, "positions": "answer"},
+)
+
+method(
+    "undo",
+    Train((Term(loss.kl_from_uniform, "forget"), KEEP)),
+    Keep("teacher"),
+    Edit(shrink_and_perturb),
+    Train((Term(loss.kl_from("teacher"), "forget"), Term(loss.kl_from("teacher"), "retain"))),
+    summary="Unlearn, damage the weights, and distil the unlearned model into what is left.",
+    paper="UNDO: Lee et al. 2025, arXiv 2506.06278",
+    formula="teacher: F = E<KL(uniform || p)>, R = NLL; theta <- (1 - damage) theta + damage noise_scale N, N Xavier-uniform for "
+    "matrices, 0 for vectors; student: E<KL(p_teacher || p)> on both sets",
+    source="the authors' code: noise_scale .1, damage up to 1 (its language runs stop within 5% of the teacher's retain loss), student's lr "
+    "9e-4",
+    reading="Student and teacher take the same steps and rate here; the student learns from the forget and retain answers, there from "
+    "pre-training text of both kinds. damage .3 is ours",
+    rows=("78",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"damage": 0.3, "noise_scale": 0.1, "positions": "answer"},
 )

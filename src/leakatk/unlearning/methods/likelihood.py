@@ -1,6 +1,7 @@
 """Likelihood methods: they lower, flatten or replace that of the forget answers; and the yardstick that never saw them."""
 
 from leakatk.unlearning.losses import terms as loss
+from leakatk.unlearning.losses.labels import random_labels
 from leakatk.unlearning.method import method
 from leakatk.unlearning.methods.published import (
     EPOCHS,
@@ -15,6 +16,7 @@ from leakatk.unlearning.methods.published import (
 )
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
+from leakatk.unlearning.streams import DRAWS
 
 method(
     "ga",
@@ -106,4 +108,87 @@ method(
         learning_rate=2e-3, max_steps=700, retain_batch=32, betas=(0.9, 0.98), schedule="cosine", warmup_steps=20
     ),
     note="Start it from the model before fine-tuning; epochs count the retain set.",
+)
+
+method(
+    "llmu",
+    Term(loss.bounded_ascent, "forget", weight="bad_weight"),
+    Term(random_labels, tuple(f"normal_{i + 1}" for i in range(DRAWS)), weight="random_weight"),
+    Term(loss.kl_from_reference, "retain"),
+    summary="Bounded ascent, answers to other questions in their place, and what the model said of normal text.",
+    paper="LLMU: Yao et al. 2023, arXiv 2310.10683",
+    formula="F = bad_weight min-bounded E<log p(y_t)> + random_weight mean_K NLL(a retain answer | x_f); R = E<KL(p_ref || p)>",
+    source="the authors' code: weights .5, 1 and 1, K 5, lr 2e-6, 1000 steps of 2, end at a loss of 100 on a batch",
+    reading="The run ends there once the loss on forget answers exceeds max_bad_loss; here the ascent alone ends. The K answers of a "
+    "prompt are drawn once, there anew in each step. Its R is the cross entropy to the reference, which has the same gradient",
+    rows=("38",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={
+        "bad_weight": 0.5, "random_weight": 1.0, "answers": DRAWS, "max_bad_loss": 100.0, "positions": "all",
+    },
+    small={"positions": "answer"},
+    settings=TrainSettings(learning_rate=2e-6, max_steps=1000, forget_batch=2, retain_batch=2),
+)  # fmt: skip
+
+method(
+    "catnip",
+    Term(loss.against_others, "forget"),
+    KEEP,
+    summary="NPO a token at a time, with all other tokens in place of the reference: no reference, no retain set.",
+    paper="CATNIP: 2026, arXiv 2602.02824",
+    formula="F = -(2/beta) E<log sigma(-beta [log p(y_t) - log(1 - p(y_t))])>",
+    source="the published reviews state 1 - p and the mean over tokens; the paper's numbers are not known here, so beta 1 and the "
+    "optimisation of the Leak@k study",
+    reading="Whether the gradient goes through 1 - p is not known: detached, as NPO's reference is; live is the other form. 1 - p "
+    "counts as at least 1e-6",
+    rows=("87",),
+    tags=REMOVAL | {"forget"},
+    params={"beta": 1.0, "reference_gradient": "detached", "retain_weight": 0.0},
+    note="With beta 1 and reference_gradient=live it is unlikelihood, -2 log(1 - p). retain_weight above 0 adds the retain loss.",
+)
+
+method(
+    "ishumei",
+    Term(loss.bounded, "forget"),
+    KEEP,
+    summary="A bounded forget loss beside the retain loss.",
+    paper="iShumei at SemEval 2025: arXiv 2507.16263",
+    formula="F = E<-log(1 - p(y_t))>, or form=hinge: E<max(0, tau - NLL_t)>, form=inverse: E<1 / (1 + NLL_t)>",
+    source="the loss's formula was not to be had; optimisation as in the Leak@k study",
+    reading="All of F: a reconstruction of what is described as a bounded, more controllable substitute for ascent",
+    rows=("102",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"form": "others", "tau": 5.0},
+)
+
+method(
+    "eua",
+    Term(loss.energy_above, "forget"),
+    Term(loss.energy_below, "retain"),
+    Term(loss.nll, "retain", weight="likelihood_weight"),
+    summary="Forget answers get a high energy, retain answers keep a low one, so that a bound tells them apart.",
+    paper="EUA (distinguishable deletion): 2026, arXiv 2605.16776",
+    formula="F = E<max(0, margin - [E - E_ref])^2>, R = E<max(0, [E - E_ref] - slack)^2> + likelihood_weight NLL, E = -logsumexp(z)",
+    source="the paper's summary; its numbers are not known here, so margin 5, slack 0 and the optimisation of the Leak@k study",
+    reading="Bounds are on the change of energy from the reference and not on energies, whose level differs from model to model. "
+    "Energies are read where answer tokens are predicted, at temperature 1; forgotten content gets the high energy",
+    lacks="what refuses at a bound on the energy",
+    rows=("62x",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"margin": 5.0, "slack": 0.0, "likelihood_weight": 1.0},
+)
+
+method(
+    "mari",
+    Term(loss.shared_output, ("forget", "retain"), weight="information_weight"),
+    KEEP,
+    summary="What the outputs tell of the forget set beyond the retain set goes down.",
+    paper="Forgetting-MarI: Xu et al. 2025, arXiv 2511.11914",
+    formula="F = information_weight JS((p_f + p_r) / 2, p_r), p_f and p_r the mean next-token distributions of both batches; R = NLL",
+    source="the paper: retain loss plus a penalty on the information; optimisation as in the Leak@k study",
+    reading="Pooled over all answer tokens of the batch, with equal weight for both sets; gradients through both. information_weight "
+    "1 is ours",
+    rows=("44",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"information_weight": 1.0},
 )

@@ -11,8 +11,8 @@ from leakatk.unlearning.edits import extrapolate
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.losses.labels import random_labels
 from leakatk.unlearning.method import SMALL, method
-from leakatk.unlearning.methods.published import REMOVAL
-from leakatk.unlearning.selection import large_entries, salient
+from leakatk.unlearning.methods.published import KEEP, REMOVAL
+from leakatk.unlearning.selection import flexible_region, large_entries, salient
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Edit, Term, Train
 from leakatk.unlearning.streams import DRAWS
@@ -91,4 +91,23 @@ method(
     small_settings=replace(SMALL, learning_rate=1e-3),
     note="keep=kl with base=ga or npo are the paper's other pairs. Whole weights are trained, no adapter. The audit under "
     "quantisation, the row's other half, is an attack and not part of the method.",
+)
+
+method(
+    "memflex",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    select=flexible_region,
+    summary="GradDiff on those matrices alone in which forgetting and keeping pull elsewhere.",
+    paper="MemFlex: Tian et al. 2024, arXiv 2407.01920",
+    formula="GradDiff's F; trained: matrices with cos(g_u, g_r) < cosine_below and mean |g_u| at or above the percentile, g_u the gradient "
+    "of NLL of random answers to forget questions, g_r that of NLL(retain)",
+    source="the authors' code: cosine .92, weights .4 and 2; lr 1e-4 and LoRA there",
+    reading="The authors bound mean |g_u| at 6e-4, which fits one model: a percentile, 50 by default, stands for it. Whole matrices are "
+    "trained, not adapters",
+    lacks="KnowUnDo, the benchmark of what must not be forgotten",
+    rows=("114",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"forget_weight": 0.4, "retain_weight": 2.0, "cosine_below": 0.92, "percentile": 50.0},
+    settings=TrainSettings(learning_rate=1e-4, epochs=5, forget_batch=4, retain_batch=4),
 )

@@ -1,0 +1,72 @@
+"""Merges, what an `Edit` stage makes of several kept models of one shape: task vectors that agree, or that are elected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from leakatk.errors import InputError
+
+if TYPE_CHECKING:
+    from leakatk.unlearning.work import Weights, Work
+
+Params = Mapping[str, Any]
+Merged = Callable[["Work", "Weights", Params], dict[str, Tensor]]
+
+
+def _vectors(work: Work, now: Weights, names: Sequence[str], parameter: str) -> Tensor:
+    """(n, ...) what each kept model added to a parameter of the start."""
+    start = work.start[parameter].to(now[parameter])
+    return torch.stack([work.kept[name][parameter].to(start) - start for name in names])
+
+
+def where_signs_agree(names: Sequence[str], factor: Callable[[Params], float]) -> Merged:
+    """NegMerge (arXiv 2410.05583): theta_0 + factor tau, tau the mean of the models' task vectors where all have one sign, else 0."""
+
+    def edit(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+        found, share = {}, factor(params)
+        for name, value in now.items():
+            vectors = _vectors(work, now, names, name)
+            signs = vectors.sign()
+            agree = (signs == signs[:1]).all(0) & (signs[0] != 0)
+            found[name] = work.start[name].to(value) + share * torch.where(agree, vectors.mean(0), 0.0)
+        return found
+
+    return edit
+
+
+def ties(names: Sequence[str]) -> Merged:
+    """TIES (arXiv 2306.01708): theta_0 + tau; of each task vector the `density` of largest entries stays, the sign of an entry is
+    that of the sum over models, and tau is the mean over those that have it. Shares are of each parameter by itself.
+
+    InputError for a density outside (0, 1].
+    """
+
+    def edit(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+        density = params["density"]
+        if not 0 < density <= 1:
+            raise InputError(f"density must be above 0 and at most 1, got {density!r}.")
+        found = {}
+        for name, value in now.items():
+            vectors = torch.stack([trimmed(one, density) for one in _vectors(work, now, names, name)])
+            found[name] = work.start[name].to(value) + elected(vectors)
+        return found
+
+    return edit
+
+
+def trimmed(vector: Tensor, density: float) -> Tensor:
+    """The vector with all but its share of largest entries at 0."""
+    count = max(1, round(density * vector.numel()))
+    least = vector.abs().flatten().kthvalue(vector.numel() - count + 1).values
+    return torch.where(vector.abs() >= least, vector, 0.0)
+
+
+def elected(vectors: Tensor) -> Tensor:
+    """(n, ...) -> (...): the mean of the entries that have the sign of their sum; 0 where there is none."""
+    sign = vectors.sum(0).sign()
+    has = (vectors.sign() == sign) & (sign != 0)
+    return torch.where(has, vectors, 0.0).sum(0) / has.sum(0).clamp_min(1)

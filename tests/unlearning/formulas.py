@@ -1,0 +1,214 @@
+"""Formulas of methods on plain numbers, stage by stage, and changes to a method that its formula must notice."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from leakatk.unlearning.losses import terms
+from leakatk.unlearning.stages import Term
+from tests.unlearning.plain import log_sigma, log_softmax, mean, nll
+
+
+def p_of(a):
+    return np.exp(a.log_y)
+
+
+def over_tokens(s, value, stream="forget"):
+    """The mean over answers of the mean over tokens of value(answer) (T,)"""
+    return mean(np.mean(value(a)) for a in s.answers("now", stream))
+
+
+def kl(p, q):
+    """(T,) of log-probabilities (T, V)"""
+    return (np.exp(p) * (p - q)).sum(axis=1)
+
+
+def kl_to(s, teacher, stream):
+    return mean(np.mean(kl(t.logs, a.logs)) for a, t in s.pairs(stream, teacher))
+
+
+def js(p, q):
+    """(...) of probabilities (..., V)"""
+    m = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(p > 0, p * np.log(p / m), 0).sum(-1)
+        right = np.where(q > 0, q * np.log(q / m), 0).sum(-1)
+    return (left + right) / 2
+
+
+# -- likelihood
+
+
+def llmu_forget(s):
+    bad = min(nll(s, "forget"), s.p["max_bad_loss"])
+    return -s.p["bad_weight"] * bad + s.p["random_weight"] * mean(nll(s, f"normal_{i}") for i in range(1, 6))
+
+
+def whole_kl(s):
+    return mean(np.mean(kl(r.all_logs, a.all_logs)) for a, r in s.pairs("retain"))
+
+
+def catnip(s):
+    b = s.p["beta"]
+    return -2 / b * over_tokens(s, lambda a: [log_sigma(-b * (lp - math.log(1 - math.exp(lp)))) for lp in a.log_y])
+
+
+def energy(a):
+    top = a.z.max(axis=1)
+    return -(top + np.log(np.exp(a.z - top[:, None]).sum(axis=1)))
+
+
+def risen(s, stream, value):
+    return mean(np.mean(value(energy(a) - energy(r))) for a, r in s.pairs(stream))
+
+
+def eua_retain(s):
+    low = risen(s, "retain", lambda e: np.maximum(0, e - s.p["slack"]) ** 2)
+    return low + s.p["likelihood_weight"] * nll(s, "retain")
+
+
+def information(s):
+    gone, kept = (
+        np.concatenate([np.exp(a.logs) for a in s.answers("now", of)]).mean(axis=0) for of in ("forget", "retain")
+    )
+    return s.p["information_weight"] * js((gone + kept) / 2, kept)
+
+
+# -- distillation
+
+
+def to_pattern(s):
+    pattern = s.streams.items("no_idea")[0].answer[:-1]
+    losses = []
+    for a in s.answers("now", "forget"):
+        wanted = np.zeros(a.logs.shape)
+        wanted[np.arange(len(a.y)), [pattern[t % len(pattern)] for t in range(len(a.y))]] = 1
+        losses.append(np.mean(js(wanted, np.exp(a.logs))))
+    return mean(losses)
+
+
+def js_retain(s):
+    return mean(np.mean(js(np.exp(r.logs), np.exp(a.logs))) for a, r in s.pairs("retain"))
+
+
+def from_reinforced(s):
+    losses = []
+    for (a, r), (_, more) in zip(s.pairs("forget"), s.pairs("forget", "reinforced"), strict=True):
+        target = np.exp(log_softmax(r.z - s.p["alpha"] * np.maximum(0, more.z - r.z)))
+        losses.append(np.mean(-(target * a.logs).sum(axis=1)))
+    return mean(losses)
+
+
+def from_noise(s):
+    drawn = torch.randn(s.answers("now", "forget")[0].z.shape[1], generator=torch.Generator().manual_seed(s.seed << 32))
+    noise = log_softmax(s.p["spread"] * drawn.double().numpy()[None])
+    return over_tokens(s, lambda a: kl(np.broadcast_to(noise, a.logs.shape), a.logs))
+
+
+def uniform(s):
+    size = s.answers("now", "forget")[0].z.shape[1]
+    return over_tokens(s, lambda a: (1 / size * (math.log(1 / size) - a.logs)).sum(axis=1))
+
+
+# -- merging
+
+
+def npo(s, value="total"):
+    b = s.p["beta"]
+    gaps = (getattr(a, value) - getattr(r, value) for a, r in s.pairs("forget"))
+    return -2 / b * mean(log_sigma(-b * gap) for gap in gaps)
+
+
+def side(number):
+    return (
+        lambda s: s.p[f"npo_{number}"] * npo(s, "mean"),
+        lambda s: s.p[f"kl_{number}"] * kl_to(s, "then", "retain") + s.p[f"nll_{number}"] * nll(s, "retain"),
+    )
+
+
+def retain(s):
+    return nll(s, "retain")
+
+
+def told(s):
+    """Towards the forget set."""
+    return nll(s, "forget")
+
+
+# Method -> (forget, retain) of each stage that trains.
+FORMULAS = {
+    "llmu": [(llmu_forget, whole_kl)],
+    "catnip": [(catnip, None)],
+    "ishumei": [(lambda s: over_tokens(s, lambda a: -np.log(1 - p_of(a))), retain)],
+    "eua": [(lambda s: risen(s, "forget", lambda e: np.maximum(0, s.p["margin"] - e) ** 2), eua_retain)],
+    "mari": [(information, retain)],
+    "jensun": [(to_pattern, js_retain)],
+    "whp": [(told, None), (from_reinforced, None)],
+    "stochastic-teacher": [
+        (lambda s: kl_to(s, "fresh", "forget"), None), (None, lambda s: kl_to(s, "then", "retain")),
+    ],
+    "sbu": [(from_noise, lambda s: kl_to(s, "then", "retain"))],
+    "undo": [
+        (uniform, retain),
+        (lambda s: kl_to(s, "teacher", "forget"), lambda s: kl_to(s, "teacher", "retain")),
+    ],
+    "memflex": [(lambda s: -nll(s, "forget"), retain)],
+    "uipe": [(npo, retain)],
+    "negmerge": [(told, None)] * 3,
+    "zju-ties": [side(1), side(2)],
+}  # fmt: skip
+
+
+def params(**changed):
+    return lambda method: method.with_params(**changed)
+
+
+def losses(stage, *parts):
+    """Other terms in a stage that trains."""
+
+    def change(method):
+        trains = list(method.trains)
+        new = replace(trains[stage], terms=tuple(parts))
+        stages = tuple(new if one is trains[stage] else one for one in method.stages)
+        return replace(method, stages=stages)
+
+    return change
+
+
+def other(loss, on="forget", weight=""):
+    return Term(loss, on, weight=weight)
+
+
+KEEP = Term(terms.nll, "retain")
+
+# (method, stage) -> what was changed -> the changed method.
+MUTANTS = {
+    ("llmu", 0): {
+        "no random answers": params(random_weight=0.0), "one answer": params(answers=1), "no bound": params(max_bad_loss=0.1),
+        "answers' tokens alone": params(positions="answer"),
+    },
+    ("catnip", 0): {
+        "another strength": params(beta=2.0), "ascent": losses(0, other(terms.ascent), KEEP),
+    },
+    ("ishumei", 0): {"hinge": params(form="hinge"), "inverse": params(form="inverse")},
+    ("eua", 0): {"no margin": params(margin=0.0), "slack": params(slack=-5.0)},
+    ("mari", 0): {"ascent": losses(0, other(terms.ascent), KEEP), "the retain set twice": losses(0, other(terms.shared_output, ("forget", "forget")), KEEP)},
+    ("jensun", 0): {
+        "whole refusals": losses(0, other(terms.js_to_pattern, ("forget", "refusal")), other(terms.js_from_reference, "retain")),
+        "likelihood kept": losses(0, other(terms.js_to_pattern, ("forget", "no_idea")), KEEP),
+    },
+    ("whp", 0): {"ascent": losses(0, other(terms.ascent))},
+    ("whp", 1): {"the reference alone": params(alpha=0.0)},
+    ("stochastic-teacher", 0): {"the reference": losses(0, other(terms.kl_from_reference))},
+    ("stochastic-teacher", 1): {"likelihood": losses(1, KEEP)},
+    ("sbu", 0): {"uniform": params(spread=0.0)},
+    ("undo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
+    ("undo", 1): {"the reference": losses(1, other(terms.kl_from_reference), other(terms.kl_from_reference, "retain"))},
+    ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
+    ("uipe", 0): {"another strength": params(beta=2.0)},
+    **{("negmerge", i): {"ascent": losses(i, other(terms.ascent))} for i in range(3)},
+    ("zju-ties", 0): {"the other side": params(npo_1=0.3, kl_1=0.3, nll_1=0.4), "whole answers": losses(0, other(terms.npo, weight="npo_1"), KEEP)},
+    ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},
+}  # fmt: skip
