@@ -15,6 +15,7 @@ from leakatk.unlearning.losses.token import label_logprobs
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.passes import Flat, answer_logits, by_chance, flat_logits, hidden_states, pieces
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.stages import Keep, flat
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer
 from tests.families import FAMILIES, model_of, tokenizer_of
@@ -159,7 +160,7 @@ def as_drawn(monkeypatch):
     monkeypatch.setattr(
         Flat, "__init__", lambda self, batch, *, whole=False, repeat=False: make(self, batch, whole=whole, repeat=True)
     )
-    monkeypatch.setattr(Trainer, "_parts", lambda self, rows, side: [(1.0, rows)])
+    monkeypatch.setattr(Trainer, "_parts", lambda self, rows, side, stage: [(1.0, rows)])
 
 
 TRAINED = [name for name in METHODS if METHODS[name].trains]
@@ -176,8 +177,9 @@ def gradient(loaded, forget, retain, name, settings, weights=None):
     )  # fmt: skip
     stage = replace(method.trains[0], select=None, insert=None, filter=None)
     trainer = Trainer(replace(loaded, model=model), streams, stage, method.params, settings, 0, weights=weights)
-    reference = tiny_model(loaded.tokenizer, seed=7)
-    trainer.prepare({"reference": dict(reference.named_parameters())})
+    names = ["reference", *(one.name for one in flat(method.stages) if isinstance(one, Keep))]
+    kept = {name: tiny_model(loaded.tokenizer, seed=7 + i) for i, name in enumerate(names)}
+    trainer.prepare({name: dict(teacher.named_parameters()) for name, teacher in kept.items()})
     seen = {}
     inner = trainer.optimizer.step
 

@@ -152,7 +152,7 @@ def test_weights_become_bf16_once_a_step_and_the_gradient_is_that_of_separate_pa
         trainer = Trainer(replace(loaded, model=model), streams, method.trains[0], method.params, settings, 0)
         trainer.prepare()
         trainer.sharded = not shared  # makes no context of its own around the step
-        monkeypatch.setattr(trainer, "_parts", lambda rows, side: [(1.0, rows)])
+        monkeypatch.setattr(trainer, "_parts", lambda rows, side, stage: [(1.0, rows)])
         seen = {}
         trainer.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in model.named_parameters()})
         with monkeypatch.context() as plain:

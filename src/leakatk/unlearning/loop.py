@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import heap, sharding
+from leakatk.unlearning.closure import asked
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
 from leakatk.unlearning.optimisers import named_optimiser
@@ -22,7 +24,7 @@ from leakatk.unlearning.passes import pieces
 from leakatk.unlearning.precision import precision_of
 from leakatk.unlearning.selection import choose
 from leakatk.unlearning.settings import TrainSettings
-from leakatk.unlearning.stages import SIDES, Train
+from leakatk.unlearning.stages import SIDES, Term, Train
 from leakatk.unlearning.step import Step
 from leakatk.unlearning.streams import SETS, STREAMS, Streams, drawn_rows
 from leakatk.unlearning.teachers import Teachers
@@ -85,7 +87,7 @@ class Trainer:
         self.model: nn.Module = loaded.model
         self.teachers = Teachers(streams, self.device, self._autocast)
         self.optimizer: torch.optim.Optimizer
-        self._masks: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor] = {}
         self._inserted: Inserted | None = None
 
     @property
@@ -144,7 +146,7 @@ class Trainer:
                 choose(self.model, pattern, adapter=True)
         else:
             frozen = self.stage.insert is not None and not pattern
-            self._masks = choose(model, [] if frozen else pattern)
+            self.masks = choose(model, [] if frozen else pattern)
         if self.stage.insert and work:
             self._inserted = Inserted(model, self.stage.insert(work))
         if settings.gradient_checkpointing:
@@ -153,7 +155,7 @@ class Trainer:
             self.model = sharding.sharded(model, self.device, self.accelerator.num_processes)
             sharding.release(model)
         self.optimizer = (self.stage.optimiser or named_optimiser)(
-            cast(Any, list(self.parameters().values())), settings.without_decay() if self._masks else settings
+            cast(Any, list(self.parameters().values())), settings.without_decay() if self.masks else settings
         )
 
     def parameters(self) -> dict[str, Tensor]:
@@ -204,10 +206,11 @@ class Trainer:
             number=number,
             seed=self.seed,
             state=self.state,
-            average=self._average,
+            average=self.average,
         )
 
-    def _average(self, value: Tensor) -> Tensor:
+    def average(self, value: Tensor) -> Tensor:
+        """Its mean over processes."""
         mean: Tensor = self.accelerator.reduce(value.detach(), "mean")
         return mean
 
@@ -218,17 +221,55 @@ class Trainer:
 
     def step(self, number: int) -> dict[str, float]:
         """One optimiser step; its record for the log."""
-        settings, params, parts = self.settings, self.params, self.settings.gradient_accumulation
+        settings = self.settings
         torch.manual_seed((self._order << 32) + number)  # dropout, where a model has it
         self.model.train()
+        rate = settings.rate(number, self.total, self.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if getattr(self.optimizer, "asks", False):
+            sums, norm = asked(self, number)
+        else:
+            sums = self.fill(number)
+            norm = self._descend(number, rate)
+        self.optimizer.zero_grad()
+        self.model.eval()
+        if self.device.type == "cpu" and number % heap.EVERY == heap.EVERY - 1:
+            heap.give_back()
+        return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+
+    def _descend(self, number: int, rate: float) -> float:
+        """One step of the optimiser along the gradient that the parameters hold; its norm before clipping."""
+        if self.masks:
+            self._decay(rate)
+        limit = self.settings.max_grad_norm or math.inf
+        norm = float(sharding.whole(torch.nn.utils.clip_grad_norm_(list(self.parameters().values()), limit)))
+        self.check(norm, number)
+        self.optimizer.step()
+        return norm
+
+    def check(self, norm: float, number: int) -> None:
+        """InputError for the norm of a gradient that is not finite."""
+        if not math.isfinite(norm):
+            raise InputError(
+                f"The gradient at step {number + 1} is not finite; lower the learning rate ({self.settings.learning_rate:g})."
+            )
+
+    def fill(self, number: int, only: tuple[str, ...] | None = None, loss: Any = None) -> dict[str, float]:
+        """Leave the gradient of a step in the parameters: both sides' as the stage has it, or one side's; the losses.
+
+        loss: taken on the answers of `only` in place of the stage's terms.
+        """
+        params, parts = self.params, self.settings.gradient_accumulation
         trained = list(self.parameters().values())
-        sides = self.stage.trained(params)
+        sides = only or self.stage.trained(params)
+        stage = self.stage if loss is None else replace(self.stage, terms=(Term(loss, sides[0]),))
         sums = {side: 0.0 if side in sides else math.nan for side in SIDES}
         kept: dict[str, Gradients] = {}
         # Weights become bf16 once for all passes of the step; shards come and go, and are not kept so.
         with nullcontext() if self.sharded else self._autocast():
             for micro, side in [(micro, side) for micro in range(parts) for side in sides]:
-                sums[side] += self._backward(number, micro, side) / parts
+                sums[side] += self._backward(number, micro, side, stage) / parts
                 if self.stage.combine is not None and len(sides) == 2:
                     grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
                     kept[side] = [a + b for a, b in zip(kept[side], grads, strict=True)] if side in kept else grads
@@ -236,48 +277,34 @@ class Trainer:
         if not self.sharded:  # shards come averaged
             # Here and not by a wrapper around the model, which would want every parameter used and one backward pass.
             for parameter in trained:
-                parameter.grad = None if parameter.grad is None else self._average(parameter.grad)
-            kept = {key: [self._average(gradient) for gradient in gradients] for key, gradients in kept.items()}
+                parameter.grad = None if parameter.grad is None else self.average(parameter.grad)
+            kept = {key: [self.average(gradient) for gradient in gradients] for key, gradients in kept.items()}
         if kept and self.stage.combine is not None:
             combined = self.stage.combine(kept["forget"], kept["retain"], params, number)
             for parameter, gradient in zip(trained, combined, strict=True):
                 parameter.grad = gradient
         if self.stage.filter is not None:
             self._filter()
-        rate = settings.rate(number, self.total, self.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if self._masks:
-            self._mask(rate)
-        limit = settings.max_grad_norm or math.inf
-        norm = float(sharding.whole(torch.nn.utils.clip_grad_norm_(trained, limit)))
-        if not math.isfinite(norm):
-            raise InputError(
-                f"The gradient at step {number + 1} is not finite; lower the learning rate ({settings.learning_rate:g})."
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.model.eval()
-        if self.device.type == "cpu" and number % heap.EVERY == heap.EVERY - 1:
-            heap.give_back()
-        return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+        if self.masks:
+            self._mask()
+        return sums
 
-    def _backward(self, number: int, micro: int, side: str) -> float:
+    def _backward(self, number: int, micro: int, side: str, stage: Train) -> float:
         """Add the gradient of a side's loss on a micro-batch; the loss. Of several parts one is in memory at a time."""
         rows, weight = self.rows(number, micro), self.params[f"{side}_weight"] / self.settings.gradient_accumulation
         total = torch.zeros((), device=self.device)
-        for share, part in self._parts(rows, side):
+        for share, part in self._parts(rows, side, stage):
             with self._autocast():
                 step = self._step(number, part, self.model)
-                value = share * cast(Tensor, self.stage.loss(step, self.params, side))
+                value = share * cast(Tensor, stage.loss(step, self.params, side))
             with torch.autocast(self.device.type, enabled=False):
                 self.accelerator.backward(value * weight)
             total += value.detach()
-        return float(self._average(total))
+        return float(self.average(total))
 
-    def _parts(self, rows: dict[str, list[int]], side: str) -> list[tuple[float, dict[str, list[int]]]]:
+    def _parts(self, rows: dict[str, list[int]], side: str, stage: Train) -> list[tuple[float, dict[str, list[int]]]]:
         """The rows in parts of like length with the share of the answers in each; in one where the loss does not allow it."""
-        terms = [term for term in self.stage.terms if term.side == side]
+        terms = [term for term in stage.terms if term.side == side]
         streams = tuple(dict.fromkeys(stream for term in terms for stream in term.streams))
         of = {STREAMS[stream].of for stream in streams}
         if self.sharded or len(of) > 1 or not all(term.in_parts(self.params) for term in terms):
@@ -297,18 +324,21 @@ class Trainer:
             value.grad = found[name]
 
     @torch.no_grad()
-    def _mask(self, rate: float) -> None:
-        """No gradient and no weight decay for entries that are not trained; the optimiser itself decays nothing."""
-        for name, parameter in self.parameters().items():
-            mask = self._masks.get(name)
-            if parameter.grad is None:
-                continue
-            decay = rate * self.settings.weight_decay
-            if mask is None:
-                parameter.mul_(1 - decay)
-            else:
-                parameter.mul_(1 - decay * mask)
+    def _mask(self) -> None:
+        """No gradient for entries that are not trained."""
+        for name, mask in self.masks.items():
+            parameter = self.parameters().get(name)
+            if parameter is not None and parameter.grad is not None:
                 parameter.grad.mul_(mask)
+
+    @torch.no_grad()
+    def _decay(self, rate: float) -> None:
+        """Weight decay of what is trained; the optimiser itself decays nothing where there are masks."""
+        decay = rate * self.settings.weight_decay
+        for name, parameter in self.parameters().items():
+            if parameter.grad is not None:
+                mask = self.masks.get(name)
+                parameter.mul_(1 - decay if mask is None else 1 - decay * mask)
 
     # -- after the last step
 

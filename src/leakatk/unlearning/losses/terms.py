@@ -72,7 +72,8 @@ def against_others(view: View, p: Params) -> Tensor:
     if p["reference_gradient"] == "detached":
         others = others.detach()
     values: Tensor = logsigmoid(-p["beta"] * (view.token_logprob - others))
-    return -(2.0 / p["beta"]) * view.mean(values)
+    scale: float = 2.0 / p["beta"]
+    return -scale * view.mean(values)
 
 
 # Forms of a bounded forget loss of one token: log p -> what is minimised.
@@ -88,7 +89,8 @@ def bounded(view: View, p: Params) -> Tensor:
     """<a bounded loss of log p(y_t)> by `form`: others -log(1 - p); hinge max(0, tau - nll); inverse 1 / (1 + nll)."""
     if p["form"] not in BOUNDED:
         raise InputError(f"form must be {' or '.join(BOUNDED)}, got {p['form']!r}.")
-    return view.mean(BOUNDED[p["form"]](view.token_logprob, p))
+    values: Tensor = BOUNDED[p["form"]](view.token_logprob, p)
+    return view.mean(values)
 
 
 @each_answer

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 from leakatk.unlearning.gradients import blur, normalised_difference
 from leakatk.unlearning.losses import terms as loss
-from leakatk.unlearning.method import LEAKATK_STUDY, method
-from leakatk.unlearning.methods.published import KEEP, OPEN_UNLEARNING, PER_TOKEN, REMOVAL
+from leakatk.unlearning.method import LEAKATK_STUDY, SMALL, method
+from leakatk.unlearning.methods.published import KEEP, REMOVAL
+from leakatk.unlearning.optimisers import sign_descent
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
+from leakatk.unlearning.surgeons import AutoRate, Uno, ZerothOrder, asking, mudman
 
 method(
     "blur-npo",
@@ -33,26 +36,124 @@ method(
     formula="GradDiff's F; update g_F / |g_F| + g_R / |g_R|",
     source="the paper: both gradients normalised; optimisation as in the Leak@k study",
     rows=("76",),
-    lacks="the automatic learning rate (AutoLR)",
     tags=REMOVAL | {"forget", "retain"},
 )
 
 method(
-    "pdu",
-    Term(loss.flat_logits, "forget"),
-    Term(loss.held_below, "retain"),
-    summary="Flat logits on forget answers under the constraint that the retain loss stays low.",
-    paper="PDU: Entesari et al. 2025, arXiv 2506.05314",
-    formula="F = E<(max_v z_v - mean_v z_v)^2>, positions=unshifted: <> after each y_t; "
-    "R weighted by lambda <- max(0, lambda + eta (R - epsilon)) after warmup_steps",
-    source=OPEN_UNLEARNING
-    + ", its script for TOFU: lambda_0 100, eta 5, epsilon .3, five epochs before the dual weight "
-    "moves (63 steps of 32 on forget10)" + PER_TOKEN,
+    "ngdiff-auto",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    combine=normalised_difference,
+    optimiser=asking(AutoRate),
+    summary="NGDiff whose steps are as long as three retain losses say.",
+    paper="NGDiff with AutoLR: arXiv 2410.22086",
+    formula="NGDiff's update d times (L(+d) - L(-d)) / (2 [L(+d) - 2 L(0) + L(-d)]), L the retain loss, every rate_every steps",
+    source="the paper: a new rate about every 10 steps; optimisation as in the Leak@k study",
+    reading="The least point of the parabola is derived here. The factor is on the schedule's rate, and holds until the next one",
+    rows=("76",),
     tags=REMOVAL | {"forget", "retain"},
-    params={"lambda_0": 100.0, "eta": 5.0, "epsilon": 0.3, "warmup_steps": 63, "positions": "unshifted"},
-    small={"lambda_0": 1.0, "eta": 1.0, "epsilon": 0.01, "warmup_steps": 20, "positions": "answer"},
-    note="Its mask is not shifted: logits after each answer token are flattened, those that predict the first are not; "
-    "positions=answer shifts it. Choose epsilon above the retain loss of the model before unlearning. The dual weight "
-    "moves once a micro-batch, as there, but by the mean over processes, where each of theirs keeps its own. The log's "
-    "retain loss includes that weight.",
+    params={"rate_every": 10},
+)
+
+method(
+    "uno",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    optimiser=asking(Uno),
+    summary="The retain loss, with a penalty on gradients of forgetting and keeping that are not orthogonal.",
+    paper="UNO",
+    formula="NLL(retain) + penalty cos^2(g_R, g_F); surgery: every other step g_F - (<g_F, g_R> / |g_R|^2) g_R",
+    source="the mechanism; its numbers are not known here, so penalty 1 and the optimisation of the Leak@k study",
+    reading="The square of the cosine. Second derivatives are central differences of gradients, the weights moved by `difference` of their "
+    "norm: four more gradients a step",
+    rows=("16",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"penalty": 1.0, "surgery": False, "difference": 1e-3},
+)
+
+method(
+    "uno-s",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    optimiser=asking(Uno),
+    summary="UNO in turn with ascent that does not touch the retain gradient.",
+    paper="UNO-S",
+    formula="in turn UNO's step, and one along g_F - (<g_F, g_R> / |g_R|^2) g_R",
+    source="the mechanism; its numbers are not known here, so penalty 1 and the optimisation of the Leak@k study",
+    reading="As UNO's; the two kinds of steps change every time",
+    rows=("16",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"penalty": 1.0, "surgery": True, "difference": 1e-3},
+)
+
+method(
+    "mudman",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    optimiser=mudman,
+    summary="Gradients of forgetting from an adversary that relearns, where they do not disturb what is kept.",
+    paper="MUDMAN: Sondej et al. 2025, arXiv 2506.12484",
+    formula="a <- m a + (1 - m) g_R, theta <- theta - retain_rate a; phi <- phi - adversary_rate g(NLL(y_f)); theta <- theta - lr g / |g| where "
+    "sign g = sign a, g the forget gradient at phi, which begins at theta every fork_every steps",
+    source="the authors' code: momentum .9, rates 1e-3, fork every 32 steps, gate projections alone; lr .1",
+    reading="|g| is this step's; their code also multiplies by the norm of the first batch's gradient. The forget loss is ascent, one of "
+    "three that they try",
+    rows=("56",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"momentum": 0.9, "retain_rate": 1e-3, "adversary_rate": 1e-3, "fork_every": 32},
+    settings=TrainSettings(
+        learning_rate=0.1, max_steps=300, forget_batch=16, retain_batch=16, parameters=r"\.mlp\.gate_proj\."
+    ),
+    small_settings=replace(SMALL, learning_rate=0.1, parameters=r"\.mlp\."),
+    note="Models without gate_proj need another pattern: --parameters.",
+)
+
+_QUERIES = {"beta": 0.5, "queries": 4, "reach": 1e-3}
+_DOWNGRADED = "Downgraded optimisers: arXiv 2510.00761"
+
+method(
+    "npo-sign",
+    Term(loss.npo, "forget"),
+    KEEP,
+    optimiser=sign_descent,
+    summary="NPO by the sign of the gradient alone.",
+    paper=_DOWNGRADED,
+    formula="NPO's F; theta - lr sign(g)",
+    source="the paper: signs in place of AdamW; NPO's numbers of the Leak@k study",
+    rows=("107",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"beta": 0.5},
+    small={"beta": 0.1},
+)
+
+method(
+    "npo-zeroth",
+    Term(loss.npo, "forget"),
+    KEEP,
+    optimiser=asking(ZerothOrder),
+    summary="NPO by differences of losses, without gradients.",
+    paper=_DOWNGRADED,
+    formula="NPO's F; AdamW on d / q sum_i (f(theta + mu u_i) - f(theta - mu u_i)) / (2 mu) u_i, |u_i| = 1, d the number of entries",
+    source="the paper: steps of zeroth order; NPO's numbers of the Leak@k study, queries q 4 and reach mu 1e-3 are ours",
+    reading="The estimate is unbiased, times the number of entries, and goes through AdamW. AdaZO is not built",
+    rows=("107",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={**_QUERIES, "hybrid": 0},
+    small={"beta": 0.1},
+)
+
+method(
+    "npo-hybrid",
+    Term(loss.npo, "forget"),
+    KEEP,
+    optimiser=asking(ZerothOrder),
+    summary="NPO by gradients and by differences of losses in turn.",
+    paper=_DOWNGRADED,
+    formula="NPO's F; `hybrid` steps of AdamW on the gradient, then as many on the estimate of npo-zeroth",
+    source="the paper: 20 steps of each in turn, the last without gradients; NPO's numbers of the Leak@k study",
+    reading="As npo-zeroth's. Choose steps that are a multiple of twice `hybrid`, so that the run ends without gradients",
+    rows=("107",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={**_QUERIES, "hybrid": 20},
+    small={"beta": 0.1, "hybrid": 5},
 )

@@ -1,0 +1,109 @@
+"""Closure: what an optimiser may ask during a step, for those that need more than one gradient.
+
+An optimiser whose class has `asks = True` is called with one, as PyTorch's own L-BFGS is. It may move the parameters and ask
+again: every answer is of the step's own batch, at the weights of the moment.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from leakatk.unlearning.gradients import Gradients, inner
+from leakatk.unlearning.stages import SIDES
+
+if TYPE_CHECKING:
+    from leakatk.unlearning.loop import Trainer
+
+
+@dataclass
+class Closure:
+    """A step's questions, for optimisers over `parameters`. number: of the step, from 0; params: the method's numbers."""
+
+    parameters: Sequence[nn.Parameter]
+    params: Mapping[str, Any]
+    number: int
+    seed: int
+    fill: Callable[[str, Any], dict[str, float]]
+    """(side or "", loss or None) -> the losses by side, with their gradient left in the parameters."""
+    value: Callable[[str], float]
+    """A side's loss, "" for both, without a gradient."""
+    losses: dict[str, float]
+    """What is logged: the first loss of each side that was asked."""
+    masks: Sequence[Tensor | None] = ()
+    """Of each parameter, which of its entries are trained; None, or no masks at all: all of them."""
+
+    def gradient(self, side: str = "", loss: Callable[..., Tensor] | None = None) -> Gradients:
+        """The gradient of a side, times its weight; of the whole step for "". Zeros where a parameter has none.
+
+        loss: taken on that side's answers in place of the method's own terms.
+        """
+        for name, value in self.fill(side, loss).items():
+            if loss is None:
+                self.losses.setdefault(name, value)
+        found = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        return found
+
+    def unit(self, seed: str) -> tuple[Gradients, int]:
+        """A random direction of length 1 among the trained entries, a function of the seed alone; and how many entries these are."""
+        generator = torch.Generator().manual_seed(random.Random(seed).getrandbits(63))
+        found, count = [], 0
+        for parameter, mask in zip(self.parameters, self.masks or [None] * len(self.parameters), strict=True):
+            drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+            found.append(drawn if mask is None else drawn * mask)
+            count += parameter.numel() if mask is None else int(mask.sum())
+        length = float(inner(found, found).sqrt())
+        return [one / length for one in found], count
+
+    @contextmanager
+    def moved(self, direction: Gradients, size: float) -> Iterator[None]:
+        """Within the block the parameters are farther by size times direction; afterwards exactly where they were."""
+        before = [parameter.detach().clone() for parameter in self.parameters]
+        with torch.no_grad():
+            for parameter, way in zip(self.parameters, direction, strict=True):
+                parameter.add_(way, alpha=size)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, before, strict=True):
+                    parameter.copy_(value)
+
+
+def asked(trainer: Trainer, number: int) -> tuple[dict[str, float], float]:
+    """A step of an optimiser that asks: the losses that it saw, NaN for a side that it did not look at, and the first gradient's
+    norm.
+    """
+    norms: list[float] = []
+    there = trainer.parameters()
+    mine = cast(Any, list(there.values()))
+
+    def fill(side: str, loss: Any) -> dict[str, float]:
+        found = trainer.fill(number, (side,) if side else None, loss)
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in mine if p.grad is not None])))
+        trainer.check(norms[-1], number)
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    @torch.no_grad()
+    def value(side: str) -> float:
+        params, parts = trainer.params, trainer.settings.gradient_accumulation
+        steps = [trainer.make_step(number, micro, trainer.model) for micro in range(parts)]
+        losses = [trainer.losses(step) for step in steps]
+        chosen = (side,) if side else trainer.stage.trained(params)
+        terms = [params[f"{one}_weight"] * cast(Tensor, found[one]) for found in losses for one in chosen]
+        return float(trainer.average(torch.stack(terms).sum() / parts))
+
+    closure = Closure(
+        mine, trainer.params, number, trainer.seed, fill, value, {}, [trainer.masks.get(n) for n in there]
+    )
+    cast(Any, trainer.optimizer).step(closure)
+    return {**dict.fromkeys(SIDES, math.nan), **closure.losses}, norms[0] if norms else math.nan
