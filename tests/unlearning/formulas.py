@@ -112,6 +112,49 @@ def uniform(s):
     return over_tokens(s, lambda a: (1 / size * (math.log(1 / size) - a.logs)).sum(axis=1))
 
 
+# -- tokens
+
+
+def direct(s):
+    """Ascent on the half of tokens that the question brings, KL on the others."""
+    losses = []
+    for (a, r), (_, u) in zip(s.pairs("forget"), s.pairs("unasked"), strict=True):
+        assert list(r.y) == list(u.y)
+        order = sorted(range(len(a.y)), key=lambda t, gain=r.log_y - u.log_y: -gain[t])
+        chosen = order[: max(1, round(s.p["share"] * len(a.y)))]
+        others = [t for t in range(len(a.y)) if t not in chosen]
+        losses.append(a.log_y[chosen].mean() + s.p["keep_weight"] * kl(r.logs, a.logs)[others].mean())
+    return mean(losses)
+
+
+def parted(s):
+    tables = []
+    for of in ("forget", "retain"):
+        seen = [(*item.prompt, *item.answer) for item in s.streams.items(of)]
+        tables.append([ids[i - 2 : i + 1] for ids in seen for i in range(2, len(ids))])
+    losses = []
+    for a in s.answers("now", "forget"):
+        weights, ids = np.zeros(len(a.y)), [int(i) for i in a.ids]
+        for t in range(len(a.y)):
+            i = a.first + t
+            three, two = tuple(ids[i - 2 : i + 1]), tuple(ids[i - 2 : i])
+            shares = [table.count(three) / max(1, sum(one[:2] == two for one in table)) for table in tables]
+            if abs(shares[0] - shares[1]) > s.p["gap"]:
+                weights[max(0, t - s.p["around"]) : t + s.p["around"] + 1] = 1
+        weights = weights if weights.any() else np.ones(len(a.y))
+        losses.append((weights * a.log_y).sum() / weights.sum())
+    return mean(losses)
+
+
+def mixed(s):
+    return nll(s, "refusal") + s.p["mixed_weight"] * (nll(s, "mixed") + nll(s, "mixed_last"))
+
+
+def in_context(s):
+    kept = mean(np.mean(kl(a.logs, r.logs)) for a, r in s.pairs("in_context"))
+    return npo(s) + s.p["context_weight"] * kept
+
+
 # -- merging
 
 
@@ -157,6 +200,12 @@ FORMULAS = {
     "memflex": [(lambda s: -nll(s, "forget"), retain)],
     **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "mudman")},
     **{name: [(npo, retain)] for name in ("npo-sign", "npo-zeroth", "npo-hybrid")},
+    "sugd": [(lambda s: -nll(s, "forget"), retain)],
+    "agad": [(lambda s: -nll(s, "forget"), retain)],
+    "dto": [(direct, None)],
+    "cau-npo": [(in_context, retain)],
+    "mp-idk": [(mixed, retain)],
+    "su": [(parted, retain)],
     "uipe": [(npo, retain)],
     "negmerge": [(told, None)] * 3,
     "zju-ties": [side(1), side(2)],
@@ -209,7 +258,11 @@ MUTANTS = {
     ("undo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
     ("undo", 1): {"the reference": losses(1, other(terms.kl_from_reference), other(terms.kl_from_reference, "retain"))},
     ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
-    **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "mudman")},
+    **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "mudman", "sugd", "agad")},
+    ("dto", 0): {"other tokens": params(share=0.8), "nothing kept": params(keep_weight=0.0)},
+    ("cau-npo", 0): {"no context": params(context_weight=0.0), "the other KL": losses(0, other(terms.npo), other(terms.kl_from_reference, "in_context"), KEEP)},
+    ("mp-idk", 0): {"alone": params(mixed_weight=0.0), "one order": losses(0, other(terms.nll, "refusal"), other(terms.nll, "mixed"), KEEP)},
+    ("su", 0): {"all tokens": params(gap=-1.0), "no tokens around": params(around=0)},
     **{(name, 0): {"another strength": params(beta=2.0)} for name in ("uipe", "npo-sign", "npo-zeroth", "npo-hybrid")},
     **{("negmerge", i): {"ascent": losses(i, other(terms.ascent))} for i in range(3)},
     ("zju-ties", 0): {"the other side": params(npo_1=0.3, kl_1=0.3, nll_1=0.4), "whole answers": losses(0, other(terms.npo, weight="npo_1"), KEEP)},

@@ -175,7 +175,7 @@ def gradient(loaded, forget, retain, name, settings, weights=None):
     streams = Streams(
         forget, retain, loaded.tokenizer, loaded.template, seed=0, alternates={prompt.id: ALTERNATES for prompt in forget}
     )  # fmt: skip
-    stage = replace(method.trains[0], select=None, insert=None, filter=None)
+    stage = replace(method.trains[0], select=None, insert=None, filter=None, optimiser=None)
     trainer = Trainer(replace(loaded, model=model), streams, stage, method.params, settings, 0, weights=weights)
     names = ["reference", *(one.name for one in flat(method.stages) if isinstance(one, Keep))]
     kept = {name: tiny_model(loaded.tokenizer, seed=7 + i) for i, name in enumerate(names)}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.unlearning.gradients import Gradients, inner
-from leakatk.unlearning.stages import SIDES
+from leakatk.unlearning.stages import SIDES, Term
 
 if TYPE_CHECKING:
     from leakatk.unlearning.loop import Trainer
@@ -32,7 +32,7 @@ class Closure:
     number: int
     seed: int
     fill: Callable[[str, Any], dict[str, float]]
-    """(side or "", loss or None) -> the losses by side, with their gradient left in the parameters."""
+    """(side or "", another term or None) -> the losses by side, with their gradient left in the parameters."""
     value: Callable[[str], float]
     """A side's loss, "" for both, without a gradient."""
     losses: dict[str, float]
@@ -40,13 +40,17 @@ class Closure:
     masks: Sequence[Tensor | None] = ()
     """Of each parameter, which of its entries are trained; None, or no masks at all: all of them."""
 
-    def gradient(self, side: str = "", loss: Callable[..., Tensor] | None = None) -> Gradients:
+    def gradient(
+        self, side: str = "", loss: Callable[..., Tensor] | None = None, on: str | tuple[str, ...] = ""
+    ) -> Gradients:
         """The gradient of a side, times its weight; of the whole step for "". Zeros where a parameter has none.
 
-        loss: taken on that side's answers in place of the method's own terms.
+        loss: taken in place of the method's own terms, on the streams `on`, by default that side's answers. What it asks of a teacher
+        the method's own terms must ask too.
         """
-        for name, value in self.fill(side, loss).items():
-            if loss is None:
+        term = None if loss is None else Term(loss, on or side)
+        for name, value in self.fill(side, term).items():
+            if term is None:
                 self.losses.setdefault(name, value)
         found = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in self.parameters]
         for parameter in self.parameters:
@@ -87,8 +91,8 @@ def asked(trainer: Trainer, number: int) -> tuple[dict[str, float], float]:
     there = trainer.parameters()
     mine = cast(Any, list(there.values()))
 
-    def fill(side: str, loss: Any) -> dict[str, float]:
-        found = trainer.fill(number, (side,) if side else None, loss)
+    def fill(side: str, term: Any) -> dict[str, float]:
+        found = trainer.fill(number, (side,) if side else None, term)
         norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in mine if p.grad is not None])))
         trainer.check(norms[-1], number)
         return {name: value for name, value in found.items() if not math.isnan(value)}

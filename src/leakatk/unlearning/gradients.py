@@ -36,6 +36,11 @@ def alternate(forget: Gradients, retain: Gradients, params: Params, step: int) -
     return forget if step % 2 == 0 else retain
 
 
+def one_in(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
+    """SUGD: one step of forgetting, then `retain_steps` of keeping, again and again."""
+    return forget if step % (1 + params["retain_steps"]) == 0 else retain
+
+
 def normalised_difference(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
     """NGDiff (arXiv 2410.22086): g_f / |g_f| + g_r / |g_r|, g_f being the gradient of the loss to minimise."""
     norms = [inner(g, g).sqrt().clamp_min(1e-20) for g in (forget, retain)]

@@ -255,15 +255,15 @@ class Trainer:
                 f"The gradient at step {number + 1} is not finite; lower the learning rate ({self.settings.learning_rate:g})."
             )
 
-    def fill(self, number: int, only: tuple[str, ...] | None = None, loss: Any = None) -> dict[str, float]:
+    def fill(self, number: int, only: tuple[str, ...] | None = None, term: Term | None = None) -> dict[str, float]:
         """Leave the gradient of a step in the parameters: both sides' as the stage has it, or one side's; the losses.
 
-        loss: taken on the answers of `only` in place of the stage's terms.
+        term: taken in place of the stage's own.
         """
         params, parts = self.params, self.settings.gradient_accumulation
         trained = list(self.parameters().values())
         sides = only or self.stage.trained(params)
-        stage = self.stage if loss is None else replace(self.stage, terms=(Term(loss, sides[0]),))
+        stage = self.stage if term is None else replace(self.stage, terms=(term,))
         sums = {side: 0.0 if side in sides else math.nan for side in SIDES}
         kept: dict[str, Gradients] = {}
         # Weights become bf16 once for all passes of the step; shards come and go, and are not kept so.

@@ -116,6 +116,40 @@ for _number in range(DRAWS):
     stream(f"normal_{_number + 1}", of="forget")(_drawn(_number, "retain"))
 
 
+@stream("unasked", of="forget")
+def answers_alone(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(no question, y_f)"""
+    return [("", prompt.answer) for prompt in prompts]
+
+
+@stream("in_context", of="forget")
+def answers_in_context(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(a context that says it and x_f, y_f)"""
+    return [(f"{prompt.answer}\n{prompt.question}", prompt.answer) for prompt in prompts]
+
+
+def _mixed(forget_first: bool) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+    def mixed_questions(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+        """(a numbered forget and a retain question, a refusal of the one and the answer to the other)"""
+        if not given.retain:
+            raise InputError("Mixed questions need a retain set; give at least one retain prompt.")
+        refused = targets.refusals(prompts, given.seed, given.refusals)
+        found: list[Pair] = []
+        for prompt, refusal in zip(prompts, refused, strict=True):
+            other = random.Random(f"{given.seed}/{prompt.id}/mixed").choice(given.retain)
+            pairs = [(prompt.question, refusal), (other.question, other.answer)]
+            pairs = pairs if forget_first else pairs[::-1]
+            asked, said = (" ".join(f"{i + 1}. {pair[part]}" for i, pair in enumerate(pairs)) for part in (0, 1))
+            found.append((asked, said))
+        return found
+
+    return mixed_questions
+
+
+stream("mixed", of="forget")(_mixed(True))
+stream("mixed_last", of="forget")(_mixed(False))
+
+
 @stream("no_idea", of="forget")
 def no_idea(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x_f, a refusal of two words)"""

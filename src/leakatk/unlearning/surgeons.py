@@ -11,6 +11,7 @@ from torch import nn
 from leakatk.errors import InputError
 from leakatk.unlearning.closure import Closure
 from leakatk.unlearning.gradients import Gradients, inner
+from leakatk.unlearning.losses.targeted import others_kept, targets_alone
 from leakatk.unlearning.losses.terms import nll
 from leakatk.unlearning.settings import TrainSettings
 
@@ -92,6 +93,20 @@ class Uno(Asking):
             curved(closure, "forget", towards_cosine(gone, kept), params["difference"]),
         )
         return [r + turn * (a + b) for r, a, b in zip(kept, *bent, strict=True)]
+
+
+# -- DTO
+
+
+class DirectTokens(Asking):
+    """DTO: ascent on target tokens, without its part against what keeps the other tokens, plus the latter."""
+
+    def direction(self, closure: Closure) -> Gradients:
+        on = ("forget", "unasked")
+        closure.gradient("forget")  # the loss that is logged
+        gone, kept = closure.gradient("forget", targets_alone, on), closure.gradient("forget", others_kept, on)
+        against = min(0.0, float(inner(gone, kept))) / max(float(inner(kept, kept)), TINY)
+        return [g - against * k + k for g, k in zip(gone, kept, strict=True)]
 
 
 # -- MUDMAN

@@ -21,6 +21,11 @@ def kls_from(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
     return _kl(torch.log_softmax(reference.float(), -1), torch.log_softmax(logits.float(), -1))
 
 
+def kls_to(logits: Tensor, labels: Tensor, reference: Tensor) -> Tensor:
+    """(...) KL(p_theta || p_ref) of each prediction."""
+    return _kl(torch.log_softmax(logits.float(), -1), torch.log_softmax(reference.float(), -1))
+
+
 def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(p_ref || p_theta), token mean: TOFU's and open-unlearning's retain term."""
     return mean(kls_from(logits, labels, reference), answer_mask(labels))
@@ -28,9 +33,7 @@ def kl_reference_to_model(reference: Tensor, logits: Tensor, labels: Tensor, mea
 
 def kl_model_to_reference(logits: Tensor, reference: Tensor, labels: Tensor, mean: Mean = mean_over_answers) -> Tensor:
     """KL(p_theta || p_ref), token mean."""
-    return mean(
-        _kl(torch.log_softmax(logits.float(), -1), torch.log_softmax(reference.float(), -1)), answer_mask(labels)
-    )
+    return mean(kls_to(logits, labels, reference), answer_mask(labels))
 
 
 def kls_from_uniform(logits: Tensor, labels: Tensor) -> Tensor:

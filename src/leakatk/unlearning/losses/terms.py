@@ -235,6 +235,12 @@ def js_from_reference(view: View, p: Params) -> Tensor:
     return view.mean(view.of_tokens(distill.js_divergences, view.reference))
 
 
+@each_answer
+def kl_to_reference(view: View, p: Params) -> Tensor:
+    """<KL(p || p_ref)>"""
+    return view.mean(view.of_tokens(distill.kls_to, view.reference))
+
+
 def kl_from(name: str) -> Callable[[View, Params], Tensor]:
     """<KL(q || p)>, q the model that a stage kept under this name."""
 

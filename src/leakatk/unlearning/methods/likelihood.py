@@ -17,6 +17,7 @@ from leakatk.unlearning.methods.published import (
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
 from leakatk.unlearning.streams import DRAWS
+from leakatk.unlearning.weighting import parted_tokens
 
 method(
     "ga",
@@ -191,4 +192,38 @@ method(
     rows=("44",),
     tags=REMOVAL | {"forget", "retain"},
     params={"information_weight": 1.0},
+)
+
+method(
+    "mp-idk",
+    Term(loss.nll, "refusal"),
+    Term(loss.nll, "mixed", weight="mixed_weight"),
+    Term(loss.nll, "mixed_last", weight="mixed_weight"),
+    KEEP,
+    summary="Refusals for forget questions, also where a retain question stands beside them and is answered.",
+    paper="MP unlearning (SEPS), with refusals",
+    formula="F = NLL(refusal | x_f) + mixed_weight [NLL('1. refusal 2. y_r' | '1. x_f 2. x_r') + the same the other way round]",
+    source="the paper: numbered questions in both orders; optimisation as in the Leak@k study, mixed_weight .5 is ours",
+    reading="Each forget question has one retain question, drawn once",
+    rows=("31",),
+    lacks="the form that flattens forget answers (MP-ME)",
+    tags=SUPPRESSION | {"forget", "retain"},
+    params={"mixed_weight": 0.5},
+)
+
+method(
+    "su",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    weigh=parted_tokens,
+    summary="GradDiff on the tokens that forget and retain texts predict differently.",
+    paper="Selective unlearning: 2025, arXiv 2506.00876",
+    formula="GradDiff's F over tokens with |P_f(y_t | y_t-2, y_t-1) - P_r(y_t | y_t-2, y_t-1)| > gap and those within `around` of one",
+    source="the paper: tables of three tokens, context of 2; gap .5 is ours, optimisation as in the Leak@k study",
+    reading="P is the share of a table of the forget and of the retain set, 0 where it has never seen the two tokens before. Places around a "
+    "chosen token stay chosen",
+    rows=("80",),
+    lacks="language models as assistants (SU-LLM)",
+    tags=REMOVAL | {"forget", "retain"},
+    params={"gap": 0.5, "around": 2},
 )

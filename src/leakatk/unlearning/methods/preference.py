@@ -91,3 +91,20 @@ method(
     tags=SUPPRESSION | {"forget", "retain"},
     params={"beta": 0.1},
 )
+
+method(
+    "cau-npo",
+    Term(loss.npo, "forget"),
+    Term(loss.kl_to_reference, "in_context", weight="context_weight"),
+    KEEP,
+    summary="NPO that leaves the model able to read the answer from its context.",
+    paper="Context-aware unlearning (CAU), over NPO",
+    formula="NPO's F + context_weight E<KL(p(. | c, x) || p_ref(. | c, x))>, c a context that says the answer",
+    source="the paper: context weights of .01 to 2, here 1; NPO's numbers of the Leak@k study",
+    reading="The context is the answer itself, before the question. The base is NPO; any other takes the same term",
+    rows=("34",),
+    lacks="questions with their context as a metric of the audit",
+    tags=REMOVAL | {"forget", "retain"},
+    params={"beta": 0.5, "context_weight": 1.0},
+    small={"beta": 0.1},
+)

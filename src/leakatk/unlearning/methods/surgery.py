@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
-from leakatk.unlearning.gradients import blur, normalised_difference
+from leakatk.unlearning.gradients import alternate, blur, normalised_difference, one_in
 from leakatk.unlearning.losses import terms as loss
+from leakatk.unlearning.losses.targeted import target_tokens
 from leakatk.unlearning.method import LEAKATK_STUDY, SMALL, method
-from leakatk.unlearning.methods.published import KEEP, REMOVAL
+from leakatk.unlearning.methods.published import KEEP, OPEN_UNLEARNING, PER_TOKEN, REMOVAL
 from leakatk.unlearning.optimisers import sign_descent
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
-from leakatk.unlearning.surgeons import AutoRate, Uno, ZerothOrder, asking, mudman
+from leakatk.unlearning.surgeons import AutoRate, DirectTokens, Uno, ZerothOrder, asking, mudman
 
 method(
     "blur-npo",
@@ -156,4 +157,70 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={**_QUERIES, "hybrid": 20},
     small={"beta": 0.1, "hybrid": 5},
+)
+
+method(
+    "sugd",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    combine=one_in,
+    summary="One step of ascent on forget answers, seven of descent on retain answers, in a fixed order.",
+    paper="AILS-NTUA at SemEval 2025 (SUGD)",
+    formula="step s: -NLL(forget) where s mod (1 + retain_steps) = 0, else retain_weight NLL(retain)",
+    source="the authors' code: factors -1 and .5, 7 retain steps, 7 epochs, lr 1e-5, LoRA of rank 16 and alpha 64",
+    reading="Both gradients are computed in each step, and one is taken. There a chunk of 32 is gone through in order",
+    rows=("22",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"retain_steps": 7, "retain_weight": 0.5},
+    settings=replace(LEAKATK_STUDY, epochs=7, tuning="lora", lora_rank=16, lora_alpha=64.0),
+)
+
+method(
+    "agad",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    combine=alternate,
+    summary="Ascent on forget answers and descent on retain answers, step by step in turn.",
+    paper="AILS-NTUA at SemEval 2025 (AGAD)",
+    formula="even steps -NLL(forget), odd steps NLL(retain)",
+    source="the authors' description; numbers as SUGD's",
+    reading="They change at epochs of the forget set and steps of the retain set; here at every step",
+    rows=("22",),
+    tags=REMOVAL | {"forget", "retain"},
+    settings=replace(LEAKATK_STUDY, epochs=7, tuning="lora", lora_rank=16, lora_alpha=64.0),
+)
+
+method(
+    "dto",
+    Term(target_tokens, ("forget", "unasked")),
+    optimiser=asking(DirectTokens),
+    summary="Ascent on the tokens that the question brings, while the other tokens of the same answers stay.",
+    paper="Direct token optimisation",
+    formula="F = <log p(y_t)> over target tokens + keep_weight <KL(p_ref || p)> over the others; the former's gradient without its part "
+    "against the latter's",
+    source="the mechanism; its numbers are not known here, so half of the tokens, keep_weight 1 and the optimisation of the Leak@k study",
+    reading="Target tokens of an answer are the `share` with the largest log p_ref(y_t | x, y_<t) - log p_ref(y_t | y_<t)",
+    rows=("23",),
+    tags=REMOVAL | {"forget"},
+    params={"share": 0.5, "keep_weight": 1.0},
+)
+
+method(
+    "pdu",
+    Term(loss.flat_logits, "forget"),
+    Term(loss.held_below, "retain"),
+    summary="Flat logits on forget answers under the constraint that the retain loss stays low.",
+    paper="PDU: Entesari et al. 2025, arXiv 2506.05314",
+    formula="F = E<(max_v z_v - mean_v z_v)^2>, positions=unshifted: <> after each y_t; "
+    "R weighted by lambda <- max(0, lambda + eta (R - epsilon)) after warmup_steps",
+    source=OPEN_UNLEARNING
+    + ", its script for TOFU: lambda_0 100, eta 5, epsilon .3, five epochs before the dual weight "
+    "moves (63 steps of 32 on forget10)" + PER_TOKEN,
+    tags=REMOVAL | {"forget", "retain"},
+    params={"lambda_0": 100.0, "eta": 5.0, "epsilon": 0.3, "warmup_steps": 63, "positions": "unshifted"},
+    small={"lambda_0": 1.0, "eta": 1.0, "epsilon": 0.01, "warmup_steps": 20, "positions": "answer"},
+    note="Its mask is not shifted: logits after each answer token are flattened, those that predict the first are not; "
+    "positions=answer shifts it. Choose epsilon above the retain loss of the model before unlearning. The dual weight "
+    "moves once a micro-batch, as there, but by the mean over processes, where each of theirs keeps its own. The log's "
+    "retain loss includes that weight.",
 )
