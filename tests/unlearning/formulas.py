@@ -112,6 +112,14 @@ def uniform(s):
     return over_tokens(s, lambda a: (1 / size * (math.log(1 / size) - a.logs)).sum(axis=1))
 
 
+def odds(s):
+    found = []
+    for w, a in zip(s.answers("now", "alternate"), s.answers("now", "forget"), strict=True):
+        win, lose = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
+        found.append(-w.mean - s.p["beta"] * log_sigma(math.log(win / lose)))
+    return mean(found)
+
+
 # -- tokens
 
 
@@ -200,6 +208,10 @@ FORMULAS = {
     "memflex": [(lambda s: -nll(s, "forget"), retain)],
     **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "mudman")},
     **{name: [(npo, retain)] for name in ("npo-sign", "npo-zeroth", "npo-hybrid")},
+    "orpo": [(odds, None)],
+    "needle": [(lambda s: -nll(s, "forget"), None)],
+    "klue": [(lambda s: -nll(s, "forget"), retain)],
+    "reload": [(None, retain)],
     "sugd": [(lambda s: -nll(s, "forget"), retain)],
     "agad": [(lambda s: -nll(s, "forget"), retain)],
     "dto": [(direct, None)],
@@ -259,6 +271,10 @@ MUTANTS = {
     ("undo", 1): {"the reference": losses(1, other(terms.kl_from_reference), other(terms.kl_from_reference, "retain"))},
     ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "mudman", "sugd", "agad")},
+    ("orpo", 0): {"likelihood alone": params(beta=0.0), "swapped": losses(0, other(terms.orpo, ("forget", "alternate")))},
+    ("needle", 0): {"descent": losses(0, other(terms.nll))},
+    ("klue", 0): {"descent": losses(0, other(terms.nll), KEEP)},
+    ("reload", 0): {"ascent": losses(0, other(terms.ascent, "retain"))},
     ("dto", 0): {"other tokens": params(share=0.8), "nothing kept": params(keep_weight=0.0)},
     ("cau-npo", 0): {"no context": params(context_weight=0.0), "the other KL": losses(0, other(terms.npo), other(terms.kl_from_reference, "in_context"), KEEP)},
     ("mp-idk", 0): {"alone": params(mixed_weight=0.0), "one order": losses(0, other(terms.nll, "refusal"), other(terms.nll, "mixed"), KEEP)},

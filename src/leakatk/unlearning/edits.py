@@ -71,6 +71,34 @@ def shrink_and_perturb(work: Work, now: Weights, params: Params) -> dict[str, Te
     return found
 
 
+def ascend_and_reset(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+    """Reload (arXiv 2604.10636): one step up the forget set's gradient; then the weights that it says most, or least, of begin anew.
+
+    g_f and g_D are summed gradients of the nll, of the forget set and of both sets. theta <- theta + ascent g_f; where
+    KV = (|g_f| + eps) / (|g_D| + eps) is among the `reset` share at the end that `pick` names ("lowest" or "highest"), theta is
+    what `reinitialise` gives. Shares are of each parameter by itself. InputError for another pick, or a share outside [0, 1].
+    """
+    if params["pick"] not in ("lowest", "highest"):
+        raise InputError(f"pick must be lowest or highest, got {params['pick']!r}.")
+    if not 0 <= params["reset"] <= 1:
+        raise InputError(f"reset must be between 0 and 1, got {params['reset']!r}.")
+    sizes = {side: work.streams.size(side) for side in ("forget", "retain")}
+    gone, kept = gradients(work, nll, "forget"), gradients(work, nll, "retain")
+    fresh = reinitialise(work, now, params)
+    found = {}
+    for name, value in now.items():
+        mine = gone[name].float() * sizes["forget"]
+        both = mine + kept[name].float() * sizes["retain"]
+        ratio = (mine.abs() + params["eps"]) / (both.abs() + params["eps"])
+        count = round(params["reset"] * ratio.numel())
+        moved = _moved(value, mine, params["ascent"])
+        if count:
+            order = ratio.flatten().argsort(descending=params["pick"] == "highest", stable=True)[:count]
+            moved.view(-1)[order] = fresh[name].to(moved).view(-1)[order]
+        found[name] = moved
+    return found
+
+
 # -- one layer along its gradient
 
 

@@ -48,7 +48,12 @@ def concept_neuron(work: Work) -> tuple[str, int]:
     model, top = work.loaded.model, work.params["top"]
     words = sorted({fact for prompt in work.forget for fact in prompt.facts or (prompt.answer,)})
     tokenizer = work.loaded.tokenizer
-    ids = {int(i) for word in words for text in (word, f" {word}") for i in tokenizer(text, add_special_tokens=False)["input_ids"]}
+    ids = {
+        int(i)
+        for word in words
+        for text in (word, f" {word}")
+        for i in tokenizer(text, add_special_tokens=False)["input_ids"]
+    }
     concept = torch.tensor(sorted(ids))
     output = model.get_output_embeddings().weight.detach().float()  # type: ignore[operator]
     best: tuple[int, float, str, int] | None = None

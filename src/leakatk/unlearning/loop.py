@@ -15,7 +15,7 @@ from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
-from leakatk.unlearning import heap, sharding
+from leakatk.unlearning import sharding
 from leakatk.unlearning.closure import asked
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
@@ -234,8 +234,6 @@ class Trainer:
             norm = self._descend(number, rate)
         self.optimizer.zero_grad()
         self.model.eval()
-        if self.device.type == "cpu" and number % heap.EVERY == heap.EVERY - 1:
-            heap.give_back()
         return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
 
     def _descend(self, number: int, rate: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -120,6 +120,15 @@ for _number in range(DRAWS):
 def answers_alone(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(no question, y_f)"""
     return [("", prompt.answer) for prompt in prompts]
+
+
+@stream("misasked", of="forget")
+def answers_to_others(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(another forget prompt's question, y_f)"""
+    asked = targets.random_answers(
+        [replace(p, answer=p.question) for p in prompts], [p.question for p in given.forget], given.seed
+    )
+    return [(question, prompt.answer) for question, prompt in zip(asked, prompts, strict=True)]
 
 
 @stream("in_context", of="forget")

@@ -163,6 +163,13 @@ def dpo(win: View, lose: View, p: Params) -> Tensor:
 
 
 @each_answer
+def orpo(win: View, lose: View, p: Params) -> Tensor:
+    """ORPO (arXiv 2403.07691): -<log p(y_win,t)> - beta E log sigma(log odds(y_win) / odds(y_lose)), P = exp(mean log p)"""
+    odds: Tensor = p["beta"] * preference.orpo_odds(win.mean_logprob, lose.mean_logprob)
+    return nll(win, p) + odds
+
+
+@each_answer
 def answer_preservation(answer: View, refusal: View, p: Params) -> Tensor:
     """AP (arXiv 2410.08109): -(1/beta) E log sigma(beta [log p(y|x) - log p(y_idk|x)])"""
     return retain.answer_preservation(answer.logprob, refusal.logprob, p["beta"])

@@ -1,9 +1,9 @@
-"""Editing methods: they change the weights once, without training."""
+"""Editing methods: they change the weights once, and train little or nothing."""
 
-from leakatk.unlearning.edits import along_gradient, redirect
+from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect
 from leakatk.unlearning.method import method
-from leakatk.unlearning.methods.published import REMOVAL, SUPPRESSION
-from leakatk.unlearning.stages import Edit
+from leakatk.unlearning.methods.published import KEEP, REMOVAL, SUPPRESSION
+from leakatk.unlearning.stages import Edit, Train
 
 method(
     "slug",
@@ -44,3 +44,19 @@ method(
     note="Needs prompts that the model refuses: unlearn(..., known=Known(refused=...)). A model that refuses nothing has no such "
     "direction. Take a layer at two thirds of the depth. It does no optimiser steps of the run: checks do not apply.",
 )  # fmt: skip
+
+method(
+    "reload",
+    Edit(ascend_and_reset),
+    Train((KEEP,)),
+    summary="A step up the forget set's gradient, weights that begin anew, and fine-tuning on the retain set.",
+    paper="Reload: 2026, arXiv 2604.10636",
+    formula="theta += ascent g_f; theta_k begins anew where (|g_f,k| + eps) / (|g_D,k| + eps) is among the `reset` share; then NLL(retain)",
+    source="the mechanism; its numbers are not known here, so ascent 1e-3, a tenth of the weights and the optimisation of the Leak@k study",
+    reading="g_f is computed from the forget set, where the paper takes a cached gradient of all data less that of the retain set, which is "
+    "the same number. Shares are of each parameter. pick=lowest is as published, highest the other end",
+    rows=("71",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"ascent": 1e-3, "reset": 0.1, "pick": "lowest", "eps": 1e-8},
+    note="Its epochs count the retain set.",
+)

@@ -108,3 +108,20 @@ method(
     params={"beta": 0.5, "context_weight": 1.0},
     small={"beta": 0.1},
 )
+
+method(
+    "orpo",
+    Term(loss.orpo, ("alternate", "forget")),
+    KEEP,
+    summary="Likelihood of another answer, and better odds for it than for the forget answer; no reference.",
+    paper="CFG-safety: 2024, arXiv 2412.06846 (ORPO: arXiv 2403.07691)",
+    formula="F = NLL(y_alternate) - beta E log sigma(log odds(y_alternate) - log odds(y)), odds = P / (1 - P), P = exp(mean log p)",
+    source="the authors' code: beta .1; optimisation as in the Leak@k study",
+    reading="Pairs are asked as they are; there each is asked under a system prompt that forbids personal data, and swapped under one that "
+    "wants it. No retain loss there: retain_weight 0",
+    lacks="pairs under both system prompts",
+    rows=("67",),
+    tags=SUPPRESSION | {"forget"},
+    params={"beta": 0.1, "retain_weight": 0.0},
+    note="Needs alternate answers, as altpo does.",
+)

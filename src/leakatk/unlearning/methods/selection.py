@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leakatk.errors import InputError
 from leakatk.unlearning.edits import extrapolate
+from leakatk.unlearning.locating import blur_neuron, knowing_neurons, that_neuron
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.losses.labels import random_labels
 from leakatk.unlearning.method import SMALL, method
@@ -110,4 +111,38 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"forget_weight": 0.4, "retain_weight": 2.0, "cosine_below": 0.92, "percentile": 50.0},
     settings=TrainSettings(learning_rate=1e-4, epochs=5, forget_batch=4, retain_batch=4),
+)
+
+method(
+    "needle",
+    Edit(blur_neuron),
+    Train((Term(loss.ascent, "forget"),), select=that_neuron),
+    summary="Noise on the one column of the MLPs that names the concept, then ascent on it alone.",
+    paper="Needle (ConceptVectors): Hong et al. 2024, arXiv 2406.11614",
+    formula="v += noise eps, then v alone minimises E<log p(y_t)>; v the MLP column of which most of the `top` likeliest tokens belong to the "
+    "concept",
+    source="the paper: noise .1, 200 tokens; optimisation as in the Leak@k study",
+    reading="The column is found from the forget facts' tokens, where the benchmark names it. It is not tested causally",
+    lacks="the test that noise on the column hurts this concept and no other",
+    rows=("66",),
+    tags=REMOVAL | {"forget"},
+    params={"noise": 0.1, "top": 200},
+    small={"top": 20},
+)
+
+method(
+    "klue",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    select=knowing_neurons,
+    summary="GradDiff on the columns of those neurons that know the fact, and not merely its answer.",
+    paper="KLUE (FaithUn)",
+    formula="GradDiff's F; trained: columns of the `percent` of neurons with the largest a dP/da on (x_f, y_f) less superficial times the same "
+    "on (another x_f, y_f)",
+    source="the mechanism; its numbers are not known here, so 5%, superficial .5 and the optimisation of the Leak@k study",
+    reading="The contrast with the same answers to other forget questions, and its weight. Neurons are chosen once, and all forget samples "
+    "are trained on; there those still answered are chosen anew in each epoch",
+    rows=("52",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"percent": 5.0, "superficial": 0.5},
 )
