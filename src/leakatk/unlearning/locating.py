@@ -55,7 +55,7 @@ def concept_neuron(work: Work) -> tuple[str, int]:
         for i in tokenizer(text, add_special_tokens=False)["input_ids"]
     }
     concept = torch.tensor(sorted(ids))
-    output = model.get_output_embeddings().weight.detach().float()  # type: ignore[operator]
+    output = model.get_output_embeddings().weight.detach().float()
     best: tuple[int, float, str, int] | None = None
     for name, (_, turned) in last_matrices(model).items():
         weight = work.start[name].to(output.device).float()
@@ -99,14 +99,15 @@ def attributions(work: Work, stream: str) -> dict[str, Tensor]:
     """(m,) for the last MLP matrix of each layer: the sum over tokens of a dP/da, a the activation, P the probability
     exp(mean log p(y_t)); the mean over the stream's prompts.
     """
-    model, total = work.loaded.model, {}
+    model = work.loaded.model
+    total: dict[str, Tensor] = {}
     flags = {name: value.requires_grad for name, value in model.named_parameters()}
     model.requires_grad_(True).eval()
     count = 0
     with torch.enable_grad():
         for view in views(work, stream):
             with _inputs(model) as seen:
-                view.mean_logprob.exp().sum().backward()
+                torch.autograd.backward(view.mean_logprob.exp().sum())
             model.zero_grad()
             count += len(view.rows)
             for name, values in seen.items():
@@ -154,5 +155,5 @@ def knowing_neurons(work: Work) -> dict[str, Tensor]:
     matrices, masks = last_matrices(work.loaded.model), {}
     for name, value in scores.items():
         if bool((value >= least).any()):
-            masks[name] = _column(work.start[name].shape, matrices[name][1], value >= least)
+            masks[name] = _column(work.loaded.model.get_parameter(name).shape, matrices[name][1], value >= least)
     return masks
