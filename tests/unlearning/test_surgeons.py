@@ -5,10 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from leakatk.errors import InputError
-from leakatk.unlearning.closure import Closure
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.surgeons import (
     AutoRate,
@@ -18,52 +16,13 @@ from leakatk.unlearning.surgeons import (
     asking,
     cosine,
     curved,
-    norm,
     parabola,
     towards_cosine,
 )
+from tests.unlearning.asking import SIDES, Problem
 
 SETTINGS = TrainSettings(learning_rate=1e-2, max_steps=1, weight_decay=0.0)
 UNO = {"penalty": 0.7, "surgery": False, "difference": 1e-3}
-
-
-def quartic(parts, shift):
-    """A function with a third derivative, so that its Hessian changes from place to place."""
-    whole = torch.cat([p.flatten() for p in parts]) - shift
-    return (whole**4).sum() / 12 + (whole * whole.roll(1)).sum() ** 2 / 10
-
-
-SIDES = {"forget": lambda parts: -quartic(parts, 0.3), "retain": lambda parts: quartic(parts, -0.5)}
-
-
-class Problem:
-    """Two losses of two parameters, and the closure of a step on them."""
-
-    def __init__(self, params, number=0):
-        torch.manual_seed(3)
-        self.parts = [nn.Parameter(torch.randn(3, 2, dtype=torch.float64)), nn.Parameter(torch.randn(4).double())]
-        self.asked = []
-        self.closure = Closure(self.parts, params, number, 5, self.fill, self.value, {})
-
-    def loss(self, side):
-        chosen = [side] if side else list(SIDES)
-        return sum(SIDES[one](self.parts) for one in chosen)
-
-    def fill(self, side, loss):
-        self.asked.append((side, loss))
-        value = -self.loss(side) if loss is not None else self.loss(side)  # NLL is what ascent lowers
-        value.backward()
-        return {side or "retain": float(value.detach())}
-
-    def value(self, side):
-        return float(self.loss(side).detach())
-
-    def flat(self, values):
-        return torch.cat([value.detach().flatten() for value in values])
-
-    @property
-    def place(self):
-        return self.flat(self.parts)
 
 
 def hessian(problem, side):
@@ -74,20 +33,6 @@ def hessian(problem, side):
         return SIDES[side]([first, second])
 
     return torch.autograd.functional.hessian(function, problem.place)
-
-
-def test_a_closure_moves_and_puts_back_exactly():
-    one = Problem({})
-    before = one.place.clone()
-    way = one.closure.gradient("retain")
-    assert all(p.grad is None for p in one.parts)
-    with one.closure.moved(way, 0.1):
-        torch.testing.assert_close(one.place, before + 0.1 * one.flat(way))
-    assert torch.equal(one.place, before)
-    with pytest.raises(KeyError), one.closure.moved(way, 0.1):
-        raise KeyError
-    assert torch.equal(one.place, before)
-    assert one.closure.losses == {"retain": pytest.approx(one.value("retain"))}
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -236,19 +181,6 @@ def test_the_hybrid_takes_turns():
         one = Problem({"queries": 1, "reach": 1e-3, "hybrid": 2}, number=number)
         asking(ZerothOrder)(one.parts, SETTINGS).direction(one.closure)
         assert bool(one.asked) == by_gradient
-
-
-def test_directions_are_of_length_one_and_a_function_of_the_seed():
-    one = Problem({})
-    first, count = one.closure.unit("a")
-    assert norm(first) == pytest.approx(1, rel=1e-5)
-    assert count == 10
-    assert all(torch.equal(a, b) for a, b in zip(first, one.closure.unit("a")[0], strict=True))
-    assert not torch.equal(first[0], one.closure.unit("b")[0][0])
-    one.closure.masks = [torch.zeros(3, 2, dtype=torch.bool), None]
-    masked, count = one.closure.unit("a")
-    assert (count, float(masked[0].abs().max())) == (4, 0.0)
-    assert norm(masked) == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"reach": 0.0}, {"reach": math.nan}])

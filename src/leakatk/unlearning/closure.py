@@ -11,16 +11,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from leakatk.unlearning.gradients import Gradients, inner
-from leakatk.unlearning.stages import SIDES, Term
-
-if TYPE_CHECKING:
-    from leakatk.unlearning.loop import Trainer
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.stages import SIDES, Term, Train
+from leakatk.unlearning.step import Step
 
 
 @dataclass
@@ -83,7 +82,26 @@ class Closure:
                     parameter.copy_(value)
 
 
-def asked(trainer: Trainer, number: int) -> tuple[dict[str, float], float]:
+class Asked(Protocol):
+    """The part of the trainer that questions are answered from."""
+
+    model: nn.Module
+    stage: Train
+    params: Mapping[str, Any]
+    settings: TrainSettings
+    seed: int
+    masks: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+
+    def parameters(self) -> dict[str, Tensor]: ...
+    def fill(self, number: int, only: tuple[str, ...] | None = None, term: Term | None = None) -> dict[str, float]: ...
+    def check(self, norm: float, number: int) -> None: ...
+    def make_step(self, number: int, micro: int, model: nn.Module) -> Step: ...
+    def losses(self, step: Step) -> dict[str, Tensor | None]: ...
+    def average(self, value: Tensor) -> Tensor: ...
+
+
+def asked(trainer: Asked, number: int) -> tuple[dict[str, float], float]:
     """A step of an optimiser that asks: the losses that it saw, NaN for a side that it did not look at, and the first gradient's
     norm.
     """
