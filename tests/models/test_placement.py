@@ -1,7 +1,6 @@
 """Placement: values are checked, codes stay codes, and engines give the same samples from a spread or quantised model."""
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
@@ -52,15 +51,6 @@ def offloaded(path, folder):
 def test_values_that_cannot_be_obeyed_are_one_sentence(path, given, said):
     with pytest.raises(InputError, match=said):
         ModelSource(str(path), **given).load()
-
-
-def test_few_compiled_products_are_kept_unless_the_user_says_how_many(path, monkeypatch):
-    monkeypatch.delenv(placement.KERNELS, raising=False)
-    load_model(path, device="cpu")
-    assert os.environ[placement.KERNELS] == "64"
-    monkeypatch.setenv(placement.KERNELS, "7")
-    load_model(path, device="cpu")
-    assert os.environ[placement.KERNELS] == "7"
 
 
 @pytest.mark.parametrize(("device_map", "load_in"), [("", "4bit"), ("auto", "")])

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -165,3 +166,13 @@ def test_weights_become_bf16_once_a_step_and_the_gradient_is_that_of_separate_pa
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
         assert value.dtype == torch.float32
+
+
+def test_few_compiled_products_are_kept_unless_the_user_says_how_many(monkeypatch, loaded, forget, retain):
+    monkeypatch.delenv(precision.KERNELS, raising=False)
+    settings = replace(TRAIN, max_steps=1)
+    unlearn(loaded, forget, retain, "graddiff", settings=settings, quiet=True)
+    assert os.environ[precision.KERNELS] == "64"
+    monkeypatch.setenv(precision.KERNELS, "7")
+    unlearn(loaded, forget, retain, "graddiff", settings=settings, quiet=True)
+    assert os.environ[precision.KERNELS] == "7"

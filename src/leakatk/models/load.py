@@ -29,7 +29,7 @@ from leakatk.models.gguf import check_gguf, gguf_file, load_tokenizer, load_weig
 from leakatk.models.hub import cache_alone
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.memory import Need, Trained, check_fits, free_memory, need_of, remedies, stored_tensors
-from leakatk.models.placement import check_placement, keep_few_kernels, move, placing, settle, where
+from leakatk.models.placement import check_placement, move, placing, settle, where
 from leakatk.models.pretrained import located
 from leakatk.models.saving import save_model as save_model
 from leakatk.models.template import PINNED_DATE as PINNED_DATE
@@ -226,7 +226,6 @@ def load_model(
     device(type='cpu')
     """
     name, template = str(path), template or Template()
-    keep_few_kernels()
     check_placement(name, device, device_map, load_in)
     target, precision = pick_device(device), pick_dtype(dtype, pick_device(device))
     source = ModelSource(name, device, dtype, template, revision, trust_remote_code, device_map, load_in).located()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
@@ -14,18 +13,6 @@ from leakatk.models.files import is_installed
 
 DEVICE_MAPS = ("", "auto")
 LOAD_IN = ("", "8bit", "4bit")
-
-
-KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-
-
-def keep_few_kernels() -> None:
-    """Let oneDNN, which multiplies bf16 on a CPU, keep 64 compiled products and not 1,024, unless the environment says how many.
-
-    Rows of another length make another one, and each holds memory between pieces that are freed: SmolLM2-135M, taught 500 steps of
-    TOFU, took 7.8 GB with 1,024 and 5.2 GB with 64; a step took as long. oneDNN reads it at its first product.
-    """
-    os.environ.setdefault(KERNELS, "64")
 
 
 def check_placement(path: str, device: str, device_map: str, load_in: str) -> None:

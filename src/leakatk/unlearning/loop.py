@@ -21,7 +21,7 @@ from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
 from leakatk.unlearning.optimisers import named_optimiser
 from leakatk.unlearning.passes import pieces
-from leakatk.unlearning.precision import precision_of
+from leakatk.unlearning.precision import keep_few_kernels, precision_of
 from leakatk.unlearning.selection import choose
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import SIDES, Term, Train
@@ -113,6 +113,8 @@ class Trainer:
         others: how to load teachers that are models of their own.
         """
         model, settings = self.loaded.model, self.settings
+        if self.device.type == "cpu":
+            keep_few_kernels()
         teachers = {REFERENCE: None, **(teachers or {})}
         if settings.tuning == "full":
             model.float()  # small updates vanish in 16-bit weights; autocast keeps the speed
