@@ -172,6 +172,11 @@ def npo(s, value="total"):
     return -2 / b * mean(log_sigma(-b * gap) for gap in gaps)
 
 
+def simnpo(s):
+    b = s.p["beta"]
+    return -2 / b * mean(log_sigma(b * (-a.mean - s.p["delta"])) for a in s.answers("now", "forget"))
+
+
 def side(number):
     return (
         lambda s: s.p[f"npo_{number}"] * npo(s, "mean"),
@@ -206,9 +211,12 @@ FORMULAS = {
         (lambda s: kl_to(s, "teacher", "forget"), lambda s: kl_to(s, "teacher", "retain")),
     ],
     "memflex": [(lambda s: -nll(s, "forget"), retain)],
-    **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "mudman")},
+    **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman")},
     **{name: [(npo, retain)] for name in ("npo-sign", "npo-zeroth", "npo-hybrid")},
     "orpo": [(odds, None)],
+    "uwc-npo": [(npo, retain)],
+    "blur-graddiff": [(lambda s: -nll(s, "forget"), retain)],
+    "blur-simnpo": [(simnpo, retain)],
     "needle": [(lambda s: -nll(s, "forget"), None)],
     "klue": [(lambda s: -nll(s, "forget"), retain)],
     "reload": [(None, retain)],
@@ -270,7 +278,8 @@ MUTANTS = {
     ("undo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
     ("undo", 1): {"the reference": losses(1, other(terms.kl_from_reference), other(terms.kl_from_reference, "retain"))},
     ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
-    **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "mudman", "sugd", "agad")},
+    **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman", "sugd", "agad", "blur-graddiff")},
+    ("blur-simnpo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
     ("orpo", 0): {"likelihood alone": params(beta=0.0), "swapped": losses(0, other(terms.orpo, ("forget", "alternate")))},
     ("needle", 0): {"descent": losses(0, other(terms.nll))},
     ("klue", 0): {"descent": losses(0, other(terms.nll), KEEP)},
@@ -279,7 +288,7 @@ MUTANTS = {
     ("cau-npo", 0): {"no context": params(context_weight=0.0), "the other KL": losses(0, other(terms.npo), other(terms.kl_from_reference, "in_context"), KEEP)},
     ("mp-idk", 0): {"alone": params(mixed_weight=0.0), "one order": losses(0, other(terms.nll, "refusal"), other(terms.nll, "mixed"), KEEP)},
     ("su", 0): {"all tokens": params(gap=-1.0), "no tokens around": params(around=0)},
-    **{(name, 0): {"another strength": params(beta=2.0)} for name in ("uipe", "npo-sign", "npo-zeroth", "npo-hybrid")},
+    **{(name, 0): {"another strength": params(beta=2.0)} for name in ("uipe", "uwc-npo", "npo-sign", "npo-zeroth", "npo-hybrid")},
     **{("negmerge", i): {"ascent": losses(i, other(terms.ascent))} for i in range(3)},
     ("zju-ties", 0): {"the other side": params(npo_1=0.3, kl_1=0.3, nll_1=0.4), "whole answers": losses(0, other(terms.npo, weight="npo_1"), KEEP)},
     ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},

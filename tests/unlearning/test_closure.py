@@ -1,9 +1,15 @@
 """What a step's closure answers, and that it leaves the weights where they were."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
+from leakatk.unlearning.methods import METHODS
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.surgeons import norm
+from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.asking import Problem
 
 
@@ -19,6 +25,34 @@ def test_a_closure_moves_and_puts_back_exactly():
         raise KeyError
     assert torch.equal(one.place, before)
     assert one.closure.losses == {"retain": pytest.approx(one.value("retain"))}
+
+
+def test_chance_is_the_same_whenever_it_is_asked(loaded, forget, retain):
+    """With dropout, two questions at the same weights have one answer."""
+    seen = []
+
+    class Twice(torch.optim.SGD):
+        asks = True
+
+        def step(self, closure):
+            seen.append([closure.value("forget"), closure.value("forget")])
+            first, second = closure.gradient("forget"), closure.gradient("forget")
+            seen.append([norm(first), norm([a - b for a, b in zip(first, second, strict=True)])])
+
+    model = copy.deepcopy(loaded.model)
+    model.config.attention_dropout = 0.5
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    method = METHODS["npo"].for_small_models()
+    stage = replace(method.trains[0], optimiser=lambda parameters, settings: Twice(parameters, lr=0.0))
+    settings = TrainSettings(learning_rate=1e-3, max_steps=2, forget_batch=4, retain_batch=4)
+    unlearn(
+        replace(loaded, model=model), forget, retain, replace(method, stages=(stage,)), settings=settings, quiet=True
+    )
+    (one, other), (length, difference), (later, _) = seen[0], seen[1], seen[2]
+    assert one == other
+    assert difference == 0 < length
+    assert later != one  # the next step draws anew
 
 
 def test_directions_are_of_length_one_and_a_function_of_the_seed():

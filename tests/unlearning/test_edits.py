@@ -7,11 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from leakatk.unlearning.edits import Tried, bisect, extrapolate
+from leakatk.errors import InputError
+from leakatk.unlearning.edits import Tried, ascend_and_reset, bisect, extrapolate, reinitialise, shrink_and_perturb
 from leakatk.unlearning.losses import terms
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import unlearn
+from leakatk.unlearning.work import Work
 
 SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=3, forget_batch=5, retain_batch=9)
 
@@ -85,3 +88,97 @@ def test_bisection_without_a_good_step_keeps_what_is_to_be_kept():
     assert found.kept
     assert found.step == pytest.approx(1.0, abs=1e-3)
     assert bisect(lambda s: tried(s, 0.9, 1.0 if s == 0 else 0.0), 1.0, highest=10.0, tries=5).step == 0.0
+
+
+# -- weights that know less
+
+
+@pytest.fixture
+def work(loaded, tokenizer, forget, retain):
+    streams = Streams(forget, retain, tokenizer, loaded.template, seed=0)
+    return Work(loaded, forget, retain, streams, SETTINGS, {"per": "answer"}, 5)
+
+
+def weights_of(work):
+    return {name: value.detach().clone() for name, value in work.loaded.model.named_parameters()}
+
+
+def test_a_fresh_network_knows_nothing_and_is_a_function_of_the_seed(work):
+    now, chance = weights_of(work), torch.get_rng_state()
+    fresh = reinitialise(work, now, {})
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(torch.equal(now[name], value) for name, value in weights_of(work).items())
+    assert all(
+        torch.equal(value, again)
+        for value, again in zip(fresh.values(), reinitialise(work, now, {}).values(), strict=True)
+    )
+    work.seed = 6
+    other = reinitialise(work, now, {})
+    matrices = [name for name, value in now.items() if value.dim() == 2]
+    for name in matrices:
+        assert fresh[name].std() == pytest.approx(work.loaded.model.config.initializer_range, rel=0.2)
+        assert not torch.equal(fresh[name], other[name])
+        assert abs(float(torch.corrcoef(torch.stack([fresh[name].flatten(), now[name].flatten()]))[0, 1])) < 0.2
+
+
+def test_undo_shrinks_every_weight_and_perturbs_matrices(work):
+    now = weights_of(work)
+    found = shrink_and_perturb(work, now, {"damage": 0.25, "noise_scale": 0.1})
+    generator = torch.Generator().manual_seed(5)
+    for name, value in now.items():
+        expected = 0.75 * value
+        if value.dim() == 2:
+            bound = (6 / sum(value.shape)) ** 0.5  # Xavier's
+            noise = (2 * torch.rand(value.shape, generator=generator) - 1) * bound
+            assert float((found[name] - expected).abs().max()) <= 0.025 * bound + 1e-7
+            expected = expected + 0.025 * noise
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-6)
+    same = shrink_and_perturb(work, now, {"damage": 0.0, "noise_scale": 0.1})
+    assert all(torch.equal(same[name], value) for name, value in now.items())
+
+
+def summed_gradient(work, stream):
+    """Of the nll, over the set, one answer at a time."""
+    model = copy.deepcopy(work.loaded.model)
+    model.requires_grad_(True)
+    for item in work.streams.items(stream):
+        logits = model(input_ids=torch.tensor([[*item.prompt, *item.answer]])).logits[0, len(item.prompt) - 1 : -1]
+        torch.nn.functional.cross_entropy(logits, torch.tensor(item.answer)).backward()
+    return {name: value.grad for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("pick", ["lowest", "highest"])
+def test_reload_ascends_and_begins_anew_where_the_ratio_says(work, pick):
+    now, params = weights_of(work), {"ascent": 1e-2, "reset": 0.2, "pick": pick, "eps": 1e-8}
+    found, fresh = ascend_and_reset(work, now, params), reinitialise(work, now, params)
+    gone, kept = summed_gradient(work, "forget"), summed_gradient(work, "retain")
+    for name, value in now.items():
+        ratio = (gone[name].abs() + 1e-8) / ((gone[name] + kept[name]).abs() + 1e-8)
+        moved = value + 1e-2 * gone[name]
+        anew = torch.isclose(found[name], fresh[name], rtol=0, atol=0) & ~torch.isclose(moved, fresh[name], atol=1e-6)
+        torch.testing.assert_close(found[name][~anew], moved[~anew], rtol=1e-4, atol=1e-5)
+        if value.dim() == 2 and "embed" not in name:  # most of an embedding has no gradient at all, and ties
+            assert int(anew.sum()) == pytest.approx(0.2 * value.numel(), rel=0.02)
+            inside, outside = ratio[anew].mean(), ratio[~anew].mean()
+            assert inside < outside if pick == "lowest" else inside > outside
+
+
+@pytest.mark.parametrize(
+    ("edit", "params", "said"),
+    [
+        (shrink_and_perturb, {"damage": 1.5, "noise_scale": 0.1}, "damage must be between 0 and 1"),
+        (
+            ascend_and_reset,
+            {"ascent": 0.0, "reset": 2.0, "pick": "lowest", "eps": 0.0},
+            "reset must be between 0 and 1",
+        ),
+        (
+            ascend_and_reset,
+            {"ascent": 0.0, "reset": 0.1, "pick": "middle", "eps": 0.0},
+            "pick must be lowest or highest",
+        ),
+    ],
+)
+def test_numbers_that_make_no_sense(work, edit, params, said):
+    with pytest.raises(InputError, match=said):
+        edit(work, weights_of(work), params)

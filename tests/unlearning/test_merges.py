@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.unlearning.merges import elected, ties, trimmed, where_signs_agree
+from leakatk.unlearning.merges import calibrate, elected, ties, trimmed, where_signs_agree
 
 NAMES = ("a", "b", "c")
 
@@ -69,6 +69,48 @@ def test_a_trimmed_vector_keeps_its_largest_entries():
 
 def test_entries_that_cancel_elect_nobody():
     assert elected(torch.tensor([[1.0, 2.0], [-1.0, 1.0]])).tolist() == [0.0, 1.5]
+
+
+class Learner:
+    """A work whose model is one number: the share of retain tokens that it puts first."""
+
+    def __init__(self, monkeypatch, strength):
+        self.start, self.now = {"w": torch.tensor([1.0])}, {"w": torch.tensor([0.0])}
+        self.loaded, self.notes = self, []
+        self.weight = torch.nn.Parameter(torch.tensor([0.5]))
+        monkeypatch.setattr(
+            "leakatk.unlearning.merges.right_tokens",
+            lambda work, stream: [
+                [False] * (1000 - n) + [True] * n for n in [int(1000 * strength(float(self.weight.detach())))]
+            ],
+        )
+
+    @property
+    def model(self):
+        return self
+
+    def named_parameters(self):
+        return [("w", self.weight)]
+
+
+def test_the_least_share_of_the_start_that_keeps_the_retain_set(monkeypatch):
+    work = Learner(monkeypatch, lambda share: 0.2 + 0.6 * share)  # .8 at the start; .76 of it at .9333
+    found = calibrate(work, work.now, {"keep_at_least": 0.95, "tries": 8})
+    assert float(found["w"]) == pytest.approx(0.9333, abs=1 / 256 + 0.002)
+    assert "share of 0.93" in work.notes[0]
+    assert "0.800 before" in work.notes[0]
+
+
+def test_what_is_kept_already_stays_as_it_is(monkeypatch):
+    work = Learner(monkeypatch, lambda share: 0.8)
+    assert float(calibrate(work, work.now, {"keep_at_least": 0.95, "tries": 8})["w"]) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"keep_at_least": 1.5}, {"tries": 0}])
+def test_a_control_that_is_none(monkeypatch, wrong):
+    work = Learner(monkeypatch, lambda share: 0.8)
+    with pytest.raises(InputError, match="keep_at_least must be between 0 and 1"):
+        calibrate(work, work.now, {"keep_at_least": 0.95, "tries": 8, **wrong})
 
 
 @pytest.mark.parametrize("density", [0.0, 1.5])

@@ -11,11 +11,12 @@ from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.surgeons import (
     AutoRate,
     Mudman,
+    Ofmu,
     Uno,
     ZerothOrder,
+    along,
     asking,
     cosine,
-    curved,
     parabola,
     towards_cosine,
 )
@@ -39,7 +40,7 @@ def hessian(problem, side):
 def test_the_second_derivative_times_a_vector(side):
     one = Problem(UNO)
     vector = [torch.randn_like(p) for p in one.parts]
-    found = one.flat(curved(one.closure, side, vector, 1e-3))
+    found = one.flat(along(one.closure, lambda: one.closure.gradient(side), vector, 1e-3))
     expected = hessian(one, side) @ one.flat(vector)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -89,6 +90,37 @@ def test_every_other_step_of_uno_s_does_not_touch_the_retain_gradient():
         strict=True,
     ):
         torch.testing.assert_close(mine, other)
+
+
+OFMU = {"inner_steps": 2, "inner_rate": 0.01, "similarity": 0.4, "penalty": 0.05, "growth": 1.5, "difference": 1e-3}
+
+
+def test_ofmu_rises_within_and_descends_its_own_objective():
+    one = Problem(OFMU, number=3)
+    shapes = [p.shape for p in one.parts]
+    before = one.place.clone()
+
+    def gradient(x, side):
+        parts = [x[: shapes[0].numel()].reshape(shapes[0]), x[shapes[0].numel() :].reshape(shapes[1])]
+        found = torch.autograd.grad(SIDES[side](parts), parts, create_graph=True)
+        return torch.cat([g.flatten() for g in found])
+
+    def phi_slope(x):
+        gone, kept = -gradient(x, "forget"), gradient(x, "retain")
+        angle = (kept * gone).sum() / (kept.norm() * gone.norm())
+        parts = [x[: shapes[0].numel()].reshape(shapes[0]), x[shapes[0].numel() :].reshape(shapes[1])]
+        phi = -SIDES["forget"](parts) - OFMU["similarity"] * angle
+        return torch.autograd.grad(phi, x, create_graph=True)[0]
+
+    x = before.clone().requires_grad_(True)
+    for _ in range(2):
+        x = (x + 0.01 * phi_slope(x)).detach().requires_grad_(True)
+    found = one.flat(asking(Ofmu)(one.parts, SETTINGS).direction(one.closure))
+    torch.testing.assert_close(one.place, x.detach(), rtol=1e-4, atol=1e-5)  # the inner steps stay
+    slope = phi_slope(x)
+    curve = torch.autograd.grad((slope**2).sum(), x)[0]
+    expected = gradient(x, "retain").detach() + 0.05 * 1.5**3 * curve
+    torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)
 
 
 MUDMAN = {"momentum": 0.9, "retain_rate": 0.01, "adversary_rate": 0.02, "fork_every": 3}

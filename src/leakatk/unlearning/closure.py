@@ -106,10 +106,12 @@ def asked(trainer: Asked, number: int) -> tuple[dict[str, float], float]:
     norm.
     """
     norms: list[float] = []
+    chance = torch.get_rng_state()  # dropout, where a model has it, is the same whenever it is asked
     there = trainer.parameters()
     mine = cast(Any, list(there.values()))
 
     def fill(side: str, term: Any) -> dict[str, float]:
+        torch.set_rng_state(chance)
         found = trainer.fill(number, (side,) if side else None, term)
         norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in mine if p.grad is not None])))
         trainer.check(norms[-1], number)
@@ -117,6 +119,7 @@ def asked(trainer: Asked, number: int) -> tuple[dict[str, float], float]:
 
     @torch.no_grad()
     def value(side: str) -> float:
+        torch.set_rng_state(chance)
         params, parts = trainer.params, trainer.settings.gradient_accumulation
         steps = [trainer.make_step(number, micro, trainer.model) for micro in range(parts)]
         losses = [trainer.losses(step) for step in steps]

@@ -5,16 +5,64 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
+from leakatk.metrics.memorisation import extraction_strength
+from leakatk.unlearning.selection import views
 
 if TYPE_CHECKING:
     from leakatk.unlearning.work import Weights, Work
 
 Params = Mapping[str, Any]
 Merged = Callable[["Work", "Weights", Params], dict[str, Tensor]]
+
+
+def calibrate(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+    """UWC's control (arXiv 2406.09179): share theta_0 + (1 - share) theta, the smallest share with which the retain set's extraction
+    strength is at least `keep_at_least` times its start. By bisection in `tries` steps, as if the strength rose with the share.
+
+    A note says the share and both strengths. InputError for a bound outside [0, 1] or no try.
+    """
+    least, tries = params["keep_at_least"], params["tries"]
+    if not 0 <= least <= 1 or tries < 1:
+        raise InputError(f"keep_at_least must be between 0 and 1 and tries at least 1, got {least!r} and {tries!r}.")
+    parameters = dict(work.loaded.model.named_parameters())
+
+    def strength(share: float) -> float:
+        with torch.no_grad():
+            for name, value in now.items():
+                parameters[name].copy_(_between(work.start[name].to(value), value, share))
+        return float(np.nanmean(extraction_strength(right_tokens(work, "retain"))))
+
+    before = strength(1.0)
+    low, high = 0.0, 1.0
+    if strength(0.0) >= least * before:
+        high = 0.0
+    for _ in range(tries if high else 0):
+        middle = (low + high) / 2
+        value = strength(middle)
+        low, high = (low, middle) if value >= least * before else (middle, high)
+    found = strength(high)
+    work.notes.append(
+        f"calibrated with a share of {high:.3g} of the start: extraction strength {found:.3f} on retain prompts, {before:.3f} before."
+    )
+    return {name: parameters[name].detach().clone() for name in now}
+
+
+def _between(start: Tensor, end: Tensor, share: float) -> Tensor:
+    return share * start + (1 - share) * end
+
+
+def right_tokens(work: Work, stream: str) -> list[list[bool]]:
+    """Of each answer, which tokens the model puts first when those before them are given."""
+    found = []
+    for view in views(work, stream):
+        right = (view.logits.argmax(-1) == view.labels) & view.mask
+        found += [row[mask].tolist() for row, mask in zip(right, view.mask, strict=True)]
+    return found
 
 
 def _vectors(work: Work, now: Weights, names: Sequence[str], parameter: str) -> Tensor:

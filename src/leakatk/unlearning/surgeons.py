@@ -23,7 +23,7 @@ def norm(gradient: Gradients) -> float:
 
 
 class Asking(torch.optim.AdamW):
-    """AdamW on a direction made of several gradients. `direction` says which; it may move the weights and must put them back."""
+    """AdamW on a direction made of several gradients. `direction` says which; it may move the weights, and puts them back unless that is part of the step."""
 
     asks = True
 
@@ -63,18 +63,16 @@ def towards_cosine(left: Gradients, right: Gradients) -> Gradients:
     return [(b / other - angle * a / size) / size for a, b in zip(left, right, strict=True)]
 
 
-def curved(closure: Closure, side: str, vector: Gradients, difference: float) -> Gradients:
-    """H v, the second derivative of a side's loss times a vector: a central difference of two gradients, `difference` of the
-    weights' own norm apart on either side.
-    """
+def along(closure: Closure, gradient: Callable[[], Gradients], vector: Gradients, difference: float) -> Gradients:
+    """H v, the derivative of a gradient along a vector: a central difference, `difference` of the weights' own norm on either side."""
     length = norm(vector)
     if length <= TINY:
         return [torch.zeros_like(one) for one in vector]
     reach = difference * norm([p.detach() for p in closure.parameters]) / length
     with closure.moved(vector, reach):
-        ahead = closure.gradient(side)
+        ahead = gradient()
     with closure.moved(vector, -reach):
-        behind = closure.gradient(side)
+        behind = gradient()
     return [(a - b) / (2 * reach) for a, b in zip(ahead, behind, strict=True)]
 
 
@@ -89,10 +87,47 @@ class Uno(Asking):
             return [f - share * r for f, r in zip(gone, kept, strict=True)]
         turn = 2 * params["penalty"] * cosine(kept, gone)
         bent = (
-            curved(closure, "retain", towards_cosine(kept, gone), params["difference"]),
-            curved(closure, "forget", towards_cosine(gone, kept), params["difference"]),
+            along(closure, lambda: closure.gradient("retain"), towards_cosine(kept, gone), params["difference"]),
+            along(closure, lambda: closure.gradient("forget"), towards_cosine(gone, kept), params["difference"]),
         )
         return [r + turn * (a + b) for r, a, b in zip(kept, *bent, strict=True)]
+
+
+# -- OFMU
+
+
+class Ofmu(Asking):
+    """OFMU, two levels. Inner: `inner_steps` steps of ascent, at inner_rate, on Phi = NLL(y_f) - similarity cos(g_f, g_r). Outer: the
+    gradient of NLL(retain) + penalty_k |grad Phi|^2, penalty_k = penalty growth^k at step k.
+    """
+
+    def direction(self, closure: Closure) -> Gradients:
+        params = closure.params
+        for _ in range(params["inner_steps"]):
+            way = self.rise(closure)
+            with torch.no_grad():
+                for parameter, one in zip(closure.parameters, way, strict=True):
+                    parameter.add_(one, alpha=params["inner_rate"])
+        kept, slope = closure.gradient("retain"), self.rise(closure)
+        weight = params["penalty"] * params["growth"] ** closure.number
+        bent = along(closure, lambda: self.rise(closure), slope, params["difference"])
+        return [r + 2 * weight * b for r, b in zip(kept, bent, strict=True)]
+
+    def rise(self, closure: Closure) -> Gradients:
+        """The gradient of Phi. The forget side's own loss is -NLL, so that its gradient has the other sign."""
+        params = closure.params
+        kept = closure.gradient("retain")
+        gone = [-g for g in closure.gradient("forget")]
+        bent = (
+            along(closure, lambda: closure.gradient("retain"), towards_cosine(kept, gone), params["difference"]),
+            along(
+                closure,
+                lambda: [-g for g in closure.gradient("forget")],
+                towards_cosine(gone, kept),
+                params["difference"],
+            ),
+        )
+        return [g - params["similarity"] * (a + b) for g, a, b in zip(gone, *bent, strict=True)]
 
 
 # -- DTO
@@ -103,7 +138,7 @@ class DirectTokens(Asking):
 
     def direction(self, closure: Closure) -> Gradients:
         on = ("forget", "unasked")
-        closure.gradient("forget")  # the loss that is logged
+        closure.losses["forget"] = closure.value("forget")
         gone, kept = closure.gradient("forget", targets_alone, on), closure.gradient("forget", others_kept, on)
         against = min(0.0, float(inner(gone, kept))) / max(float(inner(kept, kept)), TINY)
         return [g - against * k + k for g, k in zip(gone, kept, strict=True)]

@@ -17,11 +17,18 @@ OFF = {
     "ngdiff-auto": {"rate_every": 0},
     "uno": {"penalty": 0.0},
     "uno-s": {"surgery": False},
+    "ofmu": {"penalty": 0.0},
     "mudman": {"adversary_rate": 0.0},
     "npo-zeroth": {"queries": 1},
     "npo-hybrid": {"hybrid": 0},
 }
-MORE = [("mudman", {"momentum": 0.0}), ("mudman", {"fork_every": 2}), ("mudman", {"retain_rate": 0.0})]
+MORE = [
+    ("ofmu", {"similarity": 0.0}),
+    ("ofmu", {"inner_steps": 0}),
+    ("mudman", {"momentum": 0.0}),
+    ("mudman", {"fork_every": 2}),
+    ("mudman", {"retain_rate": 0.0}),
+]
 
 
 def after(loaded, base_model, forget, retain, method, **settings):

@@ -10,7 +10,7 @@ from leakatk.unlearning.methods.published import KEEP, OPEN_UNLEARNING, PER_TOKE
 from leakatk.unlearning.optimisers import sign_descent
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
-from leakatk.unlearning.surgeons import AutoRate, DirectTokens, Uno, ZerothOrder, asking, mudman
+from leakatk.unlearning.surgeons import AutoRate, DirectTokens, Ofmu, Uno, ZerothOrder, asking, mudman
 
 method(
     "blur-npo",
@@ -25,6 +25,35 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"beta": 0.1, "gamma": 1.0},
     settings=replace(LEAKATK_STUDY, learning_rate=2.5e-5),
+)
+
+method(
+    "blur-graddiff",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    combine=blur,
+    summary="GradDiff in which the retain gradient gives up what conflicts with the forget gradient.",
+    paper="BLUR over GradDiff: arXiv 2506.08164",
+    formula="GradDiff's F; update gamma g_F + [g_R - (<g_R, g_F> / |g_F|^2) g_F]",
+    source="the authors' update, gamma 1; numbers of GradDiff as in the Leak@k study",
+    rows=("57",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"gamma": 1.0, "retain_weight": 5.0},
+)
+
+method(
+    "blur-simnpo",
+    Term(loss.simnpo, "forget"),
+    KEEP,
+    combine=blur,
+    summary="SimNPO in which the retain gradient gives up what conflicts with the forget gradient.",
+    paper="BLUR over SimNPO: arXiv 2506.08164",
+    formula="SimNPO's F; update gamma g_F + [g_R - (<g_R, g_F> / |g_F|^2) g_F]",
+    source="the authors' update, gamma 1; numbers of SimNPO as in the Leak@k study",
+    rows=("57",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"gamma": 1.0, "beta": 4.5, "delta": 0.0, "forget_weight": 0.125},
+    small={"beta": 2.5, "forget_weight": 1.0},
 )
 
 method(
@@ -70,6 +99,7 @@ method(
     rows=("16",),
     tags=REMOVAL | {"forget", "retain"},
     params={"penalty": 1.0, "surgery": False, "difference": 1e-3},
+    note="Give it --dtype fp32: in bf16 small differences are lost in rounding.",
 )
 
 method(
@@ -85,7 +115,28 @@ method(
     rows=("16",),
     tags=REMOVAL | {"forget", "retain"},
     params={"penalty": 1.0, "surgery": True, "difference": 1e-3},
+    note="Give it --dtype fp32: in bf16 small differences are lost in rounding.",
 )
+
+method(
+    "ofmu",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    optimiser=asking(Ofmu),
+    summary="Two levels: forgetting that turns away from the retain gradient within each step of keeping.",
+    paper="OFMU",
+    formula="Phi = NLL(y_f) - similarity cos(g_f, g_R); inner: theta += inner_rate grad Phi, inner_steps times; outer: the gradient of NLL(retain) "
+    "+ penalty growth^k |grad Phi|^2",
+    source="the mechanism; its numbers are not known here: one inner step at 1e-3, similarity .1, penalty .01 growing by 1% and the optimisation "
+    "of the Leak@k study",
+    reading="Second derivatives are central differences of gradients. The outer step is AdamW's",
+    rows=("28",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={
+        "inner_steps": 1, "inner_rate": 1e-3, "similarity": 0.1, "penalty": 0.01, "growth": 1.01, "difference": 1e-3,
+    },
+    note="Some 25 gradients a step. Give it --dtype fp32: in bf16 small differences are lost in rounding.",
+)  # fmt: skip
 
 method(
     "mudman",
@@ -141,6 +192,7 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={**_QUERIES, "hybrid": 0},
     small={"beta": 0.1},
+    note="Give it --dtype fp32: in bf16 small differences are lost in rounding.",
 )
 
 method(
@@ -157,6 +209,7 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={**_QUERIES, "hybrid": 20},
     small={"beta": 0.1, "hybrid": 5},
+    note="Give it --dtype fp32: in bf16 small differences are lost in rounding.",
 )
 
 method(
