@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
@@ -105,7 +106,7 @@ def demo(store: Store) -> str:
     """The demo's time and what it found."""
     found = store.numbers("demo")
     spent, given = found["spent"], found["table"]
-    rows = tuple(tuple(Number(**c) if isinstance(c, Mapping) else c for c in row) for row in given["rows"])
+    rows = tuple(tuple(number(c) if isinstance(c, Mapping) else c for c in row) for row in given["rows"])
     table = Table("", tuple(given["columns"]), rows, given["caption"])
     jobs = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in spent["seconds"].items())
     notes = "\n".join(f"* {note}" for note in found["notes"])
@@ -116,3 +117,8 @@ def demo(store: Store) -> str:
 
 {notes}
 """
+
+
+def number(found: Mapping[str, Any]) -> Number:
+    """A cell of a table that was kept as JSON, in which what is missing is null."""
+    return Number(**{name: math.nan if value is None else value for name, value in found.items()})

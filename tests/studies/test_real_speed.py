@@ -101,8 +101,8 @@ def test_training_is_compared_turn_by_turn(tmp_path):
 def test_the_demo_gives_its_forecast_beside_its_time(tmp_path):
     found = {
         "forecast": "about 26m", "spent": {"wall": 1200.0, "seconds": {"full": 300.0}}, "verdict": "It leaks.", "notes": ["One."],
-        "table": {"title": "", "caption": "", "columns": ["model", "leak"], "rows": [["NPO", {"value": 0.5, "low": 0.4, "high": 0.6, "digits": 2}]]},
+        "table": {"title": "", "caption": "", "columns": ["model", "leak"], "rows": [["NPO", {"value": 0.5, "low": 0.4, "high": 0.6, "digits": 2}], ["full", {"value": 1.0, "low": None, "high": None, "digits": 2}]]},
     }  # fmt: skip
     text = section(store_of(tmp_path, demo=found))
-    for part in ("20m00s", "about 26m", "full 5m00s", r"0.50 \[0.40, 0.60\]", "It leaks.", "* One."):
+    for part in ("20m00s", "about 26m", "full 5m00s", r"0.50 \[0.40, 0.60\]", "It leaks.", "* One.", "| full | 1.00 |"):
         assert part in text
