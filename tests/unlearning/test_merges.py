@@ -75,9 +75,9 @@ class Learner:
     """A work whose model is one number: the share of retain tokens that it puts first."""
 
     def __init__(self, monkeypatch, strength):
-        self.start, self.now = {"w": torch.tensor([1.0])}, {"w": torch.tensor([0.0])}
+        self.weight = torch.nn.Parameter(torch.tensor([0.0]))
+        self.start, self.now = {"w": torch.tensor([1.0])}, {"w": self.weight.detach()}  # the parameter's own memory
         self.loaded, self.notes = self, []
-        self.weight = torch.nn.Parameter(torch.tensor([0.5]))
         monkeypatch.setattr(
             "leakatk.unlearning.merges.right_tokens",
             lambda work, stream: [

@@ -30,6 +30,7 @@ def calibrate(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
     if not 0 <= least <= 1 or tries < 1:
         raise InputError(f"keep_at_least must be between 0 and 1 and tries at least 1, got {least!r} and {tries!r}.")
     parameters = dict(work.loaded.model.named_parameters())
+    now = {name: value.detach().clone() for name, value in now.items()}  # they may be the parameters themselves
 
     def strength(share: float) -> float:
         with torch.no_grad():
