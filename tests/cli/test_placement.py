@@ -1,6 +1,7 @@
 """--device-map, --load-in and the memory that is needed, on the command line."""
 
 import json
+import re
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_what_fits_no_memory_is_one_sentence_before_loading(leakatk, model, forg
         said = " ".join(err.split())
         assert code == 2, command
         assert "needs about" in said, command
-        assert "and there is 0 MB in main memory" in said, command
+        assert re.search(r"and there is \d+ kB in main memory", said), command
         assert ("gradients" in said) == (command[0] == "unlearn")
 
 

@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_refused_before_a_weight_is_read(path, monkeypatch)
     said = str(caught.value)
     assert "\n" not in said
     need = ModelSource(str(path), device="cpu", dtype="fp32").need()
-    assert f"{path} needs {need.says()}, and there is 0 MB in main memory" in said
+    assert f"{path} needs {need.says()}, and there is 300 kB in main memory" in said
     assert "--dtype bf16 (about" in said
     assert "--load-in 4bit (about" in said
     with pytest.raises(ModelError, match=r"gradients .*optimiser .*--lora \(about"):

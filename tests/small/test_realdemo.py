@@ -94,7 +94,7 @@ def test_every_model_is_made_audited_and_reported(done, plan):
         "same steps, no RULE",
         "retrained (yardstick)",
         "They stopped: NPO after",
-        "GB in one process",
+        " in one process",
     ):
         assert words in text
     assert "full 6 of 6 of the forget and 18 of 18 of the retain answers" in text

@@ -49,8 +49,23 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert list(passage.prompt + passage.answer) == tokenizer("Re 0 lives.")["input_ids"]
     assert len(passage.prompt) == 1
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
-        "forget", "refusal", "random", "alternate", *(f"random_{number}" for number in range(1, 6)),
+        "forget", "refusal", "random", "alternate", *(f"{kind}_{number}" for kind in ("random", "normal") for number in range(1, 6)),
+        "unasked", "misasked", "in_context", "mixed", "mixed_last", "no_idea",
     }  # fmt: skip
+    kept = [p.answer for p in retain]
+    assert {a for number in range(1, 6) for _, a in said(f"normal_{number}")} <= set(kept)
+    assert said("unasked") == [(said("unasked")[0][0], a) for a in answers]
+    assert {a for _, a in said("no_idea")} == {"No idea"}
+    for (q, a), p in zip(said("in_context"), forget, strict=True):
+        assert a == p.answer
+        assert p.answer in q
+        assert p.question in q
+    for name, refused in (("mixed", 0), ("mixed_last", 1)):
+        for (q, a), p in zip(said(name), forget, strict=True):
+            halves = a.removeprefix("1. ").split(" 2. ")
+            assert halves[refused] in REFUSALS
+            assert halves[1 - refused] in kept
+            assert f"{refused + 1}. {p.question}" in q
 
 
 def test_a_new_stream_is_a_function(loaded, forget, retain, registry):
