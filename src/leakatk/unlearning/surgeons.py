@@ -76,6 +76,16 @@ def along(closure: Closure, gradient: Callable[[], Gradients], vector: Gradients
     return [(a - b) / (2 * reach) for a, b in zip(ahead, behind, strict=True)]
 
 
+def cosine_slope(closure: Closure, kept: Gradients, gone: Gradients) -> Gradients:
+    """The derivative of cos(g_r, g_f) in the weights, given both gradients there; four more gradients."""
+    difference = closure.params["difference"]
+    bent = (
+        along(closure, lambda: closure.gradient("retain"), towards_cosine(kept, gone), difference),
+        along(closure, lambda: closure.gradient("forget"), towards_cosine(gone, kept), difference),
+    )
+    return [a + b for a, b in zip(*bent, strict=True)]
+
+
 class Uno(Asking):
     """UNO: the gradient of NLL(retain) + penalty cos^2(g_r, g_f). With `surgery`, every other step is g_F less its part along g_r."""
 
@@ -86,11 +96,7 @@ class Uno(Asking):
             share = float(inner(gone, kept)) / max(float(inner(kept, kept)), TINY)
             return [f - share * r for f, r in zip(gone, kept, strict=True)]
         turn = 2 * params["penalty"] * cosine(kept, gone)
-        bent = (
-            along(closure, lambda: closure.gradient("retain"), towards_cosine(kept, gone), params["difference"]),
-            along(closure, lambda: closure.gradient("forget"), towards_cosine(gone, kept), params["difference"]),
-        )
-        return [r + turn * (a + b) for r, a, b in zip(kept, *bent, strict=True)]
+        return [r + turn * b for r, b in zip(kept, cosine_slope(closure, kept, gone), strict=True)]
 
 
 # -- OFMU
@@ -114,20 +120,10 @@ class Ofmu(Asking):
         return [r + 2 * weight * b for r, b in zip(kept, bent, strict=True)]
 
     def rise(self, closure: Closure) -> Gradients:
-        """The gradient of Phi. The forget side's own loss is -NLL, so that its gradient has the other sign."""
-        params = closure.params
-        kept = closure.gradient("retain")
-        gone = [-g for g in closure.gradient("forget")]
-        bent = (
-            along(closure, lambda: closure.gradient("retain"), towards_cosine(kept, gone), params["difference"]),
-            along(
-                closure,
-                lambda: [-g for g in closure.gradient("forget")],
-                towards_cosine(gone, kept),
-                params["difference"],
-            ),
-        )
-        return [g - params["similarity"] * (a + b) for g, a, b in zip(gone, *bent, strict=True)]
+        """The gradient of Phi. The forget side's own loss is -NLL, so that its gradient, and the cosine, have the other sign."""
+        kept, gone = closure.gradient("retain"), closure.gradient("forget")
+        similarity = closure.params["similarity"]
+        return [similarity * b - g for g, b in zip(gone, cosine_slope(closure, kept, gone), strict=True)]
 
 
 # -- DTO

@@ -140,7 +140,6 @@ method(
     source="the paper's stochastic reference alignment; its numbers are not known here, so spread 1 and the optimisation of the Leak@k "
     "study",
     reading="The direction of KL and the law of the random logits; one draw a step for all tokens",
-    lacks="forgetting in an agent's memory",
     rows=("73",),
     tags=REMOVAL | {"forget", "retain"},
     params={"spread": 1.0, "positions": "answer"},

@@ -173,7 +173,6 @@ method(
     source="the paper's summary; its numbers are not known here, so margin 5, slack 0 and the optimisation of the Leak@k study",
     reading="Bounds are on the change of energy from the reference and not on energies, whose level differs from model to model. "
     "Energies are read where answer tokens are predicted, at temperature 1; forgotten content gets the high energy",
-    lacks="what refuses at a bound on the energy",
     rows=("62x",),
     tags=REMOVAL | {"forget", "retain"},
     params={"margin": 5.0, "slack": 0.0, "likelihood_weight": 1.0},

@@ -106,7 +106,6 @@ method(
     source="the authors' code: cosine .92, weights .4 and 2; lr 1e-4 and LoRA there",
     reading="The authors bound mean |g_u| at 6e-4, which fits one model: a percentile, 50 by default, stands for it. Whole matrices are "
     "trained, not adapters",
-    lacks="KnowUnDo, the benchmark of what must not be forgotten",
     rows=("114",),
     tags=REMOVAL | {"forget", "retain"},
     params={"forget_weight": 0.4, "retain_weight": 2.0, "cosine_below": 0.92, "percentile": 50.0},
