@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.unlearning.losses.terms import nll
-from leakatk.unlearning.selection import gradients, pareto_front, trainable, views
+from leakatk.unlearning.selection import cosine, gradients, pareto_front, trainable, views
 from leakatk.unlearning.solve import descend, ridge
 from leakatk.unlearning.streams import decoder_layers, part_of
 
@@ -125,7 +125,7 @@ def along_gradient(work: Work, now: Weights, params: Params) -> dict[str, Tensor
     if not names:
         raise InputError(f"tensors={params['tensors']!r} matches no matrix of the decoder layers; take .* for all.")
     importance = {name: _ratio(forget[name], there[name]) for name in names}
-    alignment = {name: abs(_cosine(forget[name], retain[name])) for name in names}
+    alignment = {name: abs(cosine(forget[name], retain[name])) for name in names}
     front = pareto_front(importance, alignment)
     if not front:
         raise InputError("The forget set's gradient is 0 in every matrix; there is no direction to go.")
@@ -144,11 +144,6 @@ def along_gradient(work: Work, now: Weights, params: Params) -> dict[str, Tensor
 
 def _ratio(gradient: Tensor, value: Tensor) -> float:
     return float(gradient.double().norm() / value.detach().double().norm())
-
-
-def _cosine(left: Tensor, right: Tensor) -> float:
-    left, right = left.double(), right.double()
-    return float((left * right).sum() / (left.norm() * right.norm()))
 
 
 def _moved(value: Tensor, gradient: Tensor, step: float) -> Tensor:

@@ -203,7 +203,7 @@ def flexible_region(work: Work) -> list[str]:
     gone, kept = gradients(work, stream="random"), gradients(work, stream="retain")
     sizes = {name: float(gone[name].abs().mean(dtype=torch.float64)) for name in names}
     least = float(np.percentile(list(sizes.values()), params["percentile"]))
-    cosines = {name: _cosine(gone[name], kept[name]) for name in names}
+    cosines = {name: float(np.nan_to_num(cosine(gone[name], kept[name]))) for name in names}  # without a gradient: 0
     found = [name for name in names if sizes[name] >= least and cosines[name] < params["cosine_below"]]
     if not found:
         raise InputError(
@@ -213,9 +213,10 @@ def flexible_region(work: Work) -> list[str]:
     return found
 
 
-def _cosine(left: Tensor, right: Tensor) -> float:
+def cosine(left: Tensor, right: Tensor) -> float:
+    """Of two tensors as vectors; NaN where one is 0."""
     left, right = left.double(), right.double()
-    return float((left * right).sum() / (left.norm() * right.norm()).clamp_min(1e-30))
+    return float((left * right).sum() / (left.norm() * right.norm()))
 
 
 def large_entries(gradient: Mapping[str, Tensor], params: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -16,10 +16,12 @@ from leakatk.unlearning.method import Method
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.optimisers import sgd
 from leakatk.unlearning.requests import in_turn
+from leakatk.unlearning.selection import flexible_region
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term, Train
 from leakatk.unlearning.streams import DRAWS, Streams
 from leakatk.unlearning.trainer import unlearn
+from leakatk.unlearning.work import Work
 
 SHORT = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=5, retain_batch=9, weight_decay=0.1)
 DECODING = Decoding(max_new_tokens=40)
@@ -278,3 +280,34 @@ def test_a_filter_gets_the_whole_gradient_by_name_before_clipping(loaded, base_m
     for name, value in model.named_parameters():
         torch.testing.assert_close(got[0][name], value.grad, atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(start[name] - weights(loaded)[name], value.grad / 2, atol=1e-6, rtol=1e-3)
+
+
+# -- MemFlex
+
+
+def test_the_region_pulls_elsewhere_and_is_large(loaded, streams, forget, retain):
+    model = copy.deepcopy(loaded.model)
+    model.requires_grad_(True)
+    found = {}
+    for stream in ("random", "retain"):
+        model.zero_grad()
+        nll_of(model, streams.items(stream)).backward()
+        found[stream] = {
+            name: value.grad.double().clone() for name, value in model.named_parameters() if value.dim() == 2
+        }
+    sizes = {name: float(value.abs().mean()) for name, value in found["random"].items()}
+    least = np.percentile(list(sizes.values()), 40.0)
+    cosines = {
+        name: float(torch.nn.functional.cosine_similarity(value.flatten(), found["retain"][name].flatten(), dim=0))
+        for name, value in found["random"].items()
+    }
+    large = [name for name in sizes if sizes[name] >= least]
+    below = float(np.median([cosines[name] for name in large])) + 1e-6
+    expected = [name for name in large if cosines[name] < below]
+    params = {"per": "answer", "cosine_below": below, "percentile": 40.0}
+    work = Work(loaded, forget, retain, streams, SHORT, params, 0)
+    assert sorted(flexible_region(work)) == sorted(expected)
+    assert 0 < len(expected) < len(large) < len(sizes)
+    work.params = {**params, "cosine_below": -1.0}
+    with pytest.raises(InputError, match="raise cosine_below or lower percentile"):
+        flexible_region(work)
