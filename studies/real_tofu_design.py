@@ -40,7 +40,7 @@ class Design:
         default_factory=lambda: {"undial": {"retain_weight": 1.0}, "ce-u": {"retain_weight": 1.0}}
     )
     """Method -> numbers of its formula that are not the preset's."""
-    steps: int = 40
+    steps: int = 100
     batch: int = 4
     """Forget answers a step, and as many retain answers."""
     check_every: int = 5
