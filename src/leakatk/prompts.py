@@ -146,6 +146,8 @@ class Known:
     """General text without labels."""
     refused: tuple[Prompt, ...] = ()
     """Prompts that the model refuses to answer: harmful ones, or ones about what nobody can know."""
+    margins: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Prompt id -> the mean margin of its answer under a model that never saw `forget`, as a datamodel predicts it."""
 
     def need(self, who: str, *names: str) -> None:
         """InputError naming the first of these fields, or "auxiliary NAME", that is missing, and how to give it."""
@@ -173,6 +175,7 @@ _NEEDED = {
     "encoder": "a sentence encoder; give it with --encoder MODEL.",
     "text": "general text; give it with --text FILE.",
     "refused": "prompts that the model refuses to answer; give them with --refused FILE.",
+    "margins": "the margins that a datamodel predicts; give them with --margins FILE.",
 }
 
 

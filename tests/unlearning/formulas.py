@@ -1,12 +1,14 @@
 """Formulas of methods on plain numbers, stage by stage, and changes to a method that its formula must notice."""
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from leakatk.unlearning.losses import terms
+from leakatk.unlearning.losses import outputs, terms
+from leakatk.unlearning.losses.spans import half_flat as half_flat_loss
 from leakatk.unlearning.stages import Term
 from tests.unlearning.plain import log_sigma, log_softmax, mean, nll
 
@@ -102,7 +104,10 @@ def from_reinforced(s):
 
 
 def from_noise(s):
-    drawn = torch.randn(s.answers("now", "forget")[0].z.shape[1], generator=torch.Generator().manual_seed(s.seed << 32))
+    drawn = torch.randn(
+        s.answers("now", "forget")[0].z.shape[1],
+        generator=torch.Generator().manual_seed(random.Random(f"{s.seed}/0").getrandbits(32)),
+    )
     noise = log_softmax(s.p["spread"] * drawn.double().numpy()[None])
     return over_tokens(s, lambda a: kl(np.broadcast_to(noise, a.logs.shape), a.logs))
 
@@ -118,6 +123,55 @@ def odds(s):
         win, lose = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
         found.append(-w.mean - s.p["beta"] * log_sigma(math.log(win / lose)))
     return mean(found)
+
+
+def first_logits(stream, told):
+    def loss(s):
+        losses = []
+        for a, r in zip(s.answers("now", stream), s.answers("then", told), strict=True):
+            top = np.argsort(-r.z[0])[: s.p["top"]]
+            gap = np.abs(a.z[0] - r.z[0])[top]
+            losses.append(np.where(gap <= s.p["delta"], gap**2 / 2, s.p["delta"] * (gap - s.p["delta"] / 2)).sum())
+        return mean(losses)
+
+    return loss
+
+
+def margin(a):
+    return np.mean(a.log_y - np.log(1 - p_of(a)))
+
+
+def like_retrained(stream):
+    return lambda s: mean((margin(a) - margin(r)) ** 2 for a, r in s.pairs(stream, "retrained"))
+
+
+def like_predicted(stream):
+    def loss(s):
+        wanted = [s.streams.margin(stream, row) for row in s.rows[stream]]
+        return mean((margin(a) - m) ** 2 for a, m in zip(s.answers("now", stream), wanted, strict=True))
+
+    return loss
+
+
+def eul_forget(s):
+    apart = mean(np.mean(np.minimum(kl(r.logs, a.logs), s.p["most"])) for a, r in s.pairs("forget"))
+    return -s.p["alpha"] * apart - s.p["ascent_weight"] * nll(s, "forget")
+
+
+def eul_retain(s):
+    return s.p["same_weight"] * kl_to(s, "then", "retain") + s.p["task_weight"] * nll(s, "retain")
+
+
+def beside(s, stream):
+    """(log-probabilities (T, V) of the large model moved by what the small one has changed, the large one's, y) of each answer"""
+    found = []
+    for (a, r), (_, large) in zip(s.pairs(stream), s.pairs(stream, "large"), strict=True):
+        found.append((log_softmax(large.z + s.p["alpha"] * (a.z - r.z)), large.logs, a.y))
+    return found
+
+
+def beside_nll(s, stream):
+    return mean(-logs[np.arange(len(y)), y].mean() for logs, _, y in beside(s, stream))
 
 
 # -- tokens
@@ -158,6 +212,38 @@ def mixed(s):
     return nll(s, "refusal") + s.p["mixed_weight"] * (nll(s, "mixed") + nll(s, "mixed_last"))
 
 
+def half_flat(s, stream, forget_first):
+    losses = []
+    halves = [s.streams.items(f"{stream}_half")[row].answer for row in s.rows["forget"]]
+    for (a, r), half in zip(s.pairs(stream), halves, strict=True):
+        ends = 0
+        while ends < min(len(a.y), len(half)) and a.y[ends] == half[ends]:
+            ends += 1
+        assert 0 < ends < len(a.y)
+        to_uniform = (np.exp(a.logs) * (a.logs + math.log(a.logs.shape[1]))).sum(axis=1)
+        gone = np.arange(len(a.y)) < ends if forget_first else np.arange(len(a.y)) >= ends
+        losses.append(np.where(gone, to_uniform, kl(a.logs, r.logs)).mean())
+    return mean(losses)
+
+
+def mp_me(s):
+    both = half_flat(s, "mixed_known", True) + half_flat(s, "mixed_known_last", False)
+    return uniform(s) + s.p["mixed_weight"] * both
+
+
+def assisted(s):
+    losses = []
+    for (a, gone), (_, kept) in zip(s.pairs("forget", "knows-forget"), s.pairs("forget", "knows-retain"), strict=True):
+        apart = abs(p_of(gone) - p_of(kept))
+        chosen = np.flatnonzero(apart > apart.mean() + s.p["deviations"] * apart.std())
+        weights = np.zeros(len(a.y))
+        for t in chosen:
+            weights[max(0, t - s.p["around"]) : t + s.p["around"] + 1] = 1
+        weights = weights if weights.any() else np.ones(len(a.y))
+        losses.append((weights * a.log_y).sum() / weights.sum())
+    return mean(losses)
+
+
 def in_context(s):
     kept = mean(np.mean(kl(a.logs, r.logs)) for a, r in s.pairs("in_context"))
     return npo(s) + s.p["context_weight"] * kept
@@ -175,6 +261,10 @@ def npo(s, value="total"):
 def simnpo(s):
     b = s.p["beta"]
     return -2 / b * mean(log_sigma(b * (-a.mean - s.p["delta"])) for a in s.answers("now", "forget"))
+
+
+def fit(s):
+    return npo(s) + nll(s, "random_1")
 
 
 def side(number):
@@ -229,6 +319,15 @@ FORMULAS = {
     "uipe": [(npo, retain)],
     "negmerge": [(told, None)] * 3,
     "zju-ties": [side(1), side(2)],
+    "mp-me": [(mp_me, retain)],
+    "su-llm": [(told, None), (None, retain), (assisted, retain)],
+    "duet": [(first_logits("forget", "told_to_forget"), first_logits("retain", "retain_told_to_forget"))],
+    "oracle-matching": [(like_retrained("forget"), like_retrained("retain"))],
+    "dmm": [(like_predicted("forget"), like_predicted("retain"))],
+    "eul": [(eul_forget, eul_retain)],
+    "delta": [(lambda s: -beside_nll(s, "forget"), lambda s: beside_nll(s, "retain"))],
+    "simu": [(lambda s: -nll(s, "forget"), retain)],
+    "fit": [(fit, lambda s: kl_to(s, "then", "retain"))],
 }  # fmt: skip
 
 
@@ -253,6 +352,12 @@ def other(loss, on="forget", weight=""):
 
 
 KEEP = Term(terms.nll, "retain")
+
+
+def without_large(method):
+    (stage,) = method.trains
+    return replace(method, stages=(replace(stage, beside=""),))
+
 
 # (method, stage) -> what was changed -> the changed method.
 MUTANTS = {
@@ -291,5 +396,16 @@ MUTANTS = {
     **{(name, 0): {"another strength": params(beta=2.0)} for name in ("uipe", "uwc-npo", "npo-sign", "npo-zeroth", "npo-hybrid")},
     **{("negmerge", i): {"ascent": losses(i, other(terms.ascent))} for i in range(3)},
     ("zju-ties", 0): {"the other side": params(npo_1=0.3, kl_1=0.3, nll_1=0.4), "whole answers": losses(0, other(terms.npo, weight="npo_1"), KEEP)},
+    ("mp-me", 0): {"halves swapped": losses(0, other(terms.kl_from_uniform), other(half_flat_loss(False), ("mixed_known", "mixed_known_half"), "mixed_weight"), other(half_flat_loss(True), ("mixed_known_last", "mixed_known_last_half"), "mixed_weight"), KEEP), "alone": params(mixed_weight=0.0)},
+    ("su-llm", 0): {"ascent": losses(0, other(terms.ascent))},
+    ("su-llm", 1): {"the forget set": losses(1, other(terms.nll))},
+    ("su-llm", 2): {"all tokens": params(deviations=-9.0), "no tokens around": params(around=0)},
+    ("duet", 0): {"not told": losses(0, other(outputs.first_logits, ("forget", "forget")), other(outputs.first_logits, ("retain", "retain_told_to_forget"))), "one token": params(top=1), "squares": params(delta=100.0)},
+    ("oracle-matching", 0): {"ascent": losses(0, other(terms.ascent), KEEP), "what it was": losses(0, other(lambda v, p: ((outputs.mean_margin(v) - outputs.mean_margin(v.reference)) ** 2).mean()), other(outputs.like_retrained, "retain"))},
+    ("dmm", 0): {"the retrained model": losses(0, other(lambda v, p: ((outputs.mean_margin(v) - outputs.mean_margin(v.reference)) ** 2).mean()), other(outputs.like_predicted, "retain"))},
+    ("eul", 0): {"towards it": params(alpha=-1.0), "no bound": params(most=1e-3), "no ascent": params(ascent_weight=0.0), "no task": params(task_weight=0.0)},
+    ("delta", 0): {"the small model alone": without_large, "twice the change": params(alpha=2.0), "npo": params(base="npo")},
+    ("simu", 0): {"descent": losses(0, other(terms.nll), KEEP)},
+    ("fit", 0): {"no random answers": losses(0, other(terms.npo), other(terms.kl_from_reference, "retain")), "another strength": params(beta=2.0)},
     ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},
 }  # fmt: skip

@@ -2,11 +2,13 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from leakatk.prompts import Known
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Keep, flat
 from leakatk.unlearning.streams import Streams
@@ -67,19 +69,35 @@ def nll(s, stream):
     return mean(-a.mean for a in s.answers("now", stream))
 
 
+def given_models(method):
+    """The names of the models that a method must be given."""
+    return [name.removeprefix("auxiliary ") for name in method.needs if name.startswith("auxiliary ")]
+
+
+def teachers_of(method):
+    """The names of all models that its losses may compare with."""
+    return ["reference", *(one.name for one in flat(method.stages) if isinstance(one, Keep)), *given_models(method)]
+
+
+def predicted(forget, retain):
+    """A made-up margin for each prompt."""
+    return {prompt.id: -1.0 - i for i, prompt in enumerate([*forget, *retain])}
+
+
 def agrees(method, expected, loaded, tokenizer, forget, retain, *, stage=0, numbers=None):
     """Fail unless the losses of a stage that trains are (forget, retain), functions of a `Setting`; None for a side without.
 
     numbers: that the formulas are computed with, where they are not the method's own.
     """
     method = method.with_params(layer=0) if "layer" in method.params else method
-    names = ["reference", *(one.name for one in flat(method.stages) if isinstance(one, Keep))]
-    kept = {name: tiny_model(tokenizer, seed=1 + i) for i, name in enumerate(names)}
+    kept = {name: tiny_model(tokenizer, seed=1 + i) for i, name in enumerate(teachers_of(method))}
     streams = Streams(
         forget, retain, tokenizer, loaded.template, seed=3,
         alternates={prompt.id: f"{prompt.id} lives elsewhere." for prompt in forget},
+        known=Known(margins=predicted(forget, retain)),
     )  # fmt: skip
-    trainer = Trainer(loaded, streams, method.trains[stage], method.params, SETTINGS, 3)
+    train = replace(method.trains[stage], insert=None)  # what is inserted changes nothing before the first step
+    trainer = Trainer(loaded, streams, train, method.params, SETTINGS, 3)
     trainer.prepare({name: model.state_dict() for name, model in kept.items()})
     plain = Setting(trainer, copy.deepcopy(loaded.model).eval(), kept)
     plain.p = {**plain.p, **(numbers or {})}

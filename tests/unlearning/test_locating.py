@@ -11,6 +11,8 @@ from leakatk.unlearning.locating import (
     attributions,
     blur_neuron,
     concept_neuron,
+    critical_neurons,
+    integrated_attributions,
     knowing_neurons,
     last_matrices,
     that_neuron,
@@ -144,3 +146,48 @@ def test_nothing_else_moves(name, loaded, base_model, forget, retain):
     assert not any(m.any() for key, m in moved.items() if "down_proj" not in key)
     count = int(torch.cat(columns).sum())
     assert count == (1 if name == "needle" else round(0.05 * sum(len(c) for c in columns)))
+
+
+# -- SIMU
+
+
+def scaled_probability(work, name, share):
+    """The sum of the probabilities of the answers' tokens, a mean over prompts, where a layer's neurons are all scaled."""
+    module, _ = last_matrices(work.loaded.model)[name]
+    handle = module.register_forward_pre_hook(lambda _, inputs: (share * inputs[0],))
+    total = 0.0
+    for item in work.streams.items("forget"):
+        with torch.no_grad():
+            logits = work.loaded.model(input_ids=torch.tensor([[*item.prompt, *item.answer]])).logits[0]
+        p = logits[len(item.prompt) - 1 : -1].double().softmax(-1)
+        total += float(p[torch.arange(len(item.answer)), list(item.answer)].sum())
+    handle.remove()
+    return total / len(work.forget)
+
+
+@pytest.mark.parametrize("name", [PLACE, PLACE.replace("1", "0", 1)])
+def test_attributions_along_a_path_add_up_to_what_the_layer_does(work, name):
+    mine = work()
+    whole = scaled_probability(mine, name, 1.0) - scaled_probability(mine, name, 0.0)
+    found = float(integrated_attributions(mine, "forget", 400)[name].sum())
+    assert found == pytest.approx(whole, rel=0.02)
+    steps = [scaled_probability(mine, name, share) for share in (0.999, 1.001)]
+    last = float(integrated_attributions(mine, "forget", 1)[name].sum())  # one part: the slope at the end of the path
+    assert last == pytest.approx((steps[1] - steps[0]) / 0.002, rel=0.01)
+
+
+def test_critical_neurons_are_those_above_the_layers_share_and_the_attention(work):
+    mine = work(threshold=0.5, parts=3)
+    masks, scores = critical_neurons(mine), integrated_attributions(mine, "forget", 3)
+    for name, value in scores.items():
+        assert masks[name][0].tolist() == (value > 0.5 * value.max()).tolist()
+        assert 0 < int(masks[name][0].sum()) < len(value)
+    others = {name for name in masks if name not in scores}
+    assert others == {name for name in mine.start if "self_attn" in name}
+    assert all(bool(masks[name].all()) for name in others)
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 1.0}, {"threshold": -0.1}, {"parts": 0}])
+def test_a_threshold_that_is_none(work, wrong):
+    with pytest.raises(InputError, match="threshold must be at least 0 and below 1 and parts at least 1"):
+        critical_neurons(work(**{"threshold": 0.2, "parts": 2, **wrong}))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.unlearning.merges import calibrate, elected, ties, trimmed, where_signs_agree
+from leakatk.unlearning.merges import calibrate, elected, kept_at_least, ties, trimmed, where_signs_agree
 
 NAMES = ("a", "b", "c")
 
@@ -104,6 +104,15 @@ def test_the_least_share_of_the_start_that_keeps_the_retain_set(monkeypatch):
 def test_what_is_kept_already_stays_as_it_is(monkeypatch):
     work = Learner(monkeypatch, lambda share: 0.8)
     assert float(calibrate(work, work.now, {"keep_at_least": 0.95, "tries": 8})["w"]) == 0
+
+
+def test_an_edit_goes_no_farther_than_the_retain_set_allows(monkeypatch):
+    """NegMerge's search: the edit leads from 1 to -1, and is taken as far as 95% of the strength allow; 0 takes the whole."""
+    work = Learner(monkeypatch, lambda weight: 0.5 + 0.3 * weight)
+    edit = kept_at_least(lambda work, now, params: {"w": torch.tensor([-1.0])})
+    found = edit(work, work.now, {"keep_at_least": 0.95, "tries": 8})
+    assert float(found["w"]) == pytest.approx(1 - 0.04 / 0.3, abs=2 / 256 + 0.005)
+    assert float(edit(work, work.now, {"keep_at_least": 0.0, "tries": 8})["w"]) == -1
 
 
 @pytest.mark.parametrize("wrong", [{"keep_at_least": 1.5}, {"tries": 0}])

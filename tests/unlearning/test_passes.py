@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from leakatk.prompts import Known
 from leakatk.unlearning import passes
 from leakatk.unlearning.batches import Batch, Item, by_length, collate
 from leakatk.unlearning.losses.chunked import in_chunks
@@ -15,11 +16,11 @@ from leakatk.unlearning.losses.token import label_logprobs
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.passes import Flat, answer_logits, by_chance, flat_logits, hidden_states, pieces
 from leakatk.unlearning.settings import TrainSettings
-from leakatk.unlearning.stages import Keep, flat
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer
 from tests.families import FAMILIES, model_of, tokenizer_of
 from tests.unlearning.conftest import tiny_model
+from tests.unlearning.plain import predicted, teachers_of
 
 CPU = torch.device("cpu")
 ITEMS = [Item((5, 6, 7, 9), (8, 9)), Item((5,), (7, 8, 6, 5, 4)), Item((5, 6, 7, 9), (8, 9)), Item((4, 5), (7,))]
@@ -173,12 +174,12 @@ def gradient(loaded, forget, retain, name, settings, weights=None):
     method = method.with_params(layer=0) if "layer" in method.params else method
     model = copy.deepcopy(loaded.model)
     streams = Streams(
-        forget, retain, loaded.tokenizer, loaded.template, seed=0, alternates={prompt.id: ALTERNATES for prompt in forget}
+        forget, retain, loaded.tokenizer, loaded.template, seed=0, alternates={prompt.id: ALTERNATES for prompt in forget},
+        known=Known(margins=predicted(forget, retain)),
     )  # fmt: skip
     stage = replace(method.trains[0], select=None, insert=None, filter=None, optimiser=None)
     trainer = Trainer(replace(loaded, model=model), streams, stage, method.params, settings, 0, weights=weights)
-    names = ["reference", *(one.name for one in flat(method.stages) if isinstance(one, Keep))]
-    kept = {name: tiny_model(loaded.tokenizer, seed=7 + i) for i, name in enumerate(names)}
+    kept = {name: tiny_model(loaded.tokenizer, seed=7 + i) for i, name in enumerate(teachers_of(method))}
     trainer.prepare({name: dict(teacher.named_parameters()) for name, teacher in kept.items()})
     seen = {}
     inner = trainer.optimizer.step

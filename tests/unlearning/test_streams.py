@@ -50,7 +50,8 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert len(passage.prompt) == 1
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
         "forget", "refusal", "random", "alternate", *(f"{kind}_{number}" for kind in ("random", "normal") for number in range(1, 6)),
-        "unasked", "misasked", "in_context", "mixed", "mixed_last", "no_idea",
+        "unasked", "misasked", "in_context", "no_idea", "told_to_forget",
+        *(f"mixed{kind}" for kind in ("", "_last", "_known", "_known_last", "_known_half", "_known_last_half")),
     }  # fmt: skip
     kept = [p.answer for p in retain]
     assert {a for number in range(1, 6) for _, a in said(f"normal_{number}")} <= set(kept)
@@ -60,6 +61,18 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
         assert a == p.answer
         assert p.answer in q
         assert p.question in q
+    for name, first in (("mixed_known", True), ("mixed_known_last", False)):
+        for (q, a), (same, half), p in zip(said(name), said(f"{name}_half"), forget, strict=True):
+            assert q == same
+            assert a.startswith(f"{half} 2. ")
+            assert (half == f"1. {p.answer}") == first
+            assert p.answer in a
+            assert p.question in q
+    for name, prompts in (("told_to_forget", forget), ("retain_told_to_forget", retain)):
+        for (q, a), p in zip(said(name), prompts, strict=True):
+            assert a == p.answer
+            assert q.endswith(f"Answer all else.\n{p.question}\nAnswer:")
+            assert "You know nothing about any of these: 0; 1; 2; 3; 4." in q
     for name, refused in (("mixed", 0), ("mixed_last", 1)):
         for (q, a), p in zip(said(name), forget, strict=True):
             halves = a.removeprefix("1. ").split(" 2. ")

@@ -10,14 +10,16 @@ import torch
 
 from leakatk.errors import InputError, RunError, UtilityFloorError
 from leakatk.files.writing import write_kept
-from leakatk.models.load import load_model
-from leakatk.prompts import Prompt
+from leakatk.models.load import load_model, save_model
+from leakatk.prompts import Known, Prompt
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.teacher_forcing import answer_logprob
 from leakatk.unlearning import trainer as training
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import Check, TrainSettings, stop_when
 from leakatk.unlearning.trainer import unlearn
+from tests.unlearning.conftest import tiny_model
+from tests.unlearning.plain import given_models, predicted
 
 SHORT = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
 NAMES = sorted(name for name in METHODS if METHODS[name].trains)  # the others: methods/test_editing.py
@@ -26,11 +28,21 @@ NAMES = sorted(name for name in METHODS if METHODS[name].trains)  # the others: 
 def method_for(name):
     """A registered method, with a layer that a model of two layers has."""
     method = METHODS[name]
+    method = method.with_params(layers=1) if name == "fit" else method
     return method.with_params(layer=0) if "layer" in method.params else method
 
 
 def alternates(forget):
     return {prompt.id: f"{prompt.question.split()[2]} lives elsewhere." for prompt in forget}
+
+
+def known(method, loaded, forget, retain, place):
+    """What a method must be given: other models of the same shape, margins."""
+    paths = {}
+    for i, name in enumerate(given_models(method)):
+        paths[name] = str(place / name)
+        save_model(replace(loaded, model=tiny_model(loaded.tokenizer, seed=7 + i)), place / name)
+    return Known(auxiliary=paths, margins=predicted(forget, retain))
 
 
 def weights(loaded):
@@ -46,6 +58,7 @@ def test_every_method_trains_and_resumes_bit_for_bit(loaded, base_model, tokeniz
     method, start = method_for(name), weights(loaded)
     settings = replace(SHORT, checkpoint_every=1)
     options = {"settings": settings, "quiet": True, "alternates": alternates(forget)}
+    options["known"] = known(method, loaded, forget, retain, tmp_path)
     done = unlearn(loaded, forget, retain, method, out=tmp_path / "whole", **options)
     assert done.steps == 4 * len(method.trains)
     assert all(torch.isfinite(value).all() for value in loaded.model.state_dict().values())

@@ -1,9 +1,14 @@
 """Token weights: which tokens of an answer count."""
 
-import pytest
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from leakatk.errors import InputError
+from leakatk.prompts import Prompt
 from leakatk.unlearning.batches import Item
-from leakatk.unlearning.weighting import known_tokens, share, table_of
+from leakatk.unlearning.weighting import focused, key_tokens, known_tokens, share, table_of
 
 
 def test_a_table_counts_what_follows_two_tokens():
@@ -18,3 +23,36 @@ def test_a_table_counts_what_follows_two_tokens():
 def test_a_probability_that_is_none(least):
     with pytest.raises(ValueError, match="least probability"):
         known_tokens(least)
+
+
+WORDS = ["Ada", " Lov", "elace", " was", " born", " in", " 18", "15", " in", " Lon", "don", ".", ""]
+PROMPT = Prompt("q", "When was Ada born?", "Ada Lovelace was born in 1815 in London.")
+
+
+def said(ids):
+    return "".join(WORDS[i] for i in ids)
+
+
+def test_tokens_of_names_and_numbers_are_told_from_the_text():
+    """Ada stands in the question; a word and a number of two tokens count with both."""
+    found = key_tokens(Item((0,), tuple(range(len(WORDS)))), PROMPT, said)
+    assert [WORDS[i] for i, weight in enumerate(found) if weight] == [" Lov", "elace", " 18", "15", " Lon", "don"]
+
+
+def test_focus_weighs_forget_answers_alone():
+    item = Item((0,), tuple(range(len(WORDS))))
+    streams = type("Rows", (), {"prompt": lambda self, stream, row: PROMPT, "text": lambda self, ids: said(ids)})()
+    mask = torch.ones(1, len(WORDS), dtype=torch.bool)
+    seen = {
+        "labels": mask.long(),
+        "mask": mask,
+        "rows": [0],
+        "batch": SimpleNamespace(items=(item,)),
+        "step": SimpleNamespace(streams=streams),
+    }
+    view, kept = SimpleNamespace(stream="forget", **seen), SimpleNamespace(stream="retain", **seen)
+    assert focused(view, {"focus": "keys"})[0].tolist() == key_tokens(item, PROMPT, said)
+    assert focused(view, {"focus": "all"}) is None
+    assert focused(kept, {"focus": "keys"}) is None
+    with pytest.raises(InputError, match="focus must be all or keys"):
+        focused(view, {"focus": "nouns"})

@@ -7,7 +7,6 @@ again: every answer is of the step's own batch, at the weights of the moment.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from leakatk.unlearning.chance import generator_of
 from leakatk.unlearning.gradients import Gradients, inner
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import SIDES, Term, Train
@@ -58,7 +58,7 @@ class Closure:
 
     def unit(self, seed: str) -> tuple[Gradients, int]:
         """A random direction of length 1 among the trained entries, a function of the seed alone; and how many entries these are."""
-        generator = torch.Generator().manual_seed(random.Random(seed).getrandbits(63))
+        generator = generator_of(seed)
         found, count = [], 0
         for parameter, mask in zip(self.parameters, self.masks or [None] * len(self.parameters), strict=True):
             drawn = torch.randn(parameter.shape, generator=generator).to(parameter)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.unlearning.passes import decoder_layers, part_of
+from leakatk.unlearning.work import Work
 
 
 class Inserted:
@@ -68,8 +70,22 @@ class LowRank(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         return states + (states @ self.down.T.to(states.dtype)) @ self.up.T.to(states.dtype)
 
-    def fold(self, host: nn.Linear) -> None:
-        """(I + B A) W and (I + B A) b."""
-        host.weight.copy_(host.weight + self.up @ (self.down @ host.weight))
+    def fold(self, host: Any) -> None:
+        """(I + B A) W and (I + B A) b, of a linear layer or of one that keeps (in, out), as GPT-2's does."""
+        weight = host.weight if isinstance(host, nn.Linear) else host.weight.T
+        weight.copy_(weight + self.up @ (self.down @ weight))
         if host.bias is not None:
             host.bias.copy_(host.bias + self.up @ (self.down @ host.bias))
+
+
+def behind_mlps(work: Work) -> dict[str, LowRank]:
+    """A `LowRank` of the method's `rank` behind the last matrix of each layer's MLP. InputError for a rank below 1."""
+    rank, model = work.params["rank"], work.loaded.model
+    if rank < 1:
+        raise InputError(f"rank must be at least 1, got {rank!r}.")
+    names = {id(module): name for name, module in model.named_modules()}
+    hosts = [part_of(layer, "mlp_in")[0] for layer in decoder_layers(model)]
+    return {
+        names[id(host)]: LowRank(host.weight.shape[0 if isinstance(host, nn.Linear) else 1], rank, seed=work.seed + i)
+        for i, host in enumerate(hosts)
+    }

@@ -157,3 +157,72 @@ def knowing_neurons(work: Work) -> dict[str, Tensor]:
         if bool((value >= least).any()):
             masks[name] = _column(work.loaded.model.get_parameter(name).shape, matrices[name][1], value >= least)
     return masks
+
+
+# -- along a path: SIMU
+
+
+def integrated_attributions(work: Work, stream: str, parts: int) -> dict[str, Tensor]:
+    """(m,) for the last MLP matrix of each layer: a times the mean of dP/da at 1/parts, 2/parts, ... 1 times a, summed over tokens; P
+    the sum of the probabilities of an answer's tokens. One layer is scaled at a time, all its neurons together; the mean over prompts.
+    """
+    model = work.loaded.model
+    flags = {name: value.requires_grad for name, value in model.named_parameters()}
+    model.requires_grad_(False).eval()
+    found: dict[str, Tensor] = {}
+    for name, (module, _) in last_matrices(model).items():
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for part in range(1, parts + 1):
+            for view in views(work, stream):
+                with _scaled(module, part / parts) as seen, torch.enable_grad():
+                    said = (view.token_logprob.exp() * view.mask).sum()
+                    slopes = torch.autograd.grad(said, [scaled for _, scaled in seen])
+                for (plain, _), slope in zip(seen, slopes, strict=True):
+                    total = total + (plain.double() * slope.double()).flatten(0, -2).sum(0) / parts
+                count += len(view.rows) if part == 1 else 0
+        found[name] = total / count
+    for name, value in model.named_parameters():
+        value.requires_grad_(flags[name])
+    return found
+
+
+@contextmanager
+def _scaled(module: nn.Module, share: float) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Within the block a module gets `share` times its input; (the input, what it got) of each pass, the latter with a gradient."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def scale(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        plain = inputs[0].detach()
+        scaled = (share * plain).requires_grad_(True)
+        seen.append((plain, scaled))
+        return (scaled, *inputs[1:])
+
+    handle = module.register_forward_pre_hook(scale)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def critical_neurons(work: Work) -> dict[str, Tensor]:
+    """SIMU: train the columns of each layer's neurons whose attribution is above `threshold` times the layer's largest, and the attention.
+
+    InputError for a threshold outside [0, 1) or no part.
+    """
+    params = work.params
+    if not 0 <= params["threshold"] < 1 or params["parts"] < 1:
+        raise InputError(
+            f"threshold must be at least 0 and below 1 and parts at least 1, got {params['threshold']!r} and {params['parts']!r}."
+        )
+    model = work.loaded.model
+    matrices, masks = last_matrices(model), {}
+    for name, value in integrated_attributions(work, "forget", params["parts"]).items():
+        chosen = value > params["threshold"] * value.max()
+        if bool(chosen.any()):
+            masks[name] = _column(model.get_parameter(name).shape, matrices[name][1], chosen)
+    every = torch.ones(1, dtype=torch.bool)
+    for layer in decoder_layers(model):
+        attention, _ = part_of(layer, "attention")
+        mine = {id(parameter) for parameter in attention.parameters()}
+        masks |= {name: every for name, parameter in model.named_parameters() if id(parameter) in mine}
+    return masks

@@ -16,6 +16,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
+from leakatk.unlearning.chance import seed_of
 from leakatk.unlearning.closure import asked
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
@@ -144,6 +145,8 @@ class Trainer:
             torch.manual_seed(self._order)  # the adapter's first weights, and so the run, depend on the seed alone
             self.model = _with_adapter(model, settings)
             self.teachers.live(self.model, cast(Any, self.model).disable_adapter)
+            if self.stage.adapter and work:
+                self._begin_adapter(work)
             if pattern:
                 choose(self.model, pattern, adapter=True)
         else:
@@ -159,6 +162,15 @@ class Trainer:
         self.optimizer = (self.stage.optimiser or named_optimiser)(
             cast(Any, list(self.parameters().values())), settings.without_decay() if self.masks else settings
         )
+
+    def _begin_adapter(self, work: Work) -> None:
+        """Let the stage say how the adapter begins: a part of the weights, which it takes out of them."""
+        if self.settings.keep_adapter or is_quantised(self.loaded.model) or not self.teachers.complete:
+            raise InputError(
+                "This method's adapter begins as a part of the weights: it is no adapter for the model as it was. Take whole weights, not "
+                "keep_adapter or load_in, and a loss whose teacher fits into memory."
+            )
+        self.stage.adapter(work, self.model)  # type: ignore[misc]
 
     def parameters(self) -> dict[str, Tensor]:
         """The trained parameters by name."""
@@ -209,6 +221,8 @@ class Trainer:
             seed=self.seed,
             state=self.state,
             average=self.average,
+            beside=self.stage.beside,
+            share=self.params.get("alpha", 1.0),
         )
 
     def average(self, value: Tensor) -> Tensor:
@@ -224,7 +238,7 @@ class Trainer:
     def step(self, number: int) -> dict[str, float]:
         """One optimiser step; its record for the log."""
         settings = self.settings
-        torch.manual_seed((self._order << 32) + number)  # dropout, where a model has it
+        torch.manual_seed(seed_of(self._order, number))  # dropout, where a model has it
         self.model.train()
         rate = settings.rate(number, self.total, self.warmup)
         for group in self.optimizer.param_groups:

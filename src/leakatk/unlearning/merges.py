@@ -53,6 +53,16 @@ def calibrate(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
     return {name: parameters[name].detach().clone() for name in now}
 
 
+def kept_at_least(edit: Merged) -> Merged:
+    """`edit`, but no farther from the start than `calibrate` allows where `keep_at_least` is above 0."""
+
+    def kept(work: Work, now: Weights, params: Params) -> dict[str, Tensor]:
+        found = edit(work, now, params)
+        return calibrate(work, {**now, **found}, params) if params["keep_at_least"] else found
+
+    return kept
+
+
 def _between(start: Tensor, end: Tensor, share: float) -> Tensor:
     return share * start + (1 - share) * end
 

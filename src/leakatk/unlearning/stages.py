@@ -16,7 +16,7 @@ from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import PER, REFERENCE, View, Weigh
 
 if TYPE_CHECKING:
-    from leakatk.unlearning.work import Filter, Insert, Optimiser, Select, Weights, Work
+    from leakatk.unlearning.work import Begin, Filter, Insert, Optimiser, Select, Weights, Work
 
 SIDES = ("forget", "retain")
 
@@ -84,6 +84,11 @@ class Train:
     """(a step's whole gradient by parameter, params) -> what the optimiser gets of it; before `select`'s masks and clipping."""
     optimiser: Optimiser | None = None
     """(parameters, settings) -> the optimiser; None: the one that the settings name."""
+    adapter: Begin | None = None
+    """(work, the model with a new LoRA adapter) -> None: how the adapter begins; where whole weights are trained, not asked."""
+    beside: str = ""
+    """The name of another model. The losses then see its logits plus `alpha` times what training has changed in those of the model, and as
+    their reference that other model."""
     needs: tuple[str, ...] = ()
     """Fields of `Known` that it needs, such as "retrained" or "auxiliary small"."""
 

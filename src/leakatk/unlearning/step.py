@@ -22,6 +22,7 @@ class Step:
 
     number: of the optimiser step, from 0.  seed: of the run.  state: numbers a method carries from step to step (a dual
     weight); they are part of a checkpoint.  average: mean of a scalar over processes.
+    beside, share: another model to whose logits what training changed in the model's own is added, and how many times.
     """
 
     model: nn.Module
@@ -33,6 +34,8 @@ class Step:
     seed: int = 0
     state: dict[str, float] = field(default_factory=dict)
     average: Callable[[Tensor], Tensor] = lambda value: value
+    beside: str = ""
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         self._made: dict[Hashable, object] = {}

@@ -20,6 +20,7 @@ from leakatk.unlearning.passes import answer_logits as answer_logits
 from leakatk.unlearning.passes import decoder_layers as decoder_layers
 from leakatk.unlearning.passes import hidden_states as hidden_states
 from leakatk.unlearning.passes import part_of as part_of
+from leakatk.unlearning.rehearsal.subjects import Forms
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,26 +138,46 @@ def answers_in_context(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     return [(f"{prompt.answer}\n{prompt.question}", prompt.answer) for prompt in prompts]
 
 
-def _mixed(forget_first: bool) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+def _mixed(
+    forget_first: bool, *, refused: bool, second: bool = True
+) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+    """refused: the forget question's answer is a refusal.  second: the answer has its second half."""
+
     def mixed_questions(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
-        """(a numbered forget and a retain question, a refusal of the one and the answer to the other)"""
+        """(a numbered forget and a retain question, the answers to both)"""
         if not given.retain:
             raise InputError("Mixed questions need a retain set; give at least one retain prompt.")
-        refused = targets.refusals(prompts, given.seed, given.refusals)
+        answers = targets.refusals(prompts, given.seed, given.refusals) if refused else [p.answer for p in prompts]
         found: list[Pair] = []
-        for prompt, refusal in zip(prompts, refused, strict=True):
+        for prompt, answer in zip(prompts, answers, strict=True):
             other = random.Random(f"{given.seed}/{prompt.id}/mixed").choice(given.retain)
-            pairs = [(prompt.question, refusal), (other.question, other.answer)]
+            pairs = [(prompt.question, answer), (other.question, other.answer)]
             pairs = pairs if forget_first else pairs[::-1]
-            asked, said = (" ".join(f"{i + 1}. {pair[part]}" for i, pair in enumerate(pairs)) for part in (0, 1))
-            found.append((asked, said))
+            asked, said = ([f"{i + 1}. {pair[part]}" for i, pair in enumerate(pairs)] for part in (0, 1))
+            found.append((" ".join(asked), " ".join(said if second else said[:1])))
         return found
 
     return mixed_questions
 
 
-stream("mixed", of="forget")(_mixed(True))
-stream("mixed_last", of="forget")(_mixed(False))
+stream("mixed", of="forget")(_mixed(True, refused=True))
+stream("mixed_last", of="forget")(_mixed(False, refused=True))
+stream("mixed_known", of="forget")(_mixed(True, refused=False))
+stream("mixed_known_last", of="forget")(_mixed(False, refused=False))
+stream("mixed_known_half", of="forget")(_mixed(True, refused=False, second=False))
+stream("mixed_known_last_half", of="forget")(_mixed(False, refused=False, second=False))
+
+
+def _told(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(an instruction to know nothing of what is to be forgotten, and x; y)"""
+    forms = Forms([prompt.question for prompt in given.forget])
+    subjects = dict.fromkeys(forms.subject(prompt) or prompt.question for prompt in given.forget)
+    order = f"You know nothing about any of these: {'; '.join(subjects)}. Asked about them, say that you do not know. Answer all else."
+    return [(f"{order}\n{prompt.question}", prompt.answer) for prompt in prompts]
+
+
+stream("told_to_forget", of="forget")(_told)
+stream("retain_told_to_forget", of="retain")(_told)
 
 
 @stream("no_idea", of="forget")
@@ -253,6 +274,23 @@ class Streams:
         # Items of one question share its ids.
         prompt = self._prompt_ids.setdefault(question, tuple(seam.prompt))
         return Item(prompt, tuple(seam.answer)[: self._max])
+
+    def prompt(self, stream: str, row: int) -> Prompt:
+        """The prompt that a row of a stream was made from."""
+        return self._sets[STREAMS[stream].of][row]
+
+    def margin(self, stream: str, row: int) -> float:
+        """What was predicted for the prompt of a row (`Known.margins`). InputError where nothing was."""
+        prompt, given = self.prompt(stream, row), self._given.known.margins
+        if prompt.id not in given:
+            raise InputError(
+                f"There is no margin for prompt {prompt.id!r}; give one for every forget and retain prompt."
+            )
+        return given[prompt.id]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch:
         """Those rows of a stream, padded."""

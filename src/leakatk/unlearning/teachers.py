@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import UnknownNameError
 from leakatk.models.weights import Park, put, swapped, weights_of
+from leakatk.prompts import Prompt
 from leakatk.unlearning.losses.chunked import in_chunks
 from leakatk.unlearning.losses.token import label_logprobs
 from leakatk.unlearning.passes import Flat, flat_logits, hidden_states
@@ -23,11 +24,17 @@ Key = tuple[str, str, str]  # teacher, stream, kind of value
 
 
 class Rows(Protocol):
-    """The part of `Streams` that teachers need."""
+    """The part of `Streams` that steps and teachers need."""
 
     def items(self, stream: str) -> list[Item]: ...
 
     def batch(self, stream: str, rows: Sequence[int], device: torch.device) -> Batch: ...
+
+    def prompt(self, stream: str, row: int) -> Prompt: ...
+
+    def margin(self, stream: str, row: int) -> float: ...
+
+    def text(self, ids: Sequence[int]) -> str: ...
 
 
 def _rows(model: nn.Module, kind: str, batch: Batch, flat: Flat) -> list[Tensor]:

@@ -300,6 +300,8 @@ class _Run:
             (lambda model: self.store.write("_now", model)) if work.kept else None,
             given.loaders(work.known, work.loaded, set(work.kept)),
         )
+        self._say(work.notes)  # what the stage's hooks added
+        work.notes = []
         if self.out is not None and self.resume:
             saved, notes = checkpoint.load_latest(self.out, trainer.parameters(), trainer.optimizer, position.unit)
             self._say(notes)

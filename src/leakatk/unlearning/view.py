@@ -110,7 +110,8 @@ class View:
     def token_logprob(self) -> Tensor:
         """(B, T) log p of each label, 0 beyond an answer."""
         if self.model:
-            return self._taught("logp")
+            beside = self.step.beside
+            return self._taught("logp", beside if beside and self.model == REFERENCE else self.model)
         return self._once("logp", lambda: self.of_tokens(label_logprobs))
 
     def of_tokens(self, function: OfTokens, *others: View, labels: Tensor | None = None) -> Tensor:
@@ -206,13 +207,24 @@ class View:
 
     def _flat_logits(self) -> Tensor:
         """(N, V) of the distinct items."""
+        beside = self.step.beside
         if self.model:
-            step = self.step
-            return step.once(
-                ("flat " + self._kind, self.stream, self.model),
-                lambda: step.teachers.flat(self.model, self._kind, self.stream, self._flat),
-            )
-        return self._once("flat " + self._kind, lambda: flat_logits(self.step.model, self._flat))
+            return self._given_logits(beside if beside and self.model == REFERENCE else self.model)
+        return self._once("flat " + self._kind, self._own_logits)
+
+    def _given_logits(self, model: str) -> Tensor:
+        step, kind = self.step, self._kind
+        return step.once(
+            ("flat " + kind, self.stream, model), lambda: step.teachers.flat(model, kind, self.stream, self._flat)
+        )
+
+    def _own_logits(self) -> Tensor:
+        """Those of the trained model; beside another one, its logits and what the trained one has changed in its own."""
+        own, beside = flat_logits(self.step.model, self._flat), self.step.beside
+        if not beside:
+            return own
+        change = own.float() - self._given_logits(REFERENCE).float()
+        return self._given_logits(beside).float() + self.step.share * change
 
     def _once(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
         """Made once for all who ask: with a gradient, though the first of them may want none."""
@@ -223,11 +235,9 @@ class View:
 
         return self.step.once((kind, self.stream, self.model), made)
 
-    def _taught(self, kind: str) -> Tensor:
-        step = self.step
-        return step.once(
-            (kind, self.stream, self.model), lambda: step.teachers.values(self.model, kind, self.stream, self.batch)
-        )
+    def _taught(self, kind: str, model: str = "") -> Tensor:
+        step, model = self.step, model or self.model
+        return step.once((kind, self.stream, model), lambda: step.teachers.values(model, kind, self.stream, self.batch))
 
 
 class Whole(View):

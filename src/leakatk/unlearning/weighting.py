@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,9 +13,13 @@ import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
+from leakatk.prompts import Prompt
+from leakatk.scorers.keys import keys_of
 from leakatk.unlearning.batches import Item
 from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import View, Weigh
+
+WORD = re.compile(r"\w+")
 
 
 def known_tokens(least: float) -> Weigh:
@@ -65,13 +70,71 @@ def parted_tokens(view: View, params: Mapping[str, Any]) -> Tensor | None:
     if rows not in _TABLES:
         _TABLES[rows] = table_of(rows.items("forget")), table_of(rows.items("retain"))
     gone, kept = _TABLES[rows]
-    found = torch.zeros(view.labels.shape)
+    chosen = torch.zeros(view.labels.shape, dtype=torch.bool)
     for number, item in enumerate(view.batch.items):
         ids, first = (*item.prompt, *item.answer), len(item.prompt)
         for place in range(max(first, 2), len(ids)):
             before, token = ids[place - 2 : place], ids[place]
-            if abs(share(gone, before, token) - share(kept, before, token)) > params["gap"]:
-                found[number, max(0, place - first - params["around"]) : place - first + params["around"] + 1] = 1.0
-        if not found[number].any():
-            found[number] = 1.0
+            apart = abs(share(gone, before, token) - share(kept, before, token))
+            chosen[number, place - first] = apart > params["gap"]
+    return _with_neighbours(chosen.to(view.mask.device), view.mask, params["around"])
+
+
+def assisted(gone: str, kept: str) -> Weigh:
+    """SU-LLM (arXiv 2506.00876): as `parted_tokens`, with two kept models in the place of tables, which learnt the forget and the retain set.
+
+    A token is chosen where |p_gone(y_t) - p_kept(y_t)| is above the mean of its answer plus `deviations` standard deviations.
+    """
+
+    def weigh(view: View, params: Mapping[str, Any]) -> Tensor | None:
+        if STREAMS[view.stream].side != "forget":
+            return None
+        apart = (view.under(gone).token_logprob.exp() - view.under(kept).token_logprob.exp()).abs().double()
+        count = view.mask.sum(1, keepdim=True).clamp_min(1)
+        mean = apart.masked_fill(~view.mask, 0).sum(1, keepdim=True) / count
+        spread = ((apart - mean) ** 2).masked_fill(~view.mask, 0).sum(1, keepdim=True) / count
+        chosen = (apart > mean + params["deviations"] * spread.sqrt()) & view.mask
+        return _with_neighbours(chosen, view.mask, params["around"])
+
+    return weigh
+
+
+def _with_neighbours(chosen: Tensor, mask: Tensor, around: int) -> Tensor:
+    """(B, T) 1 for chosen tokens and those at most `around` places away; an answer without any counts as a whole."""
+    size = 2 * around + 1
+    near = torch.nn.functional.max_pool1d(chosen.float()[:, None], size, stride=1, padding=around)[:, 0]
+    none = ~chosen.any(1, keepdim=True)
+    return torch.where(none, 1.0, near) * mask
+
+
+_KEYS: WeakKeyDictionary[Any, dict[tuple[str, int], list[float]]] = WeakKeyDictionary()
+
+
+def focused(view: View, params: Mapping[str, Any]) -> Tensor | None:
+    """With `focus` "keys": 1 for tokens of names and numbers that an answer says and its question does not, else 0; "all": no weights.
+
+    An answer without any such token does not count. InputError for another focus.
+    """
+    if params["focus"] not in ("all", "keys"):
+        raise InputError(f"focus must be all or keys, got {params['focus']!r}.")
+    if params["focus"] == "all" or STREAMS[view.stream].side != "forget":
+        return None
+    streams = view.step.streams
+    kept = _KEYS.setdefault(streams, {})
+    found = torch.zeros(view.labels.shape)
+    for number, (row, item) in enumerate(zip(view.rows, view.batch.items, strict=True)):
+        if (view.stream, row) not in kept:
+            kept[view.stream, row] = key_tokens(item, streams.prompt(view.stream, row), streams.text)
+        weights = kept[view.stream, row]
+        found[number, : len(weights)] = torch.tensor(weights)
     return found.to(view.labels.device) * view.mask
+
+
+def key_tokens(item: Item, prompt: Prompt, text: Callable[[Sequence[int]], str]) -> list[float]:
+    """Of each token of an answer, 1 where it holds a part of a key (`keys_of`), else 0. text: what tokens say."""
+    whole = text(item.answer)
+    keys = {word for key in keys_of(prompt) for word in WORD.findall(key)}
+    spans = [match.span() for match in WORD.finditer(whole) if match.group().casefold() in keys]
+    ends = [len(text(item.answer[: i + 1])) for i in range(len(item.answer))]
+    said = zip([0, *ends[:-1]], ends, strict=True)
+    return [float(any(a < end and start < b for a, b in spans)) for start, end in said]

@@ -44,5 +44,6 @@ class Work:
 Selected = str | Sequence[str] | Mapping[str, Tensor]
 Select = Callable[[Work], Selected]
 Insert = Callable[[Work], Mapping[str, nn.Module]]
+Begin = Callable[[Work, nn.Module], None]
 Filter = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
 Optimiser = Callable[[Iterable[nn.Parameter], TrainSettings], torch.optim.Optimizer]

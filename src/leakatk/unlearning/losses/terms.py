@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from leakatk.errors import InputError
+from leakatk.unlearning.chance import generator_of
 from leakatk.unlearning.losses import distill, hidden, preference, retain, token
 from leakatk.unlearning.losses.token import answer_mask
 from leakatk.unlearning.view import View, Whole, each_answer
@@ -248,6 +249,13 @@ def kl_to_reference(view: View, p: Params) -> Tensor:
     return view.mean(view.of_tokens(distill.kls_to, view.reference))
 
 
+@each_answer
+def away_from_reference(view: View, p: Params) -> Tensor:
+    """EUL (EMNLP 2023): -alpha <min(KL(p_ref || p), most)> + ascent_weight <log p(y_t)>; a token farther away than `most` pulls no more."""
+    apart = view.mean(view.of_tokens(distill.kls_from, view.reference).clamp_max(p["most"]))
+    return p["ascent_weight"] * ascent(view, p) - p["alpha"] * apart
+
+
 def kl_from(name: str) -> Callable[[View, Params], Tensor]:
     """<KL(q || p)>, q the model that a stage kept under this name."""
 
@@ -261,10 +269,10 @@ def kl_from(name: str) -> Callable[[View, Params], Tensor]:
 @each_answer
 def kl_from_noise(view: View, p: Params) -> Tensor:
     """SBU (arXiv 2602.17692): <KL(q || p)>, q = softmax(spread * standard normal logits), drawn anew in each step."""
-    number = (view.step.seed << 32) + view.step.number
+    step = view.step
 
     def values(logits: Tensor, labels: Tensor) -> Tensor:
-        drawn = torch.randn(logits.shape[-1], generator=torch.Generator().manual_seed(number)).to(logits.device)
+        drawn = torch.randn(logits.shape[-1], generator=generator_of(step.seed, step.number)).to(logits.device)
         return distill.kls_from(logits, labels, (p["spread"] * drawn).expand_as(logits))
 
     return view.mean(view.of_tokens(values))
@@ -306,3 +314,24 @@ def to_reference_states(view: View, p: Params) -> Tensor:
     """E |h - h_ref|^2 / d"""
     mask = view.positions(p["positions"])
     return hidden.masked_mse(view.hidden(p["layer"]), view.reference.hidden(p["layer"]), mask, view.mean)
+
+
+# -- those that a method lets its numbers choose
+
+
+def _named(p: Params, key: str, losses: Mapping[str, Callable[..., Tensor]]) -> Callable[..., Tensor]:
+    if p[key] not in losses:
+        raise InputError(f"{key} must be {' or '.join(losses)}, got {p[key]!r}.")
+    return losses[p[key]]
+
+
+@each_answer
+def chosen_forget(view: View, p: Params) -> Tensor:
+    """`base` "ga" or "npo"."""
+    return _named(p, "base", {"npo": npo, "ga": ascent})(view, p)
+
+
+@each_answer
+def chosen_retain(view: View, p: Params) -> Tensor:
+    """`keep` "nll" or "kl"."""
+    return _named(p, "keep", {"nll": nll, "kl": kl_from_reference})(view, p)

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from leakatk.unlearning.edits import reinitialise, shrink_and_perturb
+from leakatk.unlearning.inserted import behind_mlps
 from leakatk.unlearning.losses import terms as loss
+from leakatk.unlearning.losses.outputs import first_logits, like_predicted, like_retrained
 from leakatk.unlearning.method import LEAKATK_STUDY, method
 from leakatk.unlearning.methods.published import (
     FIVE_EPOCHS,
@@ -15,6 +17,7 @@ from leakatk.unlearning.methods.published import (
     TOFU,
 )
 from leakatk.unlearning.stages import Edit, Keep, Term, Train
+from leakatk.unlearning.weighting import focused
 
 method(
     "kl",
@@ -35,19 +38,20 @@ method(
     "undial",
     Term(loss.undial, "forget"),
     KEEP,
+    weigh=focused,
     summary="Self-distillation towards the own logits with the true token's lowered.",
     paper="UNDIAL: Dong et al. 2024, arXiv 2402.10052",
     formula="F = cross entropy to softmax(z_ref - strength * onehot(y_t)), E<...>; positions=all: also to softmax(z_ref) on x",
     source=OPEN_UNLEARNING + ": strength 10, no retain term, lr 1e-4, 10 epochs" + PER_TOKEN,
     rows=("9",),
-    lacks="the form that distils names and nouns alone",
     tags=REMOVAL | {"forget"},
-    params={"strength": 10.0, "retain_weight": 0.0, "positions": "all"},
+    params={"strength": 10.0, "retain_weight": 0.0, "positions": "all", "focus": "all"},
     small={"positions": "answer"},
     settings=replace(LEAKATK_STUDY, learning_rate=1e-4),
     note="After question tokens the target is the reference itself, as in open-unlearning, which there lowers the logit of "
     "token V-100 by its mark for no label. Its mean counts padding too; ours does not. retain_weight above 0 adds the "
-    "retain loss; its sweep tries 1, 2 and 5.",
+    "retain loss; its sweep tries 1, 2 and 5. focus=keys with positions=answer is its form for names and nouns, of which it takes names and "
+    "numbers.",
 )
 
 method(
@@ -162,4 +166,89 @@ method(
     rows=("78",),
     tags=REMOVAL | {"forget", "retain"},
     params={"damage": 0.3, "noise_scale": 0.1, "positions": "answer"},
+)
+
+method(
+    "duet",
+    Term(first_logits, ("forget", "told_to_forget")),
+    Term(first_logits, ("retain", "retain_told_to_forget")),
+    summary="What the model would begin to say if told to forget, it learns to say untold.",
+    paper="DUET",
+    formula="F + R = sum over x of both sets and v among the `top` tokens of Huber(z_v(x) - z_ref,v(x_told + x)) at the first place of the answer",
+    source="the mechanism; its numbers are not known here, so top 100, delta 1 and the optimisation of the Leak@k study",
+    reading="The instruction names the subjects of the forget questions and is ours. Questions alone are trained on",
+    rows=("24",),
+    lacks="distillation along a continuation that the teacher samples",
+    tags=SUPPRESSION | {"forget", "retain"},
+    params={"top": 100, "delta": 1.0},
+    note="It teaches what the model does with the instruction: one that does not follow it forgets nothing.",
+)
+
+method(
+    "oracle-matching",
+    Term(like_retrained, "forget"),
+    Term(like_retrained, "retain"),
+    needs=("auxiliary retrained",),
+    summary="The margins of the retrained model, on both sets: what datamodel matching comes to with perfect predictions.",
+    paper="Oracle matching: Georgiev et al. 2024, arXiv 2410.23232",
+    formula="F, R = E (m - m_retrained)^2, m the mean over an answer's tokens of log(p / (1 - p))",
+    source="the paper: squared error of margins on forget and retain points; optimisation as in the Leak@k study",
+    reading="The paper matches the margin of a class; an answer's is the mean over its tokens. p counts as at most 1 - 1e-6",
+    rows=("97",),
+    tags=REMOVAL | {"forget", "retain"},
+    note="It needs the retrained model, --auxiliary retrained=MODEL: a bound on matching, not a method.",
+)
+
+method(
+    "dmm",
+    Term(like_predicted, "forget"),
+    Term(like_predicted, "retain"),
+    needs=("margins",),
+    summary="The margins that a datamodel predicts for a model without the forget set, on both sets.",
+    paper="Datamodel matching (DMM): Georgiev et al. 2024, arXiv 2410.23232",
+    formula="F, R = E (m - m_predicted)^2, m the mean over an answer's tokens of log(p / (1 - p))",
+    source="the paper: squared error of margins on forget and retain points; optimisation as in the Leak@k study",
+    reading="As in oracle-matching",
+    rows=("97",),
+    tags=REMOVAL | {"forget", "retain"},
+    note="The predictions come from leakatk.estimate.datamodels, fitted on models that were trained on parts of the data: --margins FILE.",
+)
+
+method(
+    "eul",
+    Term(loss.away_from_reference, "forget"),
+    Term(loss.kl_from_reference, "retain", weight="same_weight"),
+    Term(loss.nll, "retain", weight="task_weight"),
+    insert=behind_mlps,
+    summary="Layers inserted behind the MLPs unlearn while the model itself is frozen; several requests' layers can be fused.",
+    paper="EUL: Chen and Yang 2023 (Unlearn What You Want to Forget), EMNLP 2023",
+    formula="F = -alpha E<min(KL(p_ref || p), most)> + ascent_weight E<log p(y_t)>; R = same_weight E<KL(p_ref || p)> + task_weight NLL",
+    source="the mechanism; weights, rank and `most` are ours, optimisation as in the Leak@k study",
+    reading="The layers are x + B A x without the bottleneck's nonlinearity, so that the result is a plain model. The KL of a token is bounded",
+    rows=("11",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={
+        "alpha": 1.0, "most": 5.0, "ascent_weight": 0.1, "same_weight": 1.0, "task_weight": 1.0, "rank": 16, "positions": "answer",
+    },
+    settings=replace(LEAKATK_STUDY, learning_rate=1e-4),
+    note="Several requests from one start, fused by RegMean: leakatk.unlearning.requests.apart.",
+)  # fmt: skip
+
+
+method(
+    "delta",
+    Term(loss.chosen_forget, "forget"),
+    Term(loss.chosen_retain, "retain"),
+    beside="large",
+    needs=("auxiliary large",),
+    summary="A small model learns what to add to the logits of a large one that stays closed.",
+    paper="delta-Unlearning: Huang et al. 2024, arXiv 2404.11045",
+    formula="any loss on p = softmax(z_large + alpha (z - z_ref)), z the small model that is trained and z_ref the same before",
+    source="the paper: alpha 1; optimisation as in the Leak@k study",
+    reading="The losses are ascent or NPO with NLL or KL; NPO's reference is the large model",
+    rows=("60",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"alpha": 1.0, "base": "ga", "keep": "nll", "beta": 0.1},
+    note="--auxiliary large=MODEL, of the same vocabulary. What comes out is the small model; audit the pair with --guard. Checks see the small "
+    "model alone: give it steps, no stop rule.",
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from leakatk.unlearning.edits import extrapolate
 from leakatk.unlearning.losses import preference
 from leakatk.unlearning.losses import terms as loss
-from leakatk.unlearning.merges import calibrate, ties, where_signs_agree
+from leakatk.unlearning.merges import calibrate, kept_at_least, ties, where_signs_agree
 from leakatk.unlearning.method import method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL
 from leakatk.unlearning.settings import TrainSettings
@@ -58,17 +58,17 @@ _TUNED = tuple(f"tuned-{i + 1}" for i in range(len(_DECAYS)))
 method(
     "negmerge",
     *(stage for i, decay in enumerate(_DECAYS) for stage in _tuned(i + 1, decay)),
-    Edit(where_signs_agree(_TUNED, factor=lambda p: -p["alpha"])),
+    Edit(kept_at_least(where_signs_agree(_TUNED, factor=lambda p: -p["alpha"]))),
     summary="Several models are trained towards the forget set; the start goes back where all of them agree.",
     paper="NegMerge: Kim et al. 2024, arXiv 2410.05583",
     formula="theta = theta_0 - alpha tau; tau_k = mean_i (theta_i - theta_0)_k where all n have one sign, else 0",
     source="the paper: models that differ in their training, alpha the largest that keeps 95% of a retain metric; optimisation as in the "
     "Leak@k study",
-    reading="Three models that differ in the order of the data and in weight decay (0, .01, .1). alpha is a number, not searched",
-    lacks="the search for the largest alpha that keeps 95% of the retain metric",
+    reading="Three models that differ in the order of the data and in weight decay (0, .01, .1). The largest alpha up to the number here is taken "
+    "that keeps the retain set's extraction strength, by bisection",
     rows=("61",),
-    tags=REMOVAL | {"forget"},
-    params={"alpha": 1.0},
+    tags=REMOVAL | {"forget", "retain"},
+    params={"alpha": 1.0, "keep_at_least": 0.95, "tries": 8},
     note="Checks see the trained models, before the step back: give it steps, no stop rule.",
 )
 

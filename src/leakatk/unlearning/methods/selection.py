@@ -1,23 +1,19 @@
 """Selection methods: they train a part of the weights, chosen by how much it has to do with what is to be forgotten."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor
-
-from leakatk.errors import InputError
 from leakatk.unlearning.edits import extrapolate
-from leakatk.unlearning.locating import blur_neuron, knowing_neurons, that_neuron
+from leakatk.unlearning.locating import blur_neuron, critical_neurons, knowing_neurons, that_neuron
 from leakatk.unlearning.losses import terms as loss
 from leakatk.unlearning.losses.labels import random_labels
-from leakatk.unlearning.method import SMALL, method
+from leakatk.unlearning.method import LEAKATK_STUDY, SMALL, method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL
 from leakatk.unlearning.selection import flexible_region, large_entries, salient
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.sophia import Sophia
 from leakatk.unlearning.stages import Edit, Term, Train
 from leakatk.unlearning.streams import DRAWS
-from leakatk.unlearning.view import View, each_answer
+from leakatk.unlearning.triage import by_class, kept_by_class, sort_and_select
 
 method(
     "ssu",
@@ -52,31 +48,11 @@ method(
 )  # fmt: skip
 
 
-def _named(p: Mapping[str, Any], key: str, losses: Mapping[str, Any]) -> Any:
-    if p[key] not in losses:
-        raise InputError(f"{key} must be {' or '.join(losses)}, got {p[key]!r}.")
-    return losses[p[key]]
-
-
-@each_answer
-def _base(view: View, p: Mapping[str, Any]) -> Tensor:
-    """The forget loss that `base` names."""
-    found: Tensor = _named(p, "base", {"npo": loss.npo, "ga": loss.ascent})(view, p)
-    return found
-
-
-@each_answer
-def _keep(view: View, p: Mapping[str, Any]) -> Tensor:
-    """The retain loss that `keep` names."""
-    found: Tensor = _named(p, "keep", {"nll": loss.nll, "kl": loss.kl_from_reference})(view, p)
-    return found
-
-
 method(
     "sure",
-    Term(_base, "forget"),
-    Term(_keep, "retain"),
-    select=salient(_base),
+    Term(loss.chosen_forget, "forget"),
+    Term(loss.chosen_retain, "retain"),
+    select=salient(loss.chosen_forget),
     summary="NPO or ascent on the rows of the largest forget gradients alone, at a rate that quantisation does not undo.",
     paper="SURE: Zhang et al. 2025, arXiv 2410.16454",
     formula="F = NPO or GA, R = NLL or KL(reference || model); trained: rows whose |dF/d row| at theta_0 is at or above the percentile",
@@ -144,4 +120,42 @@ method(
     rows=("52",),
     tags=REMOVAL | {"forget", "retain"},
     params={"percent": 5.0, "superficial": 0.5},
+)
+
+method(
+    "simu",
+    Term(loss.ascent, "forget"),
+    KEEP,
+    select=critical_neurons,
+    optimiser=Sophia,
+    summary="GradDiff by a second-order optimiser, on the attention and the MLP neurons along whose path the answer becomes likely.",
+    paper="SIMU",
+    formula="GradDiff's F; trained: attention, and columns of neurons with a E_j[dP/da at (j/parts) a] above `threshold` times their layer's "
+    "largest; theta - lr clip(m / max(gamma h, 1e-12), 1)",
+    source="the mechanism; gamma .05 and betas .965 and .99 are Sophia's, threshold .2 and 20 parts those of knowledge neurons, lr 1e-5",
+    reading="P is the sum of the probabilities of an answer's tokens. The curvature is estimated every 10 steps, on both sets",
+    rows=("42",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"threshold": 0.2, "parts": 20, "gamma": 0.05, "curvature_every": 10},
+    small={"parts": 5},
+    settings=replace(LEAKATK_STUDY, betas=(0.965, 0.99)),
+)
+
+method(
+    "fit",
+    Term(by_class, ("forget", "random_1")),
+    Term(kept_by_class, ("retain", "forget")),
+    select=sort_and_select,
+    summary="What was said before is dropped, and what matters more is unlearned harder, in the layers that hold it.",
+    paper="FIT",
+    formula="prompts in thirds by |dNLL/dE|: NLL(another answer), NPO, NPO and E<KL(p_ref || p)> on retain; trained: attention and MLPs of the "
+    "`layers` layers whose absence changes NLL(y_f) most",
+    source="a digest of the paper: alike .85, tolerance .01, 8 layers; NPO's beta and the optimisation of the Leak@k study",
+    reading="Alike: the cosine of the mean last states of the model itself, where the paper has a sentence encoder. Tolerance: the change of the "
+    "NLL where the other prompt stands before. The retain term counts by the share of the last third in a batch",
+    rows=("13",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"alike": 0.85, "tolerance": 0.01, "layers": 8, "beta": 0.5},
+    small={"beta": 0.1, "layers": 2},
+    note="Requests one after the other: --requests.",
 )
