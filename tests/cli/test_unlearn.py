@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from leakatk.cli.unlearn import configure, unscored
+from leakatk.cli.preset import configure
+from leakatk.cli.unlearn import unscored
 from leakatk.errors import InputError, LeakAtKError
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt, save_prompts
@@ -78,7 +79,7 @@ def test_small_models_have_settings_of_their_own_unless_the_papers_are_asked_for
     for preset, limit, wanted in (
         ("auto", size + 1, small), ("auto", size, paper), ("paper", size + 1, paper), ("small", size, small),
     ):  # fmt: skip
-        monkeypatch.setattr("leakatk.cli.unlearn.SMALL_MODEL", limit)
+        monkeypatch.setattr("leakatk.cli.preset.SMALL_MODEL", limit)
         method, settings = configured(loaded, preset=preset)
         assert settings == method.settings
         assert settings == dataclasses.replace(wanted.settings, check_every=0), (preset, limit)

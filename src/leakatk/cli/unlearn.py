@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leakatk.cli import given as extras
 from leakatk.cli import inputs, options, rule
 from leakatk.cli.config import Config, written_back
+from leakatk.cli.preset import configure, trained_as
+from leakatk.cli.requests import run_requests
 from leakatk.errors import InputError, UnknownNameError
-from leakatk.registry import typed
 from leakatk.workdir import claim
 
 if TYPE_CHECKING:
-    from leakatk.models.loaded import LoadedModel
-    from leakatk.models.memory import Trained
     from leakatk.prompts import Prompt
     from leakatk.scorers.base import Scorer
-    from leakatk.unlearning.methods import Method
-    from leakatk.unlearning.settings import TrainSettings
+    from leakatk.unlearning.settings import OnCheck
 
 EXAMPLES = options.examples(
     "leakatk unlearn models/full --forget forget.jsonl --retain retain.jsonl --method npo --out models/npo",
@@ -130,7 +128,9 @@ def run(
     ] = "",
     unseen: Annotated[
         Path | None,
-        typer.Option(help="Calibrated RULE: true answers no model was trained on (JSONL), a hundred or more."),
+        typer.Option(
+            help="True answers no model was trained on (JSONL): for --stop-memorised; for calibrated RULE, a hundred or more."
+        ),
     ] = None,
     rehearsal: Annotated[
         float,
@@ -147,6 +147,25 @@ def run(
         list[str] | None,
         typer.Option(help="A further model that the method compares with: NAME=MODEL; may be repeated."),
     ] = None,
+    alternates: Annotated[
+        str,
+        typer.Option(
+            help="For methods that prefer other answers: a file of question and answer, or a writer (default: alternates, the model itself)."
+        ),
+    ] = "",
+    margins: Annotated[
+        Path | None, typer.Option(help="For method dmm: what a datamodel predicts, rows of id and margin (JSONL).")
+    ] = None,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Split the forget prompts into so many requests, unlearned one after the other.")
+    ] = 1,
+    stop_memorised: Annotated[
+        bool,
+        typer.Option(
+            "--stop-memorised",
+            help="Stop once forget answers are extracted no better than those of --unseen were before (KUL).",
+        ),
+    ] = False,
     judge: Annotated[
         str,
         typer.Option(
@@ -176,19 +195,23 @@ def run(
     """Train a model to forget some answers and keep others, with a method of the field."""
     from leakatk.prompts import Known, columns_from, load_prompts
     from leakatk.unlearning.methods import METHODS
+    from leakatk.unlearning.requests import split
+    from leakatk.unlearning.stop import greedy_stop
 
     retrained, named = rule.check_options(
         method, base, preset, rule_preset, retrained=retrained, reference=reference, judge=judge, original=original,
-        unseen=unseen,
+        unseen=None if stop_memorised else unseen,
     )  # fmt: skip
+    check_stops(method, stop_memorised, stop_greedy, unseen, requests)
     options.check_n(n)
     if method != "rule" and (wordings is not None or leak_wordings != "drawn" or rule_reference != "round" or chunk):
         raise InputError("--wordings, --leak-wordings, --rule-reference and --chunk only go with --method rule.")
     for name, value in (("--utility-floor", utility_floor), ("--target", target)):
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} must be between 0 and 1, got {value}.")
-    if (stop_greedy or utility_floor > 0) and check_every < 1:
-        raise InputError(f"--check-every must be at least 1 for --stop-greedy and --utility-floor, got {check_every}.")
+    checked = stop_greedy or stop_memorised or utility_floor > 0
+    if checked and check_every < 1:
+        raise InputError(f"--check-every must be at least 1 for a stop rule and --utility-floor, got {check_every}.")
     if method != "rule" and method not in METHODS:
         raise UnknownNameError("method", method, [*METHODS, "rule"])
     chosen, note = rule.based_on(named, base) if named is not None else (METHODS[base or method], "")
@@ -210,13 +233,13 @@ def run(
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
     known = Known(
         tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
-        auxiliary=inputs.auxiliary_models(auxiliary or ()),
+        auxiliary=inputs.auxiliary_models(auxiliary or ()), margins=extras.margins(margins, [*items, *kept]),
     )  # fmt: skip
     rule.check_wordings(wordings, items)
     if retrained:
         sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
-    if (refused or auxiliary) and method == "rule":
-        raise InputError("--refused and --auxiliary are for a method of their own, not for --method rule.")
+    if (refused or auxiliary or margins) and method == "rule":
+        raise InputError("--refused, --auxiliary and --margins are for a method of their own, not for --method rule.")
     known.need(f"Method {chosen.name}", *chosen.needs)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
@@ -247,7 +270,7 @@ def run(
          "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
          "checkpoint_every": checkpoint_every, "utility_floor": utility_floor,
          "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
-        checked=stop_greedy or utility_floor > 0, check_every=check_every,
+        checked=checked, check_every=check_every,
     )  # fmt: skip
     job = rule.Rule(
         loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
@@ -270,11 +293,7 @@ def run(
         for line in [*lines, *says_memory(need)]:
             typer.echo(line)
         return
-    from leakatk.unlearning.stop import greedy_stop
-
-    check = None
-    if stop_greedy or utility_floor > 0:
-        check = greedy_stop(items, kept, detector, max_new_tokens=tokens, forget_at_most=0.0 if stop_greedy else -1.0)
+    parts = split(items, requests)
     told = set(loaded.notes)
     # RULE holds OUT as a whole; without it training does.
     with written_back(context, out), claim(out) if method == "rule" else nullcontext():
@@ -289,12 +308,28 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            done = unlearn(
-                loaded, items, kept, chosen, out=out, settings=settings, seed=seed, on_check=check, known=known
-            )
-            record = done.as_dict()
-            why = done.stopped or "all steps done"
-            typer.echo(f"{chosen.name}: {done.says()} ({why}). Model: {out}", err=as_json)
+            wanted, other = extras.with_alternates(alternates, chosen, items, loaded, out, seed)
+            told |= set(loaded.notes)
+            more = {"settings": settings, "seed": seed, "known": known, "alternates": other}
+
+            def check(prompts: Sequence[Prompt]) -> OnCheck | None:
+                if stop_memorised:
+                    return extras.memorised_check(loaded, prompts, true)
+                if not checked:
+                    return None
+                at_most = 0.0 if stop_greedy else -1.0
+                return greedy_stop(prompts, kept, detector, max_new_tokens=tokens, forget_at_most=at_most)
+
+            if requests > 1:
+                record = run_requests(
+                    loaded, extras.grouped(parts, wanted), kept, chosen, out, detector, check=check, max_new_tokens=tokens,
+                    to_stderr=as_json, **more,
+                )  # fmt: skip
+            else:
+                done = unlearn(loaded, wanted, kept, chosen, out=out, on_check=check(items), **more)
+                record = done.as_dict()
+                why = done.stopped or "all steps done"
+                typer.echo(f"{chosen.name}: {done.says()} ({why}). Model: {out}", err=as_json)
     options.say_notes([note for note in loaded.notes if note not in told])
     if as_json:
         options.echo_json({**record, "prompts": asked_for})
@@ -303,31 +338,23 @@ def run(
     again |= {"--limit": str(limit or ""), "--retain-limit": str(retain_limit or "")}
     again |= {"--load-in": load_in, "--device-map": device_map}
     again |= {"--seed": str(seed + 1)} if method == "rule" else {}  # other samples than RULE has seen
+    final = out / f"request-{requests:03d}" if requests > 1 else out
     words = [str(word) for name, value in again.items() if value for word in (name, value)]
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
-    typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(out), *words])}", err=True)
+    typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(final), *words])}", err=True)
 
 
-def trained_as(method: Method, *, lora: bool, load_in: str, rule: bool) -> Trained:
-    """What training adds to the memory of a model. InputError where codes cannot be trained so."""
-    from leakatk.models.memory import Trained
-    from leakatk.models.placement import check_tuning
-
-    tuning = "lora" if lora else method.settings.tuning
-    check_tuning(load_in, tuning)
-    if load_in and rule:
+def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
+    """InputError for stop rules and requests that do not go together."""
+    if memorised and greedy:
+        raise InputError("Give either --stop-greedy or --stop-memorised.")
+    if memorised and unseen is None:
+        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
+    if method == "rule" and (memorised or requests > 1):
         raise InputError(
-            f"RULE goes on from the weights of the round before, and with --load-in {load_in} they stay codes with an adapter "
-            "beside them; leave out --load-in."
+            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
         )
-    if load_in and len(method.stages) > 1:
-        raise InputError(
-            f"Method {method.name} keeps or edits weights between its stages, which --load-in {load_in} makes codes of; leave it "
-            "out, or take a method of one stage."
-        )
-    settings = method.settings
-    return Trained(settings.lora_rank if tuning == "lora" else 0, 2 if settings.optimizer == "adamw8bit" else 8)
 
 
 def given(context: typer.Context, name: str) -> bool:
@@ -342,46 +369,3 @@ def unscored(detector: Scorer, prompts: Sequence[Prompt]) -> list[str]:
         return []
     scores = detector.score(prompts, [prompt.answer for prompt in prompts])
     return [prompt.id for prompt, value in zip(prompts, scores, strict=True) if value != value]
-
-
-SMALL_MODEL = 20_000_000  # parameters
-
-
-def configure(
-    method: Method,
-    loaded: LoadedModel,
-    preset: str,
-    params: list[str],
-    overrides: dict[str, Any],
-    *,
-    checked: bool,
-    check_every: int,
-) -> tuple[Method, TrainSettings]:
-    """The method and settings after preset, --param and the single options."""
-    if preset not in ("auto", "paper", "small"):
-        raise InputError(f"--preset must be auto, paper or small, got {preset!r}.")
-    size = sum(parameter.numel() for parameter in loaded.model.parameters())
-    if preset == "small" or (preset == "auto" and size < SMALL_MODEL):
-        method = method.for_small_models()
-    values: dict[str, Any] = {}
-    for text in params:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--param {text!r}: write NAME=VALUE, such as beta=2.5.")
-        values[name] = typed(f"--param {name}", value, method.params.get(name))
-        if isinstance(values[name], float) and not math.isfinite(values[name]):
-            raise InputError(f"--param {text!r}: the value must be a finite number.")
-    method = method.with_params(**values)
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if "max_steps" in given and "epochs" in given:
-        raise InputError("Give either --steps or --epochs, not both.")
-    if "max_steps" in given:
-        given["epochs"] = None
-    if "epochs" in given and given["epochs"] is not None:
-        given["max_steps"] = None
-    if checked:
-        given["check_every"] = check_every
-    elif "check_every" not in given:
-        given["check_every"] = 0
-    settings = replace(method.settings, **given)
-    return replace(method, settings=settings), settings

@@ -84,8 +84,9 @@ def behind_mlps(work: Work) -> dict[str, LowRank]:
     if rank < 1:
         raise InputError(f"rank must be at least 1, got {rank!r}.")
     names = {id(module): name for name, module in model.named_modules()}
-    hosts = [part_of(layer, "mlp_in")[0] for layer in decoder_layers(model)]
-    return {
-        names[id(host)]: LowRank(host.weight.shape[0 if isinstance(host, nn.Linear) else 1], rank, seed=work.seed + i)
-        for i, host in enumerate(hosts)
-    }
+    found = {}
+    for number, layer in enumerate(decoder_layers(model)):
+        host: Any = part_of(layer, "mlp_in")[0]
+        width = host.weight.shape[0 if isinstance(host, nn.Linear) else 1]
+        found[names[id(host)]] = LowRank(width, rank, seed=work.seed + number)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from leakatk.models.weights import put
 from leakatk.prompts import Prompt
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.record import Unlearned
+from leakatk.unlearning.settings import OnCheck
 from leakatk.unlearning.trainer import unlearn
 
 
@@ -26,12 +27,15 @@ def in_turn(
     method: str | Method,
     *,
     out: str | Path | None = None,
+    check: Callable[[Sequence[Prompt]], OnCheck | None] = lambda forget: None,
+    on_done: Callable[[int, int, str], None] = lambda number, steps, stopped: None,
     **options: Any,
 ) -> list[Unlearned]:
     """Unlearn one forget set after the other, in place; a record for each.
 
     theta_t = method(theta_{t-1}, request t): the reference of each run, and other answers drawn from its set, are its own.
     out: a directory in which request t gets request-00t; a killed sequence goes on in the run where it was.
+    check: forget set -> what its run is checked by.  on_done: called after each with its number (from 1), its steps and why it stopped.
     options: those of `unlearn`, the same for each.  Errors as there; InputError without a request.
 
     >>> from leakatk import load_model, load_prompts
@@ -40,7 +44,11 @@ def in_turn(
     >>> len(in_turn(load_model("models/mine"), [prompts[:2], prompts[2:]], [], "ga", settings=settings, quiet=True))
     2
     """
-    return [unlearn(loaded, forget, retain, method, out=place, **options) for forget, place in _placed(requests, out)]
+    done = []
+    for number, (forget, place) in enumerate(_placed(requests, out), 1):
+        done.append(unlearn(loaded, forget, retain, method, out=place, on_check=check(forget), **options))
+        on_done(number, done[-1].steps, done[-1].stopped)
+    return done
 
 
 def split(prompts: Sequence[Prompt], count: int) -> list[list[Prompt]]:

@@ -70,5 +70,5 @@ def drawn_labels(view: View, params: Mapping[str, Any]) -> Tensor:
     chosen = view.logits[mask].float()
     generator = generator_of(step.seed, step.number)
     drawn = torch.multinomial(chosen.detach().softmax(-1).cpu(), 1, generator=generator).flatten().to(chosen.device)
-    loss = torch.nn.functional.cross_entropy(chosen, drawn)
-    return loss * len(drawn) ** 0.5
+    scaled: Tensor = torch.nn.functional.cross_entropy(chosen, drawn) * len(drawn) ** 0.5
+    return scaled

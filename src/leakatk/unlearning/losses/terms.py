@@ -253,7 +253,8 @@ def kl_to_reference(view: View, p: Params) -> Tensor:
 def away_from_reference(view: View, p: Params) -> Tensor:
     """EUL (EMNLP 2023): -alpha <min(KL(p_ref || p), most)> + ascent_weight <log p(y_t)>; a token farther away than `most` pulls no more."""
     apart = view.mean(view.of_tokens(distill.kls_from, view.reference).clamp_max(p["most"]))
-    return p["ascent_weight"] * ascent(view, p) - p["alpha"] * apart
+    away: Tensor = p["ascent_weight"] * ascent(view, p) - p["alpha"] * apart
+    return away
 
 
 def kl_from(name: str) -> Callable[[View, Params], Tensor]:

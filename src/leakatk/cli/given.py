@@ -1,0 +1,122 @@
+"""What the methods of `leakatk unlearn` may be given besides prompts: alternate answers, margins; and when they stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leakatk.errors import InputError
+from leakatk.files.reading import read_records
+
+if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
+    from leakatk.prompts import Prompt
+    from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.settings import OnCheck
+
+KEPT = "alternates.jsonl"
+
+
+def margins(path: Path | None, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Prompt id -> margin, from rows with id and margin. InputError for a row without, a number that is none, or a prompt left out."""
+    if path is None:
+        return {}
+    found: dict[str, float] = {}
+    for number, row in read_records(path):
+        value = row.get("margin")
+        if "id" not in row or not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise InputError(f'{path}, row {number}: write {{"id": a prompt\'s id, "margin": a finite number}}.')
+        found[str(row["id"])] = float(value)
+    if missing := [prompt.id for prompt in prompts if prompt.id not in found]:
+        raise InputError(
+            f"{path} has no margin for {len(missing)} of {len(prompts)} prompts (the first: {missing[0]!r}); give one for each."
+        )
+    return found
+
+
+def needs_alternates(method: Method) -> bool:
+    return any("alternate" in stage.streams for stage in method.trains)
+
+
+def with_alternates(
+    spec: str, method: Method, forget: Sequence[Prompt], loaded: LoadedModel, out: Path, seed: int
+) -> tuple[list[Prompt], dict[str, str]]:
+    """(the forget prompts, each as often as it has alternates; prompt id -> alternate answer). Both as they are for a method that wants none.
+
+    spec: a file of question and answer, or a writer; "alternates" is the model itself. What a writer made is kept in OUT/alternates.jsonl,
+    which the same command takes up.
+    """
+    from leakatk.prompts import Known, load_prompts, save_prompts
+    from leakatk.synthesis import pairs, written
+    from leakatk.synthesis.base import get_writer
+    from leakatk.synthesis.generated import Alternates
+
+    if not needs_alternates(method):
+        if spec:
+            raise InputError(f"--alternates is for methods that prefer other answers; {method.name} does not.")
+        return list(forget), {}
+    kept, file = out / KEPT, Path(spec)
+    if spec and file.suffix:
+        return _from_file(load_prompts(file), forget, file)
+    if kept.is_file():
+        return pairs(forget, load_prompts(kept))
+    writer = get_writer(spec or "alternates")
+    if isinstance(writer, Alternates):
+        from leakatk.sampling.native import NativeSampler
+
+        rows = replace(writer, seed=seed).write_with(NativeSampler(loaded), forget)
+    else:
+        rows = list(written(writer, forget, Known(forget=tuple(forget))).rows)
+    there = {row.id.rsplit("/", 2)[0] for row in rows}
+    if missing := [prompt.id for prompt in forget if prompt.id not in there]:
+        raise InputError(
+            f"Writer {writer.label} has no alternate answer for {len(missing)} of {len(forget)} prompts (the first: {missing[0]!r}); take "
+            "another writer, or give a file with --alternates FILE."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    save_prompts(rows, kept)
+    return pairs(forget, rows)
+
+
+def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> tuple[list[Prompt], dict[str, str]]:
+    """A row belongs to the prompt of its id, or else to that of its question; a prompt may have several."""
+    by_id = {prompt.id: prompt for prompt in forget}
+    by_question = {prompt.question: prompt for prompt in forget}
+    found, alternates = [], {}
+    for number, row in enumerate(rows, 1):
+        prompt = by_id.get(row.id) or by_question.get(row.question)
+        if prompt is not None:
+            found.append(replace(prompt, id=f"{prompt.id}/alternates/{number}"))
+            alternates[found[-1].id] = row.answer
+    there = {prompt.id.rsplit("/", 2)[0] for prompt in found}
+    if missing := [prompt.id for prompt in forget if prompt.id not in there]:
+        raise InputError(
+            f"{path} has no alternate answer for {len(missing)} of {len(forget)} forget prompts (the first: {missing[0]!r}); give each a row "
+            "with its id or its question."
+        )
+    return found, alternates
+
+
+def memorised_check(loaded: LoadedModel, forget: Sequence[Prompt], unseen: Sequence[Prompt]) -> OnCheck:
+    """Stop where the forget answers are extracted no better than unseen ones are before the first step."""
+    from leakatk.metrics.memorisation import memorised
+    from leakatk.unlearning.stop import memorised_stop
+
+    level = memorised(loaded, unseen)
+    if math.isnan(level.extraction_likelihood):
+        raise InputError(
+            "No answer in --unseen has more than ten tokens, so extraction likelihood is undefined; give longer ones."
+        )
+    return memorised_stop(forget, level)
+
+
+def grouped(parts: Sequence[Sequence[Prompt]], wanted: Sequence[Prompt]) -> list[list[Prompt]]:
+    """The prompts of each request as often as they are wanted: one with several alternates stands several times."""
+    owner = {prompt.id: number for number, part in enumerate(parts) for prompt in part}
+    found: list[list[Prompt]] = [[] for _ in parts]
+    for prompt in wanted:
+        found[owner[prompt.id] if prompt.id in owner else owner[prompt.id.rsplit("/", 2)[0]]].append(prompt)
+    return found

@@ -1,0 +1,94 @@
+"""`leakatk unlearn --requests K`: requests one after the other, and what is left of each after every one (PULSE's second protocol)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from leakatk.files.strict_json import plain, strict_json
+from leakatk.files.writing import write_atomic
+
+if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
+    from leakatk.prompts import Prompt
+    from leakatk.scorers.base import Scorer
+    from leakatk.unlearning.methods import Method
+    from leakatk.unlearning.settings import OnCheck
+
+FILE = "requests.json"
+LEGEND = "mean greedy scores; before: of the requests before this one; to come: of those after it"
+
+
+def run_requests(
+    loaded: LoadedModel,
+    parts: Sequence[Sequence[Prompt]],
+    retain: Sequence[Prompt],
+    method: Method,
+    out: Path,
+    scorer: Scorer,
+    *,
+    check: Callable[[Sequence[Prompt]], OnCheck | None],
+    max_new_tokens: int,
+    to_stderr: bool,
+    **options: Any,
+) -> dict[str, Any]:
+    """Unlearn the parts in turn into OUT/request-001 and so on; a line and a row of OUT/requests.json for each. The same command resumes.
+
+    check: what the run of a request is stopped by.  options: those of `unlearn`.
+    """
+    from leakatk.unlearning.requests import in_turn
+
+    rows: list[dict[str, Any]] = [
+        {"request": 0, "prompts": 0, "steps": 0, **left(0, loaded, parts, retain, scorer, max_new_tokens)}
+    ]
+
+    def done(number: int, steps: int, stopped: str) -> None:
+        found = left(number, loaded, parts, retain, scorer, max_new_tokens)
+        rows.append({"request": number, "prompts": len(parts[number - 1]), "steps": steps, "stopped": stopped, **found})
+        write_atomic(
+            out / FILE,
+            strict_json(plain({"method": method.name, "scorer": scorer.label, "rows": rows}), indent=2) + "\n",
+        )
+        typer.echo(
+            f"Request {number} of {len(parts)}: {steps} steps ({stopped or 'all steps done'}); {said(found)}",
+            err=to_stderr,
+        )
+
+    typer.echo(f"Before: {said(rows[0])} ({LEGEND}).", err=to_stderr)
+    in_turn(loaded, parts, retain, method, out=out, check=check, on_done=done, **options)
+    return {"requests": rows, "legend": LEGEND}
+
+
+def left(
+    number: int,
+    loaded: LoadedModel,
+    parts: Sequence[Sequence[Prompt]],
+    retain: Sequence[Prompt],
+    scorer: Scorer,
+    longest: int,
+) -> dict[str, float]:
+    """After request `number` (0: before the first) the mean greedy score of its prompts, of those before and to come, and of what is kept."""
+    from leakatk.unlearning.stop import greedy_scores
+
+    sets = {
+        "this": [prompt for part in parts[max(number - 1, 0) : number] for prompt in part],
+        "before": [prompt for part in parts[: max(number - 1, 0)] for prompt in part],
+        "to come": [prompt for part in parts[number:] for prompt in part],
+        "retain": list(retain),
+    }
+    found = {}
+    for name, prompts in sets.items():
+        scores = greedy_scores(loaded, prompts, scorer, max_new_tokens=longest) if prompts else np.array([])
+        known = scores[np.isfinite(scores)]
+        found[name] = float(known.mean()) if known.size else math.nan
+    return found
+
+
+def said(found: dict[str, Any]) -> str:
+    names = ("this", "before", "to come", "retain")
+    return ", ".join(f"{name} {found[name]:.3f}" for name in names if not math.isnan(found[name]))

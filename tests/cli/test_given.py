@@ -1,0 +1,132 @@
+"""What methods are given on the command line: alternates, margins, a stop by memorisation, requests in turn."""
+
+import json
+
+import pytest
+
+from leakatk.cli.given import grouped, margins, with_alternates
+from leakatk.errors import InputError
+from leakatk.prompts import Prompt, save_prompts
+from leakatk.unlearning.methods import METHODS
+from tests.cli.test_bad_input import refused
+from tests.tiny import PROMPTS
+
+ALTPO = METHODS["altpo"]
+
+
+def rows(path, values):
+    path.write_text("".join(json.dumps(row) + "\n" for row in values))
+    return path
+
+
+def test_margins_are_read_and_checked(tmp_path):
+    path = rows(tmp_path / "m.jsonl", [{"id": p.id, "margin": i} for i, p in enumerate(PROMPTS)])
+    assert margins(path, PROMPTS) == {p.id: float(i) for i, p in enumerate(PROMPTS)}
+    assert margins(None, PROMPTS) == {}
+    with pytest.raises(InputError, match=f"no margin for 1 of {len(PROMPTS) + 1} prompts"):
+        margins(path, [*PROMPTS, Prompt("new", "?", "a")])
+    for wrong in (
+        {"id": "a"},
+        {"margin": 1.0},
+        {"id": "a", "margin": "1"},
+        {"id": "a", "margin": True},
+        {"id": "a", "margin": None},
+    ):
+        with pytest.raises(InputError, match="row 1"):
+            margins(rows(tmp_path / "w.jsonl", [wrong]), PROMPTS)
+
+
+def test_alternates_from_a_file_by_id_or_question(tmp_path):
+    first, second = PROMPTS[:2]
+    file = tmp_path / "a.jsonl"
+    given = [
+        Prompt(first.id, "?", "One."), Prompt("x", second.question, "Two."), Prompt(first.id + "'", first.question, "Three."),
+        Prompt("y", "Nobody asks this.", "Four."),
+    ]  # fmt: skip
+    save_prompts(given, file)
+    forget, found = with_alternates(str(file), ALTPO, [first, second], None, tmp_path, 0)
+    assert [(p.question, p.answer, found[p.id]) for p in forget] == [
+        (first.question, first.answer, "One."), (second.question, second.answer, "Two."), (first.question, first.answer, "Three."),
+    ]  # fmt: skip
+    assert [len(part) for part in grouped([[second], [first]], forget)] == [1, 2]
+    with pytest.raises(InputError, match="no alternate answer for 1 of 3 forget prompts"):
+        with_alternates(str(file), ALTPO, [first, second, Prompt("new", "!", "a")], None, tmp_path, 0)
+
+
+def test_other_methods_want_none(tmp_path):
+    assert with_alternates("", METHODS["npo"], PROMPTS, None, tmp_path, 0) == (list(PROMPTS), {})
+    assert grouped([PROMPTS[:1], PROMPTS[1:]], PROMPTS) == [PROMPTS[:1], PROMPTS[1:]]
+    with pytest.raises(InputError, match="npo does not"):
+        with_alternates("alternates", METHODS["npo"], PROMPTS, None, tmp_path, 0)
+
+
+@pytest.fixture
+def command(leakatk, model, forget, tmp_path):
+    def run(method, *options, steps="2"):
+        common = ("--forget", forget, "--retain", forget, "--out", tmp_path / "out", "--steps", steps, "--quiet")
+        return leakatk("unlearn", model, *common, "--method", method, *options)
+
+    return run
+
+
+def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):
+    file = tmp_path / "a.jsonl"
+    save_prompts([Prompt(p.id, p.question, f"{p.id} in Quell.") for p in PROMPTS], file)
+    code, out, err = command("altpo", "--alternates", file)
+    assert code == 0, err
+    assert "altpo: 2 steps" in out
+    refused(command("altpo", "--alternates", "nobody"), "nobody")
+    refused(command("npo", "--alternates", file), "npo does not")
+
+
+def test_a_model_that_writes_no_other_answer_is_an_error(command):
+    refused(command("altpo", "--alternates", "alternates:count=1,tries=1,max_new_tokens=1"), "alternate answers of use")
+
+
+def test_dmm_needs_margins(command, tmp_path):
+    refused(command("dmm"), "--margins FILE")
+    path = rows(tmp_path / "m.jsonl", [{"id": p.id, "margin": -3.0} for p in PROMPTS])
+    code, out, err = command("dmm", "--margins", path)
+    assert code == 0, err
+    assert "dmm: 2 steps" in out
+    refused(command("rule", "--base", "npo", "--margins", path), "not for --method rule")
+
+
+def test_stop_by_memorisation_of_answers_nobody_learnt(command, tmp_path):
+    unseen = tmp_path / "unseen.jsonl"
+    save_prompts(
+        [
+            Prompt(f"u{i}", f"Where is it {i}?", "No one has ever told me where that may be, so ask others.")
+            for i in range(3)
+        ],
+        unseen,
+    )
+    code, _, err = command("ga", "--stop-memorised", "--unseen", unseen, "--check-every", "1", steps="9")
+    assert code == 0, err
+    record = json.loads((tmp_path / "out" / "unlearning.json").read_text())
+    assert {"extraction_likelihood", "memorization_accuracy"} <= record["checks"][-1].keys()
+    refused(command("ga", "--stop-memorised"), "needs --unseen FILE")
+    refused(command("ga", "--stop-memorised", "--stop-greedy", "--unseen", unseen), "either")
+    refused(command("rule", "--base", "npo", "--stop-memorised", "--unseen", unseen), "--method rule")
+    save_prompts([Prompt("u", "Where?", "No.")], unseen)
+    refused(command("ga", "--stop-memorised", "--unseen", unseen), "more than ten tokens")
+
+
+def test_requests_in_turn_and_what_is_left_of_each(command, tmp_path):
+    code, out, err = command("graddiff", "--requests", "2")
+    assert code == 0, err
+    assert "Before: to come" in out
+    assert "Request 1 of 2: 2 steps" in out
+    assert "Request 2 of 2: 2 steps" in out
+    found = json.loads((tmp_path / "out" / "requests.json").read_text())
+    assert [row["request"] for row in found["rows"]] == [0, 1, 2]
+    assert found["rows"][1]["before"] is None
+    assert found["rows"][2]["to come"] is None
+    assert all(0 <= row["retain"] <= 1 for row in found["rows"])
+    assert "request-002" in err
+    assert (tmp_path / "out" / "request-002" / "model.safetensors").exists()
+    again = command("graddiff", "--requests", "2")
+    assert again[0] == 0, again[2]
+    assert json.loads((tmp_path / "out" / "requests.json").read_text())["rows"][1:] == found["rows"][1:]
+    refused(command("graddiff", "--requests", "99"), "cannot be split into 99 requests")
+    refused(command("rule", "--base", "npo", "--requests", "2"), "--method rule")
