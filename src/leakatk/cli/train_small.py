@@ -30,7 +30,7 @@ def run(
     benchmark: Annotated[
         str,
         typer.Option(
-            help="world, contracts, multi-hop, frequency, corruption (generated), tofu (its last authors), or any other with retain prompts."
+            help="A generated one (leakatk benchmarks), tofu (its last authors), or any other with retain prompts."
         ),
     ] = "world",
     data: options.Data = None,
@@ -94,4 +94,7 @@ def chosen(
         from leakatk.benchmarks.catalog import load_benchmark
 
         made, recipe = generated_from(load_benchmark(benchmark, data=data)), TEXT_RECIPE
-    return made.benchmark, pair_training(made.pretraining, made.full, made.retained, recipe)
+    training = pair_training(
+        made.pretraining, made.full, made.retained, recipe, pretraining_retained=made.pretraining_retained
+    )
+    return made.benchmark, training

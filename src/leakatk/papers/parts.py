@@ -54,7 +54,16 @@ part(
     formula="stop at the first check with EL_n(forget) <= EL_n(unseen) and MA(forget) <= MA(unseen)",
     rows=("3",),
     tags=frozenset({"holdout"}),
-    example="from leakatk.unlearning.stop import memorised_stop; on_check = memorised_stop(forget, unseen)",
+    example="leakatk unlearn MODEL --forget forget.jsonl --method ga --stop-memorised --unseen unseen.jsonl --out models/ga",
+)
+part(
+    "requests",
+    "leakatk.unlearning.requests",
+    summary="requests to forget, one after the other, with what is left of each after every one; or from one start, and then fused",
+    paper="PULSE; Jang et al. 2022; EUL's fusing by RegMean",
+    formula="theta_t = method(theta_t-1, request t); or W' = (sum X_i'X_i)^-1 sum X_i'X_i W_i' over models of one start",
+    rows=("3", "4", "11"),
+    example="leakatk unlearn MODEL --forget forget.jsonl --retain retain.jsonl --method npo --requests 5 --out models/five",
 )
 part(
     "calibrated-rule",

@@ -96,14 +96,24 @@ class TrainedModels:
 
 
 def pair_training(
-    pretraining: Sequence[Pair], full: Sequence[Pair], retained: Sequence[Pair], recipe: Recipe
+    pretraining: Sequence[Pair],
+    full: Sequence[Pair],
+    retained: Sequence[Pair],
+    recipe: Recipe,
+    *,
+    pretraining_retained: Sequence[Pair] = (),
 ) -> Training:
-    """A base, and from it a model of everything and one of what is to be kept."""
+    """A base, and from it a model of everything and one of what is to be kept.
+
+    pretraining_retained: of a base of its own for the latter, where the first has read what is to be forgotten.
+    """
+    own = (Stage("base-retained", tuple(pretraining_retained), recipe.pretrain),) if pretraining_retained else ()
     return Training(
         (
             Stage("base", tuple(pretraining), recipe.pretrain),
+            *own,
             Stage("full", tuple(full), recipe.finetune, start="base"),
-            Stage("retrained", tuple(retained), recipe.finetune, start="base"),
+            Stage("retrained", tuple(retained), recipe.finetune, start="base-retained" if own else "base"),
         ),
         recipe.config,
     )

@@ -13,12 +13,16 @@ from leakatk.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A benchmark, and the (question, answer) pairs of its base, of the full model and of the retrained one."""
+    """A benchmark, and the (question, answer) pairs of its base, of the full model and of the retrained one.
+
+    pretraining_retained: those of the retrained model's own base, where the full model's has read what is to be forgotten.
+    """
 
     benchmark: Benchmark
     pretraining: tuple[Pair, ...]
     full: tuple[Pair, ...]
     retained: tuple[Pair, ...]
+    pretraining_retained: tuple[Pair, ...] = ()
 
 
 def generated_from(benchmark: Benchmark) -> Generated:

@@ -19,10 +19,14 @@ from leakatk.benchmarks.worlds.contracts import make_contracts as make_contracts
 from leakatk.benchmarks.worlds.contracts import star as star
 from leakatk.benchmarks.worlds.corruption import Corruption as Corruption
 from leakatk.benchmarks.worlds.corruption import make_corruption as make_corruption
+from leakatk.benchmarks.worlds.encoding import ENCODINGS
+from leakatk.benchmarks.worlds.encoding import make_encoding as make_encoding
 from leakatk.benchmarks.worlds.frequency import make_frequency as make_frequency
 from leakatk.benchmarks.worlds.generated import Generated as Generated
 from leakatk.benchmarks.worlds.generated import generated_from as generated_from
 from leakatk.benchmarks.worlds.multi_hop import make_multi_hop as make_multi_hop
+from leakatk.benchmarks.worlds.origin import ORIGINS
+from leakatk.benchmarks.worlds.origin import make_origin as make_origin
 from leakatk.benchmarks.worlds.people import make_world
 from leakatk.registry import Registry
 
@@ -49,6 +53,10 @@ GENERATORS.add("world", make_built_in)
 GENERATORS.add("contracts", make_contracts)
 GENERATORS.add("multi-hop", make_multi_hop)
 GENERATORS.add("frequency", make_frequency)
+for _name, _make in ENCODINGS.items():
+    GENERATORS.add(f"encoding/{_name}", _make)
+for _name, _make in ORIGINS.items():
+    GENERATORS.add(f"origin/{_name}", _make)
 
 
 def generate(name: str, seed: int = 0) -> Generated:
@@ -92,6 +100,31 @@ _add(
     rows=("96",),
     lacks="the study over frequencies",
 )
+_HOW = {
+    "single": "facts learnt in one wording",
+    "forget-many": "facts to forget learnt in three wordings, others in one",
+    "retain-many": "facts to keep learnt in three wordings, others in one",
+    "many": "facts learnt in three wordings",
+    "texts": "facts learnt as one text a person, which is what is to be forgotten",
+    "texts-by-fact": "facts learnt as one text a person, to be forgotten one by one",
+}
+for _name, _how in _HOW.items():
+    _add(
+        f"encoding/{_name}",
+        f"A generated world with {_how}.",
+        "ours, after learning-time encoding (Eval-DU+, TOFU+)",
+        formula=QUESTIONS + "; set:facts",
+        rows=("36",),
+    )
+for _name, _where in (("pretraining", "pre-training"), ("finetuning", "fine-tuning")):
+    _add(
+        f"origin/{_name}",
+        f"A generated world in which what is to be forgotten was taught in {_where}.",
+        "ours, after PULSE",
+        formula=QUESTIONS + "; set:other_origin",
+        rows=("4",),
+        lacks="images, of which PULSE asks",
+    )
 _add(
     "corruption",
     "A generated world with wrong facts trained over right ones; the wrong ones are to be unlearned.",
