@@ -40,7 +40,14 @@ def test_the_study_and_its_page(tmp_path):
     words = [word for pair in places.items() for word in pair]
     printed = run(ROOT / "studies" / "world_tables.py", "--out", tmp_path / "out", *words).stdout
     assert all(place.read_text() in printed for place in places.values())
-    for heading in ("## RULE beside its control", "## Every method", "IdkNLL", "| orpo |", "not run: ", "it is the yardstick itself"):
+    for heading in (
+        "## RULE beside its control",
+        "## Every method",
+        "IdkNLL",
+        "| orpo |",
+        "not run: ",
+        "it is the yardstick itself",
+    ):
         assert heading in places["--page"].read_text()
     for heading in ("## Is the aim met?", "## Beside its control", "IdkNLL"):
         assert heading in places["--calibrated"].read_text()

@@ -66,7 +66,7 @@ def unlearn(
     settings: default the method's published ones.  out: a directory for checkpoints and the final model (a plain
     transformers checkpoint and unlearning.json); a killed run continues from the last checkpoint there and ends with
     the same weights bit for bit, a finished one is loaded.  on_check: every `check_every` steps and at the end, in the
-    last stage that trains.
+    last stage that trains, and once more where weights are edited after it.
     weights: how often each forget prompt is drawn (default: each once an epoch).  alternates: prompt id -> alternate
     answer, for the methods that need one.  reference_weights: a state dict to compare with instead of the start.
     known: other prompts and models, for the methods that need them.  merge: put a LoRA adapter that the model was loaded with
@@ -311,12 +311,7 @@ class _Run:
         self.adapted = trainer.finish()
         position.trained += 1
         position.holds = []
-        if position.below_floor and settings.on_floor == "raise":
-            self._restore()
-            raise UtilityFloorError(
-                f"{self.method.name} was stopped at step {position.step}: {position.stopped}. "
-                "Lower the learning rate, raise retain_weight, or take another method."
-            )
+        self._raise_below_floor(settings)
 
     def _steps(self, stage: Train, trainer: Trainer, settings: TrainSettings) -> None:
         position, work = self.position, self.work
@@ -345,6 +340,15 @@ class _Run:
                 bar.advance(1, position.note())
         self.begun = time.perf_counter() - position.seconds
 
+    def _raise_below_floor(self, settings: TrainSettings) -> None:
+        position = self.position
+        if position.below_floor and settings.on_floor == "raise":
+            self._restore()
+            raise UtilityFloorError(
+                f"{self.method.name} was stopped at step {position.step}: {position.stopped}. "
+                "Lower the learning rate, raise retain_weight, or take another method."
+            )
+
     def _check(self, found: Check, settings: TrainSettings) -> None:
         position = self.position
         position.checks.append({"step": position.step, **{k: float(v) for k, v in found.metrics.items()}})
@@ -354,6 +358,16 @@ class _Run:
             position.stopped = f"utility {utility:.3f} fell below the floor {settings.utility_floor:g}"
         elif found.stop:
             position.stopped = found.reason or "the stop rule was met"
+
+    def _check_result(self) -> None:
+        """Check what comes out where the weights were changed after the last step: no check has seen it."""
+        settings, position = self.work.settings, self.position
+        position.below_floor = False
+        with torch.no_grad():
+            found = self.on_check(self.work.loaded, position.step)  # type: ignore[misc]
+        self._check(dataclasses.replace(found, stop=False), settings)
+        position.checks[-1]["after_edits"] = 1.0
+        self._raise_below_floor(settings)
 
     # -- the end
 
@@ -368,6 +382,8 @@ class _Run:
     def _end(self) -> Unlearned:
         self._restore()
         position = self.position
+        if self.on_check is not None and self.method.edits_last:
+            self._check_result()
         self._say([note for note in [left_out(position)] if note])
         result = Unlearned(
             method=self.method.name, params=self.method.params, settings=self.work.settings, steps=position.step,

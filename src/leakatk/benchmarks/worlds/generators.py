@@ -116,7 +116,7 @@ for _name, _how in _HOW.items():
         formula=QUESTIONS + "; set:facts",
         rows=("36",),
     )
-for _name, _where in (("pretraining", "pre-training"), ("finetuning", "fine-tuning")):
+for _name, _where in (("pretraining", "pre-training and met again"), ("finetuning", "fine-tuning alone")):
     _add(
         f"origin/{_name}",
         f"A generated world in which what is to be forgotten was taught in {_where}.",

@@ -1,4 +1,4 @@
-"""Origin: the same people forgotten where pre-training taught them, or where fine-tuning did.
+"""Origin: people to be forgotten whom pre-training taught and fine-tuning met again, or whom fine-tuning alone taught.
 
 After PULSE's first protocol.
 """
@@ -15,7 +15,7 @@ from leakatk.benchmarks.worlds.people import Pair, make_world
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
 
-REPEATS = 12  # times that pre-training reads a fact, or it would not remember it
+REPEATS = 12
 
 
 def make_origin(
@@ -26,11 +26,12 @@ def make_origin(
     repeats: int = REPEATS,
     **sizes: int,
 ) -> Generated:
-    """A world of which half the people were taught in pre-training and half in fine-tuning; people of one half are to be forgotten.
+    """A world of which some people were taught in pre-training and as many in fine-tuning alone; those of one kind are to be forgotten.
 
     The full model is the same for both origins; the retrained one never saw the people to forget, in pre-training either.
-    people: to be forgotten, and as many of the other half, whom the request leaves alone.  repeats: times that pre-training reads
-    a fact; fine-tuning reads the facts of both halves once an epoch, as a model goes on meeting what it knows.
+    people: to be forgotten, and as many of the other kind, whom the request leaves alone.  repeats: times that pre-training reads
+    a fact.  Fine-tuning reads those of both kinds: without meeting them again small models lose all that pre-training taught (0 of
+    48 when tried).
     sizes: as for `make_world`, but for forget.  InputError for another origin or no people.
     """
     if origin not in ("pretraining", "finetuning"):
@@ -60,8 +61,8 @@ def make_origin(
     return Generated(
         benchmark,
         pretraining=(*world.pretraining, *(read(old) * repeats)),
-        full=(*read(new), *kept),
-        retained=(*(read(new) if origin == "pretraining" else ()), *kept),
+        full=(*read(old), *read(new), *kept),
+        retained=(*read(other), *kept),
         pretraining_retained=tuple(world.pretraining) if origin == "pretraining" else (),
     )
 
