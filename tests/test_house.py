@@ -161,6 +161,9 @@ def test_the_metric_half_loads_no_torch(room):
 TESTS = Path(__file__).parent
 # Source files whose tests stand together in a file of another name.
 TESTED_IN = {
+    "benchmarks.worlds.encoding": "benchmarks/worlds/test_generators.py",
+    "benchmarks.worlds.origin": "benchmarks/worlds/test_generators.py",
+    "cli.preset": "cli/test_unlearn.py",
     "unlearning.batches": "unlearning/test_passes.py",
     "unlearning.inserted": "unlearning/test_hooks.py",
     "unlearning.loop": "unlearning/test_trainer.py",

@@ -21,6 +21,19 @@ BY_NAME = ("guards", "attacks", "writers", "metrics", "benchmarks", "parts")
 _GUARDED, _COMBINED = "tests/guards/test_sampler.py", "tests/guards/test_combine.py"
 # "kind name", * for any ending -> tests that must exist.
 PROOFS = {
+    "parts requests": (
+        "tests/unlearning/test_requests.py::test_regmean_is_least_squares_on_all_inputs_at_once",
+        "tests/unlearning/test_requests.py::test_requests_apart_begin_at_one_start_and_are_fused",
+        "tests/cli/test_given.py::test_requests_in_turn_and_what_is_left_of_each",
+    ),
+    "benchmarks encoding/*": (
+        "tests/benchmarks/worlds/test_generators.py::test_encoding_trains_as_many_wordings_as_it_says",
+        "tests/benchmarks/worlds/test_generators.py::test_encoding_in_texts_asks_for_all_of_a_person_or_fact_by_fact",
+    ),
+    "benchmarks origin/*": (
+        "tests/benchmarks/worlds/test_generators.py::test_origin_moves_people_and_not_the_full_model",
+        "tests/benchmarks/worlds/test_generators.py::test_a_base_of_its_own_for_the_retrained_model",
+    ),
     "guards eco": (
         "tests/guards/test_actions.py::test_corrupted_embeddings_are_those_made_by_hand",
         "tests/guards/test_detectors.py::test_the_logistic_regression_is_at_its_minimum",

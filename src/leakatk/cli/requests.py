@@ -1,4 +1,4 @@
-"""`leakatk unlearn --requests K`: requests one after the other, and what is left of each after every one (PULSE's second protocol)."""
+"""Requests of `leakatk unlearn`: one after the other, and what is left of each after every one (PULSE's second protocol)."""
 
 from __future__ import annotations
 

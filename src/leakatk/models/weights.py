@@ -81,3 +81,14 @@ def weights_hash(weights: Weights) -> str:
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name; tied ones under each of their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def dtypes_of(model: nn.Module) -> dict[str, torch.dtype]:
+    """The precision of each parameter and buffer."""
+    return {name: tensor.dtype for name, tensor in named_tensors(model)}

@@ -59,7 +59,17 @@ class Kind:
 
     def command(self, facts: Facts) -> str:
         """The command, or line of Python, that runs one."""
-        return facts.example or self.example.format(facts.name)
+        needed = getattr(facts, "needs", ()) if self.name == "methods" else ()
+        return facts.example or self.example.format(facts.name).replace(" --out", f"{_given(needed)} --out")
+
+
+def _given(needs: tuple[str, ...]) -> str:
+    """The options that give what is needed (`Known.need`)."""
+    found = ""
+    for name in needs:
+        kind, _, key = name.partition(" ")
+        found += f" --auxiliary {key}=MODEL" if kind == "auxiliary" else f" --{name} FILE"
+    return found
 
 
 _ALL = (

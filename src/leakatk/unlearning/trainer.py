@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from leakatk.errors import InputError, UtilityFloorError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import refuse_codes, thaw
-from leakatk.models.weights import put
+from leakatk.models.weights import dtypes_of, named_tensors, put
 from leakatk.models.weights import weights_hash as weights_hash  # its old place
 from leakatk.progress import Progress
 from leakatk.prompts import Known, Prompt, record
@@ -397,14 +397,3 @@ class _Run:
                 kept = dataclasses.replace(kept, model=cast(Any, self.adapted))
             checkpoint.save_final(kept, self.out, {**self.identity, **result.as_dict()}, self)
         return result
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by name; tied ones under each of their names."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)
-
-
-def dtypes_of(model: nn.Module) -> dict[str, torch.dtype]:
-    """The precision of each parameter and buffer."""
-    return {name: tensor.dtype for name, tensor in named_tensors(model)}

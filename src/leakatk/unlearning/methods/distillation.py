@@ -249,6 +249,6 @@ method(
     rows=("60",),
     tags=REMOVAL | {"forget", "retain"},
     params={"alpha": 1.0, "base": "ga", "keep": "nll", "beta": 0.1},
-    note="--auxiliary large=MODEL, of the same vocabulary. What comes out is the small model; audit the pair with --guard. Checks see the small "
+    note="--auxiliary large=MODEL, of the same vocabulary. What comes out is the small model; audit the pair with --guard ucd:alpha=1, clean the small model and dirty the same before. Checks see the small "
     "model alone: give it steps, no stop rule.",
 )

@@ -25,7 +25,7 @@ method(
     source="the paper: negated task vector, alpha chosen by a sweep; optimisation as in the Leak@k study",
     tags=REMOVAL | {"forget"},
     params={"alpha": 1.0},
-    note="Checks see the trained weights, before the step back: give it steps, no stop rule.",
+    note="Only the last check sees what comes out: give it steps, no stop rule.",
 )
 
 method(
@@ -41,7 +41,7 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"alpha": 0.3, "beta": 0.5},
     small={"beta": 0.1},
-    note="Checks see the trained weights, before they go farther: give it steps, no stop rule.",
+    note="Only the last check sees what comes out: give it steps, no stop rule.",
 )
 
 
@@ -69,7 +69,7 @@ method(
     rows=("61",),
     tags=REMOVAL | {"forget", "retain"},
     params={"alpha": 1.0, "keep_at_least": 0.95, "tries": 8},
-    note="Checks see the trained models, before the step back: give it steps, no stop rule.",
+    note="Only the last check sees what comes out: give it steps, no stop rule.",
 )
 
 
@@ -109,7 +109,7 @@ method(
     settings=TrainSettings(
         learning_rate=1e-4, epochs=5, forget_batch=4, retain_batch=4, tuning="lora", lora_rank=32, lora_alpha=32.0
     ),
-    note="Checks see the models before they are merged: give it steps, no stop rule.",
+    note="Only the last check sees what comes out: give it steps, no stop rule.",
 )  # fmt: skip
 
 method(
@@ -126,5 +126,5 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"beta": 0.5, "keep_at_least": 0.95, "tries": 8},
     small={"beta": 0.1},
-    note="Checks see the trained weights, before they go back: give it steps, no stop rule.",
+    note="Only the last check sees what comes out: give it steps, no stop rule.",
 )

@@ -73,10 +73,7 @@ method(
     tags=SUPPRESSION | {"forget", "retain"},
     params={"beta": 0.1},
     settings=replace(LEAKATK_STUDY, learning_rate=5e-5, epochs=2),
-    note="Needs alternate answers: unlearn(..., alternates={prompt id: text}). The paper samples five for each question, as the writer alternates does.",
-    example="from leakatk import unlearn; from leakatk.synthesis import pairs, written; "
-    'forget, alternates = pairs(prompts, written("alternates", prompts, known).rows); '
-    'unlearn(model, forget, retain, "altpo", alternates=alternates)',
+    note="Needs other answers: --alternates FILE, or a writer; by default the model itself writes five for each question, as in the paper.",
 )
 
 method(
@@ -123,5 +120,5 @@ method(
     rows=("67",),
     tags=SUPPRESSION | {"forget"},
     params={"beta": 0.1, "retain_weight": 0.0},
-    note="Needs alternate answers, as altpo does.",
+    note="Needs other answers, as altpo does.",
 )

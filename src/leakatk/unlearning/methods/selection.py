@@ -42,8 +42,8 @@ method(
         lora_targets=("q_proj", "v_proj"),
     ),
     small_settings=SMALL,
-    note="Requests that come one after the other: leakatk.unlearning.requests.in_turn, each from where the last one ended. Checks see "
-    "the trained weights, before the step back: give it steps, no stop rule. Models without q_proj and v_proj need "
+    note="Requests that come one after the other: --requests. Only the last check sees what comes out: give it steps, no stop "
+    "rule. Models without q_proj and v_proj need "
     "other lora_targets.",
 )  # fmt: skip
 
