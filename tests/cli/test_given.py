@@ -76,7 +76,28 @@ def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):
     assert code == 0, err
     assert "altpo: 2 steps" in out
     refused(command("altpo", "--alternates", "nobody"), "nobody")
+    assert command("altpo", "--dry-run")[0] == 0
     refused(command("npo", "--alternates", file), "npo does not")
+
+
+def test_what_was_written_is_taken_up_by_the_same_command_alone(monkeypatch, tmp_path):
+    asked = []
+
+    def write_with(self, sampler, prompts):
+        asked.append(self.seed)
+        return [Prompt(f"{p.id}/alternates/{i}", p.question, f"Number {i}.") for p in prompts for i in (1, 2)]
+
+    monkeypatch.setattr("leakatk.synthesis.generated.Alternates.write_with", write_with)
+    monkeypatch.setattr("leakatk.sampling.native.NativeSampler.__init__", lambda self, loaded: None)
+    first = with_alternates("", ALTPO, PROMPTS, None, tmp_path, 0)
+    assert len(first[0]) == 2 * len(PROMPTS)
+    assert set(first[1].values()) == {"Number 1.", "Number 2."}
+    assert with_alternates("alternates", ALTPO, PROMPTS, None, tmp_path, 0) == first
+    assert asked == [0]
+    with_alternates("", ALTPO, PROMPTS, None, tmp_path, 1)
+    with_alternates("alternates:count=2", ALTPO, PROMPTS, None, tmp_path, 1)
+    with_alternates("", ALTPO, PROMPTS[:2], None, tmp_path, 1)
+    assert asked == [0, 1, 1, 1]
 
 
 def test_a_model_that_writes_no_other_answer_is_an_error(command):
@@ -129,4 +150,7 @@ def test_requests_in_turn_and_what_is_left_of_each(command, tmp_path):
     assert again[0] == 0, again[2]
     assert json.loads((tmp_path / "out" / "requests.json").read_text())["rows"][1:] == found["rows"][1:]
     refused(command("graddiff", "--requests", "99"), "cannot be split into 99 requests")
+    code, out, _ = command("graddiff", "--requests", "2", "--dry-run")
+    assert code == 0
+    assert "for each of 2 requests" in out
     refused(command("rule", "--base", "npo", "--requests", "2"), "--method rule")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from leakatk.errors import InputError
 from leakatk.files.reading import read_records
@@ -16,8 +19,6 @@ if TYPE_CHECKING:
     from leakatk.prompts import Prompt
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import OnCheck
-
-KEPT = "alternates.jsonl"
 
 
 def margins(path: Path | None, prompts: Sequence[Prompt]) -> dict[str, float]:
@@ -46,10 +47,10 @@ def with_alternates(
 ) -> tuple[list[Prompt], dict[str, str]]:
     """(the forget prompts, each as often as it has alternates; prompt id -> alternate answer). Both as they are for a method that wants none.
 
-    spec: a file of question and answer, or a writer; "alternates" is the model itself. What a writer made is kept in OUT/alternates.jsonl,
-    which the same command takes up.
+    spec: a file of question and answer, or a writer; "alternates" is the model itself. What a writer made is kept in OUT/alternates-*.jsonl,
+    which the same command takes up: the name tells the writer, its options and the prompts.
     """
-    from leakatk.prompts import Known, load_prompts, save_prompts
+    from leakatk.prompts import Known, load_prompts, record, save_prompts
     from leakatk.synthesis import pairs, written
     from leakatk.synthesis.base import get_writer
     from leakatk.synthesis.generated import Alternates
@@ -58,16 +59,19 @@ def with_alternates(
         if spec:
             raise InputError(f"--alternates is for methods that prefer other answers; {method.name} does not.")
         return list(forget), {}
-    kept, file = out / KEPT, Path(spec)
+    file = Path(spec)
     if spec and file.suffix:
         return _from_file(load_prompts(file), forget, file)
+    writer = get_writer(spec or "alternates")
+    writer = replace(writer, seed=seed) if isinstance(writer, Alternates) else writer
+    what = repr((writer, [record(prompt) for prompt in forget]))
+    kept = out / f"alternates-{hashlib.sha256(what.encode()).hexdigest()[:12]}.jsonl"
     if kept.is_file():
         return pairs(forget, load_prompts(kept))
-    writer = get_writer(spec or "alternates")
     if isinstance(writer, Alternates):
         from leakatk.sampling.native import NativeSampler
 
-        rows = replace(writer, seed=seed).write_with(NativeSampler(loaded), forget)
+        rows = writer.write_with(NativeSampler(loaded), forget)
     else:
         rows = list(written(writer, forget, Known(forget=tuple(forget))).rows)
     there = {row.id.rsplit("/", 2)[0] for row in rows}
@@ -78,6 +82,7 @@ def with_alternates(
         )
     out.mkdir(parents=True, exist_ok=True)
     save_prompts(rows, kept)
+    typer.echo(f"Writer {writer.label} wrote {len(rows)} other answers to {len(forget)} questions: {kept}.", err=True)
     return pairs(forget, rows)
 
 

@@ -276,24 +276,25 @@ def run(
         loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
         to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
     )  # fmt: skip
+    parts = split(items, requests)
     if dry_run:
         from leakatk.cli.dry import says, says_memory, training_cost
 
-        cost: dict[str, Any] = {**training_cost(loaded, items, kept, chosen, settings), **need}
+        cost: dict[str, Any] = {**training_cost(loaded, parts[0], kept, chosen, settings), **need}
         more, lines = rule.expected(job, cost) if method == "rule" else ({}, [])
         if as_json:
             options.echo_json(cost | more)
             return
-        each = f" a round, in up to {sampled.rounds} rounds"
+        each = f" a round, in up to {sampled.rounds} rounds" if method == "rule" else ""
+        each = f" for each of {requests} requests" if requests > 1 else each
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
-            f"{dict(chosen.params)}, into {out}: {says(cost)}{each if method == 'rule' else ''} (roughly: from one forward pass timed here)."
+            f"{dict(chosen.params)}, into {out}: {says(cost)}{each} (roughly: from one forward pass timed here)."
         )
         for line in [*lines, *says_memory(need)]:
             typer.echo(line)
         return
-    parts = split(items, requests)
     told = set(loaded.notes)
     # RULE holds OUT as a whole; without it training does.
     with written_back(context, out), claim(out) if method == "rule" else nullcontext():
