@@ -6,11 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from leakatk.cli.dry import training_cost
+from leakatk.unlearning.closure import passes
+from leakatk.unlearning.loop import Trainer
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.surgeons import norm
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.asking import Problem
+
+SETTINGS = TrainSettings(learning_rate=1e-5, max_steps=4, forget_batch=2, retain_batch=2)
 
 
 def test_a_closure_moves_and_puts_back_exactly():
@@ -66,3 +71,44 @@ def test_directions_are_of_length_one_and_a_function_of_the_seed():
     masked, count = one.closure.unit("a")
     assert (count, float(masked[0].abs().max())) == (4, 0.0)
     assert norm(masked) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("npo", 1),
+        ("uno", 3),
+        ("uno-s", 2),
+        ("ofmu", 12.5),
+        ("mudman", 1.5),
+        ("dto", 7 / 3),
+        ("simu", 1.1),
+        ("ngdiff-auto", 1 + 0.5 / 10),
+    ],
+)
+def test_what_a_step_asks_is_counted(name, expected):
+    """In gradients of both sides; a loss is a third of one. UNO: two sides, and two more on either side of the weights for each."""
+    (stage,) = METHODS[name].trains
+    assert passes(stage, METHODS[name].params, METHODS[name].settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["uno", "ofmu", "mudman"])
+def test_a_run_asks_what_was_counted(name, loaded, forget, retain, monkeypatch):
+    method, asked = METHODS[name].for_small_models(), []
+    settings = TrainSettings(learning_rate=1e-5, max_steps=2, forget_batch=2, retain_batch=2, dtype="fp32")
+    fill = Trainer.fill
+
+    def counted(self, number, only=None, term=None):
+        asked.append(len(only) / 2 if only else 1.0)
+        return fill(self, number, only, term)
+
+    monkeypatch.setattr(Trainer, "fill", counted)
+    unlearn(loaded, forget, retain, method, settings=settings, quiet=True)
+    assert sum(asked) / 2 == pytest.approx(passes(method.trains[0], method.params, settings))
+
+
+def test_a_dry_run_says_it(loaded, forget, retain):
+    tokens = {
+        name: training_cost(loaded, forget, retain, METHODS[name], SETTINGS)["tokens"] for name in ("graddiff", "uno")
+    }
+    assert tokens["uno"] == pytest.approx(3 * tokens["graddiff"])

@@ -249,9 +249,10 @@ def training_cost(
     """Tokens and seconds of a training run from one timed forward pass, and the bytes it writes.
 
     A step is taken as three forward passes over its answers (forward and backward), four where the method asks a
-    reference model.
+    reference model, as many times as its optimiser asks for gradients.
     """
     from leakatk.models.token_stats import answer_pairs, token_stats
+    from leakatk.unlearning.closure import passes
     from leakatk.unlearning.stages import Keep, flat
 
     pairs = {
@@ -266,7 +267,8 @@ def training_cost(
         count = chosen.total_steps(len(forget if side == "forget" else retain), side=side)
         sizes = {"forget": chosen.forget_batch, "retain": chosen.retain_batch}
         steps += count
-        tokens += count * sum(sizes[used] * length.get(used, 0.0) for used in sorted(stage.sides))
+        each = sum(sizes[used] * length.get(used, 0.0) for used in sorted(stage.sides))
+        tokens += count * each * passes(stage, method.params, chosen)
     sample = pairs.get("forget") or pairs["retain"]
     token_stats(loaded, sample[:2])  # the first pass pays for what later ones find ready
     start = time.perf_counter()

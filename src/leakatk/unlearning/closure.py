@@ -82,6 +82,42 @@ class Closure:
                     parameter.copy_(value)
 
 
+class _Counting(Closure):
+    """Answers with made-up numbers, and counts what was asked: a gradient of both sides as 1, a loss as a third of one."""
+
+    asked = 0.0
+    sides = 2
+
+    def gradient(
+        self, side: str = "", loss: Callable[..., Tensor] | None = None, on: str | tuple[str, ...] = ""
+    ) -> Gradients:
+        self.asked += 1 / self.sides if side else 1.0
+        generator = generator_of(self.asked)
+        return [torch.randn(one.shape, generator=generator) for one in self.parameters]
+
+
+STEPS = 200  # that are counted: some ask more in every second or tenth, or change after fifty
+
+
+def passes(stage: Train, params: Mapping[str, Any], settings: TrainSettings) -> float:
+    """What a step of a stage's optimiser asks, in gradients of both sides: 1 for one that asks nothing; a mean over the first steps."""
+    parameter = nn.Parameter(torch.ones(2))
+    optimiser = stage.optimiser([parameter], settings) if stage.optimiser else None
+    if not getattr(optimiser, "asks", False):
+        return 1.0
+    closure = _Counting([parameter], params, 0, 0, cast(Any, None), lambda side: 0.0, {})
+    closure.sides = len(stage.sides)
+
+    def value(side: str) -> float:
+        closure.asked += (1 / closure.sides if side else 1.0) / 3
+        return closure.asked % 1.0
+
+    closure.value = value
+    for closure.number in range(STEPS):
+        cast(Any, optimiser).step(closure)
+    return closure.asked / STEPS
+
+
 class Asked(Protocol):
     """The part of the trainer that questions are answered from."""
 
