@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+import leakatk.unlearning.methods
 from leakatk.estimate.from_probability import leak_from_logprob
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.files.writing import write_atomic
@@ -475,6 +476,8 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
         f"Greedy says forgotten (at most .05) and sampling says not (excess leak@128 over the retrained model, interval above "
         f"0): {', '.join(hidden) or 'none'}. Greedy says forgotten and sampling shows no excess: {', '.join(quiet) or 'none'}. "
         f"Not forgotten even under greedy decoding: {', '.join(loud) or 'none'}.",
+        "By mechanism (medians over its methods):",
+        to_markdown(family_table(study, others)),
         "Fact leak@128 by wording and decoding; the graded scorers at T = 1 in the wording asked (similarity also held-out, "
         "few samples: its encoder is slow):",
         to_markdown(grid_table(study, names)),
@@ -485,6 +488,42 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
         "refusals count as odd; broken: share of samples no reader would take for an answer), steps and time:",
         to_markdown(side_table(study, names)),
     ]
+
+
+def families() -> dict[str, str]:
+    """Method -> the mechanism that its file is named after."""
+    place = Path(leakatk.unlearning.methods.__file__).parent
+    text = {path.stem: path.read_text(encoding="utf-8") for path in sorted(place.glob("*.py"))}
+    return {name: family for name in METHODS for family, source in text.items() if f'"{name}",\n' in source}
+
+
+def family_table(study: Study, names: Sequence[str]) -> Table:
+    """Each mechanism: how many of its methods say forgotten greedily, how many of those leak when sampled, and medians."""
+    rows: list[tuple[str | Number, ...]] = []
+    of = families()
+    for family in dict.fromkeys(of.values()):
+        mine = [n for n in names if of.get(n) == family]
+        if not mine:
+            continue
+        silent = [n for n in mine if says_greedily(study, n) <= 0.05]
+
+        def median(get: Callable[[str], float], mine: Sequence[str] = mine) -> Number:
+            return Number(float(np.median([get(n) for n in mine])), digits=3)
+
+        rows.append(
+            (
+                family, str(len(mine)), str(len(silent)), str(sum(beyond(study, n) for n in silent)),
+                median(lambda n: leaks_of(study, [n])[0]),
+                median(lambda n: study.leak(study.seeds(n, "full"), n, study.top, "held-out").value),
+                median(lambda n: study.mean(study.seeds(n, "full"), n, lambda c: c["utility"]["retain_held"]).value),
+                median(lambda n: study.mean(study.seeds(n, "full"), n, lambda c: abs(c["auc"]["asked"] - 0.5)).value),
+            )
+        )  # fmt: skip
+    columns = (
+        "mechanism", "methods", "greedy says forgotten", "of these, sampling says not", f"median leak@{study.top}", "held-out",
+        "people not shown", "AUC's distance from .5",
+    )  # fmt: skip
+    return Table("", columns, tuple(rows))
 
 
 def missing_methods(study: Study, names: Sequence[str]) -> list[str]:
