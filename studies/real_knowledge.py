@@ -87,12 +87,15 @@ TRAINING = ("methods", "rates", "unharmed", "params", "steps", "batch", "check_e
 UNLEARNING = ("tuning", "seed", *TRAINING)
 
 
-# RULE around NPO: name -> (rounds, steps of each, wordings asked besides the trained one).
+# RULE: name -> (base, rounds, steps of each, wordings asked besides the trained one). NPO's options are studied; others show whether
+# what they leak is found by what their base does.
 RULES = {
-    "rule-npo": (3, 20, 0),
-    "rule-npo-wordings": (3, 20, 2),
-    "rule-npo-short": (10, 6, 0),
-    "rule-npo-short-wordings": (10, 6, 2),
+    "rule-npo": ("npo", 3, 20, 0),
+    "rule-npo-wordings": ("npo", 3, 20, 2),
+    "rule-npo-short": ("npo", 10, 6, 0),
+    "rule-npo-short-wordings": ("npo", 10, 6, 2),
+    "rule-idknll-wordings": ("idknll", 3, 20, 2),
+    "rule-rmu-wordings": ("rmu", 3, 20, 2),
 }
 
 
@@ -255,12 +258,12 @@ class Study:
         return self.forget(loaded, self.method(name, rate), trained, trained)
 
     def by_rule(self, name: str, loaded: LoadedModel, clock: Clock, *, twin: bool = False) -> Numbers:
-        """RULE from the NPO model, or its control: as many steps of NPO with nothing added."""
-        rounds, steps, wordings = RULES[name]
+        """RULE from its base's model, or its control: as many steps of the base with nothing added."""
+        base_name, rounds, steps, wordings = RULES[name]
         d, place = self.design, self.store.scratch(name + ("-control" if twin else ""))
-        rate = float(self.store.numbers("tune-npo")["rate"])
-        method = self.method("npo", rate)
-        with self.made("npo", lambda fresh: self.by_method("npo", fresh), clock) as (base, _):
+        rate = float(self.store.numbers(f"tune-{base_name}")["rate"])
+        method = self.method(base_name, rate)
+        with self.made(base_name, lambda fresh: self.by_method(base_name, fresh), clock) as (base, _):
             started = load_model(base, dtype="fp32")
             loaded.model.load_state_dict(started.model.state_dict())
             del started
@@ -271,7 +274,7 @@ class Study:
             done = self.store.numbers(name)["rounds"]
             trained = [one for one in done if one["steps"]]
             if not trained:
-                return {"steps": 0, "rounds": [], "same": "npo"}
+                return {"steps": 0, "rounds": [], "same": base_name}
             settings = replace(settings, rounds=len(trained), augment=False)
         result = rule(
             loaded, self.sets().forget, self.kept(), method, score=get_scorer("fact").score, settings=settings,
@@ -290,11 +293,12 @@ class Study:
         for name in self.design.methods:
             found[name] = Model(lambda m, _, name=name: self.by_method(name, m), 6, (f"tune-{name}",))
         found["npo-wordings"] = Model(lambda m, _: self.by_method("npo", m, wordings=True), 7, ("tune-npo",))
-        for name, (rounds, steps, wordings) in RULES.items():
-            said = {"rounds": rounds, "round_steps": steps, "wordings": wordings}
-            found[name] = Model(lambda m, clock, name=name: self.by_rule(name, m, clock), 10, ("npo",), said)
+        for name, (base, rounds, steps, wordings) in RULES.items():
+            said: dict[str, Any] = {"rounds": rounds, "round_steps": steps, "wordings": wordings}
+            said |= {} if base == "npo" else {"base": base}
+            found[name] = Model(lambda m, clock, name=name: self.by_rule(name, m, clock), 10, (base,), said)
             found[f"{name}-control"] = Model(
-                lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True), 8, ("npo", name), said
+                lambda m, clock, name=name: self.by_rule(name, m, clock, twin=True), 8, (base, name), said
             )
         return found
 

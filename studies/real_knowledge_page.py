@@ -24,6 +24,8 @@ TITLES = {
     "rule-npo-wordings": "RULE-NPO, 3 x 20 steps, three wordings",
     "rule-npo-short": "RULE-NPO, 10 x 6 steps, one wording",
     "rule-npo-short-wordings": "RULE-NPO, 10 x 6 steps, three wordings",
+    "rule-idknll-wordings": "RULE-IdkNLL, 3 x 20 steps, three wordings",
+    "rule-rmu-wordings": "RULE-RMU, 3 x 20 steps, three wordings",
 }  # fmt: skip
 ROLES = ("asked", "detection", "held-out")
 KS = (1, 16, 64)
@@ -112,16 +114,9 @@ class Results:
         found = self.store.read(name) or {}
         return float(found.get("cpu_seconds", {}).get(part, math.nan))
 
-    def rows(self, columns: int, row, *, missing: bool = False) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
-        """A row a cell; with missing also those that were not run, which say so."""
-        lines = []
-        for name in self.order:
-            one = self.measured(name)
-            if one is not None:
-                lines.append((title(name), *row(name, one)))
-            elif missing:
-                lines.append((title(name), "not run", *[""] * (columns - 2)))
-        return tuple(lines)
+    def rows(self, row) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
+        """A row a model whose cell is there; the section says which are not."""
+        return tuple((title(name), *row(name, one)) for name, one in self.there())
 
 
 def leak_table(results: Results) -> str:
@@ -138,7 +133,7 @@ def leak_table(results: Results) -> str:
         "model", "greedy", "leak@1", "leak@16", "leak@64", "verbatim@128", "verbatim@10^6",
         "held-out: greedy", "leak@1", "leak@16", "leak@64",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row, missing=True)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def number_of(value: float) -> Number:
@@ -160,7 +155,7 @@ def excess_table(results: Results) -> str:
         "model", "excess@64 over the null", "names a forgotten key to an invented name @64", "leak@64 less that",
         "held-out: excess@64 over the null", "to an invented name @64", "leak@64 less that",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def side_table(results: Results) -> str:
@@ -182,7 +177,7 @@ def side_table(results: Results) -> str:
         "model", "kept, shown", "kept, not shown", "kept, not shown, held-out wording", "general: ROUGE-L to its own answers",
         "fluency, forgotten questions", "fluency, kept questions", "broken", "steps", "CPU min to unlearn", "CPU min to sample",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def rule_table(results: Results) -> str:
@@ -191,14 +186,13 @@ def rule_table(results: Results) -> str:
     for name in RULES:
         one, twin, plain = (results.measured(x) for x in (name, f"{name}-control", "npo-wordings"))
         if one is None:
-            rows.append((title(name), "not run", *[""] * 6))
             continue
         record = (results.store.read(name) or {})["numbers"]
         cells: list[Cell] = [str(sum(1 for r in record["rounds"] if r["steps"])), str(record["found"])]
-        for other in (twin, plain):
+        for other in (twin, plain if RULES[name][0] == "npo" else one):
             for role in ("asked", "held-out"):
-                if other is None:
-                    cells.append("not run")
+                if other is None or other is one:
+                    cells.append("not run" if other is None else "–")
                     continue
                 found = excess(one.rows(role), other.rows(role), [64])
                 cells.append(Number(float(found.value[0]), float(found.low[0]), float(found.high[0]), 2))
@@ -219,7 +213,7 @@ def rule_verdicts(results: Results) -> str:
             for name in RULES:
                 one = results.measured(name)
                 twin = results.measured(f"{name}-control" if other == "control" else other)
-                if one is None or twin is None:
+                if one is None or twin is None or (other != "control" and RULES[name][0] != "npo"):
                     continue
                 found = excess(one.rows(role), twin.rows(role), [64])
                 (below if found.high[0] < 0 else above if found.low[0] > 0 else null).append(title(name))
@@ -238,7 +232,6 @@ def tuning_table(results: Results) -> str:
     for name in results.design.methods:
         found = results.store.read(f"tune-{name}")
         if found is None:
-            rows.append((title(name), "not run", *[""] * 5))
             continue
         for trial in found["numbers"]["trials"]:
             taken = "taken" if trial["rate"] == found["numbers"]["rate"] else ""
@@ -261,7 +254,7 @@ def kind_table(results: Results) -> str:
         "model",
         *(f"{kind}: leak@64, {role}" for kind in results.design.kinds for role in ("asked", "held-out")),
     )
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def verdicts(results: Results) -> str:

@@ -111,15 +111,10 @@ class Results:
         there = [float(found[part]) for part in parts if part in found]
         return sum(there) if there else math.nan
 
-    def rows(self, columns: int, row: Row) -> tuple[tuple[Cell, ...], ...]:
-        """A row a model, "not run" where its cell is missing."""
-        lines = []
-        for name in self.order:
-            one = self.measured(name)
-            lines.append(
-                (title(name), "not run", *[""] * (columns - 2)) if one is None else (title(name), *row(name, one))
-            )
-        return tuple(lines)
+    def rows(self, row: Row) -> tuple[tuple[Cell, ...], ...]:
+        """A row a model whose cell is there; the section says which are not."""
+        there = [(name, self.measured(name)) for name in self.order]
+        return tuple((title(name), *row(name, one)) for name, one in there if one is not None)
 
     def excess(self, one: Measured, k: int, *, paraphrased: bool = False) -> Number | None:
         """leak@k of the keys less the retrained model's, paired by question; None where that was not run."""
@@ -153,18 +148,19 @@ def leak_table(results: Results) -> str:
     def row(name: str, one: Measured) -> list[Cell]:
         keys, cells = one.keys(), list[Cell]()
         cells += [plain(one.greedy("keys")), plain(leak(keys, 1).value, 3), plain(leak(keys, min(16, one.n)).value)]
-        cells += [leak(keys, one.n), or_not(None if name == "retrained" else results.excess(one, one.n))]
+        cells += [leak(keys, one.n), "" if name == "retrained" else or_not(results.excess(one, one.n))]
         if not one.paraphrased:
             return [*cells, *["none published"] * 3]
         again = one.keys(paraphrased=True)
         cells += [plain(number_in(one.numbers["paraphrased"]["greedy"])), leak(again, again.shape[1])]
-        return [*cells, or_not(None if name == "retrained" else results.excess(one, again.shape[1], paraphrased=True))]
+        found = results.excess(one, again.shape[1], paraphrased=True)
+        return [*cells, "" if name == "retrained" else or_not(found)]
 
     columns = (
         "model", "greedy", "leak@1", "leak@16", f"leak@{n}", f"excess@{n}", "in other words: greedy", f"leak@{few}",
         f"excess@{few}",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def graded_table(results: Results) -> str:
@@ -189,7 +185,7 @@ def graded_table(results: Results) -> str:
         "model", "ROUGE-L: greedy", "leak@1", f"leak@{n}", f"excess@{n}", f"similarity@{few}", "excess", "verbatim@1",
         "@128", "@10^4", "@10^6",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def side_table(results: Results) -> str:
@@ -228,7 +224,7 @@ def side_table(results: Results) -> str:
         "probability", "Min-K%++ AUC", "forget quality", "fluency, forget", "fluency, held", "broken", "steps",
         "min to unlearn", "min to measure",
     )  # fmt: skip
-    return to_markdown(Table("", columns, results.rows(len(columns), row)))
+    return to_markdown(Table("", columns, results.rows(row)))
 
 
 def rule_pairs(results: Results) -> list[str]:
@@ -252,7 +248,6 @@ def rule_table(results: Results) -> str:
         one, other, base = (results.measured(x) for x in (name, twin(name), results.models[name].base))
         record = results.record(name)
         if one is None or record is None:
-            rows.append((title(name), "not run", *[""] * 7))
             continue
         shown: list[Cell] = ["not run" if m is None else leak(m.keys(), m.n) for m in (base, one, other)]
         differ: list[Cell] = ["not run", "not run"]
@@ -320,7 +315,6 @@ def tuning_table(results: Results) -> str:
     for name in results.design.methods:
         found = results.record(f"tune-{name}")
         if found is None:
-            rows.append((TITLES[name], "not run", "", ""))
             continue
         tried = "; ".join(
             f"{t['rate']:g}: {t['steps']} steps, greedy {number_in(t['greedy']):.2f}, held {number_in(t['held']):.2f}"

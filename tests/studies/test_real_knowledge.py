@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def study(model, tmp_path, monkeypatch):
     """The first cell is given: a random model knows nothing."""
-    monkeypatch.setattr(real_knowledge, "RULES", {"rule-npo": (2, 1, 0), "rule-npo-wordings": (1, 1, 2)})
+    monkeypatch.setattr(real_knowledge, "RULES", {"rule-npo": ("npo", 2, 1, 0), "rule-npo-wordings": ("npo", 1, 1, 2)})
     store = Store("knowledge", root=tmp_path / "cells", work=tmp_path / "work")
     known = {}
     for name in DESIGN.kinds:

@@ -91,8 +91,8 @@ def test_the_committed_page_has_the_section():
 
 def test_what_was_not_run_says_so(store):
     text = section(store, DESIGN)
-    assert "| SimNPO | not run |" in text
-    assert "| full (never unlearned) | not run |" in text
+    assert "| SimNPO |" not in text
+    assert "| full (never unlearned) |" not in text
     assert "Not run: full (never unlearned); SimNPO; RULE around NPO; control of RULE around NPO" in text
     assert "| retrained | not run |" in text  # what it knows after teaching
     assert "| as it comes | 0 of 4 | 3 of 4 |" in text
