@@ -87,6 +87,11 @@ TRAINING = ("methods", "rates", "unharmed", "params", "steps", "batch", "check_e
 UNLEARNING = ("tuning", "seed", *TRAINING)
 
 
+# Further methods, under the same settings and with as many trials: those of the generated world's page that forget most there, and known
+# ones. They are no part of the design, whose cells were made before them.
+MORE = ("wga", "undial", "ce-u", "idkdpo", "kl", "me", "ngdiff", "blur-npo", "pdu", "catnip", "jensun")
+# Those that are published without a retain loss get one: without it they lose everything.
+MORE_PARAMS: Mapping[str, Mapping[str, float]] = {name: {"retain_weight": 1.0} for name in ("undial", "ce-u", "catnip")}
 # RULE: name -> (base, rounds, steps of each, wordings asked besides the trained one). NPO's options are studied; others show whether
 # what they leak is found by what their base does.
 RULES = {
@@ -203,7 +208,11 @@ class Study:
             method.settings, learning_rate=rate, epochs=None, max_steps=d.steps, forget_batch=d.batch,
             retain_batch=d.batch, check_every=d.check_every, warmup_epochs=0.0, warmup_steps=0, schedule="constant",
         )  # fmt: skip
-        return replace(method, settings=settings, params={**method.params, **(d.params or {}).get(name, {})})
+        return replace(
+            method,
+            settings=settings,
+            params={**method.params, **MORE_PARAMS.get(name, {}), **(d.params or {}).get(name, {})},
+        )
 
     def kept(self) -> list[Prompt]:
         return [*self.sets().shown, *self.general()]
@@ -290,7 +299,7 @@ class Study:
     def models(self) -> dict[str, Model]:
         """Every model of the study besides the original, in order."""
         found = {}
-        for name in self.design.methods:
+        for name in (*self.design.methods, *MORE):
             found[name] = Model(lambda m, _, name=name: self.by_method(name, m), 6, (f"tune-{name}",))
         found["npo-wordings"] = Model(lambda m, _: self.by_method("npo", m, wordings=True), 7, ("tune-npo",))
         for name, (base, rounds, steps, wordings) in RULES.items():
@@ -323,7 +332,7 @@ class Study:
                 ("known",),
             ),
         ]
-        for name in d.methods:
+        for name in (*d.methods, *MORE):
             cells.append(
                 Cell(f"tune-{name}", d.settings(), lambda clock, name=name: self.tune(name, clock), 4, ("known",))
             )

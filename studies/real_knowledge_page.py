@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from real_cells import Numbers, Store
-from real_knowledge import RULES, Design
+from real_knowledge import MORE, RULES, Design
 from real_measure import rows_of
 
 from leakatk.estimate.curves import LeakCurve
@@ -26,6 +26,8 @@ TITLES = {
     "rule-npo-short-wordings": "RULE-NPO, 10 x 6 steps, three wordings",
     "rule-idknll-wordings": "RULE-IdkNLL, 3 x 20 steps, three wordings",
     "rule-rmu-wordings": "RULE-RMU, 3 x 20 steps, three wordings",
+    "wga": "WGA", "undial": "UNDIAL", "ce-u": "CE-U", "idkdpo": "IdkDPO", "kl": "KL", "me": "ME", "ngdiff": "NGDiff",
+    "blur-npo": "BLUR-NPO", "pdu": "PDU", "catnip": "CATNIP", "jensun": "JensUn",
 }  # fmt: skip
 ROLES = ("asked", "detection", "held-out")
 KS = (1, 16, 64)
@@ -98,7 +100,7 @@ class Results:
     def __init__(self, store: Store, design: Design) -> None:
         self.store, self.design = store, design
         rules = [name for rule in RULES for name in (rule, f"{rule}-control")]
-        self.order = ["original", *design.methods, "npo-wordings", *rules]
+        self.order = ["original", *design.methods, *MORE, "npo-wordings", *rules]
 
     def measured(self, name: str) -> Measured | None:
         found = self.store.read(name)
@@ -229,7 +231,7 @@ def rule_verdicts(results: Results) -> str:
 def tuning_table(results: Results) -> str:
     """Every trial on the tuning set, and which rate was taken."""
     rows: list[tuple[Cell, ...]] = []
-    for name in results.design.methods:
+    for name in (*results.design.methods, *MORE):
         found = results.store.read(f"tune-{name}")
         if found is None:
             continue
