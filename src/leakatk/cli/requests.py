@@ -7,11 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
-
-from leakatk.files.strict_json import plain, strict_json
-from leakatk.files.writing import write_atomic
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
@@ -41,6 +37,8 @@ def run_requests(
 
     check: what the run of a request is stopped by.  options: those of `unlearn`.
     """
+    from leakatk.files.strict_json import plain, strict_json
+    from leakatk.files.writing import write_atomic
     from leakatk.unlearning.requests import in_turn
 
     rows: list[dict[str, Any]] = [
@@ -83,9 +81,9 @@ def left(
     }
     found = {}
     for name, prompts in sets.items():
-        scores = greedy_scores(loaded, prompts, scorer, max_new_tokens=longest) if prompts else np.array([])
-        known = scores[np.isfinite(scores)]
-        found[name] = float(known.mean()) if known.size else math.nan
+        scores = greedy_scores(loaded, prompts, scorer, max_new_tokens=longest).tolist() if prompts else []
+        known = [score for score in scores if math.isfinite(score)]
+        found[name] = sum(known) / len(known) if known else math.nan
     return found
 
 
