@@ -36,7 +36,7 @@ def test_margins_are_read_and_checked(tmp_path):
             margins(rows(tmp_path / "w.jsonl", [wrong]), PROMPTS)
 
 
-def test_alternates_from_a_file_by_id_or_question(tmp_path):
+def test_alternates_from_a_file_by_id_or_question(tmp_path, capsys):
     first, second = PROMPTS[:2]
     file = tmp_path / "a.jsonl"
     given = [
@@ -48,9 +48,15 @@ def test_alternates_from_a_file_by_id_or_question(tmp_path):
     assert [(p.question, p.answer, found[p.id]) for p in forget] == [
         (first.question, first.answer, "One."), (second.question, second.answer, "Two."), (first.question, first.answer, "Three."),
     ]  # fmt: skip
+    assert "1 of 4 rows" in capsys.readouterr().err
     assert [len(part) for part in grouped([[second], [first]], forget)] == [1, 2]
     with pytest.raises(InputError, match="no alternate answer for 1 of 3 forget prompts"):
         with_alternates(str(file), ALTPO, [first, second, Prompt("new", "!", "a")], None, tmp_path, 0)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.jsonl"):
+        with_alternates(str(tmp_path / "nowhere.jsonl"), ALTPO, PROMPTS, None, tmp_path, 0)
 
 
 def test_other_methods_want_none(tmp_path):
@@ -98,6 +104,8 @@ def test_what_was_written_is_taken_up_by_the_same_command_alone(monkeypatch, tmp
     with_alternates("alternates:count=2", ALTPO, PROMPTS, None, tmp_path, 1)
     with_alternates("", ALTPO, PROMPTS[:2], None, tmp_path, 1)
     assert asked == [0, 1, 1, 1]
+    with_alternates("alternates:temperature=0.5", ALTPO, PROMPTS, None, tmp_path, 2)  # a dot makes it no file
+    assert asked[-1] == 2
 
 
 def test_a_model_that_writes_no_other_answer_is_an_error(command):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from leakatk.unlearning.settings import OnCheck
 
 
+FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+
 def margins(path: Path | None, prompts: Sequence[Prompt]) -> dict[str, float]:
     """Prompt id -> margin, from rows with id and margin. InputError for a row without, a number that is none, or a prompt left out."""
     if path is None:
@@ -60,7 +63,9 @@ def with_alternates(
             raise InputError(f"--alternates is for methods that prefer other answers; {method.name} does not.")
         return list(forget), {}
     file = Path(spec)
-    if spec and file.suffix:
+    if spec and (
+        file.is_file() or file.suffix.lower() in FILES
+    ):  # a writer's options may hold a dot: alternates:temperature=0.5
         return _from_file(load_prompts(file), forget, file)
     writer = get_writer(spec or "alternates")
     writer = replace(writer, seed=seed) if isinstance(writer, Alternates) else writer
@@ -96,6 +101,10 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
         if prompt is not None:
             found.append(replace(prompt, id=f"{prompt.id}/alternates/{number}"))
             alternates[found[-1].id] = row.answer
+    if len(found) < len(rows):
+        typer.echo(
+            f"Note: {len(rows) - len(found)} of {len(rows)} rows of {path} belong to no forget prompt.", err=True
+        )
     there = {prompt.id.rsplit("/", 2)[0] for prompt in found}
     if missing := [prompt.id for prompt in forget if prompt.id not in there]:
         raise InputError(
