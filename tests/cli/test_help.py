@@ -94,17 +94,18 @@ HEAVY = ("torch", "transformers", "scipy", "numpy", "pyarrow", "pydantic", "rich
 
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
 def test_help_is_instant(words, tmp_path):
+    """Of what is imported, not of seconds: those are the machine's, and its load's."""
     code = (
-        "import sys, time\nstart = time.process_time()\n"
+        "import sys\nbefore = set(sys.modules)\n"
         f"sys.argv = ['leakatk', *{list(words)!r}, '--help']\n"
         "from leakatk.cli.main import main\n"
-        "try:\n    main()\nfinally:\n"
-        f"    print([name for name in {HEAVY!r} if name in sys.modules], time.process_time() - start, file=sys.stderr)"
+        "try:\n    main()\nfinally:\n    print(*sys.modules.keys() - before, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    heavy, seconds = done.stderr.rsplit(" ", 1)
-    assert heavy == "[]"
-    assert float(seconds) < 0.3, "CPU seconds after the interpreter's own start"
+    imported = done.stderr.split()
+    assert "leakatk.cli.main" in imported
+    assert not set(HEAVY) & set(imported)
+    assert len(imported) < 250, "183 in November 2026, of which 43 are ours: 0.2 seconds"
 
 
 def test_typos_are_answered_with_the_nearest_name(leakatk):
