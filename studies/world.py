@@ -78,7 +78,8 @@ STEPS, CHECK_EVERY, ROUND_STEPS, ROUNDS = 120, 10, 20, 3
 CALIBRATED_ROUNDS, CALIBRATED_STEPS, CALIBRATED_RATE = 10, 40, 4e-4
 CALIBRATED_BETAS = (0.9, 0.95)  # a round is short, and its gradients shrink fast
 ROUND_RETAIN = 48  # retain answers a step in rounds and controls: forget answers are 16
-RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models
+RATES = (1 / 3, 1.0, 3.0)  # times the preset's learning rate for small models; two more follow, near the best of these
+TRIALS = len(RATES) + 2
 UNSEEN_PEOPLE, UNSEEN_WORLDS = 50, 4  # invented for the level that calibrated RULE matches: people a world, worlds
 UNSEEN_SEED = 50_000  # of those worlds, none of which is reported
 UTILITY_LOSS = 0.02  # what calibrated RULE may lose of the original's utility
@@ -243,7 +244,7 @@ def tune(out: Path, work: Path, names: Sequence[str], *, quick: bool) -> dict[st
     seed, tuned = Seed(out, work, TUNING_SEED, quick=quick), dict[str, Any]()
     for name in names:
         path = out / "tuning" / f"{name}.json"
-        if not path.exists():
+        if len(tried(path)) < (1 if quick else TRIALS):
             claimed(work / f"tuning-{name}", partial(tune_one, seed, path, name, quick=quick))
         if path.exists():
             tuned[name] = json.loads(path.read_text())
@@ -251,18 +252,49 @@ def tune(out: Path, work: Path, names: Sequence[str], *, quick: bool) -> dict[st
 
 
 def tune_one(seed: Seed, path: Path, name: str, *, quick: bool) -> None:
-    """Try one method's learning rates and write what was found."""
-    trials = []
-    for rate in RATES[1:2] if quick else RATES:
-        loaded = seed.load("full")
-        done = forget_by(seed, prepared(name, rate), loaded)
-        left = float(greedy_scores(loaded, seed.world.forget, "fact", max_new_tokens=LONGEST).mean())
-        trials.append(
-            {"rate": rate, "steps": done.steps, "met": bool(done.stopped), "greedy": left, **seed.utility(loaded)}
-        )
-    best = max(trials, key=lambda t: (t["met"], (1 - t["greedy"]) * t["retain_held"]))
+    """Try one method's learning rates and write what was found, after the first three and in the end."""
+    trials = tried(path)
+    if len(trials) < len(RATES):
+        trials = [trial(seed, name, rate) for rate in (RATES[1:2] if quick else RATES)]
+        write_json(path, {"rate": max(trials, key=worth)["rate"], "trials": trials})
+    if not quick and len(trials) < TRIALS:
+        trials += [trial(seed, name, rate) for rate in next_rates(trials)]
+    best = max(trials, key=worth)
     write_json(path, {"rate": best["rate"], "trials": trials})
     say(f"tuning {name}: lr x {best['rate']:.2g}, {best}")
+
+
+def tried(path: Path) -> list[dict[str, Any]]:
+    return list(json.loads(path.read_text())["trials"]) if path.exists() else []
+
+
+def worth(trial: dict[str, Any]) -> tuple[bool, float]:
+    """By what a rate is chosen."""
+    return trial["met"], (1 - trial["greedy"]) * trial["retain_held"]
+
+
+def next_rates(trials: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Two rates more: beyond the best one where it stands at an end, else on both sides of it.
+
+    Where no rate is of any worth, lower ones if even the lowest destroys, higher ones if it forgets nothing.
+    """
+    best, lowest = max(trials, key=worth), trials[0]
+    low, _, high = RATES
+    if worth(best) < (False, 0.02):
+        down = lowest["greedy"] < 0.5
+    elif best["rate"] not in (low, high):
+        return best["rate"] / math.sqrt(3), best["rate"] * math.sqrt(3)
+    else:
+        down = best["rate"] == low
+    return (low / 3, low / 9) if down else (high * 3, high * 9)
+
+
+def trial(seed: Seed, name: str, rate: float) -> dict[str, Any]:
+    """One learning rate of one method."""
+    loaded = seed.load("full")
+    done = forget_by(seed, prepared(name, rate), loaded)
+    left = float(greedy_scores(loaded, seed.world.forget, "fact", max_new_tokens=LONGEST).mean())
+    return {"rate": rate, "steps": done.steps, "met": bool(done.stopped), "greedy": left, **seed.utility(loaded)}
 
 
 def claimed(place: Path, make: Callable[[], None]) -> bool:

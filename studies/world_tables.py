@@ -563,7 +563,7 @@ def tuning_text(study: Study) -> list[str]:
     options = study.options
     return [
         f"On the people of another world (seed {options['tuning_seed']}), before the reported cells of a method were run: learning rates of "
-        f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's; at most {options['steps']} steps of 16 + 16, a check "
+        f"{', '.join(f'{r:.2g}' for r in options['rates'])} times each preset's, then two more: beyond the best where it stands at an end, else on both sides of it; at most {options['steps']} steps of 16 + 16, a check "
         "every 10, stop when no greedy answer says a forgotten fact and at least 95% of the retain facts are said. Chosen: of the "
         "rates that met the stop rule the best utility on people not shown; where none did, the best (1 - greedy) x that utility. "
         "leak@k was not looked at. The world's sizes, the recipe and the options of RULE were set on that world or beforehand; the "
