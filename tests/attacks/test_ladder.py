@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from leakatk.attacks import Alter, Ask, LadderSettings, Read, attack_ladder, get_attack
 from leakatk.attacks.attacked import AttackedSampler
 from leakatk.attacks.base import AttackFacts
-from leakatk.attacks.summary import said, tables
+from leakatk.attacks.summary import stored
 from leakatk.auditing.score import score
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError, LeakAtKError, RunError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.models.load import load_model
 from leakatk.prompts import Known
+from leakatk.report.ladder import said, tables
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -148,7 +150,16 @@ def test_tables_say_what_the_intervals_are(ladder):
     _, summary = ladder
     leak, reads = tables(summary)
     assert [row[0] for row in leak.rows] == ["none", get_attack(RELEARN).label, "quantise", "first"]
-    assert leak.columns == ("attack", "leak@1", "leak@16", "retrained @1", "retrained @16", "excess @1", "excess @16")
+    assert leak.columns == (
+        "attack",
+        "leak@1",
+        "leak@16",
+        "retrained @1",
+        "retrained @16",
+        "excess @1",
+        "excess @16",
+        "it assumes",
+    )
     assert "all 4 rows hold together (each at 98.75%)" in leak.caption
     assert leak.rows[1][1].value == rung(summary, leak.rows[1][0])["leak"]["value"][0]
     assert [row[0] for row in reads.rows] == ["length"]
@@ -252,7 +263,7 @@ def test_without_a_retrained_model_there_is_no_excess(forgot, forget, tmp_path):
     summary = attack_ladder(forgot, forget, ["quantise"], out=tmp_path / "o", settings=few)
     assert "excess" not in rung(summary, "quantise")
     [table] = tables(summary)
-    assert table.columns == ("attack", "leak@1", "leak@2")
+    assert table.columns == ("attack", "leak@1", "leak@2", "it assumes")
 
 
 def test_what_cannot_be_leaves_nothing_behind(forgot, forget, tmp_path):
@@ -302,3 +313,68 @@ def test_a_gate_acts_on_the_attack_that_leaks_most(ladder, forgot, retrained, fo
 def test_a_gate_needs_its_samples():
     with pytest.raises(InputError, match="k = 64"):
         LadderSettings(n=4, gate=Gate(64, 0.1))
+
+
+def test_above_an_audit_its_probes_are_rungs_and_the_worst_case_is_over_all(
+    forgot, retrained, forget, retain, tmp_path
+):
+    from leakatk.auditing.audit import audit
+
+    out = tmp_path / "audit"
+    how = {"n": 8, "decoding": Decoding(max_new_tokens=12), "quiet": True}
+    audit(forgot, forget, out=out, retrained=retrained, retain=retain, probes=["filler", "context"], exact=False, **how)
+    gate = Gate(k=2, bound=0.0, worst_case=True)
+    summary = attack_ladder(
+        forgot, forget, ["quantise"], out=out / "attacks", retrained=retrained, audited=out,
+        known=Known(retain=tuple(retain)), settings=LadderSettings(gate=gate, **how),
+    )  # fmt: skip
+    assert [one["name"] for one in summary["rungs"]] == ["none", "filler", "context", "quantise"]
+    assert [one.get("gives_answer") for one in summary["rungs"]] == [None, False, True, None]
+    assert summary["worst"]["rungs"] == 3  # the context is the answer
+    assert summary["each_level"] == pytest.approx(1 - 0.05 / 5)
+    for part, place in (("leak", Path()), ("retrained", Path("reference"))):
+        role = "model" if part == "leak" else "retrained"
+        runs = [Run.open(out / place), Run.open(out / place / "probes" / "filler")]
+        runs.append(Run.open(out / "attacks" / "quantise" / role))
+        # one variant a prompt under these, in the order of the prompts
+        most = np.max([score(run, "fact") for run in runs], axis=0)
+        expected = leak_at_k(most, [1, 2, 4, 8], level=summary["each_level"])
+        np.testing.assert_allclose(summary["worst"]["scorers"]["fact"][part]["value"], expected.value)
+        np.testing.assert_allclose(summary["worst"]["scorers"]["fact"][part]["high"], expected.high)
+    looked_at = [one["name"] for one in summary["gate"]["settings"]]
+    assert looked_at[0].startswith("worst case over 3 rungs")
+    assert not any(name.startswith("context") for name in looked_at)
+
+
+def test_an_audit_of_something_else_is_no_rung(forgot, retrained, original, forget, tmp_path):
+    from leakatk.auditing.audit import audit
+
+    how = {"n": 2, "decoding": Decoding(max_new_tokens=4), "quiet": True}
+    out = tmp_path / "audit"
+    audit(forgot, forget, out=out, exact=False, **how)
+
+    def climb(model=forgot, prompts=forget, other=None, **changes):
+        settings = LadderSettings(**{**how, **changes})
+        attack_ladder(model, prompts, ["quantise"], out=tmp_path / "a", retrained=other, audited=out, settings=settings)
+
+    for changes, words in (
+        ({"seed": 1}, "has another seed"),
+        ({"n": 4}, "has another n"),
+        ({"decoding": Decoding(max_new_tokens=5)}, "has another decoding"),
+        ({"prompts": forget[:4]}, "has another prompts"),
+        ({"other": retrained}, "no samples of the retrained model"),
+        ({"model": original}, "samples of another model"),
+    ):
+        with pytest.raises(InputError, match=words):
+            climb(**changes)
+
+
+def test_what_is_stored_is_the_largest_excess_of_what_was_cross_fitted():
+    def rung(name, value):
+        block = {"excess": {"k": [1, 2], "value": [value, 0.9], "low": [0.1, 0.8], "high": [0.5, 1.0]}}
+        return {"name": name, "scorers": {"fact": block}}
+
+    rungs = [rung("none", 0.8), rung("a", 0.2), rung("b", 0.3), rung("quantise", 0.7)]
+    assert stored(["a", "b"], rungs) == {"rung": "b", "k": 1, "value": 0.3, "low": 0.1, "high": 0.5}
+    assert stored([], rungs) is None
+    assert stored(["a"], [{"name": "a", "scorers": {"fact": {"m": 1}}}]) is None  # nothing to compare with

@@ -23,7 +23,7 @@ from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
 from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, rungs_of
+from leakatk.attacks.rungs import LadderSettings, Role, check_audited, rungs_of
 from leakatk.attacks.summary import summarise
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
@@ -53,12 +53,15 @@ def attack_ladder(
     known: Known | None = None,
     retrained: Source | None = None,
     settings: LadderSettings | None = None,
+    audited: str | Path | None = None,
 ) -> dict[str, Any]:
     """Audit a model under every attack, and return what is written to `out`/attacks.json.
 
     prompts: what was to be forgotten.  attacks: as in `get_attack`.  known: what else an attack may be given; its `forget`
     is always `prompts`.  retrained: the model that never saw them: it is attacked in the same way, and the excess over it
     is paired by prompt. One model is in memory at a time, and while its weights are attacked one copy of them.
+    audited: an audit of the same model, prompts and settings. It stands for the rung without an attack, each of its probes is
+    a rung, and the worst case is over all of them.
     Resumes what `out` holds of the same audits; a part that is whole is not attacked again.
     Raises a LeakAtKError for anything that cannot be used, before anything is computed where that can be known.
 
@@ -75,7 +78,10 @@ def attack_ladder(
     known = replace(known or Known(), forget=tuple(prompts))
     if retrained is not None and not known.retrained:
         known = replace(known, retrained=_name(retrained))
-    rungs = rungs_of(attacks, known, settings)
+    below = None if audited is None else Path(audited)
+    if below is not None:
+        check_audited(below, prompts, settings, paired=retrained is not None)
+    rungs = rungs_of(attacks, known, settings, below)
     if settings.over != "samples" and len(prompts) < 2:
         raise InputError(
             "Intervals over prompts need at least 2 prompts; use over samples to speak of this prompt alone."
@@ -105,7 +111,9 @@ def attack_ladder(
                 continue
             loaded = _load(sources[role])
             names[role] = loaded.name
-            for rung in rungs:
+            if below is not None:
+                _check_same(loaded, rungs[0].run(out, 0, role))
+            for rung in (one for one in rungs if one.audited is None):
                 for number, part in enumerate(rung.parts):
                     notes += _measure(loaded, role, rung.attack, part, out / rung.place(number), settings)
             del loaded
@@ -122,6 +130,13 @@ def _name(source: Source) -> str:
     if isinstance(source, LoadedModel):
         return source.name
     return source.path if isinstance(source, ModelSource) else str(source)
+
+
+def _check_same(loaded: LoadedModel, run: Path) -> None:
+    """InputError unless this run is of this model."""
+    theirs = Run.open(run).manifest.model.get("fingerprint")
+    if theirs != loaded.fingerprint:
+        raise InputError(f"{run} holds samples of another model than {loaded.name}; audit the model that is attacked.")
 
 
 def _load(source: Source) -> LoadedModel:

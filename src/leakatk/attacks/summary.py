@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from leakatk.auditing.summary import curve_dict
 from leakatk.estimate.curves import Over
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.files.writing import read_kept
-from leakatk.report.content import Cell, Number, Table
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
-from leakatk.text import weights_sentence
 
 Rows = dict[str, Floats]
 
@@ -29,20 +27,32 @@ def summarise(
 ) -> dict[str, Any]:
     """What attacks.json holds. names: the models that were attacked.
 
-    rungs: of those that are sampled, with the curves of each scorer.  reads: of those that read.  each_level: of one
-    interval, so that in each column those of all rungs hold together at `level`.
+    rungs: of those that are sampled, with the curves of each scorer.  reads: of those that read.  worst: the worst case over
+    the rungs, where an audit stands below them.  stored: what relearning finds.  each_level: of one interval, so that in
+    each column those of all rungs hold together at `level`.
     """
     sampled = [rung for rung in rungs if not isinstance(rung.attack, Read)]
     reads = [rung for rung in rungs if isinstance(rung.attack, Read)]
-    each = 1 - (1 - settings.level) / len(sampled)
+    with_worst = any(rung.audited for rung in sampled)
+    each = 1 - (1 - settings.level) / (len(sampled) + with_worst)
     each_read = 1 - (1 - settings.level) / max(len(reads), 1)
     asked = [prompt.id for prompt in rungs[0].parts[0].unseen]
+    found = [
+        {
+            **_about(rung),
+            "scorers": {
+                get_scorer(name).label: _leaks(rung, out, name, asked, names, settings, each)
+                for name in settings.scorers
+            },
+        }
+        for rung in sampled
+    ]
     return {
         "format": 1,
         "model": names["model"],
         "retrained": names.get("retrained", ""),
         "weights_sha256": {
-            names[role]: str(Run.open(out / sampled[0].place(0) / role).manifest.model.get("weights_sha256", ""))
+            names[role]: str(Run.open(sampled[0].run(out, 0, role)).manifest.model.get("weights_sha256", ""))
             for role in names
         },
         "benchmark": settings.benchmark,
@@ -56,29 +66,22 @@ def summarise(
         "level": settings.level,
         "each_level": each,
         "each_read_level": each_read,
-        "rungs": [
-            {
-                **_about(rung),
-                "scorers": {
-                    get_scorer(name).label: _leaks(rung, out, name, asked, names, settings, each)
-                    for name in settings.scorers
-                },
-            }
-            for rung in sampled
-        ],
+        "rungs": found,
+        "worst": _worst(sampled, out, names, settings, each) if with_worst else None,
+        "stored": stored([rung.name for rung in sampled if rung.attack and rung.attack.fitted], found),
         "reads": [{**_about(rung), **_read(rung, out, asked, names, each_read)} for rung in reads],
         "notes": list(dict.fromkeys(notes)),
     }
 
 
 def _about(rung: Rung) -> dict[str, Any]:
-    facts = rung.attack.facts if rung.attack else None
-    return {
+    about = {
         "name": rung.name,
-        "kind": facts.kind if facts else "none",
-        "access": facts.access if facts else "questions",
+        "kind": rung.kind,
+        "access": rung.attack.facts.access if rung.attack else "questions",
         "folds": len(rung.parts) if len(rung.parts) > 1 else 0,
     }
+    return {**about, "gives_answer": rung.gives_answer} if rung.probe else about
 
 
 def _leaks(
@@ -90,42 +93,100 @@ def _leaks(
     settings: LadderSettings,
     each: float,
 ) -> dict[str, Any]:
-    """One scorer on one rung. left_out: prompts that the attack does not ask; undefined: those the scorer cannot score."""
+    """One scorer on one rung. left_out: prompts that the attack does not ask; undefined: what the scorer cannot score."""
     mine = _rows(rung, out, "model", scorer)
-    kept = [i for i in asked if i in mine and np.isfinite(mine[i]).any()]
+    theirs = _rows(rung, out, "retrained", scorer) if "retrained" in names else None
+    there = {rung.owner(i) for i in mine}
+    left_out = [i for i in asked if i not in there]
+    order = [i for i in asked if i in mine] if not rung.probe else list(mine)
+    return {"left_out": left_out, **_curves(mine, theirs, order, rung.owner, settings, each)}
+
+
+def _worst(
+    rungs: Sequence[Rung], out: Path, names: Mapping[Role, str], settings: LadderSettings, each: float
+) -> dict[str, Any]:
+    """The worst case over the rungs: sample j of a prompt is the most leaking of its j-th samples on all of them.
+
+    Rungs that give the answer away do not count. The retrained model's floor is made in the same way.
+    """
+    honest = [rung for rung in rungs if not rung.gives_answer]
+
+    def rows(role: Role, scorer: str) -> Rows:
+        found: dict[str, list[Floats]] = {}
+        for rung in honest:
+            for i, row in _rows(rung, out, role, scorer).items():
+                if np.isfinite(row).any():
+                    found.setdefault(rung.owner(i), []).append(row)
+        return {i: np.max([row[: min(map(len, those))] for row in those], axis=0) for i, those in found.items()}
+
+    scorers = {}
+    for name in settings.scorers:
+        mine = rows("model", name)
+        theirs = rows("retrained", name) if "retrained" in names else None
+        scorers[get_scorer(name).label] = _curves(mine, theirs, list(mine), str, settings, each)
+    return {"rungs": len(honest), "scorers": scorers}
+
+
+def stored(fitted: Sequence[str], rungs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What relearning finds still stored: the largest excess at the first k among cross-fitted attacks; None without any.
+
+    Trained on a part of the forgotten facts, measured on the others, less the retrained model attacked in the same way. The
+    intervals of all rungs hold together, so the largest may be picked. fitted: names of the rungs that are cross-fitted.
+    """
+    found = []
+    for rung in rungs:
+        block = next(iter(rung["scorers"].values()))
+        if rung["name"] in fitted and "excess" in block:
+            curve = block["excess"]
+            found.append({"rung": rung["name"], **{part: curve[part][0] for part in ("k", "value", "low", "high")}})
+    return max(found, key=lambda one: one["value"], default=None)
+
+
+def _curves(
+    mine: Rows,
+    theirs: Rows | None,
+    order: Sequence[str],
+    owner: Callable[[str], str],
+    settings: LadderSettings,
+    each: float,
+) -> dict[str, Any]:
+    """leak@k of these rows, and the excess over the retrained model's. owner: of an id, the prompt that it asks for."""
+    kept = [i for i in order if np.isfinite(mine[i]).any()]
     found: dict[str, Any] = {
         "m": len(kept),
-        "left_out": [i for i in asked if i not in mine],
-        "undefined": [i for i in asked if i in mine and i not in kept],
+        "undefined": [i for i in order if i not in set(kept)],
         "missing": sum(int(np.isnan(mine[i]).sum()) for i in kept),
     }
-    how: dict[str, Any] = {"level": each, "missing": "allow"}
+
+    def how(ids: Sequence[str]) -> dict[str, Any]:
+        owners = [owner(i) for i in ids]
+        clusters = owners if len(set(owners)) < len(owners) else None
+        return {"over": _over(settings.over, owners), "level": each, "missing": "allow", "clusters": clusters}
+
     if kept:
-        over = _over(settings.over, kept)
-        found |= {"over": over, "leak": curve_dict(leak_at_k([mine[i] for i in kept], settings.ks, over=over, **how))}
-    if "retrained" not in names:
+        over = _over(settings.over, [owner(i) for i in kept])
+        found |= {"over": over, "leak": curve_dict(leak_at_k([mine[i] for i in kept], settings.ks, **how(kept)))}
+    if theirs is None:
         return found
-    theirs = _rows(rung, out, "retrained", scorer)
     both = [i for i in kept if i in theirs and np.isfinite(theirs[i]).any()]
     found["unpaired"] = [i for i in kept if i not in both]
     if both:
-        over = _over(settings.over, both)
         a, b = [mine[i] for i in both], [theirs[i] for i in both]
-        found["retrained"] = curve_dict(leak_at_k(b, settings.ks, over=over, **how))
-        found["excess"] = curve_dict(excess(a, b, settings.ks, over=over, **how))
+        found["retrained"] = curve_dict(leak_at_k(b, settings.ks, **how(both)))
+        found["excess"] = curve_dict(excess(a, b, settings.ks, **how(both)))
     return found
 
 
 def _over(over: Over, ids: Sequence[str]) -> Over:
     """One prompt alone has no interval over prompts."""
-    return over if len(ids) > 1 else "samples"
+    return over if len(set(ids)) > 1 else "samples"
 
 
 def _rows(rung: Rung, out: Path, role: Role, scorer: str) -> Rows:
     """Prompt id -> (n,) scores over all parts of a rung."""
     rows: Rows = {}
     for number in range(len(rung.parts)):
-        run = Run.open(out / rung.place(number) / role)
+        run = Run.open(rung.run(out, number, role))
         rows.update(zip(run.prompt_ids, score(run, scorer), strict=True))
     return rows
 
@@ -177,73 +238,3 @@ def _kept(rung: Rung, out: Path, role: Role) -> dict[str, float]:
             (i, math.nan if one is None else float(one)) for i, one in zip(held["ids"], held["scores"], strict=True)
         )
     return found
-
-
-def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
-    """The summary as tables: leak@k at the first and the last k, and what the attacks that read say.
-
-    scorer: a label among those of the summary; "" is the first.
-    """
-    first = scorer or next(iter(summary["rungs"][0]["scorers"]))
-    ks = list(dict.fromkeys([summary["k"][0], summary["k"][-1]]))
-    paired = bool(summary["retrained"])
-    columns = ["attack", *(f"leak@{k}" for k in ks)]
-    columns += [f"{word} @{k}" for word in ("retrained", "excess") for k in ks] if paired else []
-    rows: list[tuple[Cell, ...]] = []
-    for rung in summary["rungs"]:
-        block = rung["scorers"][first]
-        parts = ("leak", "retrained", "excess") if paired else ("leak",)
-        rows.append((rung["name"], *(_at(block.get(part), k) for part in parts for k in ks)))
-    weights = weights_sentence(summary.get("weights_sha256", {}))
-    weights = f" {weights}" if weights else ""
-    share = f"{summary['level']:.0%} intervals over {summary['over']}"
-    together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
-    found = [Table(f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{weights}")]
-    if summary["reads"]:
-        names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
-        lines = tuple(
-            (one["name"], Number(_float(one["chance"])), *(_number(one.get(part)) for part in names[2:]))
-            for one in summary["reads"]
-        )
-        caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
-        caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
-        found.append(Table("What the inside still holds", names, lines, caption + weights))
-    return found
-
-
-def said(summary: Mapping[str, Any]) -> list[str]:
-    """What was left out, as sentences."""
-    found = []
-    for rung in summary["rungs"]:
-        for scorer, block in rung["scorers"].items():
-            for key, what in (
-                ("left_out", "are not asked by the attack"),
-                ("undefined", "have no score"),
-                ("unpaired", "have no partner in the retrained model's run"),
-            ):
-                if ids := block.get(key):
-                    found.append(f"{rung['name']}, {scorer}: {len(ids)} of {summary['m']} prompts {what}.")
-            if block["missing"]:
-                found.append(f"{rung['name']}, {scorer}: {block['missing']:,} answers have no score.")
-    for one in summary["reads"]:
-        if one["undefined"]:
-            found.append(f"{one['name']}: {len(one['undefined'])} of {summary['m']} prompts have no score.")
-    return found
-
-
-def _at(curve: Mapping[str, Any] | None, k: int) -> Number:
-    if curve is None:
-        return Number(math.nan)
-    i = curve["k"].index(k)
-    value, low, high = (_float(curve[part][i]) for part in ("value", "low", "high"))
-    return Number(value, low, high)
-
-
-def _number(value: Mapping[str, Any] | None) -> Number:
-    if value is None:
-        return Number(math.nan)
-    return Number(_float(value["value"]), _float(value["low"]), _float(value["high"]))
-
-
-def _float(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -4,13 +4,12 @@ It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import attacking, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -34,13 +33,7 @@ def run(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory to write; the same command resumes it.")],
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME or NAME:OPTION=VALUE,... (see leakatk attacks); may be repeated.",
-            autocompletion=options.named("attacks"),
-        ),
-    ] = None,
+    attack: attacking.Specs = None,
     benchmark: options.BenchmarkName = "",
     forget: Annotated[
         Path | None, typer.Option(help="Your own forget prompts (question, answer): JSONL, CSV, Parquet.")
@@ -56,15 +49,9 @@ def run(
             "--retrained", "--reference", help="The model that never saw the prompts; it is attacked in the same way."
         ),
     ] = "",
-    original: Annotated[str, typer.Option(help="The model before unlearning, for attacks that use it.")] = "",
-    text: Annotated[
-        Path | None,
-        typer.Option(help="Text file with passages, an empty line between them, for attacks that use some."),
-    ] = None,
-    folds: Annotated[
-        int,
-        typer.Option(min=2, help="Parts of the forget prompts: attacks are trained on all but one, measured on that."),
-    ] = 2,
+    original: attacking.Original = "",
+    text: attacking.Text = None,
+    folds: attacking.Folds = 2,
     n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
@@ -106,7 +93,7 @@ def run(
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
     gate = options.parse_gate(
-        fail_above, n, worst_case=False, probes=[], unscored=unscored, cut=cut, over=over, level=level
+        fail_above, n, worst_case=False, ways=[], unscored=unscored, cut=cut, over=over, level=level
     )
     if not attack:
         raise InputError("Give at least one --attack, such as relearn:steps=50 or quantise:bits=4.")
@@ -123,7 +110,7 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
+    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=attacking.passages_of(text))
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),
@@ -138,36 +125,16 @@ def run(
         return
     with written_back(context, out):
         summary = attack_ladder(mine, prompts, made, out=out, known=known, retrained=other, settings=settings)
-    from leakatk.attacks.summary import said, tables
-    from leakatk.report.terminal import print_table, terminal
-
     if as_json:
         options.echo_json(summary)
     else:
-        for table in tables(summary):
-            print_table(table, terminal())
+        attacking.show(summary)
         typer.echo(f"Summary: {out / 'attacks.json'}")
-    if not retrained:
-        summary["notes"].append(
-            "Without --retrained there is no excess: what an attack gets out of a model that never knew is no leak."
-        )
-    options.say_notes([*said(summary), *summary["notes"]])
+    options.say_notes(attacking.notes(summary))
     if gate:
         options.tell_gate(
             summary["gate"], f"it holds for these {summary['m']:,} prompts, in one wording, under these attacks"
         )
-
-
-def passages_of(path: Path | None) -> tuple[str, ...]:
-    """The passages of a text file. InputError where it has none."""
-    if path is None:
-        return ()
-    from leakatk.files.reading import read_text
-
-    found = tuple(" ".join(part.split()) for part in re.split(r"\n\s*\n", read_text(path)) if part.strip())
-    if not found:
-        raise InputError(f"--text {path} holds no text; write passages with an empty line between them.")
-    return found
 
 
 def plan(

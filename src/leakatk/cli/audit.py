@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.auditing.settings import AuditSettings
-from leakatk.cli import guarding, inputs, options
+from leakatk.cli import attacking, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
@@ -27,6 +27,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --benchmark world --retrained models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
     "leakatk audit models/forgot --benchmark world --probe role --out runs/asked --fail-above 64:0.05 --worst-case",
+    "leakatk audit models/forgot --benchmark world --attack relearn --attack quantise:bits=4 --retrained models/retrained --out runs/ladder",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
     "leakatk audit models/forgot --benchmark world --probe few-shot --probe prefix:words=5 --out runs/probed",
     "leakatk audit gpt-4o-mini --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed --max-cost 5",
@@ -73,6 +74,10 @@ def run(
         ),
     ] = None,
     probe: options.Probes = None,
+    attack: attacking.Specs = None,
+    original: attacking.Original = "",
+    text: attacking.Text = None,
+    folds: attacking.Folds = 2,
     seed: options.Seed = DEFAULT.seed,
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help=HELP["level"])] = DEFAULT.level,
@@ -132,9 +137,11 @@ def run(
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
     gate = options.parse_gate(
-        fail_above, n, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut, over=over, level=level
-    )
+        fail_above, n, worst_case=worst_case, ways=[*(probe or []), *(attack or [])], unscored=unscored, cut=cut, over=over,
+        level=level,
+    )  # fmt: skip
     ks = sorted({*ks, gate.k}) if gate else ks
+    attacks = attacking.above(attack or [], guard=guard, url=url, sequential=sequential, engine=engine)
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
     from leakatk.sampling.decoding import Decoding
@@ -167,12 +174,17 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
+    known = attacking.known(attacks, prompts, kept, original=original, text=text, folds=folds)
     around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))
     retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
+    if attacks and run_given:
+        raise InputError(
+            f"{retrained} is a run: attacks are made on the retrained model too, so give --retrained that model."
+        )
     other = retrained if run_given or not retrained else inputs.source(retrained, **loading)
     if dry_run:
         sampled = n if other and not run_given else 0
@@ -190,7 +202,7 @@ def run(
             ks = [value for value in ks if value <= n]
         settings = AuditSettings(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
-            paraphrases=not one_wording, gate=gate, label=label, engine=engine, engine_options=engine_options, **shared,
+            paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
         results = audit(
             sampler,
@@ -201,6 +213,12 @@ def run(
             retrained=other or None,
             command=options.command(),
         )
+        if attacks:
+            ladder = attacking.climb(
+                named, prompts, attacks, settings, out=out, known=known, retrained=other or None, folds=folds, over=over,
+                gate=gate, command=options.command(),
+            )  # fmt: skip
+            results["gate"] = ladder.get("gate")
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
@@ -211,12 +229,14 @@ def run(
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
-        options.echo_json(results)
+        options.echo_json({**results, "ladder": ladder} if attacks else results)
     else:
         print_runs([out], over=over)
+        if attacks:
+            attacking.show(ladder)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    options.say_notes(results["notes"])
+    options.say_notes([*results["notes"], *(attacking.notes(ladder) if attacks else [])])
     if gate:
         options.tell_gate(results["gate"], holds(results))
 

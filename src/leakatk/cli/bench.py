@@ -155,7 +155,7 @@ def run(
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
-    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut)
+    gate = options.parse_gate(fail_above, count, worst_case=worst_case, ways=probe or [], unscored=unscored, cut=cut)
     if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:

@@ -14,6 +14,7 @@ from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, Re
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
 from leakatk.report.html import render
+from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
     bounds_table,
     captions,
@@ -103,6 +104,9 @@ def content_of(
                 forecast_table(audits, scorer),
             )
             if table is not None
+        ),
+        ladders=tuple(
+            ladder_of(found, audited.label, k=k) for audited in audits if (found := read_ladder(audited.run.path))
         ),
         rounds=tuple(rounds) or _rounds(audits),
         grids=decoding_grids(every, scorer, k),

@@ -1,0 +1,161 @@
+"""The ladder in a report: what a model says as asked, under each probe and each attack, from the summary of an audit under attack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leakatk.files.writing import read_kept
+from leakatk.report.content import Bar, Cell, Ladder, Number, Table
+from leakatk.text import percent, weights_sentence
+
+ASSUMES = "it assumes"
+PLACE = Path("attacks") / "attacks.json"  # in the directory of an audit
+
+
+def read_ladder(run: Path) -> dict[str, Any] | None:
+    """The summary of the attacks beside an audit; None where there were none."""
+    return read_kept(run / PLACE) if (run / PLACE).exists() else None
+
+
+def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
+    """The summary as tables: leak@k at the first and the last k, and what the attacks that read say.
+
+    scorer: a label among those of the summary; "" is the first.
+    """
+    first = scorer or next(iter(summary["rungs"][0]["scorers"]))
+    ks = list(dict.fromkeys([summary["k"][0], summary["k"][-1]]))
+    paired = bool(summary["retrained"])
+    columns = ["attack", *(f"leak@{k}" for k in ks)]
+    columns += [f"{word} @{k}" for word in ("retrained", "excess") for k in ks] if paired else []
+    columns.append(ASSUMES)
+    parts = ("leak", "retrained", "excess") if paired else ("leak",)
+    rows: list[tuple[Cell, ...]] = [
+        (row.name, *(_at(row.block.get(part), k) for part in parts for k in ks), row.access)
+        for row in _rows(summary, first)
+    ]
+    weights = weights_sentence(summary.get("weights_sha256", {}))
+    weights = f" {weights}" if weights else ""
+    share = f"{summary['level']:.0%} intervals over {summary['over']}"
+    together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
+    notes = ""
+    if any(row.name.endswith(" *") for row in _rows(summary, first)):
+        notes += " * gives the answer away: read its excess; it is no part of the worst case."
+    if summary.get("worst"):
+        notes += (
+            " The worst case at k takes the most leaking of k samples on every rung, so it uses that many times the samples; "
+            "its floor is the retrained model's worst case."
+        )
+    found = [
+        Table(
+            f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{notes}{weights}"
+        )
+    ]
+    if summary["reads"]:
+        names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
+        lines = tuple(
+            (one["name"], Number(_float(one["chance"])), *(_number(one.get(part)) for part in names[2:]))
+            for one in summary["reads"]
+        )
+        caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
+        caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
+        found.append(Table("What the inside still holds", names, lines, caption + weights))
+    return found
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the ladder. block: leak, retrained and excess by k."""
+
+    name: str
+    access: str
+    block: Mapping[str, Any]
+
+
+def _rows(summary: Mapping[str, Any], scorer: str) -> list[_Row]:
+    """The rungs, and the worst case over them."""
+    found = []
+    for rung in summary["rungs"]:
+        name = f"probe {rung['name']}" if rung.get("kind") == "probe" else rung["name"]
+        found.append(
+            _Row(f"{name} *" if rung.get("gives_answer") else name, rung.get("access", ""), rung["scorers"][scorer])
+        )
+    if worst := summary.get("worst"):
+        found.append(_Row(f"worst of {worst['rungs']} rungs", "all of these", worst["scorers"][scorer]))
+    return found
+
+
+def ladder_of(summary: Mapping[str, Any], label: str, *, k: int | None = None) -> Ladder:
+    """What a report shows of a ladder. k: of the drawing; the largest where it is not one of the summary's."""
+    scorer = next(iter(summary["rungs"][0]["scorers"]))
+    shown = k if k is not None and k in summary["k"] else int(summary["k"][-1])
+    bars = tuple(
+        Bar(row.name, row.access, _at(row.block.get("leak"), shown), _at(row.block.get("retrained"), shown))
+        for row in _rows(summary, scorer)
+    )
+    notes = tuple(line for line in (stored_line(summary), *said(summary)) if line)
+    return Ladder(f"{label}: asked, probed, attacked", shown, scorer, bars, tuple(tables(summary)), notes)
+
+
+def assumes_line(summary: Mapping[str, Any]) -> str:
+    """What each attack assumes, in a line."""
+    named = [(one["name"], one["access"]) for one in [*summary["rungs"], *summary["reads"]] if one["kind"] != "none"]
+    return "Assumed: " + "; ".join(f"{name}: {access}" for name, access in named) + "."
+
+
+def stored_line(summary: Mapping[str, Any]) -> str:
+    """What relearning finds still stored, beside what asking shows, in a sentence; "" where it was not measured."""
+    found = summary.get("stored")
+    if not found:
+        return ""
+    shown = next(iter(summary["rungs"][0]["scorers"].values())).get("excess")
+    asked = f"asked, it says {_points(*(shown[part][0] for part in ('value', 'low', 'high')))}; " if shown else ""
+    return (
+        f"Beyond the retrained model attacked in the same way, at k = {found['k']}: {asked}after {found['rung']}, trained on other "
+        f"forgotten facts than it is measured on, {_points(found['value'], found['low'], found['high'])} are found still stored."
+    )
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{percent(value)} ({percent(low)} to {percent(high)})"
+
+
+def said(summary: Mapping[str, Any]) -> list[str]:
+    """What was left out, as sentences."""
+    found = []
+    for rung in summary["rungs"]:
+        for scorer, block in rung["scorers"].items():
+            for key, what in (
+                ("left_out", "are not asked by the attack"),
+                ("undefined", "have no score"),
+                ("unpaired", "have no partner in the retrained model's run"),
+            ):
+                if ids := block.get(key):
+                    found.append(f"{rung['name']}, {scorer}: {len(ids)} of {summary['m']} prompts {what}.")
+            if block["missing"]:
+                found.append(f"{rung['name']}, {scorer}: {block['missing']:,} answers have no score.")
+    for one in summary["reads"]:
+        if one["undefined"]:
+            found.append(f"{one['name']}: {len(one['undefined'])} of {summary['m']} prompts have no score.")
+    return found
+
+
+def _at(curve: Mapping[str, Any] | None, k: int) -> Number:
+    if curve is None:
+        return Number(math.nan)
+    i = curve["k"].index(k)
+    value, low, high = (_float(curve[part][i]) for part in ("value", "low", "high"))
+    return Number(value, low, high)
+
+
+def _number(value: Mapping[str, Any] | None) -> Number:
+    if value is None:
+        return Number(math.nan)
+    return Number(_float(value["value"]), _float(value["low"]), _float(value["high"]))
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)
