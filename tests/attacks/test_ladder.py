@@ -149,7 +149,7 @@ def test_attacks_that_read_have_a_column_of_their_own(ladder):
 def test_tables_say_what_the_intervals_are(ladder):
     _, summary = ladder
     leak, reads = tables(summary)
-    assert [row[0] for row in leak.rows] == ["none", get_attack(RELEARN).label, "quantise", "first"]
+    assert [row[0] for row in leak.rows] == ["as asked", get_attack(RELEARN).label, "quantise", "first"]
     assert leak.columns == (
         "attack",
         "leak@1",
@@ -371,10 +371,17 @@ def test_an_audit_of_something_else_is_no_rung(forgot, retrained, original, forg
 
 def test_what_is_stored_is_the_largest_excess_of_what_was_cross_fitted():
     def rung(name, value):
-        block = {"excess": {"k": [1, 2], "value": [value, 0.9], "low": [0.1, 0.8], "high": [0.5, 1.0]}}
+        most = value + 0.5  # at the last k, by which it is chosen
+        block = {"excess": {"k": [1, 2], "value": [0.3, most], "low": [0.1, 0.8], "high": [0.5, 1.0]}}
         return {"name": name, "scorers": {"fact": block}}
 
-    rungs = [rung("none", 0.8), rung("a", 0.2), rung("b", 0.3), rung("quantise", 0.7)]
-    assert stored(["a", "b"], rungs) == {"rung": "b", "k": 1, "value": 0.3, "low": 0.1, "high": 0.5}
+    rungs = [rung("none", 0.4), rung("a", 0.0), rung("b", 0.25), rung("quantise", 0.375)]
+    assert stored(["a", "b"], rungs) == {
+        "rung": "b",
+        "k": [1, 2],
+        "value": [0.3, 0.75],
+        "low": [0.1, 0.8],
+        "high": [0.5, 1.0],
+    }
     assert stored([], rungs) is None
     assert stored(["a"], [{"name": "a", "scorers": {"fact": {"m": 1}}}]) is None  # nothing to compare with

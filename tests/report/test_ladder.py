@@ -13,7 +13,10 @@ def summary(**changes):
     empty = {"m": 0, "left_out": [], "undefined": ["a", "b", "c", "d"], "missing": 0}
     found = {
         "retrained": "", "m": 4, "k": [1, 2, 4], "level": 0.95, "each_level": 0.975, "over": "samples", "reads": [],
-        "rungs": [{"name": "none", "scorers": {"fact": block}}, {"name": "x", "scorers": {"fact": empty}}],
+        "rungs": [
+            {"name": "none", "kind": "none", "access": "questions", "scorers": {"fact": block}},
+            {"name": "x", "kind": "alter", "access": "weights", "scorers": {"fact": empty}},
+        ],
     }  # fmt: skip
     return {**found, **changes}
 
@@ -61,20 +64,21 @@ def climbed():
         {"name": "prefix", "kind": "probe", "access": "questions", "gives_answer": True, "scorers": {"fact": block}},
         {"name": "relearn", "kind": "alter", "access": "fine-tuning", "scorers": {"fact": most}},
     ]
-    stored = {"rung": "relearn", "k": 1, "value": 0.45, "low": 0.3, "high": 0.6}
+    stored = {"rung": "relearn", "k": [1, 4], "value": [0.45, 0.5], "low": [0.3, 0.4], "high": [0.6, 0.7]}
     return summary(retrained="r", rungs=rungs, worst={"rungs": 2, "scorers": {"fact": most}}, stored=stored)
 
 
 def test_a_ladder_ends_in_the_worst_case_and_says_what_each_rung_assumes():
     [table] = tables(climbed())
-    assert [row[0] for row in table.rows] == ["none", "probe prefix *", "relearn", "worst of 2 rungs"]
+    assert [row[0] for row in table.rows] == ["as asked", "probe prefix *", "relearn", "worst of 2 rungs"]
     assert [row[-1] for row in table.rows] == ["questions", "questions", "fine-tuning", "all of these"]
     assert "* gives the answer away" in table.caption
     assert "uses that many times the samples" in table.caption
     assert assumes_line(climbed()) == "Assumed: prefix: questions; relearn: fine-tuning."
     assert stored_line(climbed()) == (
-        "Beyond the retrained model attacked in the same way, at k = 1: asked, it says 5.0% (0% to 100%); after relearn, trained on "
-        "other forgotten facts than it is measured on, 45% (30% to 60%) are found still stored."
+        "Beyond the retrained model attacked in the same way, at k = 1 and 4: asked, it says 5.0% (0% to 100%) and "
+        "10% (0% to 100%); after relearn, trained on other forgotten facts than it is measured on, 45% (30% to 60%) and 50% (40% to 70%) "
+        "are found still stored."
     )
     assert stored_line(summary()) == ""
 
@@ -83,7 +87,7 @@ def test_the_drawing_has_a_dot_for_the_model_and_a_hollow_one_for_the_retrained_
     shown = ladder_of(climbed(), "mine", k=2)
     assert shown.k == 2
     assert [(bar.name, bar.model.value, bar.retrained.value) for bar in shown.bars] == [
-        ("none", 0.2, 0.1), ("probe prefix *", 0.2, 0.1), ("relearn", 0.7, 0.1), ("worst of 2 rungs", 0.7, 0.1),
+        ("as asked", 0.2, 0.1), ("probe prefix *", 0.2, 0.1), ("relearn", 0.7, 0.1), ("worst of 2 rungs", 0.7, 0.1),
     ]  # fmt: skip
     drawn = ladder_chart(shown)
     assert drawn.count('class="dot"') == drawn.count('class="hollow"') == 4

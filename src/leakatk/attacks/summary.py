@@ -128,18 +128,19 @@ def _worst(
 
 
 def stored(fitted: Sequence[str], rungs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What relearning finds still stored: the largest excess at the first k among cross-fitted attacks; None without any.
+    """What relearning finds still stored: the largest excess at the last k among cross-fitted attacks; None without any.
 
     Trained on a part of the forgotten facts, measured on the others, less the retrained model attacked in the same way. The
-    intervals of all rungs hold together, so the largest may be picked. fitted: names of the rungs that are cross-fitted.
+    intervals of all rungs hold together, so the largest may be picked. k, value, low, high: at the first and the last k.
+    fitted: names of the rungs that are cross-fitted.
     """
     found = []
     for rung in rungs:
         block = next(iter(rung["scorers"].values()))
         if rung["name"] in fitted and "excess" in block:
-            curve = block["excess"]
-            found.append({"rung": rung["name"], **{part: curve[part][0] for part in ("k", "value", "low", "high")}})
-    return max(found, key=lambda one: one["value"], default=None)
+            ends = {part: [block["excess"][part][i] for i in (0, -1)] for part in ("k", "value", "low", "high")}
+            found.append({"rung": rung["name"], **ends})
+    return max(found, key=lambda one: float(one["value"][-1]), default=None)
 
 
 def _curves(

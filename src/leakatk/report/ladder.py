@@ -79,7 +79,7 @@ def _rows(summary: Mapping[str, Any], scorer: str) -> list[_Row]:
     """The rungs, and the worst case over them."""
     found = []
     for rung in summary["rungs"]:
-        name = f"probe {rung['name']}" if rung.get("kind") == "probe" else rung["name"]
+        name = {"probe": f"probe {rung['name']}", "none": "as asked"}.get(rung["kind"], rung["name"])
         found.append(
             _Row(f"{name} *" if rung.get("gives_answer") else name, rung.get("access", ""), rung["scorers"][scorer])
         )
@@ -112,15 +112,21 @@ def stored_line(summary: Mapping[str, Any]) -> str:
     if not found:
         return ""
     shown = next(iter(summary["rungs"][0]["scorers"].values())).get("excess")
-    asked = f"asked, it says {_points(*(shown[part][0] for part in ('value', 'low', 'high')))}; " if shown else ""
+    first, last = found["k"]
+    ks = f"k = {first}" if first == last else f"k = {first} and {last}"
+    asked = f"asked, it says {_ends(shown)}; " if shown else ""
     return (
-        f"Beyond the retrained model attacked in the same way, at k = {found['k']}: {asked}after {found['rung']}, trained on other "
-        f"forgotten facts than it is measured on, {_points(found['value'], found['low'], found['high'])} are found still stored."
+        f"Beyond the retrained model attacked in the same way, at {ks}: {asked}after {found['rung']}, trained on other "
+        f"forgotten facts than it is measured on, {_ends(found)} are found still stored."
     )
 
 
-def _points(value: float, low: float, high: float) -> str:
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"
+def _ends(curve: Mapping[str, Any]) -> str:
+    """The first and the last point of a curve, with their intervals."""
+    parts = [
+        f"{percent(curve['value'][i])} ({percent(curve['low'][i])} to {percent(curve['high'][i])})" for i in (0, -1)
+    ]
+    return " and ".join(dict.fromkeys(parts))
 
 
 def said(summary: Mapping[str, Any]) -> list[str]:
