@@ -176,9 +176,9 @@ method(
     paper="DUET",
     formula="F + R = sum over x of both sets and v among the `top` tokens of Huber(z_v(x) - z_ref,v(x_told + x)) at the first place of the answer",
     source="the mechanism; its numbers are not known here, so top 100, delta 1 and the optimisation of the Leak@k study",
-    reading="The instruction names the subjects of the forget questions and is ours. Questions alone are trained on",
+    reading="The instruction names the subjects of the forget questions and is ours. Questions alone are trained on, at the first "
+    "place of their answers",
     rows=("24",),
-    lacks="distillation along a continuation that the teacher samples",
     tags=SUPPRESSION | {"forget", "retain"},
     params={"top": 100, "delta": 1.0},
     note="It teaches what the model does with the instruction: one that does not follow it forgets nothing.",
