@@ -40,5 +40,25 @@ def test_the_study_and_its_page(tmp_path):
     place = tmp_path / "page.md"
     printed = run(ROOT / "studies" / "attacks_tables.py", "--out", tmp_path / "out", "--page", place).stdout
     assert place.read_text() in printed
-    for heading in ("## The ladder", "quantise-bits=4", "## What the inside still holds", "## Behind a guard", "curate"):
+    for heading in (
+        "## The ladder",
+        "quantise-bits=4",
+        "## What the inside still holds",
+        "## Behind a guard",
+        "curate",
+    ):
         assert heading in place.read_text()
+
+
+def test_the_study_of_metrics_and_its_page(tmp_path):
+    where = ("--out", tmp_path / "out", "--work", tmp_path / "work", "--tuned", tmp_path / "tuned")
+    run(ROOT / "studies" / "trust.py", *where, "--quick", "--seeds", "0", "--models", "idknll")
+    kept = tmp_path / "out" / "seed-0"
+    assert {f"{path.parent.name} {path.stem}" for path in kept.glob("*/*.json")} == {
+        f"{name} {change}" for name in ("full", "retrained", "idknll") for change in ("none", "quantised", "relearned")
+    }
+    place = tmp_path / "page.md"
+    run(ROOT / "studies" / "trust_tables.py", "--out", tmp_path / "out", "--page", place)
+    rows = [line for line in place.read_text().splitlines() if line.startswith("| greedy, fact |")]
+    assert "| 2 + 2 |" in rows[0]
+    assert rows[0].endswith("| 1 |")
