@@ -330,7 +330,7 @@ def test_above_an_audit_its_probes_are_rungs_and_the_worst_case_is_over_all(
     )  # fmt: skip
     assert [one["name"] for one in summary["rungs"]] == ["none", "filler", "context", "quantise"]
     assert [one.get("gives_answer") for one in summary["rungs"]] == [None, False, True, None]
-    assert summary["worst"]["rungs"] == 3  # the context is the answer
+    assert summary["any"]["rungs"] == 3  # the context is the answer
     assert summary["each_level"] == pytest.approx(1 - 0.05 / 5)
     for part, place in (("leak", Path()), ("retrained", Path("reference"))):
         role = "model" if part == "leak" else "retrained"
@@ -339,8 +339,8 @@ def test_above_an_audit_its_probes_are_rungs_and_the_worst_case_is_over_all(
         # one variant a prompt under these, in the order of the prompts
         most = np.max([score(run, "fact") for run in runs], axis=0)
         expected = leak_at_k(most, [1, 2, 4, 8], level=summary["each_level"])
-        np.testing.assert_allclose(summary["worst"]["scorers"]["fact"][part]["value"], expected.value)
-        np.testing.assert_allclose(summary["worst"]["scorers"]["fact"][part]["high"], expected.high)
+        np.testing.assert_allclose(summary["any"]["scorers"]["fact"][part]["value"], expected.value)
+        np.testing.assert_allclose(summary["any"]["scorers"]["fact"][part]["high"], expected.high)
     looked_at = [one["name"] for one in summary["gate"]["settings"]]
     assert looked_at[0].startswith("worst case over 3 rungs")
     assert not any(name.startswith("context") for name in looked_at)

@@ -55,7 +55,7 @@ def test_what_was_left_out_is_counted():
 
 
 def climbed():
-    """A ladder with a probe that gives the answer away, an attack and the worst case, beside the retrained model."""
+    """A ladder with a probe that gives the answer away, an attack and all together, beside the retrained model."""
     block = {"m": 4, "left_out": [], "undefined": [], "missing": 0}
     block |= {"leak": curve(0.1, 0.2, 0.3), "retrained": curve(0.05, 0.1, 0.2), "excess": curve(0.05, 0.1, 0.1)}
     most = {**block, "leak": curve(0.5, 0.7, 0.9)}
@@ -65,12 +65,12 @@ def climbed():
         {"name": "relearn", "kind": "alter", "access": "fine-tuning", "scorers": {"fact": most}},
     ]
     stored = {"rung": "relearn", "k": [1, 4], "value": [0.45, 0.5], "low": [0.3, 0.4], "high": [0.6, 0.7]}
-    return summary(retrained="r", rungs=rungs, worst={"rungs": 2, "scorers": {"fact": most}}, stored=stored)
+    return summary(retrained="r", rungs=rungs, any={"rungs": 2, "scorers": {"fact": most}}, stored=stored)
 
 
-def test_a_ladder_ends_in_the_worst_case_and_says_what_each_rung_assumes():
+def test_a_ladder_ends_in_all_rungs_together_and_says_what_each_rung_assumes():
     [table] = tables(climbed())
-    assert [row[0] for row in table.rows] == ["as asked", "probe prefix *", "relearn", "worst of 2 rungs"]
+    assert [row[0] for row in table.rows] == ["as asked", "probe prefix *", "relearn", "any of 2 rungs"]
     assert [row[-1] for row in table.rows] == ["questions", "questions", "fine-tuning", "all of these"]
     assert "* gives the answer away" in table.caption
     assert "uses that many times the samples" in table.caption
@@ -87,7 +87,7 @@ def test_the_drawing_has_a_dot_for_the_model_and_a_hollow_one_for_the_retrained_
     shown = ladder_of(climbed(), "mine", k=2)
     assert shown.k == 2
     assert [(bar.name, bar.model.value, bar.retrained.value) for bar in shown.bars] == [
-        ("as asked", 0.2, 0.1), ("probe prefix *", 0.2, 0.1), ("relearn", 0.7, 0.1), ("worst of 2 rungs", 0.7, 0.1),
+        ("as asked", 0.2, 0.1), ("probe prefix *", 0.2, 0.1), ("relearn", 0.7, 0.1), ("any of 2 rungs", 0.7, 0.1),
     ]  # fmt: skip
     drawn = ladder_chart(shown)
     assert drawn.count('class="dot"') == drawn.count('class="hollow"') == 4

@@ -27,14 +27,14 @@ def summarise(
 ) -> dict[str, Any]:
     """What attacks.json holds. names: the models that were attacked.
 
-    rungs: of those that are sampled, with the curves of each scorer.  reads: of those that read.  worst: the worst case over
+    rungs: of those that are sampled, with the curves of each scorer.  reads: of those that read.  any: what leaks on any of
     the rungs, where an audit stands below them.  stored: what relearning finds.  each_level: of one interval, so that in
     each column those of all rungs hold together at `level`.
     """
     sampled = [rung for rung in rungs if not isinstance(rung.attack, Read)]
     reads = [rung for rung in rungs if isinstance(rung.attack, Read)]
-    with_worst = any(rung.audited for rung in sampled)
-    each = 1 - (1 - settings.level) / (len(sampled) + with_worst)
+    with_any = any(rung.audited for rung in sampled)
+    each = 1 - (1 - settings.level) / (len(sampled) + with_any)
     each_read = 1 - (1 - settings.level) / max(len(reads), 1)
     asked = [prompt.id for prompt in rungs[0].parts[0].unseen]
     found = [
@@ -67,7 +67,7 @@ def summarise(
         "each_level": each,
         "each_read_level": each_read,
         "rungs": found,
-        "worst": _worst(sampled, out, names, settings, each) if with_worst else None,
+        "any": _any(sampled, out, names, settings, each) if with_any else None,
         "stored": stored([rung.name for rung in sampled if rung.attack and rung.attack.fitted], found),
         "reads": [{**_about(rung), **_read(rung, out, asked, names, each_read)} for rung in reads],
         "notes": list(dict.fromkeys(notes)),
@@ -102,10 +102,10 @@ def _leaks(
     return {"left_out": left_out, **_curves(mine, theirs, order, rung.owner, settings, each)}
 
 
-def _worst(
+def _any(
     rungs: Sequence[Rung], out: Path, names: Mapping[Role, str], settings: LadderSettings, each: float
 ) -> dict[str, Any]:
-    """The worst case over the rungs: sample j of a prompt is the most leaking of its j-th samples on all of them.
+    """What leaks on any rung: sample j of a prompt is the most leaking of its j-th samples on all of them.
 
     Rungs that give the answer away do not count. The retrained model's floor is made in the same way.
     """

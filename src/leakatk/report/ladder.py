@@ -43,11 +43,11 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
     together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
     notes = ""
     if any(row.name.endswith(" *") for row in _rows(summary, first)):
-        notes += " * gives the answer away: read its excess; it is no part of the worst case."
-    if summary.get("worst"):
+        notes += " * gives the answer away: read its excess; it does not count in the last row."
+    if summary.get("any"):
         notes += (
-            " The worst case at k takes the most leaking of k samples on every rung, so it uses that many times the samples; "
-            "its floor is the retrained model's worst case."
+            " Any of them at k: the most leaking of k samples on every rung, which uses that many times the samples; its floor "
+            "is the retrained model, taken in the same way."
         )
     found = [
         Table(
@@ -76,15 +76,15 @@ class _Row:
 
 
 def _rows(summary: Mapping[str, Any], scorer: str) -> list[_Row]:
-    """The rungs, and the worst case over them."""
+    """The rungs, and all of them together."""
     found = []
     for rung in summary["rungs"]:
         name = {"probe": f"probe {rung['name']}", "none": "as asked"}.get(rung["kind"], rung["name"])
         found.append(
             _Row(f"{name} *" if rung.get("gives_answer") else name, rung.get("access", ""), rung["scorers"][scorer])
         )
-    if worst := summary.get("worst"):
-        found.append(_Row(f"worst of {worst['rungs']} rungs", "all of these", worst["scorers"][scorer]))
+    if together := summary.get("any"):
+        found.append(_Row(f"any of {together['rungs']} rungs", "all of these", together["scorers"][scorer]))
     return found
 
 
