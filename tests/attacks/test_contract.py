@@ -28,12 +28,26 @@ WAYS = {
         "relearn:steps=2,on=retain",
         "relearn:steps=2,on=text",
         "relearn:steps=2,size=2",
+        "relearn:steps=2,on=syntax",
+        "relearn:steps=2,tuning=lora,rank=2",
+        "relearn:steps=2,batch=2,optimiser=sgd",
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
-OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": 1.0, "threshold": 1.5}
+OTHER = {
+    "on": "retain",
+    "tuning": "lora",
+    "optimiser": "sgd",
+    "curve": "1+2",
+    "rates": "1+3",
+    "optimisers": "adamw+sign",
+    "form": "only",
+    "bits": 8,
+    "depth": 1.0,
+    "threshold": 1.5,
+}
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_attack(spec).needs if need not in ("seen", "unseen")]
 KNOWN = Known(

@@ -146,7 +146,9 @@ def test_attacks_that_read_have_a_column_of_their_own(ladder):
 
 def test_tables_say_what_the_intervals_are(ladder):
     _, summary = ladder
-    leak, reads = tables(summary)
+    leak, reads, worst = tables(summary)
+    assert worst.title == "Worst case, scorer fact"
+    assert worst.rows[0][1] == get_attack(RELEARN).label
     assert [row[0] for row in leak.rows] == ["none", get_attack(RELEARN).label, "quantise", "first"]
     assert leak.columns == ("attack", "leak@1", "leak@16", "retrained @1", "retrained @16", "excess @1", "excess @16")
     assert "all 4 rows hold together (each at 98.75%)" in leak.caption

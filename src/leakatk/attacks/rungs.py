@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from leakatk.attacks.base import Attack, get_attack, split_known
+from leakatk.attacks.base import Attack, get_attack
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level
@@ -81,7 +81,7 @@ class Rung:
 
 def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSettings) -> list[Rung]:
     """The rungs in their order, the first without an attack. InputError for one given twice, or that lacks what it needs."""
-    found = [get_attack(one) for one in attacks]
+    found = [one for spec in attacks for one in get_attack(spec).settings()[0]]
     labels = [one.label for one in found]
     if not found:
         raise InputError(
@@ -93,6 +93,11 @@ def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSett
     rungs = [Rung(None, (whole,))]
     for one in found:
         one.check(known)
-        parts = split_known(known, settings.seed, settings.folds) if one.fitted else [whole]
+        parts = one.split(known, settings.seed, settings.folds) if one.fitted else [whole]
         rungs.append(Rung(one, tuple(parts)))
     return rungs
+
+
+def left_out(attacks: Sequence[str | Attack]) -> list[str]:
+    """What the budgets of sweeps leave out, as sentences."""
+    return [sentence for spec in attacks for sentence in get_attack(spec).settings()[1]]

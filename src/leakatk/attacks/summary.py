@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from leakatk.attacks.base import Floats, Read
+from leakatk.attacks.lessons import given_away
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
+from leakatk.attacks.worst import worst, worst_table
 from leakatk.auditing.score import score
 from leakatk.auditing.summary import curve_dict
 from leakatk.estimate.curves import Over
@@ -37,6 +39,14 @@ def summarise(
     each = 1 - (1 - settings.level) / len(sampled)
     each_read = 1 - (1 - settings.level) / max(len(reads), 1)
     asked = [prompt.id for prompt in rungs[0].parts[0].unseen]
+    labels = {get_scorer(name).label: name for name in settings.scorers}
+    found = [
+        {
+            **_about(rung),
+            "scorers": {label: _leaks(rung, out, name, asked, names, settings, each) for label, name in labels.items()},
+        }
+        for rung in sampled
+    ]
     return {
         "format": 1,
         "model": names["model"],
@@ -56,16 +66,10 @@ def summarise(
         "level": settings.level,
         "each_level": each,
         "each_read_level": each_read,
-        "rungs": [
-            {
-                **_about(rung),
-                "scorers": {
-                    get_scorer(name).label: _leaks(rung, out, name, asked, names, settings, each)
-                    for name in settings.scorers
-                },
-            }
-            for rung in sampled
-        ],
+        "rungs": found,
+        "worst": {
+            label: _worst(sampled[1:], found[1:], out, name, label, names, settings) for label, name in labels.items()
+        },
         "reads": [{**_about(rung), **_read(rung, out, asked, names, each_read)} for rung in reads],
         "notes": list(dict.fromkeys(notes)),
     }
@@ -78,7 +82,39 @@ def _about(rung: Rung) -> dict[str, Any]:
         "kind": facts.kind if facts else "none",
         "access": facts.access if facts else "questions",
         "folds": len(rung.parts) if len(rung.parts) > 1 else 0,
+        **_given_away(rung),
     }
+
+
+def _given_away(rung: Rung) -> dict[str, Any]:
+    """What the attack's texts give away of the answers that are measured, over all parts; {} for one that brings none."""
+    parts = [(rung.attack.brings(part), part.unseen) for part in rung.parts] if rung.attack else []
+    if not any(texts for texts, _ in parts):
+        return {}
+    total = sum(len(measured) for _, measured in parts)
+    shares = [(given_away(texts, measured), len(measured) / total) for texts, measured in parts]
+    return {"gives_away": {key: sum(found[key] * share for found, share in shares) for key in ("prompts", "words")}}
+
+
+def _worst(
+    rungs: Sequence[Rung],
+    found: Sequence[Mapping[str, Any]],
+    out: Path,
+    scorer: str,
+    label: str,
+    names: Mapping[Role, str],
+    settings: LadderSettings,
+) -> dict[str, Any]:
+    """The worst case of one scorer over attacks, whose numbers were found."""
+    rows = {
+        rung.name: (
+            _rows(rung, out, "model", scorer),
+            _rows(rung, out, "retrained", scorer) if "retrained" in names else None,
+        )
+        for rung in rungs
+    }
+    blocks = {one["name"]: one["scorers"][label] for one in found}
+    return worst(blocks, rows, settings.ks, over=settings.over, level=settings.level, seed=settings.seed)
 
 
 def _leaks(
@@ -180,7 +216,7 @@ def _kept(rung: Rung, out: Path, role: Role) -> dict[str, float]:
 
 
 def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
-    """The summary as tables: leak@k at the first and the last k, and what the attacks that read say.
+    """The summary as tables: leak@k at the first and the last k, what the attacks that read say, and the worst case.
 
     scorer: a label among those of the summary; "" is the first.
     """
@@ -208,7 +244,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption + weights))
-    return found
+    return found + worst_table(summary, first)
 
 
 def said(summary: Mapping[str, Any]) -> list[str]:
@@ -225,6 +261,11 @@ def said(summary: Mapping[str, Any]) -> list[str]:
                     found.append(f"{rung['name']}, {scorer}: {len(ids)} of {summary['m']} prompts {what}.")
             if block["missing"]:
                 found.append(f"{rung['name']}, {scorer}: {block['missing']:,} answers have no score.")
+        if (given := rung.get("gives_away")) and (given["prompts"] or given["words"]):
+            found.append(
+                f"{rung['name']}: what it is trained on holds {given['words']:.1%} of the words of the answers that are measured, and all "
+                f"key values of {given['prompts']:.1%} of the prompts in one text; the retrained model is given the same."
+            )
     for one in summary["reads"]:
         if one["undefined"]:
             found.append(f"{one['name']}: {len(one['undefined'])} of {summary['m']} prompts have no score.")
