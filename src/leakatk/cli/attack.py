@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import guarding, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -57,6 +57,7 @@ def run(
         ),
     ] = "",
     original: Annotated[str, typer.Option(help="The model before unlearning, for attacks that use it.")] = "",
+    auxiliary: guarding.Auxiliary = None,
     text: Annotated[
         Path | None,
         typer.Option(help="Text file with passages, an empty line between them, for attacks that use some."),
@@ -123,7 +124,10 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
+    known = Known(
+        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=passages_of(text),
+        auxiliary=inputs.auxiliary_models(auxiliary or []),
+    )  # fmt: skip
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),
