@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -28,24 +31,51 @@ WAYS = {
         "relearn:steps=2,on=retain",
         "relearn:steps=2,on=text",
         "relearn:steps=2,size=2",
+        "relearn:steps=2,on=syntax",
+        "relearn:steps=2,tuning=lora,rank=2",
+        "relearn:steps=2,batch=2,optimiser=sgd",
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
-OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": 1.0, "threshold": 1.5}
+OTHER = {
+    "share": 0.25,
+    "within": "model",
+    "towards": "tuned",
+    "on": "retain",
+    "tuning": "lora",
+    "optimiser": "sgd",
+    "curve": "1+2",
+    "rates": "1+3",
+    "optimisers": "adamw+sign",
+    "form": "only",
+    "bits": 8,
+    "depth": 1.0,
+    "threshold": 1.5,
+}
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_attack(spec).needs if need not in ("seen", "unseen")]
+# Other models than the one that is attacked, made once: they have its shape.
+MODELS = {"original": 1, "retrained": 2}
+PLACE = Path(mkdtemp(prefix="leakatk-contract-"))
 KNOWN = Known(
     forget=tuple(people(NAMES[:8])),
     retain=tuple(people(NAMES[8:])),
     holdout=tuple(people(NAMES[14:])),
-    retrained="nowhere",
-    original="nowhere",
+    **{name: str(PLACE / name) for name in MODELS},
     encoder="words",
     text=tuple(f"The boat of {name} is calm today." for name in NAMES),  # more than a batch, so that order counts
 )
 PART = split_known(KNOWN, 0, 2)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside():
+    for name, seed in MODELS.items():
+        save_tiny_model(PLACE / name, seed=seed)
+    yield
+    rmtree(PLACE)
 
 
 @pytest.fixture(scope="module")

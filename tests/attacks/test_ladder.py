@@ -148,7 +148,9 @@ def test_attacks_that_read_have_a_column_of_their_own(ladder):
 
 def test_tables_say_what_the_intervals_are(ladder):
     _, summary = ladder
-    leak, reads = tables(summary)
+    leak, reads, worst = tables(summary)
+    assert worst.title == "Worst case, scorer fact"
+    assert worst.rows[0][1] == get_attack(RELEARN).label
     assert [row[0] for row in leak.rows] == ["as asked", get_attack(RELEARN).label, "quantise", "first"]
     assert leak.columns == (
         "attack",

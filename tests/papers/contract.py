@@ -63,6 +63,12 @@ PROOFS = {
     "attacks relearn": (
         "tests/attacks/test_relearn.py::test_it_trains_on_what_is_not_measured",
         "tests/attacks/test_relearn.py::test_training_on_text_makes_it_likelier",
+        "tests/attacks/test_relearn.py::test_a_step_of_each_optimiser_by_hand",
+        "tests/attacks/test_relearn.py::test_at_its_defaults_it_brings_back_what_was_suppressed_and_nothing_of_the_retrained_model",
+        "tests/attacks/test_lessons.py::test_similarity_is_of_edits",
+        "tests/attacks/test_lessons.py::test_folds_of_a_topic_hold_whole_templates",
+        "tests/attacks/test_trails.py::test_each_point_of_a_run_has_the_weights_of_a_run_that_ends_there",
+        "tests/attacks/test_worst.py::test_both_ways_by_hand",
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
     ),
     "attacks quantise": ("tests/attacks/test_quantise.py::test_against_a_second_implementation",),
@@ -129,6 +135,7 @@ PROOFS = {
     "parts attack-ladder": (
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
         "tests/attacks/test_ladder.py::test_numbers_are_those_of_the_samples_paired_by_prompt",
+        "tests/attacks/test_lessons.py::test_what_texts_give_away",
     ),
     "parts memorised-stop": (
         "tests/metrics/test_memorisation.py::test_the_stop_rule_tells_a_model_that_knows_from_one_that_does_not",

@@ -5,7 +5,7 @@ from leakatk.attacks import attack_ladder
 summary = attack_ladder("models/forgot", prompts, ["relearn:steps=50", "quantise"], retrained="models/retrained", out="runs/attacked")
 """
 
-from leakatk.attacks import decoders, key_tokens, quantise, relearn
+from leakatk.attacks import decoders, key_tokens, merge_back, prune, quantise, relearn
 from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
 from leakatk.attacks.rungs import LadderSettings
@@ -22,6 +22,8 @@ __all__ = [
     "decoders",
     "get_attack",
     "key_tokens",
+    "merge_back",
+    "prune",
     "quantise",
     "relearn",
     "split_known",

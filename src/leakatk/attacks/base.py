@@ -25,6 +25,7 @@ from leakatk.prompts import Known, Prompt, record
 from leakatk.registry import Facts, Registry, Specified, make
 
 if TYPE_CHECKING:
+    from leakatk.attacks.trails import Trail
     from leakatk.models.loaded import LoadedModel
 
 Floats = npt.NDArray[np.float64]
@@ -41,6 +42,20 @@ class AttackFacts(Facts):
     """What it assumes: questions, samples, log-probabilities, weights, fine-tuning, the true answers."""
     chance: float = nan
     """What guessing scores, for a `Read`."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attack computes besides samples. A trained token is read forward and backward."""
+
+    steps: int = 0
+    """Steps of an optimiser."""
+    trained: float = 0.0
+    """Tokens that it trains on, over all steps."""
+    texts: int = 0
+    """Runs of the model: texts that it reads without training."""
+    read: float = 0.0
+    """Tokens of these texts."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,22 @@ class Attack(Specified, ABC):
         """Whether it is trained on a part of the forget prompts, and so measured on the others."""
         return "seen" in self.needs
 
+    def split(self, known: Known, seed: int, folds: int) -> list[Known]:
+        """The parts of a cross-fitted attack: `split_known`, unless what it tests wants other parts."""
+        return split_known(known, seed, folds)
+
+    def settings(self) -> tuple[list[Attack], list[str]]:
+        """(the attacks that are made where this one is asked for, what is left out of them): itself, or each setting of a sweep."""
+        return [self], []
+
+    def brings(self, known: Known) -> list[str]:
+        """The texts that it brings to the model, so that what it gives away of the answers can be counted."""
+        return []
+
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
+        """What it computes on one model and one part, its samples apart; None where that is not known before."""
+        return None
+
     def check(self, known: Known) -> None:
         """InputError for what it needs and lacks."""
         known.need(f"Attack {self.label}", *(name for name in self.needs if name not in ("seen", "unseen")))
@@ -85,6 +116,20 @@ class Alter(Attack):
     @abstractmethod
     def apply(self, loaded: LoadedModel, known: Known) -> None:
         """Change the values of the model's weights in place; its modules stay what they are. Whoever calls puts them back."""
+
+    @property
+    def trail(self) -> str:
+        """What names the run that it is a point of: attacks of one trail differ in how far they go; "" is a run of its own."""
+        return ""
+
+    @property
+    def point(self) -> int:
+        """How far along its trail it goes, in steps."""
+        return 0
+
+    def follow(self, loaded: LoadedModel, known: Known, trail: Trail) -> None:
+        """`apply` with what other points of its trail left; the weights are the same bit for bit."""
+        self.apply(loaded, known)
 
     def notes(self, loaded: LoadedModel) -> list[str]:
         """What a person must know of this attack on this model; told whether or not it is made again."""

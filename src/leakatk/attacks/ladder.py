@@ -23,8 +23,9 @@ from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
 from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, check_audited, rungs_of
+from leakatk.attacks.rungs import LadderSettings, Role, check_audited, left_out, rungs_of
 from leakatk.attacks.summary import summarise
+from leakatk.attacks.trails import Trail, groups_of, trail_of
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
 from leakatk.errors import InputError
@@ -104,7 +105,7 @@ def attack_ladder(
         )
     sources: dict[Role, Source] = {"model": model, **({} if retrained is None else {"retrained": retrained})}
     names: dict[Role, str] = {}
-    notes: list[str] = []
+    notes = left_out(attacks)
     with workdir.claim(out), _silent(settings.quiet):
         for role in ROLES:
             if role not in sources:
@@ -113,9 +114,12 @@ def attack_ladder(
             names[role] = loaded.name
             if below is not None:
                 _check_same(loaded, rungs[0].run(out, 0, role))
-            for rung in (one for one in rungs if one.audited is None):
-                for number, part in enumerate(rung.parts):
-                    notes += _measure(loaded, role, rung.attack, part, out / rung.place(number), settings)
+            for group in groups_of([rung for rung in rungs if rung.audited is None]):
+                for number in range(len(group[0].parts)):
+                    with trail_of(group, out) as trail:
+                        for rung in group:
+                            part, place = rung.parts[number], out / rung.place(number)
+                            notes += _measure(loaded, role, rung.attack, part, place, settings, trail)
             del loaded
             gc.collect()  # before the next model comes
         summary = summarise(rungs, out, names, settings, notes)
@@ -157,13 +161,19 @@ def _silent(quiet: bool) -> Iterator[None]:
 
 
 def _measure(
-    loaded: LoadedModel, role: Role, attack: Attack | None, part: Known, place: Path, settings: LadderSettings
+    loaded: LoadedModel,
+    role: Role,
+    attack: Attack | None,
+    part: Known,
+    place: Path,
+    settings: LadderSettings,
+    trail: Trail | None,
 ) -> list[str]:
     """Audit one model under one attack on one part; what a person must know of it."""
     if isinstance(attack, Read):
         return _read(loaded, attack, part, place / f"{role}.json")
     if isinstance(attack, Alter):
-        with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options) as sampler:
+        with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options, trail) as sampler:
             return _sampled(sampler, role, attack, part.unseen, place, settings)
     asked: Sequence[Prompt] = part.unseen
     if isinstance(attack, Ask):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from leakatk.attacks.base import Attack, get_attack, split_known
+from leakatk.attacks.base import Attack, get_attack
 from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
@@ -115,7 +115,7 @@ def rungs_of(
 
     audited: an audit of the same model; its ways of asking are rungs too, and are not drawn again.
     """
-    found = [get_attack(one) for one in attacks]
+    found = [one for spec in attacks for one in get_attack(spec).settings()[0]]
     labels = [one.label for one in found]
     if not found:
         raise InputError(
@@ -130,9 +130,14 @@ def rungs_of(
         rungs += [Rung(None, (whole,), name, one.gives_answer, audited) for name, one in asked.items()]
     for one in found:
         one.check(known)
-        parts = split_known(known, settings.seed, settings.folds) if one.fitted else [whole]
+        parts = one.split(known, settings.seed, settings.folds) if one.fitted else [whole]
         rungs.append(Rung(one, tuple(parts)))
     return rungs
+
+
+def left_out(attacks: Sequence[str | Attack]) -> list[str]:
+    """What the budgets of sweeps leave out, as sentences."""
+    return [sentence for spec in attacks for sentence in get_attack(spec).settings()[1]]
 
 
 def check_audited(audited: Path, prompts: Sequence[Prompt], settings: LadderSettings, *, paired: bool) -> None:

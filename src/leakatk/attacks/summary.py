@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from leakatk.attacks.base import Floats, Read
+from leakatk.attacks.lessons import given_away
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
+from leakatk.attacks.worst import worst
 from leakatk.auditing.score import score
 from leakatk.auditing.summary import curve_dict
 from leakatk.estimate.curves import Over
@@ -37,13 +39,11 @@ def summarise(
     each = 1 - (1 - settings.level) / (len(sampled) + with_any)
     each_read = 1 - (1 - settings.level) / max(len(reads), 1)
     asked = [prompt.id for prompt in rungs[0].parts[0].unseen]
+    labels = {get_scorer(name).label: name for name in settings.scorers}
     found = [
         {
             **_about(rung),
-            "scorers": {
-                get_scorer(name).label: _leaks(rung, out, name, asked, names, settings, each)
-                for name in settings.scorers
-            },
+            "scorers": {label: _leaks(rung, out, name, asked, names, settings, each) for label, name in labels.items()},
         }
         for rung in sampled
     ]
@@ -68,6 +68,18 @@ def summarise(
         "each_read_level": each_read,
         "rungs": found,
         "any": _any(sampled, out, names, settings, each) if with_any else None,
+        "worst": {
+            label: _worst(
+                [rung for rung in sampled if rung.attack],
+                [one for one in found if one["kind"] not in ("none", "probe")],
+                out,
+                name,
+                label,
+                names,
+                settings,
+            )
+            for label, name in labels.items()
+        },
         "stored": stored([rung.name for rung in sampled if rung.attack and rung.attack.fitted], found),
         "reads": [{**_about(rung), **_read(rung, out, asked, names, each_read)} for rung in reads],
         "notes": list(dict.fromkeys(notes)),
@@ -80,8 +92,40 @@ def _about(rung: Rung) -> dict[str, Any]:
         "kind": rung.kind,
         "access": rung.attack.facts.access if rung.attack else "questions",
         "folds": len(rung.parts) if len(rung.parts) > 1 else 0,
+        **_given_away(rung),
     }
     return {**about, "gives_answer": rung.gives_answer} if rung.probe else about
+
+
+def _given_away(rung: Rung) -> dict[str, Any]:
+    """What the attack's texts give away of the answers that are measured, over all parts; {} for one that brings none."""
+    parts = [(rung.attack.brings(part), part.unseen) for part in rung.parts] if rung.attack else []
+    if not any(texts for texts, _ in parts):
+        return {}
+    total = sum(len(measured) for _, measured in parts)
+    shares = [(given_away(texts, measured), len(measured) / total) for texts, measured in parts]
+    return {"gives_away": {key: sum(found[key] * share for found, share in shares) for key in ("prompts", "words")}}
+
+
+def _worst(
+    rungs: Sequence[Rung],
+    found: Sequence[Mapping[str, Any]],
+    out: Path,
+    scorer: str,
+    label: str,
+    names: Mapping[Role, str],
+    settings: LadderSettings,
+) -> dict[str, Any]:
+    """The worst case of one scorer over attacks, whose numbers were found."""
+    rows = {
+        rung.name: (
+            _rows(rung, out, "model", scorer),
+            _rows(rung, out, "retrained", scorer) if "retrained" in names else None,
+        )
+        for rung in rungs
+    }
+    blocks = {one["name"]: one["scorers"][label] for one in found}
+    return worst(blocks, rows, settings.ks, over=settings.over, level=settings.level, seed=settings.seed)
 
 
 def _leaks(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import attacking, inputs, options
+from leakatk.cli import attacking, guarding, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -50,6 +50,7 @@ def run(
         ),
     ] = "",
     original: attacking.Original = "",
+    auxiliary: guarding.Auxiliary = None,
     text: attacking.Text = None,
     folds: attacking.Folds = 2,
     n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
@@ -110,7 +111,10 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=attacking.passages_of(text))
+    known = Known(
+        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=attacking.passages_of(text),
+        auxiliary=inputs.auxiliary_models(auxiliary or []),
+    )  # fmt: skip
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import inputs, options
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def known(
     kept: Sequence[Prompt],
     *,
     original: str,
+    auxiliary: Sequence[str],
     text: Path | None,
     folds: int,
 ) -> Known:
@@ -119,7 +120,10 @@ def known(
         return Known()
     from leakatk.attacks.rungs import LadderSettings, rungs_of
 
-    found = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
+    found = Known(
+        forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text),
+        auxiliary=inputs.auxiliary_models(auxiliary),
+    )  # fmt: skip
     rungs_of(attacks, found, LadderSettings(n=1, folds=folds))
     return found
 

@@ -174,8 +174,10 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    known = attacking.known(attacks, prompts, kept, original=original, text=text, folds=folds)
-    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    known = attacking.known(
+        attacks, prompts, kept, original=original, auxiliary=auxiliary or [], text=text, folds=folds
+    )
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, kept)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))

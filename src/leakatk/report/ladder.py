@@ -22,7 +22,7 @@ def read_ladder(run: Path) -> dict[str, Any] | None:
 
 
 def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
-    """The summary as tables: leak@k at the first and the last k, and what the attacks that read say.
+    """The summary as tables: leak@k at the first and the last k, and what the attacks that read say, and the worst case.
 
     scorer: a label among those of the summary; "" is the first.
     """
@@ -63,7 +63,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption + weights))
-    return found
+    return found + worst_table(summary, first)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,33 @@ def ladder_of(summary: Mapping[str, Any], label: str, *, k: int | None = None) -
     )
     notes = tuple(line for line in (stored_line(summary), *said(summary)) if line)
     return Ladder(f"{label}: asked, probed, attacked", shown, scorer, bars, tuple(tables(summary)), notes)
+
+
+def worst_table(summary: Mapping[str, Any], scorer: str) -> list[Table]:
+    """The worst case as a table; none with fewer than two attacks that are sampled."""
+    found = summary.get("worst", {}).get(scorer)
+    if not found:
+        return []
+    ks = list(dict.fromkeys([summary["k"][0], summary["k"][-1]]))
+    lines = []
+    for key, what in (("among", "the largest of all"), ("picked", "picked on other prompts")):
+        if curve := found.get(key):
+            cells: list[Any] = [what]
+            for k in ks:
+                at = curve["k"].index(k)
+                names = curve["attack"][at]
+                label = names if isinstance(names, str) else " / ".join(dict.fromkeys(names))
+                cells += [label, Number(curve["value"][at], curve["low"][at], curve["high"][at])]
+            lines.append(tuple(cells))
+    columns = ("worst case", *(name for k in ks for name in (f"attack @{k}", f"{found['of']} @{k}")))
+    caption = (
+        f"Over {len(found['attacks'])} attacks. The largest: its interval holds for all of them at once (Bonferroni), as in the table "
+        f"above. Picked: the worst on one half of the prompts, measured on the other, and the other way round; {summary['level']:.0%} "
+        "by itself."
+    )
+    if found["not_picked"]:
+        caption += f" Not to be picked, for want of some scores: {', '.join(found['not_picked'])}."
+    return [Table(f"Worst case, scorer {scorer}", columns, tuple(lines), caption)]
 
 
 def assumes_line(summary: Mapping[str, Any]) -> str:
@@ -143,6 +170,11 @@ def said(summary: Mapping[str, Any]) -> list[str]:
                     found.append(f"{rung['name']}, {scorer}: {len(ids)} of {summary['m']} prompts {what}.")
             if block["missing"]:
                 found.append(f"{rung['name']}, {scorer}: {block['missing']:,} answers have no score.")
+        if (given := rung.get("gives_away")) and (given["prompts"] or given["words"]):
+            found.append(
+                f"{rung['name']}: what it is trained on holds {given['words']:.1%} of the words of the answers that are measured, and all "
+                f"key values of {given['prompts']:.1%} of the prompts in one text; the retrained model is given the same."
+            )
     for one in summary["reads"]:
         if one["undefined"]:
             found.append(f"{one['name']}: {len(one['undefined'])} of {summary['m']} prompts have no score.")
