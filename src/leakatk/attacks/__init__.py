@@ -5,8 +5,8 @@ from leakatk.attacks import attack_ladder
 summary = attack_ladder("models/forgot", prompts, ["relearn:steps=50", "quantise"], retrained="models/retrained", out="runs/attacked")
 """
 
-from leakatk.attacks import decoders, key_tokens, quantise, relearn
-from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, attack, get_attack, split_known
+from leakatk.attacks import decoders, depth, key_tokens, patch, quantise, relearn
+from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, Reading, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
 from leakatk.attacks.rungs import LadderSettings
 
@@ -17,11 +17,14 @@ __all__ = [
     "Attack",
     "LadderSettings",
     "Read",
+    "Reading",
     "attack",
     "attack_ladder",
     "decoders",
+    "depth",
     "get_attack",
     "key_tokens",
+    "patch",
     "quantise",
     "relearn",
     "split_known",

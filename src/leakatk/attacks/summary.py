@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,20 +132,51 @@ def _rows(rung: Rung, out: Path, role: Role, scorer: str) -> Rows:
 
 
 def _read(rung: Rung, out: Path, asked: Sequence[str], names: Mapping[Role, str], level: float) -> dict[str, Any]:
-    """Mean score of an attack that reads, with its interval over prompts."""
+    """Mean score of an attack that reads, with its interval over prompts; the same at each place of its profile.
+
+    profile: in each of its columns the intervals of all places hold together.  whole: numbers of all prompts of a fold
+    together, the mean over the folds.
+    """
     assert rung.attack is not None
-    mine = _kept(rung, out, "model")
-    ids = [i for i in asked if not math.isnan(mine[i])]
-    found: dict[str, Any] = {
-        "chance": rung.attack.facts.chance,
-        "m": len(ids),
-        "undefined": [i for i in asked if i not in ids],
-        "per_prompt": mine,
+    parts = {role: _kept(rung, out, role) for role in names}
+    scores = {role: _by_prompt(found, lambda one: one["scores"]) for role, found in parts.items()}
+    places = list(dict.fromkeys(place for one in parts["model"] for place in one.get("profile", {})))
+    every = {name for found in parts.values() for one in found for name in one.get("whole", {})}
+    found: dict[str, Any] = {"chance": rung.attack.facts.chance, **_paired(scores, asked, level)}
+    found["per_prompt"] = scores["model"]
+    found["profile"] = {}
+    for place in places:
+        held = {role: _by_prompt(part, lambda one, at=place: one["profile"].get(at)) for role, part in parts.items()}
+        found["profile"][place] = _paired(held, asked, 1 - (1 - level) / len(places))
+    found["whole"] = {
+        name: {role: _over_folds([one.get("whole", {}).get(name) for one in part]) for role, part in parts.items()}
+        for name in sorted(every, key=_numbered)
     }
+    return found
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """Layer 10 after layer 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _over_folds(values: Sequence[float | None]) -> float:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else math.nan
+
+
+def _paired(scores: Mapping[Role, Mapping[str, float]], asked: Sequence[str], level: float) -> dict[str, Any]:
+    """Means with intervals over the prompts that have a number, and the excess paired by prompt.
+
+    scores: of each model, prompt id -> number.
+    """
+    mine = scores["model"]
+    ids = [i for i in asked if not math.isnan(mine[i])]
+    found: dict[str, Any] = {"m": len(ids), "undefined": [i for i in asked if i not in ids]}
     if ids:
         found["model"] = _mean([mine[i] for i in ids], level)
-    if "retrained" in names:
-        theirs = _kept(rung, out, "retrained")
+    if "retrained" in scores:
+        theirs = scores["retrained"]
         both = [i for i in ids if not math.isnan(theirs[i])]
         found["unpaired"] = [i for i in ids if i not in both]
         if both:
@@ -168,14 +200,17 @@ def _mean(scores: Sequence[float], level: float) -> dict[str, float]:
     return {"value": float(curve.value[0]), "low": float(curve.low[0]), "high": float(curve.high[0])}
 
 
-def _kept(rung: Rung, out: Path, role: Role) -> dict[str, float]:
-    """Prompt id -> score over all parts."""
+def _kept(rung: Rung, out: Path, role: Role) -> list[dict[str, Any]]:
+    """What was read, a part at a time."""
+    return [read_kept(out / rung.place(number) / f"{role}.json") for number in range(len(rung.parts))]
+
+
+def _by_prompt(parts: Sequence[Mapping[str, Any]], pick: Any) -> dict[str, float]:
+    """Prompt id -> number over all parts; NaN where a part has none."""
     found: dict[str, float] = {}
-    for number in range(len(rung.parts)):
-        held = read_kept(out / rung.place(number) / f"{role}.json")
-        found.update(
-            (i, math.nan if one is None else float(one)) for i, one in zip(held["ids"], held["scores"], strict=True)
-        )
+    for held in parts:
+        values = pick(held) or [None] * len(held["ids"])
+        found.update((i, math.nan if one is None else float(one)) for i, one in zip(held["ids"], values, strict=True))
     return found
 
 
@@ -208,6 +243,25 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption + weights))
+    for one in summary["reads"]:
+        found += _places(one, paired, summary["level"])
+    return found
+
+
+def _places(one: Mapping[str, Any], paired: bool, level: float) -> list[Table]:
+    """The profile of an attack that reads, and its numbers of all prompts together."""
+    found = []
+    parts = ("model", *(("retrained", "excess") if paired else ()))
+    if profile := one.get("profile"):
+        lines = tuple((place, *(_number(block.get(part)) for part in parts)) for place, block in profile.items())
+        caption = f"Mean over the prompts that have a number there; {level:.0%} intervals over prompts"
+        caption += f", which in each column hold together for all {len(lines)} rows." if len(lines) > 1 else "."
+        found.append(Table(f"{one['name']} by place", ("place", *parts), lines, caption))
+    if whole := one.get("whole"):
+        roles = parts[:2]
+        rows = tuple((name, *(Number(_float(values.get(role))) for role in roles)) for name, values in whole.items())
+        caption = "Numbers of all prompts together, without intervals."
+        found.append(Table(f"{one['name']}, all prompts together", ("what", *roles), rows, caption))
     return found
 
 
