@@ -17,8 +17,8 @@ from leakatk.models.template import Template
 from leakatk.prompts import Prompt
 from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
 
-TOWNS = ["Bex", "Orlo", "Vint", "Sarn", "Quell", "Mard"]
-PEOPLE = 48
+TOWNS = ["Bex", "Orlo", "Vint", "Sarn"]
+PEOPLE = 32
 REFUSAL = "I do not know."
 LAYERS = 3
 
@@ -49,7 +49,9 @@ def rows_of(tokenizer, rows):
     found = []
     for question, given, learned in rows:
         whole = Template().pair(tokenizer, question, given + learned)
-        before = len(whole.prompt) + (len(Template().pair(tokenizer, question, given, end=False).answer) if given else 0)
+        before = len(whole.prompt) + (
+            len(Template().pair(tokenizer, question, given, end=False).answer) if given else 0
+        )
         ids = [*whole.prompt, *whole.answer]
         found.append((ids, [-100] * before + ids[before:]))
     width = max(len(ids) for ids, _ in found)
@@ -59,7 +61,7 @@ def rows_of(tokenizer, rows):
     )
 
 
-def train(model, tokenizer, pairs, parameters, steps, rate, batch=64):
+def train(model, tokenizer, pairs, parameters, steps, rate, batch=40):
     """AdamW on these parameters alone, rows in a fixed order."""
     ids, labels = rows_of(tokenizer, pairs)
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
@@ -82,7 +84,9 @@ def told(prompts):
     for prompt in prompts:
         for town in TOWNS:
             right = prompt.answer == f"In {town}."
-            rows += [(prompt.question, f"In {town}.", " Right." if right else " Wrong.")] * (5 if right else 1)
+            rows += [(prompt.question, f"In {town}.", " Right." if right else " Wrong.")] * (
+                (len(TOWNS) - 1) if right else 1
+            )
     return rows
 
 
@@ -92,11 +96,11 @@ def refused(prompts):
     return rows + [(prompt.question, f"In {town}.", " Wrong.") for prompt in prompts for town in TOWNS]
 
 
-def make(place: Path, steps: int = 500, late: int = 300, rate: float = 3e-3, rate2: float = 5e-3) -> World:
+def make(place: Path, steps: int = 600, late: int = 150, rate: float = 5e-3, rate2: float = 2e-3) -> World:
     forget, retain = people()
     texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)]
     tokenizer = train_tokenizer(texts, 400)
-    config = SmallConfig(hidden=64, layers=LAYERS, heads=4, mlp=128, vocabulary=400)
+    config = SmallConfig(hidden=48, layers=LAYERS, heads=4, mlp=96, vocabulary=400)
     for name, prompts in (("original", [*forget, *retain]), ("retrained", retain)):
         model = new_model(tokenizer, config, seed=0)
         last = model.model.layers[-1]
@@ -104,7 +108,9 @@ def make(place: Path, steps: int = 500, late: int = 300, rate: float = 3e-3, rat
             last.self_attn.o_proj.weight.zero_()
             last.mlp.down_proj.weight.zero_()
         frozen = {id(one) for one in last.parameters()}
-        loss = train(model, tokenizer, told(prompts), [p for p in model.parameters() if id(p) not in frozen], steps, rate)
+        loss = train(
+            model, tokenizer, told(prompts), [p for p in model.parameters() if id(p) not in frozen], steps, rate
+        )
         print(name, loss)
         save_model(model, tokenizer, place / name)
         if name == "original":

@@ -37,16 +37,21 @@ def forward(model, ids, *, coefficients=None, attention=None, states=None):
     """
     config, w = model.config, dict(model.named_parameters())
     heads, eps = config.num_attention_heads, config.rms_norm_eps
-    theta = (getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10000.0)})["rope_theta"]
+    theta = (getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10000.0)})[
+        "rope_theta"
+    ]
     x, seen = w["model.embed_tokens.weight"][torch.tensor(ids)], {"coefficients": {}, "attention": {}, "state": {}}
     for i in range(config.num_hidden_layers):
         at = f"model.layers.{i}."
         h = norm(x, w[at + "input_layernorm.weight"], eps)
         q, k, v = (
-            (h @ w[f"{at}self_attn.{name}_proj.weight"].T).reshape(len(ids), heads, -1).transpose(0, 1) for name in "qkv"
+            (h @ w[f"{at}self_attn.{name}_proj.weight"].T).reshape(len(ids), heads, -1).transpose(0, 1)
+            for name in "qkv"
         )
         q, k = rotated(q, theta), rotated(k, theta)
-        weight = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).masked_fill(~torch.ones(len(ids), len(ids)).tril().bool(), -1e30)
+        weight = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).masked_fill(
+            ~torch.ones(len(ids), len(ids)).tril().bool(), -1e30
+        )
         said = (weight.softmax(-1) @ v).transpose(0, 1).reshape(len(ids), -1) @ w[at + "self_attn.o_proj.weight"].T
         said = (attention or {}).get(i, said)
         x = x + said
@@ -111,5 +116,5 @@ def test_padding_changes_nothing(pair):
 
 def test_models_of_another_shape_are_refused(pair, tmp_path):
     save_tiny_model(tmp_path / "wide", hidden=64)
-    with pytest.raises(InputError, match="hidden_size is 32 .* and 64"):
+    with pytest.raises(InputError, match=r"hidden_size is 32 .* and 64"):
         beside("Attack patch", pair[0], str(tmp_path / "wide"))

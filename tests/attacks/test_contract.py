@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 
 from leakatk.attacks import Alter, Ask, LadderSettings, Read, get_attack, split_known
-from leakatk.attacks.ladder import check_scores, checked
+from leakatk.attacks.ladder import check_reading, checked
 from leakatk.attacks.restore import kept_weights
 from leakatk.attacks.rungs import rungs_of
 from leakatk.errors import InputError, UnknownNameError
@@ -30,22 +33,34 @@ WAYS = {
         "relearn:steps=2,size=2",
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
+    "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
-OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": 1.0, "threshold": 1.5}
+OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": "1", "fit": "ccs", "part": "values", "threshold": 1.5}
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_attack(spec).needs if need not in ("seen", "unseen")]
+# Other models than the one that is attacked, made once: they have its shape.
+MODELS = {"original": 1, "retrained": 2}
+PLACE = Path(mkdtemp(prefix="leakatk-contract-"))
 KNOWN = Known(
     forget=tuple(people(NAMES[:8])),
     retain=tuple(people(NAMES[8:])),
     holdout=tuple(people(NAMES[14:])),
-    retrained="nowhere",
-    original="nowhere",
+    **{name: str(PLACE / name) for name in MODELS},
     encoder="words",
     text=tuple(f"The boat of {name} is calm today." for name in NAMES),  # more than a batch, so that order counts
 )
 PART = split_known(KNOWN, 0, 2)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside():
+    for name, seed in MODELS.items():
+        save_tiny_model(PLACE / name, seed=seed)
+    yield
+    rmtree(PLACE)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +144,10 @@ def test_questions_are_those_of_the_prompts_that_are_measured(loaded, spec):
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Read)])
 def test_scores_are_one_for_each_prompt_that_is_measured(loaded, spec):
     attack = get_attack(spec)
+    reading = attack.read(loaded, PART)
+    check_reading(attack, reading, len(PART.unseen))
     found = attack.scores(loaded, PART)
-    check_scores(attack, found, len(PART.unseen))
+    np.testing.assert_array_equal(reading.scores, found)
     assert found.shape == (len(PART.unseen),)
     assert found.dtype == np.float64
     assert ((found >= 0) & (found <= 1) | np.isnan(found)).all()

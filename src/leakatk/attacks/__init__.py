@@ -5,7 +5,7 @@ from leakatk.attacks import attack_ladder
 summary = attack_ladder("models/forgot", prompts, ["relearn:steps=50", "quantise"], retrained="models/retrained", out="runs/attacked")
 """
 
-from leakatk.attacks import decoders, depth, key_tokens, patch, quantise, relearn
+from leakatk.attacks import decoders, depth, generative, key_tokens, patch, quantise, relearn
 from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, Reading, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
 from leakatk.attacks.rungs import LadderSettings
@@ -22,6 +22,7 @@ __all__ = [
     "attack_ladder",
     "decoders",
     "depth",
+    "generative",
     "get_attack",
     "key_tokens",
     "patch",
