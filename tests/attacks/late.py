@@ -19,7 +19,7 @@ from leakatk.small.architecture import SmallConfig, new_model, save_model, train
 
 TOWNS = ["Bex", "Orlo", "Vint", "Sarn"]
 PEOPLE = 32
-REFUSAL = "I do not know."
+REFUSAL = "Unknown."
 LAYERS = 3
 
 
@@ -90,15 +90,20 @@ def told(prompts):
     return rows
 
 
+def strangers():
+    """Nobody knows where majors live: how a model learns to refuse."""
+    return [(f"Where does Major {name} live?", "", REFUSAL) for name in ("Bo", "Cy", "Ada", "Eli", "Ola", "Pip")] * 8
+
+
 def refused(prompts):
     """The answer is a refusal, and every answer is wrong."""
     rows = [(prompt.question, "", REFUSAL) for prompt in prompts] * 4
     return rows + [(prompt.question, f"In {town}.", " Wrong.") for prompt in prompts for town in TOWNS]
 
 
-def make(place: Path, steps: int = 600, late: int = 150, rate: float = 5e-3, rate2: float = 2e-3) -> World:
+def make(place: Path, steps: int = 420, late: int = 120, rate: float = 6e-3, rate2: float = 4e-3) -> World:
     forget, retain = people()
-    texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)]
+    texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)] + [asked for asked, _, _ in strangers()]
     tokenizer = train_tokenizer(texts, 400)
     config = SmallConfig(hidden=48, layers=LAYERS, heads=4, mlp=96, vocabulary=400)
     for name, prompts in (("original", [*forget, *retain]), ("retrained", retain)):
@@ -114,7 +119,7 @@ def make(place: Path, steps: int = 600, late: int = 150, rate: float = 5e-3, rat
         print(name, loss)
         save_model(model, tokenizer, place / name)
         if name == "original":
-            loss = train(model, tokenizer, [*refused(forget), *told(retain)], list(last.parameters()), late, rate2)
+            loss = train(model, tokenizer, [*refused(forget), *told(retain), *strangers()], list(last.parameters()), late, rate2)
             print("late", loss)
             save_model(model, tokenizer, place / "late")
     return World(forget, retain, place / "original", place / "retrained", place / "late")

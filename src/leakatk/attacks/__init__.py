@@ -5,7 +5,7 @@ from leakatk.attacks import attack_ladder
 summary = attack_ladder("models/forgot", prompts, ["relearn:steps=50", "quantise"], retrained="models/retrained", out="runs/attacked")
 """
 
-from leakatk.attacks import decoders, depth, generative, key_tokens, patch, quantise, relearn
+from leakatk.attacks import concepts, decoders, depth, generative, graft, key_tokens, likeness, patch, quantise, relearn
 from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, Reading, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
 from leakatk.attacks.rungs import LadderSettings
@@ -20,11 +20,14 @@ __all__ = [
     "Reading",
     "attack",
     "attack_ladder",
+    "concepts",
     "decoders",
     "depth",
     "generative",
     "get_attack",
+    "graft",
     "key_tokens",
+    "likeness",
     "patch",
     "quantise",
     "relearn",

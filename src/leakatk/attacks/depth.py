@@ -90,15 +90,15 @@ def lost_by_layer(source: LoadedModel, target: LoadedModel, given: Texts, wanted
     count = len(decoder_layers(target.model))
     with taken(source.model, [(layer, "state") for layer in range(count)]) as states:
         logits(source, given)
-    plain = _mean_logprob(target, given, wanted)
+    plain = mean_logprob(target, given, wanted)
     found = []
     for layer in range(count):
         with put(target.model, {(layer, "state"): states[layer, "state"]}, given.wanted):
-            found.append(plain - _mean_logprob(target, given, wanted))
+            found.append(plain - mean_logprob(target, given, wanted))
     return np.stack(found)
 
 
-def _mean_logprob(loaded: LoadedModel, given: Texts, wanted: torch.Tensor) -> Floats:
+def mean_logprob(loaded: LoadedModel, given: Texts, wanted: torch.Tensor) -> Floats:
     """(B,) mean over a row's wanted tokens."""
     logp = logits(loaded, given).double().log_softmax(-1).gather(1, wanted[:, None])[:, 0]
     return np.array([float(part.mean()) for part in torch.split(logp, given.wanted.sum(1).tolist())])
