@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from leakatk.attacks import Alter, Ask, LadderSettings, Read, get_attack, split_known
-from leakatk.attacks.ladder import check_scores, checked
+from leakatk.attacks.ladder import check_reading, checked
 from leakatk.attacks.restore import kept_weights
 from leakatk.attacks.rungs import rungs_of
 from leakatk.errors import InputError, UnknownNameError
@@ -36,6 +36,8 @@ WAYS = {
         "relearn:steps=2,batch=2,optimiser=sgd",
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
+    "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
@@ -51,7 +53,9 @@ OTHER = {
     "optimisers": "adamw+sign",
     "form": "only",
     "bits": 8,
-    "depth": 1.0,
+    "depth": "1",
+    "fit": "ccs",
+    "part": "values",
     "threshold": 1.5,
 }
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
@@ -159,8 +163,10 @@ def test_questions_are_those_of_the_prompts_that_are_measured(loaded, spec):
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Read)])
 def test_scores_are_one_for_each_prompt_that_is_measured(loaded, spec):
     attack = get_attack(spec)
+    reading = attack.read(loaded, PART)
+    check_reading(attack, reading, len(PART.unseen))
     found = attack.scores(loaded, PART)
-    check_scores(attack, found, len(PART.unseen))
+    np.testing.assert_array_equal(reading.scores, found)
     assert found.shape == (len(PART.unseen),)
     assert found.dtype == np.float64
     assert ((found >= 0) & (found <= 1) | np.isnan(found)).all()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
 from math import nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -103,7 +104,8 @@ class Attack(Specified, ABC):
         """A hash of all that it may depend on but the model."""
         lists = ("forget", "retain", "holdout", "seen", "unseen")
         data: dict[str, Any] = {name: [record(one) for one in getattr(known, name)] for name in lists}
-        data |= {name: getattr(known, name) for name in ("retrained", "original", "encoder", "text")}
+        data |= {name: getattr(known, name) for name in ("encoder", "text")}
+        data |= {name: _marked(getattr(known, name)) for name in ("retrained", "original") if name in self.uses}
         used = {name: data[name] for name in self.uses if name in data}
         used["auxiliary"] = dict(known.auxiliary) if any(name.startswith("auxiliary") for name in self.uses) else {}
         return sha256(dumps([self.name, self.options(), used], sort_keys=True).encode()).hexdigest()
@@ -146,12 +148,39 @@ class Ask(Attack):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What an attack that reads found in one model."""
+
+    scores: Floats
+    """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+    profile: Mapping[str, Floats] = field(default_factory=dict)
+    """Place in the model, such as "layer 3" -> (m,) numbers of any size; NaN where it is undefined."""
+    whole: Mapping[str, float] = field(default_factory=dict)
+    """Name -> a number of all prompts together."""
+    notes: tuple[str, ...] = ()
+    """What a person must know of it."""
+
+
+@dataclass(frozen=True)
 class Read(Attack):
-    """Reads what the inside of the model still holds."""
+    """Reads what the inside of the model still holds. One with a profile defines `read`, and gives its scores in `scores`."""
 
     @abstractmethod
     def scores(self, loaded: LoadedModel, known: Known) -> Floats:
         """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+
+    def read(self, loaded: LoadedModel, known: Known) -> Reading:
+        """The scores, and where in the model they were found."""
+        return Reading(self.scores(loaded, known))
+
+
+def _marked(path: str) -> str:
+    """A model by its place and, where it is on this machine, by its weights."""
+    if not path or not Path(path).exists():
+        return path
+    from leakatk.models.fingerprint import identity_of
+
+    return f"{path} {identity_of(path).fingerprint}"
 
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")

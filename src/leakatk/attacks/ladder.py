@@ -21,7 +21,7 @@ import numpy as np
 
 from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
-from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
+from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
 from leakatk.attacks.gate import verdict
 from leakatk.attacks.rungs import LadderSettings, Role, check_audited, left_out, rungs_of
 from leakatk.attacks.summary import summarise
@@ -90,7 +90,8 @@ def attack_ladder(
     scorers = settings.scorers or default_scorers(prompts)
     check_defined(scorers, prompts)
     settings = replace(settings, scorers=tuple(scorers), ks=settings.ks or tuple(powers_of_two(settings.n)))
-    for source in (model, retrained):
+    needed = {name for rung in rungs if rung.attack for name in rung.attack.uses}
+    for source in (model, retrained, *([known.original] if known.original and "original" in needed else [])):
         check_source(source)
         altered = next((one for one in (rung.attack for rung in rungs) if isinstance(one, Alter)), None)
         if altered is not None and isinstance(source, ModelSource) and (source.load_in or source.device_map):
@@ -220,15 +221,30 @@ def _sampled(
 
 
 def _read(loaded: LoadedModel, attack: Read, part: Known, path: Path) -> list[str]:
-    """Scores of an attack that reads, kept in a file: they are not read again for the same model, attack and data."""
+    """What an attack that reads found, kept in a file: it is not read again for the same model, attack and data."""
     ids = [prompt.id for prompt in part.unseen]
     mark = {"model": loaded.name, "fingerprint": loaded.fingerprint, "attack": attack.identity(part), "ids": ids}
-    if path.exists() and {**read_kept(path), "scores": 0} == {**mark, "scores": 0}:
-        return []
-    scores = np.asarray(attack.scores(loaded, part), dtype=np.float64)
-    check_scores(attack, scores, len(ids))
-    write_kept(path, strict_json({**mark, "scores": scores}))
-    return []
+    kept = read_kept(path) if path.exists() else {}
+    if {name: kept.get(name) for name in mark} != mark:
+        found = attack.read(loaded, part)
+        check_reading(attack, found, len(ids))
+        kept = {
+            **mark,
+            "scores": np.asarray(found.scores, dtype=np.float64),
+            "profile": dict(found.profile),
+            "whole": dict(found.whole),
+            "notes": list(found.notes),
+        }
+        write_kept(path, strict_json(kept))
+    return [f"{attack.label}, {loaded.name}: {note}" for note in kept.get("notes", [])]
+
+
+def check_reading(attack: Read, found: Reading, count: int) -> None:
+    """ValueError unless each prompt has one score in [0, 1], or NaN, and one number or NaN at each place of the profile."""
+    check_scores(attack, np.asarray(found.scores, dtype=np.float64), count)
+    for place, values in found.profile.items():
+        if np.shape(values) != (count,) or np.isinf(values).any():
+            raise ValueError(f"attack {attack.label} must give ({count},) numbers at {place}, got {values!r:.80}")
 
 
 def check_scores(attack: Read, scores: Floats, count: int) -> None:

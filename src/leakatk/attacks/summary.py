@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -237,20 +238,51 @@ def _rows(rung: Rung, out: Path, role: Role, scorer: str) -> Rows:
 
 
 def _read(rung: Rung, out: Path, asked: Sequence[str], names: Mapping[Role, str], level: float) -> dict[str, Any]:
-    """Mean score of an attack that reads, with its interval over prompts."""
+    """Mean score of an attack that reads, with its interval over prompts; the same at each place of its profile.
+
+    profile: in each of its columns the intervals of all places hold together.  whole: numbers of all prompts of a fold
+    together, the mean over the folds.
+    """
     assert rung.attack is not None
-    mine = _kept(rung, out, "model")
-    ids = [i for i in asked if not math.isnan(mine[i])]
-    found: dict[str, Any] = {
-        "chance": rung.attack.facts.chance,
-        "m": len(ids),
-        "undefined": [i for i in asked if i not in ids],
-        "per_prompt": mine,
+    parts = {role: _kept(rung, out, role) for role in names}
+    scores = {role: _by_prompt(found, lambda one: one["scores"]) for role, found in parts.items()}
+    places = list(dict.fromkeys(place for one in parts["model"] for place in one.get("profile", {})))
+    every = {name for found in parts.values() for one in found for name in one.get("whole", {})}
+    found: dict[str, Any] = {"chance": rung.attack.facts.chance, **_paired(scores, asked, level)}
+    found["per_prompt"] = scores["model"]
+    found["profile"] = {}
+    for place in places:
+        held = {role: _by_prompt(part, lambda one, at=place: one["profile"].get(at)) for role, part in parts.items()}
+        found["profile"][place] = _paired(held, asked, 1 - (1 - level) / len(places))
+    found["whole"] = {
+        name: {role: _over_folds([one.get("whole", {}).get(name) for one in part]) for role, part in parts.items()}
+        for name in sorted(every, key=_numbered)
     }
+    return found
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """Layer 10 after layer 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _over_folds(values: Sequence[float | None]) -> float:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else math.nan
+
+
+def _paired(scores: Mapping[Role, Mapping[str, float]], asked: Sequence[str], level: float) -> dict[str, Any]:
+    """Means with intervals over the prompts that have a number, and the excess paired by prompt.
+
+    scores: of each model, prompt id -> number.
+    """
+    mine = scores["model"]
+    ids = [i for i in asked if not math.isnan(mine[i])]
+    found: dict[str, Any] = {"m": len(ids), "undefined": [i for i in asked if i not in ids]}
     if ids:
         found["model"] = _mean([mine[i] for i in ids], level)
-    if "retrained" in names:
-        theirs = _kept(rung, out, "retrained")
+    if "retrained" in scores:
+        theirs = scores["retrained"]
         both = [i for i in ids if not math.isnan(theirs[i])]
         found["unpaired"] = [i for i in ids if i not in both]
         if both:
@@ -274,12 +306,15 @@ def _mean(scores: Sequence[float], level: float) -> dict[str, float]:
     return {"value": float(curve.value[0]), "low": float(curve.low[0]), "high": float(curve.high[0])}
 
 
-def _kept(rung: Rung, out: Path, role: Role) -> dict[str, float]:
-    """Prompt id -> score over all parts."""
+def _kept(rung: Rung, out: Path, role: Role) -> list[dict[str, Any]]:
+    """What was read, a part at a time."""
+    return [read_kept(out / rung.place(number) / f"{role}.json") for number in range(len(rung.parts))]
+
+
+def _by_prompt(parts: Sequence[Mapping[str, Any]], pick: Any) -> dict[str, float]:
+    """Prompt id -> number over all parts; NaN where a part has none."""
     found: dict[str, float] = {}
-    for number in range(len(rung.parts)):
-        held = read_kept(out / rung.place(number) / f"{role}.json")
-        found.update(
-            (i, math.nan if one is None else float(one)) for i, one in zip(held["ids"], held["scores"], strict=True)
-        )
+    for held in parts:
+        values = pick(held) or [None] * len(held["ids"])
+        found.update((i, math.nan if one is None else float(one)) for i, one in zip(held["ids"], values, strict=True))
     return found

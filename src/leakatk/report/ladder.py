@@ -63,7 +63,26 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption + weights))
+    for one in summary["reads"]:
+        found += _places(one, paired, summary["level"])
     return found + worst_table(summary, first)
+
+
+def _places(one: Mapping[str, Any], paired: bool, level: float) -> list[Table]:
+    """The profile of an attack that reads, and its numbers of all prompts together."""
+    found = []
+    parts = ("model", *(("retrained", "excess") if paired else ()))
+    if profile := one.get("profile"):
+        lines = tuple((place, *(_number(block.get(part)) for part in parts)) for place, block in profile.items())
+        caption = f"Mean over the prompts that have a number there; {level:.0%} intervals over prompts"
+        caption += f", which in each column hold together for all {len(lines)} rows." if len(lines) > 1 else "."
+        found.append(Table(f"{one['name']} by place", ("place", *parts), lines, caption))
+    if whole := one.get("whole"):
+        roles = parts[:2]
+        rows = tuple((name, *(Number(_float(values.get(role))) for role in roles)) for name, values in whole.items())
+        caption = "Numbers of all prompts together, without intervals."
+        found.append(Table(f"{one['name']}, all prompts together", ("what", *roles), rows, caption))
+    return found
 
 
 @dataclass(frozen=True)
