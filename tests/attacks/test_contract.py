@@ -30,10 +30,19 @@ WAYS = {
         "relearn:steps=2,size=2",
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "token-search": ("token-search:steps=2,candidates=4", "token-search:steps=2,candidates=4,on=each"),
+    "soft-prompt": ("soft-prompt:steps=2,vectors=2",),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
-OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": 1.0, "threshold": 1.5}
+OTHER = {
+    "on": {"relearn": "retain", "token-search": "each"},
+    "learning_rate": 0.5,
+    "form": "only",
+    "bits": 8,
+    "depth": 1.0,
+    "threshold": 1.5,
+}
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_attack(spec).needs if need not in ("seen", "unseen")]
 KNOWN = Known(
@@ -62,8 +71,9 @@ def another(name, option):
     """A value that the option does not have."""
     value = getattr(get_attack(name), option)
     if option in OTHER:
-        assert value != OTHER[option]
-        return OTHER[option]
+        other = OTHER[option][name] if isinstance(OTHER[option], dict) else OTHER[option]
+        assert value != other
+        return other
     assert isinstance(value, int | float), f"another value of {option} is to be named in OTHER"
     return not value if isinstance(value, bool) else value + 1
 
@@ -124,6 +134,14 @@ def test_questions_are_those_of_the_prompts_that_are_measured(loaded, spec):
         assert prompt.asked is not None
         assert prompt.query.text.strip()
         assert replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id], "it changes what is asked alone"
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Alter)])
+def test_altered_models_are_asked_the_prompts_that_are_measured(loaded, spec):
+    measured = {prompt.id: prompt for prompt in PART.unseen}
+    found = get_attack(spec).asked(loaded, PART)
+    assert len({prompt.id for prompt in found}) == len(found) <= len(measured)
+    assert all(replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id] for prompt in found)
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Read)])

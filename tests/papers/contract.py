@@ -67,6 +67,14 @@ PROOFS = {
     ),
     "attacks quantise": ("tests/attacks/test_quantise.py::test_against_a_second_implementation",),
     "attacks key-tokens": ("tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",),
+    "attacks token-search": (
+        "tests/attacks/test_token_search.py::test_slopes_are_finite_differences",
+        "tests/attacks/test_token_search.py::test_it_finds_the_word_that_opens_a_lock",
+    ),
+    "attacks soft-prompt": (
+        "tests/attacks/test_soft_prompt.py::test_the_surprise_of_answers_and_its_gradient",
+        "tests/attacks/test_soft_prompt.py::test_it_opens_a_model_that_only_refuses",
+    ),
     "attacks decoder": (
         "tests/attacks/test_decoders.py::test_ridge_is_the_least_of_its_objective",
         "tests/attacks/test_decoders.py::test_it_finds_what_is_there_and_nothing_else",

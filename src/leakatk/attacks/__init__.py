@@ -5,7 +5,7 @@ from leakatk.attacks import attack_ladder
 summary = attack_ladder("models/forgot", prompts, ["relearn:steps=50", "quantise"], retrained="models/retrained", out="runs/attacked")
 """
 
-from leakatk.attacks import decoders, key_tokens, quantise, relearn
+from leakatk.attacks import decoders, key_tokens, quantise, relearn, soft_prompt, token_search
 from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
 from leakatk.attacks.rungs import LadderSettings
@@ -24,5 +24,7 @@ __all__ = [
     "key_tokens",
     "quantise",
     "relearn",
+    "soft_prompt",
     "split_known",
+    "token_search",
 ]

@@ -149,15 +149,16 @@ def _measure(
         return _read(loaded, attack, part, place / f"{role}.json")
     if isinstance(attack, Alter):
         with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options) as sampler:
-            return _sampled(sampler, role, attack, part.unseen, place, settings)
-    asked: Sequence[Prompt] = part.unseen
+            asked = checked(attack, attack.asked(loaded, part), part)
+            return _sampled(sampler, role, attack, asked, place, settings)
+    asked = list(part.unseen)
     if isinstance(attack, Ask):
         asked = checked(attack, attack.prompts(loaded, part), part)
     plain = as_sampler(loaded, settings.engine, **settings.engine_options)
     return _sampled(plain, role, attack, asked, place, settings)
 
 
-def checked(attack: Ask, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
+def checked(attack: Attack, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
     """What an attack asks. ValueError for an id that is none of the prompts', InputError where nothing is asked."""
     ids = {prompt.id for prompt in part.unseen}
     if strange := [prompt.id for prompt in asked if prompt.id not in ids]:

@@ -57,6 +57,10 @@ def run(
         ),
     ] = "",
     original: Annotated[str, typer.Option(help="The model before unlearning, for attacks that use it.")] = "",
+    auxiliary: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that an attack uses: NAME=MODEL, such as writer=models/chat; may be repeated."),
+    ] = None,
     text: Annotated[
         Path | None,
         typer.Option(help="Text file with passages, an empty line between them, for attacks that use some."),
@@ -123,7 +127,10 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
+    known = Known(
+        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=passages_of(text),
+        auxiliary=inputs.auxiliary_models(auxiliary or []),
+    )  # fmt: skip
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),
@@ -189,7 +196,12 @@ def plan(
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
     attacks = {
-        rung.name: {"kind": rung.attack.facts.kind, "access": rung.attack.facts.access, "parts": len(rung.parts)}
+        rung.name: {
+            "kind": rung.attack.facts.kind,
+            "access": rung.attack.facts.access,
+            "parts": len(rung.parts),
+            "passes": models * sum(rung.attack.passes(part) for part in rung.parts),
+        }
         for rung in rungs
         if rung.attack
     }
@@ -206,4 +218,7 @@ def plan(
         typer.echo(line)
     for label, about in attacks.items():
         parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
-        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.")
+        made = (
+            f" It makes at most {about['passes']:,} passes over a question with its answer." if about["passes"] else ""
+        )
+        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.{made}")
