@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt
@@ -51,6 +52,27 @@ def trained(start, out, prompts, steps=200, batch=8):
     settings = TrainSettings(learning_rate=3e-3, max_steps=steps, retain_batch=batch)
     unlearn(load_model(start), (), prompts, "retrain", out=out, settings=settings, quiet=True)
     return out
+
+
+def conversing(rows, place, steps=250):
+    """A small model that is trained on whole conversations, of which the last answer counts."""
+    tokenizer = train_tokenizer([text for row in rows for text in (str(row.query), row.answer)], 330)
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=330), seed=0)
+    loaded = load_model(save_model(model, tokenizer, place), device="cpu")
+    seams = [loaded.template.pair(loaded.tokenizer, row.query, row.answer) for row in rows]
+    width = max(len(seam.prompt) + len(seam.answer) for seam in seams)
+    ids, wanted = torch.zeros((len(rows), width), dtype=torch.long), torch.full((len(rows), width), -100)
+    for row, seam in enumerate(seams):
+        whole = torch.tensor([*seam.prompt, *seam.answer])
+        ids[row, : len(whole)] = whole
+        wanted[row, len(seam.prompt) : len(whole)] = whole[len(seam.prompt) :]
+    descent = torch.optim.AdamW(loaded.model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        descent.zero_grad()
+        loaded.model(input_ids=ids, attention_mask=(ids > 0).long(), labels=wanted).loss.backward()
+        descent.step()
+    loaded.model.eval()
+    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from leakatk.attacks.rungs import rungs_of
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.models.load import load_model
 from leakatk.papers.kinds import KINDS
-from leakatk.prompts import Known
+from leakatk.prompts import Known, Prompt
 from tests.attacks.conftest import NAMES, people
 from tests.tiny import save_tiny_model
 
@@ -29,7 +32,12 @@ WAYS = {
         "relearn:steps=2,on=text",
         "relearn:steps=2,size=2",
     ),
-    "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
+    "self-correction": ("self-correction:max_new_tokens=4", "self-correction:turns=1,form=again,max_new_tokens=4"),
+    "steps": ("steps", "steps:category=implied", "steps:category=indirect,max_new_tokens=4"),
+    "hops": ("hops:keep=no", "hops:keep=no,form=name"),
+    "rewrite": ("rewrite:max_new_tokens=6", "rewrite:form=translation,max_new_tokens=6"),
+    "holes": ("holes:max_new_tokens=12", "holes:near=2,by=gap,max_new_tokens=12"),
     "token-search": ("token-search:steps=2,candidates=4", "token-search:steps=2,candidates=4,on=each"),
     "soft-prompt": ("soft-prompt:steps=2,vectors=2",),
 }
@@ -37,8 +45,11 @@ SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
 OTHER = {
     "on": {"relearn": "retain", "token-search": "each"},
+    "form": {"key-tokens": "only", "self-correction": "deny", "hops": "name", "rewrite": "poem"},
+    "by": {"key-tokens": "original", "holes": "gap"},
+    "category": "implied",
+    "language": "Welsh",
     "learning_rate": 0.5,
-    "form": "only",
     "bits": 8,
     "depth": 1.0,
     "threshold": 1.5,
@@ -54,12 +65,35 @@ KNOWN = Known(
     encoder="words",
     text=tuple(f"The boat of {name} is calm today." for name in NAMES),  # more than a batch, so that order counts
 )
+# What else is known of the people to be forgotten, so that they can be asked about through it.
+FRIENDS = ("Nia", "Oto", "Rut", "Sol", "Tia", "Uwe", "Vic", "Wim")
+BESIDE = [
+    prompt
+    for name, friend in zip(NAMES, FRIENDS, strict=False)
+    for prompt in (
+        Prompt(f"{name}/friend", f"Who is a friend of {friend}?", f"It is {name}.", facts=(name,), source=friend),
+        Prompt(
+            f"{name}/boat", f"Which boat has {name}?", f"{name} has {friend} II.", facts=(f"{friend} II",), source=name
+        ),
+    )
+]
+KNOWN = replace(KNOWN, retain=(*KNOWN.retain, *BESIDE), auxiliary={"writer": "nowhere"})
 PART = split_known(KNOWN, 0, 2)[0]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("contract") / "model")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside(place, original):
+    """What KNOWN calls "nowhere" is there, and knows the people."""
+    before = Path.cwd()
+    shutil.copytree(original, place.with_name("nowhere"))
+    os.chdir(place.parent)
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture
@@ -176,7 +210,8 @@ def test_another_seed_is_another_attack(place, spec):
 
 @pytest.mark.parametrize(("spec", "need"), NEEDS)
 def test_what_it_lacks_is_said_before_anything_is_computed(spec, need):
-    lacking = replace(KNOWN, **{need: type(getattr(KNOWN, need))()})
+    field = need.partition(" ")[0]
+    lacking = replace(KNOWN, **{field: type(getattr(KNOWN, field))()})
     with pytest.raises(InputError, match=r"--|at least two|take a benchmark"):
         get_attack(spec).check(lacking)
     with pytest.raises(InputError):
@@ -225,7 +260,7 @@ def test_its_example_gives_what_it_needs(name):
     example = KINDS["attacks"].command(ATTACKS[name].facts)
     assert f"--attack {name} " in example
     for need in set(get_attack(name).needs) - {"forget", "retain", "seen", "unseen"}:
-        assert f"--{need} " in example
+        assert f"--{need} " in example.replace("=", " ")
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from leakatk.attacks import turned
 from leakatk.attacks.base import Floats, Read
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
 from leakatk.auditing.score import score
@@ -63,6 +64,7 @@ def summarise(
                     get_scorer(name).label: _leaks(rung, out, name, asked, names, settings, each)
                     for name in settings.scorers
                 },
+                **_turned(rung, out, names, settings, each),
             }
             for rung in sampled
         ],
@@ -114,6 +116,14 @@ def _leaks(
         found["retrained"] = curve_dict(leak_at_k(b, settings.ks, over=over, **how))
         found["excess"] = curve_dict(excess(a, b, settings.ks, over=over, **how))
     return found
+
+
+def _turned(rung: Rung, out: Path, names: Mapping[Role, str], settings: LadderSettings, level: float) -> dict[str, Any]:
+    """Which greedy answers the questions of an attack turn, of each model; nothing where that was not asked."""
+    place = out / rung.place(0)
+    if rung.attack is None or not (place / turned.FOLDER).exists():
+        return {}
+    return {"turned": {role: turned.counted(out, place, role, settings.scorers[0], level) for role in names}}
 
 
 def _over(over: Over, ids: Sequence[str]) -> Over:
@@ -199,6 +209,17 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
     share = f"{summary['level']:.0%} intervals over {summary['over']}"
     together = f"in each column those of all {len(rows)} rows hold together (each at {summary['each_level']:.2%})"
     found = [Table(f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{weights}")]
+    if rows := [(rung["name"], *_shares(rung["turned"])) for rung in summary["rungs"] if "turned" in rung]:
+        columns = ["attack"]
+        for role in ("model", "retrained") if paired else ("model",):
+            columns += [f"{role}: {word}" for word in ("recovered", "of", "destroyed", "of")]
+        caption = (
+            f"Recovered: share of the forget prompts not answered as they stand. Destroyed: share of the retain prompts that are. \
+{summary['each_level']:.2%} intervals over prompts."
+        )
+        found.append(
+            Table(f"Greedy answers that the questions turn, scorer {first}", tuple(columns), tuple(rows), caption)
+        )
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
         lines = tuple(
@@ -209,6 +230,17 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
         found.append(Table("What the inside still holds", names, lines, caption + weights))
     return found
+
+
+def _shares(counts: Mapping[str, Any]) -> list[Cell]:
+    """Cells of `turned`, the model's and the retrained one's."""
+    roles = [counts[role] for role in ("model", "retrained") if role in counts]
+    return [
+        cell
+        for one in roles
+        for name in ("recovered", "destroyed")
+        for cell in (_number(one[name]), str(one[name]["of"]))
+    ]
 
 
 def said(summary: Mapping[str, Any]) -> list[str]:
