@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -19,7 +21,7 @@ from leakatk.attacks.rungs import rungs_of
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.models.load import load_model
 from leakatk.papers.kinds import KINDS
-from leakatk.prompts import Known
+from leakatk.prompts import Known, Prompt
 from tests.attacks.conftest import NAMES, people
 from tests.tiny import save_tiny_model
 
@@ -35,9 +37,16 @@ WAYS = {
         "relearn:steps=2,tuning=lora,rank=2",
         "relearn:steps=2,batch=2,optimiser=sgd",
     ),
-    "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
+    "self-correction": ("self-correction:max_new_tokens=4", "self-correction:turns=1,form=again,max_new_tokens=4"),
+    "steps": ("steps", "steps:category=implied", "steps:category=indirect,max_new_tokens=4"),
+    "hops": ("hops:keep=no", "hops:keep=no,form=name"),
+    "rewrite": ("rewrite:max_new_tokens=6", "rewrite:form=translation,max_new_tokens=6"),
+    "holes": ("holes:max_new_tokens=12", "holes:near=2,by=gap,max_new_tokens=12"),
+    "token-search": ("token-search:steps=2,candidates=4", "token-search:steps=2,candidates=4,on=each"),
+    "soft-prompt": ("soft-prompt:steps=2,vectors=2",),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
@@ -45,13 +54,17 @@ OTHER = {
     "share": 0.25,
     "within": "model",
     "towards": "tuned",
-    "on": "retain",
     "tuning": "lora",
     "optimiser": "sgd",
     "curve": "1+2",
     "rates": "1+3",
     "optimisers": "adamw+sign",
-    "form": "only",
+    "on": {"relearn": "retain", "token-search": "each"},
+    "form": {"key-tokens": "only", "self-correction": "deny", "hops": "name", "rewrite": "poem"},
+    "by": {"key-tokens": "original", "holes": "gap"},
+    "category": "implied",
+    "language": "Welsh",
+    "learning_rate": 0.5,
     "bits": 8,
     "depth": "1",
     "fit": "ccs",
@@ -71,11 +84,24 @@ KNOWN = Known(
     encoder="words",
     text=tuple(f"The boat of {name} is calm today." for name in NAMES),  # more than a batch, so that order counts
 )
+# What else is known of the people to be forgotten, so that they can be asked about through it.
+FRIENDS = ("Nia", "Oto", "Rut", "Sol", "Tia", "Uwe", "Vic", "Wim")
+BESIDE = [
+    prompt
+    for name, friend in zip(NAMES, FRIENDS, strict=False)
+    for prompt in (
+        Prompt(f"{name}/friend", f"Who is a friend of {friend}?", f"It is {name}.", facts=(name,), source=friend),
+        Prompt(
+            f"{name}/boat", f"Which boat has {name}?", f"{name} has {friend} II.", facts=(f"{friend} II",), source=name
+        ),
+    )
+]
+KNOWN = replace(KNOWN, retain=(*KNOWN.retain, *BESIDE), auxiliary={"writer": "nowhere"})
 PART = split_known(KNOWN, 0, 2)[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def beside():
+def others():
     for name, seed in MODELS.items():
         save_tiny_model(PLACE / name, seed=seed)
     yield
@@ -87,6 +113,16 @@ def place(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("contract") / "model")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def writer(place, original):
+    """What KNOWN calls "nowhere" is there, and knows the people."""
+    before = Path.cwd()
+    shutil.copytree(original, place.with_name("nowhere"))
+    os.chdir(place.parent)
+    yield
+    os.chdir(before)
+
+
 @pytest.fixture
 def loaded(place):
     return load_model(place, device="cpu")
@@ -96,8 +132,9 @@ def another(name, option):
     """A value that the option does not have."""
     value = getattr(get_attack(name), option)
     if option in OTHER:
-        assert value != OTHER[option]
-        return OTHER[option]
+        other = OTHER[option][name] if isinstance(OTHER[option], dict) else OTHER[option]
+        assert value != other
+        return other
     assert isinstance(value, int | float), f"another value of {option} is to be named in OTHER"
     return not value if isinstance(value, bool) else value + 1
 
@@ -160,6 +197,14 @@ def test_questions_are_those_of_the_prompts_that_are_measured(loaded, spec):
         assert replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id], "it changes what is asked alone"
 
 
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Alter)])
+def test_altered_models_are_asked_the_prompts_that_are_measured(loaded, spec):
+    measured = {prompt.id: prompt for prompt in PART.unseen}
+    found = get_attack(spec).asked(loaded, PART)
+    assert len({prompt.id for prompt in found}) == len(found) <= len(measured)
+    assert all(replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id] for prompt in found)
+
+
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Read)])
 def test_scores_are_one_for_each_prompt_that_is_measured(loaded, spec):
     attack = get_attack(spec)
@@ -194,7 +239,8 @@ def test_another_seed_is_another_attack(place, spec):
 
 @pytest.mark.parametrize(("spec", "need"), NEEDS)
 def test_what_it_lacks_is_said_before_anything_is_computed(spec, need):
-    lacking = replace(KNOWN, **{need: type(getattr(KNOWN, need))()})
+    field = need.partition(" ")[0]
+    lacking = replace(KNOWN, **{field: type(getattr(KNOWN, field))()})
     with pytest.raises(InputError, match=r"--|at least two|take a benchmark"):
         get_attack(spec).check(lacking)
     with pytest.raises(InputError):
@@ -243,7 +289,7 @@ def test_its_example_gives_what_it_needs(name):
     example = KINDS["attacks"].command(ATTACKS[name].facts)
     assert f"--attack {name} " in example
     for need in set(get_attack(name).needs) - {"forget", "retain", "seen", "unseen"}:
-        assert f"--{need} " in example
+        assert f"--{need} " in example.replace("=", " ")
 
 
 @pytest.mark.parametrize("name", ATTACKS)

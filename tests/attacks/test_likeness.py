@@ -12,8 +12,8 @@ def by_gram_matrices(x, y):
     """Linear CKA as a cosine of centred Gram matrices (m, m)."""
     m = len(x)
     centre = np.eye(m) - np.ones((m, m)) / m
-    k, l = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
-    return np.sum(k * l) / np.sqrt(np.sum(k * k) * np.sum(l * l))
+    k, q = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return np.sum(k * q) / np.sqrt(np.sum(k * k) * np.sum(q * q))
 
 
 def test_cka_by_gram_matrices():

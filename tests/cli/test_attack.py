@@ -64,6 +64,9 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
     assert "key-tokens: ask, all prompts at once; assumes log-probabilities" in said
     code, said, _ = leakatk(*command, "--json")
     assert json.loads(said)["answers"] == 45
+    # Two models; of 3 prompts 2 and 1 are seen, so that a step has 3 in all, with 5 candidates, a gradient and the text.
+    search = (*command, "--attack", "token-search:steps=4,candidates=5")
+    assert f"at most {2 * 4 * 7 * 3} passes over a question" in leakatk(*search)[1]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,8 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
         (("--attack", "quantise", "--attack", "quantise"), "given twice"),
         (("--attack", "relearn:on=retain"), "needs retain prompts"),
         (("--attack", "relearn:on=text"), "give it with --text FILE"),
+        (("--attack", "token-search:on=each"), "give it with --retrained MODEL"),
+        (("--attack", "quantise", "--auxiliary", "models/x"), "write NAME=MODEL"),
         (("--attack", "relearn", "--folds", 4), "4 folds, 3 forget prompts"),
         (("--attack", "decoder"), "wrong answers"),
         (("--attack", "quantise", "--k", "64"), "raise --n"),

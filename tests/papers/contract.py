@@ -72,7 +72,42 @@ PROOFS = {
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
     ),
     "attacks quantise": ("tests/attacks/test_quantise.py::test_against_a_second_implementation",),
-    "attacks key-tokens": ("tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",),
+    "attacks key-tokens": (
+        "tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",
+        "tests/attacks/test_key_tokens.py::test_key_words_of_the_model_before",
+        "tests/attacks/test_turned.py::test_counts_by_hand",
+    ),
+    "attacks self-correction": (
+        "tests/attacks/test_self_correction.py::test_the_turns_are_the_models_own_answers",
+        "tests/attacks/test_self_correction.py::test_a_model_that_yields_to_doubt_is_seen_through",
+    ),
+    "attacks steps": (
+        "tests/attacks/test_steps.py::test_the_steps_are_the_models_own_answers",
+        "tests/attacks/test_steps.py::test_what_the_plain_question_does_not_get_is_said",
+    ),
+    "attacks hops": (
+        "tests/attacks/test_hops.py::test_chains_of_two_and_three_steps_are_those_of_the_graph",
+        "tests/attacks/test_hops.py::test_what_is_refused_in_one_step_is_said_in_more",
+        "tests/attacks/test_hops.py::test_what_the_original_does_not_answer_is_left_out",
+    ),
+    "attacks rewrite": (
+        "tests/attacks/test_rewrite.py::test_the_first_of_use_is_asked_and_the_rest_of_the_prompt_stays",
+    ),
+    "attacks holes": (
+        "tests/attacks/test_holes.py::test_the_share_by_hand",
+        "tests/attacks/test_holes.py::test_a_search_by_lost_likelihood_finds_more_than_nearness",
+    ),
+    "writers rewrite": (
+        "tests/synthesis/test_rewriting.py::test_the_first_texts_that_are_other_questions_and_tell_nothing",
+    ),
+    "attacks token-search": (
+        "tests/attacks/test_token_search.py::test_slopes_are_finite_differences",
+        "tests/attacks/test_token_search.py::test_it_finds_the_word_that_opens_a_lock",
+    ),
+    "attacks soft-prompt": (
+        "tests/attacks/test_soft_prompt.py::test_the_surprise_of_answers_and_its_gradient",
+        "tests/attacks/test_soft_prompt.py::test_it_opens_a_model_that_only_refuses",
+    ),
     "attacks decoder": (
         "tests/attacks/test_decoders.py::test_ridge_is_the_least_of_its_objective",
         "tests/attacks/test_decoders.py::test_it_finds_what_is_there_and_nothing_else",

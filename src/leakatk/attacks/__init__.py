@@ -11,6 +11,8 @@ from leakatk.attacks import (
     depth,
     generative,
     graft,
+    holes,
+    hops,
     key_tokens,
     likeness,
     merge_back,
@@ -18,6 +20,11 @@ from leakatk.attacks import (
     prune,
     quantise,
     relearn,
+    rewrite,
+    self_correction,
+    soft_prompt,
+    steps,
+    token_search,
 )
 from leakatk.attacks.base import ATTACKS, Alter, Ask, Attack, Read, Reading, attack, get_attack, split_known
 from leakatk.attacks.ladder import attack_ladder
@@ -39,6 +46,8 @@ __all__ = [
     "generative",
     "get_attack",
     "graft",
+    "holes",
+    "hops",
     "key_tokens",
     "likeness",
     "merge_back",
@@ -46,5 +55,10 @@ __all__ = [
     "prune",
     "quantise",
     "relearn",
+    "rewrite",
+    "self_correction",
+    "soft_prompt",
     "split_known",
+    "steps",
+    "token_search",
 ]

@@ -96,6 +96,10 @@ class Attack(Specified, ABC):
         """What it computes on one model and one part, its samples apart; None where that is not known before."""
         return None
 
+    def passes(self, known: Known) -> int:
+        """Passes over a question with its answer that it makes on one model for one part, at most; 0 where it is not told."""
+        return 0
+
     def check(self, known: Known) -> None:
         """InputError for what it needs and lacks."""
         known.need(f"Attack {self.label}", *(name for name in self.needs if name not in ("seen", "unseen")))
@@ -133,6 +137,10 @@ class Alter(Attack):
         """`apply` with what other points of its trail left; the weights are the same bit for bit."""
         self.apply(loaded, known)
 
+    def asked(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        """How `known.unseen` are asked of the altered model: at most one prompt each, under its id. As they stand, by default."""
+        return list(known.unseen)
+
     def notes(self, loaded: LoadedModel) -> list[str]:
         """What a person must know of this attack on this model; told whether or not it is made again."""
         return []
@@ -145,6 +153,10 @@ class Ask(Attack):
     @abstractmethod
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
         """What to ask for `known.unseen`: at most one prompt each, under its id, with `Prompt.asked` set."""
+
+    def kept(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        """The retain prompts asked in the same way, to count what the attack destroys; none where it is not counted."""
+        return []
 
 
 @dataclass(frozen=True)

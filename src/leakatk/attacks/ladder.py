@@ -5,6 +5,7 @@ What `out` holds:
     none/model, none/retrained                    without an attack
     relearn-steps=50/fold-1/model, ...            a cross-fitted attack: trained on the other folds, measured on this one
     decoder/fold-1/model.json, ...                an attack that reads: scores, and no run
+    none/turned, key-tokens/turned                greedy answers before and after (`turned`)
     attacks.json                                  the summary
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leakatk import progress, workdir
+from leakatk.attacks import turned
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
 from leakatk.attacks.gate import verdict
@@ -175,15 +177,21 @@ def _measure(
         return _read(loaded, attack, part, place / f"{role}.json")
     if isinstance(attack, Alter):
         with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options, trail) as sampler:
-            return _sampled(sampler, role, attack, part.unseen, place, settings)
-    asked: Sequence[Prompt] = part.unseen
+            asked = checked(attack, attack.asked(loaded, part), part)
+            return _sampled(sampler, role, attack, asked, place, settings)
+    asked = list(part.unseen)
     if isinstance(attack, Ask):
         asked = checked(attack, attack.prompts(loaded, part), part)
     plain = as_sampler(loaded, settings.engine, **settings.engine_options)
-    return _sampled(plain, role, attack, asked, place, settings)
+    found = _sampled(plain, role, attack, asked, place, settings)
+    if isinstance(attack, Ask) and not attack.fitted and (kept := attack.kept(loaded, part)):
+        before = {"forget": part.unseen, "retain": part.retain}
+        after = {"forget": asked, "retain": kept}
+        turned.draw(plain, role, turned.Asked(before, after), place.parent, place, settings)
+    return found
 
 
-def checked(attack: Ask, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
+def checked(attack: Attack, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
     """What an attack asks. ValueError for an id that is none of the prompts', InputError where nothing is asked."""
     ids = {prompt.id for prompt in part.unseen}
     if strange := [prompt.id for prompt in asked if prompt.id not in ids]:

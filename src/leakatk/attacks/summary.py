@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from leakatk.attacks import turned
 from leakatk.attacks.base import Floats, Read
 from leakatk.attacks.lessons import given_away
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
@@ -45,6 +46,7 @@ def summarise(
         {
             **_about(rung),
             "scorers": {label: _leaks(rung, out, name, asked, names, settings, each) for label, name in labels.items()},
+            **_turned(rung, out, names, settings, each),
         }
         for rung in sampled
     ]
@@ -221,6 +223,14 @@ def _curves(
         found["retrained"] = curve_dict(leak_at_k(b, settings.ks, **how(both)))
         found["excess"] = curve_dict(excess(a, b, settings.ks, **how(both)))
     return found
+
+
+def _turned(rung: Rung, out: Path, names: Mapping[Role, str], settings: LadderSettings, level: float) -> dict[str, Any]:
+    """Which greedy answers the questions of an attack turn, of each model; nothing where that was not asked."""
+    place = out / rung.place(0)
+    if rung.attack is None or not (place / turned.FOLDER).exists():
+        return {}
+    return {"turned": {role: turned.counted(out, place, role, settings.scorers[0], level) for role in names}}
 
 
 def _over(over: Over, ids: Sequence[str]) -> Over:

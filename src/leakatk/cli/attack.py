@@ -160,7 +160,12 @@ def plan(
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
     attacks = {
-        rung.name: {"kind": rung.attack.facts.kind, "access": rung.attack.facts.access, "parts": len(rung.parts)}
+        rung.name: {
+            "kind": rung.attack.facts.kind,
+            "access": rung.attack.facts.access,
+            "parts": len(rung.parts),
+            "passes": models * sum(rung.attack.passes(part) for part in rung.parts),
+        }
         for rung in rungs
         if rung.attack
     }
@@ -177,4 +182,7 @@ def plan(
         typer.echo(line)
     for label, about in attacks.items():
         parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
-        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.")
+        made = (
+            f" It makes at most {about['passes']:,} passes over a question with its answer." if about["passes"] else ""
+        )
+        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.{made}")

@@ -54,6 +54,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
             f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{notes}{weights}"
         )
     ]
+    found += _turned_table(summary, first, paired)
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
         lines = tuple(
@@ -66,6 +67,32 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
     for one in summary["reads"]:
         found += _places(one, paired, summary["level"])
     return found + worst_table(summary, first)
+
+
+def _turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list[Table]:
+    """Greedy answers that the questions of an attack turn, of forget and of retain prompts; none where they were not counted."""
+    rows = [(rung["name"], *_shares(rung["turned"])) for rung in summary["rungs"] if "turned" in rung]
+    if not rows:
+        return []
+    columns = ["attack"]
+    for role in ("model", "retrained") if paired else ("model",):
+        columns += [f"{role}: {word}" for word in ("recovered", "of", "destroyed", "of")]
+    caption = (
+        "Recovered: share of the forget prompts not answered as they stand. Destroyed: share of the retain prompts that are. "
+        f"{summary['each_level']:.2%} intervals over prompts."
+    )
+    return [Table(f"Greedy answers that the questions turn, scorer {scorer}", tuple(columns), tuple(rows), caption)]
+
+
+def _shares(counts: Mapping[str, Any]) -> list[Cell]:
+    """Cells of `turned`, the model's and the retrained one's."""
+    roles = [counts[role] for role in ("model", "retrained") if role in counts]
+    return [
+        cell
+        for one in roles
+        for name in ("recovered", "destroyed")
+        for cell in (_number(one[name]), str(one[name]["of"]))
+    ]
 
 
 def _places(one: Mapping[str, Any], paired: bool, level: float) -> list[Table]:

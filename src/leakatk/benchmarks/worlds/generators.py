@@ -89,10 +89,7 @@ _add(
     "Generated people whose facts can be asked through one another.",
     "ours, after FaithUn",
     rows=("45", "52"),
-    lacks={
-        "45": "questions made from what the model itself knows, by other names, and of three steps",
-        "52": "questions that have the same answer and must be kept",
-    },
+    lacks={"52": "questions that have the same answer and must be kept"},
 )
 _add(
     "frequency",
