@@ -25,6 +25,8 @@ from leakatk.models.placement import device_of
 
 CombineLogits = Callable[..., Tensor]  # (logits of the first, of the second, ...), each (B, T, V) float32 -> (B, T, V)
 
+Joining = Callable[[LoadedModel], tuple[list[LoadedModel], CombineLogits]]
+
 
 class Ensemble(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # transformers is untyped
     """combine(logits of each member) read as the logits of one model. The first member gives configs and end tokens.
@@ -185,11 +187,16 @@ class EnsembleSource(ModelSource):
     combine: CombineLogits | None = None
     """A function that can be pickled, such as a dataclass with `__call__`."""
 
+    joining: Joining | None = None
+    """In place of `combine`: gives, for the first member, further ones made from it and what combines all."""
+
     def load(self) -> LoadedModel:
-        if self.combine is None:
+        if self.combine is None and self.joining is None:
             raise ModelError("An EnsembleSource needs `combine`, a function of the members' logits.")
         first = ModelSource.load(self)
-        return ensemble([first, *(self.member(path).load() for path in self.others)], self.combine)
+        more, combine = self.joining(first) if self.joining is not None else ([], self.combine)
+        assert combine is not None
+        return ensemble([first, *(self.member(path).load() for path in self.others), *more], combine)
 
     def member(self, path: str) -> ModelSource:
         """Another member, loaded as the first is."""
