@@ -32,7 +32,15 @@ GUARDS = KINDS["guards"].load()
 DECODING = Decoding(max_new_tokens=8)
 N = 3
 # Another value of options that take certain texts alone.
-OTHER = {"how": "flip", "which": "largest", "refusal": "No.", "reply": "I forgot.", "over": "prompt", "share": 0.5}
+OTHER = {
+    "how": "flip",
+    "which": "largest",
+    "refusal": "No.",
+    "reply": "I forgot.",
+    "over": "prompt",
+    "share": 0.5,
+    "space": "log",
+}
 # Options under which a guard is fitted here: small, or such that it acts on a model that knows nothing.
 HERE = {
     "dsg": {"latents": 64, "top": 4, "steps": 30},
@@ -58,7 +66,7 @@ def model(models):
 
 @pytest.fixture
 def known(models):
-    auxiliary = {"clean": models[1], "dirty": models[2]}
+    auxiliary = {"clean": models[1], "dirty": models[2], "tuned": models[1], "before": models[2]}
     return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=auxiliary)
 
 

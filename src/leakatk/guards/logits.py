@@ -5,6 +5,7 @@ from __future__ import annotations
 from leakatk.guards.base import guard
 from leakatk.guards.combine import Offset
 from leakatk.guards.contexts import Guidance
+from leakatk.guards.restriction import Restrict, States
 
 _SUPPRESSES = frozenset({"suppression"})
 
@@ -31,4 +32,19 @@ guard(
     reading="The paper decodes greedily; for sampling, what falls below 0 is cut off. Without good=TEXT the model answers as it is asked; "
     "the paper's good message is 'Do not provide any personal data.' It helps a model that says more under the bad message.",
     tags=_SUPPRESSES,
+)
+guard(
+    "guard",
+    detect=States(),
+    act=Restrict(),
+    summary="A network on the prompt's states flags it; tokens that would say what the nearest forget answer says are penalised.",
+    paper="GUARD (generation-time unlearning by adaptive restriction and detection): 2025, arXiv 2505.13312",
+    formula="if MLP(mean_t h_t) >= tau: log p(v) - penalty(v): infinite where v completes a forbidden sequence, partly m / L where m of its "
+    "L tokens are then said; soft more where cos(e_v, e_w) >= like, w in a sequence",
+    source="Detector, retrieval, trie and soft match: the paper, without its constants. partly 4, soft 2, like 0.8, hidden 32, share 0.95: ours.",
+    rows=("95",),
+    reading="The paper searches with beams; here what is sampled is penalised, and a greedy answer is its search of width 1. Forbidden are "
+    "the facts of the nearest forget prompt, else the words of its answer that no question and no retain answer has. The soft match "
+    "compares the model's own token embeddings in place of a sentence encoder.",
+    tags=_SUPPRESSES | {"forget", "retain", "encoder"},
 )

@@ -90,6 +90,11 @@ def _states(loaded: LoadedModel, texts: Sequence[Sequence[int]], layer: float, a
     return found
 
 
+def mean_states(loaded: LoadedModel, texts: Sequence[Sequence[int]], layer: float) -> Floats:
+    """(m, d) mean of the states of each text after a layer."""
+    return np.stack([one.double().mean(0).numpy() for one in _states(loaded, texts, layer, "block")])
+
+
 @dataclass(frozen=True)
 class ActiveShare(Watching):
     """Share of a prompt's tokens with a feature that the forget set uses and the retain set does not.

@@ -44,7 +44,7 @@ class Ensemble(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # trans
         self.members, self.combine = nn.ModuleList(members), combine
         self.config = members[0].config
         self.generation_config = members[0].generation_config
-        self.keywords = [_cache_keyword(member) for member in members]
+        self.keywords = [cache_name(member) for member in members]
         self.depths = [_depth(member, name) for member, name in zip(members, self.keywords, strict=True)]
         self.eval()
 
@@ -119,7 +119,7 @@ class _Output(SimpleNamespace):
         return getattr(self, name, default)
 
 
-def _cache_keyword(member: Any) -> str:
+def cache_name(member: Any) -> str:
     """The name under which a member takes keys and values: it changed between releases of transformers."""
     base = member.get_base_model() if hasattr(member, "get_base_model") else member
     taken = inspect.signature(base.forward).parameters

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 from leakatk.errors import ModelError
+from leakatk.models.ensemble import cache_name
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import device_of
 
@@ -34,6 +35,7 @@ class Prefixed(nn.Module):
         super().__init__()
         self.model, self.begin, self.drop = model, tuple(begin), drop
         self.config, self.generation_config = model.config, model.generation_config
+        self.keyword = cache_name(model)
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
         if kinds - {"full_attention"}:
             raise ModelError(
@@ -74,8 +76,8 @@ class Prefixed(nn.Module):
             input_ids=input_ids,
             attention_mask=mask.long(),
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{self.keyword: cache},
             **inputs,
         )
 
@@ -86,7 +88,7 @@ class Prefixed(nn.Module):
         if not self._pairs or self._pairs[0][0].device != device:
             cache = DynamicCache()
             ids = torch.tensor([self.begin], device=device)
-            self.model(input_ids=ids, use_cache=True, logits_to_keep=1, past_key_values=cache)
+            self.model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self.keyword: cache})
             layers: list[Any] = list(cache.layers)
             self._pairs = [(layer.keys, layer.values) for layer in layers]
         return self._pairs
