@@ -60,6 +60,31 @@ PROOFS = {
         "tests/guards/test_actions.py::test_examples_stand_before_the_prompt",
         "tests/guards/test_actions.py::test_a_false_reply_is_never_the_true_one",
     ),
+    "guards offset": (
+        f"{_COMBINED}::test_the_offset_is_the_difference_of_a_tuned_model_and_itself_before",
+        f"{_GUARDED}::test_what_a_small_model_has_unlearned_is_taken_from_a_large_one",
+    ),
+    "guards cfg": (
+        "tests/guards/test_contexts.py::test_the_formula_by_hand",
+        "tests/guards/test_contexts.py::test_it_takes_away_what_the_bad_message_brings",
+    ),
+    "guards guard": (
+        "tests/guards/test_restriction.py::test_what_is_drawn_has_the_probability_of_the_formula",
+        "tests/guards/test_restriction.py::test_it_stops_what_it_is_for_and_nothing_else",
+    ),
+    "guards dsg": (
+        "tests/guards/test_watching.py::test_the_share_of_active_tokens_by_hand",
+        "tests/guards/test_steering.py::test_clamped_features_are_those_of_the_formula",
+    ),
+    "guards neuron-adjust": (
+        "tests/guards/test_steering.py::test_a_neuron_is_moved_by_the_formula",
+        "tests/guards/test_steering.py::test_moved_neurons_are_those_of_the_formula",
+    ),
+    "guards ksd": ("tests/guards/test_watching.py::test_the_box_of_keys_by_hand",),
+    "guards energy": (
+        "tests/guards/test_watching.py::test_energies_by_hand",
+        "tests/guards/test_watching.py::test_a_threshold_from_retain_prompts",
+    ),
     "attacks relearn": (
         "tests/attacks/test_relearn.py::test_it_trains_on_what_is_not_measured",
         "tests/attacks/test_relearn.py::test_training_on_text_makes_it_likelier",

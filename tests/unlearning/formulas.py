@@ -174,6 +174,21 @@ def beside_nll(s, stream):
     return mean(-logs[np.arange(len(y)), y].mean() for logs, _, y in beside(s, stream))
 
 
+def as_decoded(stream):
+    """KL to the distribution that three models have together, of each answer."""
+
+    def loss(s):
+        found = []
+        for (a, r), (_, clean), (_, dirty) in zip(
+            s.pairs(stream), s.pairs(stream, "clean"), s.pairs(stream, "dirty"), strict=True
+        ):
+            q = log_softmax(r.logs + s.p["alpha"] * (clean.logs - dirty.logs))
+            found.append(kl(q, a.logs).mean())
+        return mean(found)
+
+    return loss
+
+
 # -- tokens
 
 
@@ -326,6 +341,7 @@ FORMULAS = {
     "dmm": [(like_predicted("forget"), like_predicted("retain"))],
     "eul": [(eul_forget, eul_retain)],
     "delta": [(lambda s: -beside_nll(s, "forget"), lambda s: beside_nll(s, "retain"))],
+    "dd-distil": [(as_decoded("forget"), as_decoded("retain"))],
     "simu": [(lambda s: -nll(s, "forget"), retain)],
     "fit": [(fit, lambda s: kl_to(s, "then", "retain"))],
 }  # fmt: skip
@@ -405,6 +421,7 @@ MUTANTS = {
     ("dmm", 0): {"the retrained model": losses(0, other(lambda v, p: ((outputs.mean_margin(v) - outputs.mean_margin(v.reference)) ** 2).mean()), other(outputs.like_predicted, "retain"))},
     ("eul", 0): {"towards it": params(alpha=-1.0), "no bound": params(most=1e-3), "no ascent": params(ascent_weight=0.0), "no task": params(task_weight=0.0)},
     ("delta", 0): {"the small model alone": without_large, "twice the change": params(alpha=2.0), "npo": params(base="npo")},
+    ("dd-distil", 0): {"the reference": params(alpha=0.0), "the other way": params(alpha=-1.5), "ascent": losses(0, other(terms.ascent), other(outputs.as_decoded, "retain"))},
     ("simu", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("fit", 0): {"no random answers": losses(0, other(terms.npo), other(terms.kl_from_reference, "retain")), "another strength": params(beta=2.0)},
     ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},

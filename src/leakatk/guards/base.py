@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,9 +36,15 @@ class Detector(Specified):
 
     name: ClassVar[str] = "detector"
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_model: ClassVar[bool] = False
+    """It asks the guarded model itself, which must be in this process."""
 
     def fit(self, known: Known, loaded: LoadedModel | None) -> Self:
         """A detector that is ready to score. loaded: the guarded model, None where it is elsewhere."""
+        return self
+
+    def onto(self, loaded: LoadedModel) -> Self:
+        """One that was fitted before, on the guarded model again: for what reads the model."""
         return self
 
     def score(self, prompts: Sequence[Prompt]) -> Floats:
@@ -135,8 +141,20 @@ class Action(Specified):
         """An action that is ready. loaded: the guarded model, None where it is elsewhere."""
         return self
 
+    def beside(self, detector: Detector) -> Self:
+        """With what the fitted detector has found, for an action that acts on it."""
+        return self
+
+    def joining(self, loaded: LoadedModel) -> tuple[list[LoadedModel], Callable[..., Any]]:
+        """Of `combine`: (further models made from the guarded one, whose logits come after those of `models`; what combines all).
+
+        It is asked where the model is, which may be another machine than that of `fit`.
+        """
+        combine: Callable[..., Any] = self.combine  # type: ignore[attr-defined]
+        return [], combine
+
     def group(self, loaded: LoadedModel, prompt: Prompt) -> object:
-        """Prompts of one group share their hooks."""
+        """Prompts of one group share their hooks, or what `during` sets."""
         return None
 
     def describe(self) -> dict[str, Any]:

@@ -59,8 +59,9 @@ guard(
     formula="z = z_model + alpha (z_clean - z_dirty)",
     source="alpha about 1.5: two third-party implementations that cite the paper's sections.",
     rows=("61x",),
-    lacks="special tokens pinned to the model's own logits; distillation into one student",
-    reading="Where the model itself has seen the forget data, it may be given as dirty too.",
+    lacks="",
+    reading="Where the model itself has seen the forget data, it may be given as dirty too. pin=yes leaves special tokens and all that "
+    "end an answer at the model's own logits, before all is renormalised.",
     tags=_SUPPRESSES | {"auxiliary"},
     example="leakatk audit MODEL --benchmark world --guard dd --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )
@@ -72,8 +73,8 @@ guard(
     formula="z_v = -inf for the 20 tokens v with the largest z_dirty - z_clean",
     source="top about 20, and the finite form: two third-party implementations that cite the paper's sections.",
     rows=("61x",),
-    lacks="special tokens pinned to the model's own logits; distillation into one student",
-    reading="finite=yes lowers a token only where its logit is above the bound. End tokens are lowered like any other.",
+    lacks="",
+    reading="finite=yes lowers a token only where its logit is above the bound. Unless pin=yes, end tokens are lowered like any other.",
     tags=_SUPPRESSES | {"auxiliary"},
     example="leakatk audit MODEL --benchmark world --guard dd-rank --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )

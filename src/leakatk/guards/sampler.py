@@ -54,6 +54,10 @@ def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSample
     place = place_of(found.action)
     loaded = loaded_of(sampler)
     here = loaded is not None and sampler.name in IN_PROCESS
+    if found.detector.reads_model and not here:
+        raise InputError(
+            f"Guard {found.name} reads the inside of the model, which engine {_kind(sampler)} does not show; use --engine native or generate."
+        )
     if place == "hooks" and not here:
         raise InputError(
             f"Guard {found.name} changes the inside of the model, which engine {_kind(sampler)} does not show; use --engine native or generate."
@@ -63,7 +67,8 @@ def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSample
         raise InputError(
             f"Guard {found.name} combines logits, which engine {shown} does not show; use --engine native, generate or ray."
         )
-    fitted = replace(found, detector=found.detector.fit(known, loaded), action=found.action.fit(known, loaded))
+    detector = found.detector.fit(known, loaded)
+    fitted = replace(found, detector=detector, action=found.action.fit(known, loaded).beside(detector))
     acting = _combined(sampler, fitted, known) if place == "combine" else sampler
     everything = place == "combine" and isinstance(fitted.detector, Always)  # nothing is left to the model alone
     return GuardedSampler(acting if everything else sampler, acting, fitted, known, model=_model_of(sampler))
@@ -87,12 +92,11 @@ def _combined(sampler: Any, guard: Guard, known: Known) -> Sampler:
     from leakatk.models.load import ModelSource
 
     paths = tuple(known.auxiliary[name] for name in guard.action.models)
-    combine = guard.action.combine  # type: ignore[attr-defined]
     loaded = loaded_of(sampler)
     if loaded is None:  # copies on other machines, which have other working directories
         paths = tuple(str(Path(path).resolve()) if Path(path).exists() else path for path in paths)
         fields = {field.name: getattr(sampler.source, field.name) for field in dataclasses.fields(sampler.source)}
-        source = EnsembleSource(**fields, others=paths, combine=combine)
+        source = EnsembleSource(**fields, others=paths, joining=guard.action.joining)
         joined: Sampler = type(sampler)(
             source, replicas=sampler.replicas, inner=sampler.inner, cpus=sampler.cpus, gpus=sampler.gpus
         )
@@ -104,7 +108,8 @@ def _combined(sampler: Any, guard: Guard, known: Known) -> Sampler:
         for path in paths
     ]
     joined = copy.copy(sampler)
-    joined.loaded = ensemble([loaded, *others], combine)  # type: ignore[attr-defined]
+    more, combine = guard.action.joining(loaded)
+    joined.loaded = ensemble([loaded, *others, *more], combine)  # type: ignore[attr-defined]
     return joined
 
 
@@ -129,7 +134,7 @@ class GuardedSampler:
         self.model = model
         self.name, self.plain, self.acting, self.guard, self.known = plain.name, plain, acting, guard, known
         self.place = place_of(guard.action)
-        self._flagged: dict[str, bool] = {}  # by the text that is put
+        self._flagged: dict[object, bool] = {}  # by what the detector looks at
         self._met: dict[str, bool] = {}  # by prompt id
         self._said: dict[str, None] = {}
 
@@ -144,11 +149,13 @@ class GuardedSampler:
 
     def flags(self, prompts: Sequence[Prompt]) -> Bools:
         """(m,) whether the guard acts on each prompt."""
-        new = {prompt.query.text: prompt for prompt in prompts if prompt.query.text not in self._flagged}
+        whole = self.guard.detector.reads_model  # earlier turns and a begun answer included
+        seen: list[object] = [prompt.query if whole else prompt.query.text for prompt in prompts]
+        new = {key: prompt for key, prompt in zip(seen, prompts, strict=True) if key not in self._flagged}
         if new:
             found = self.guard.detector.flags(list(new.values()))
             self._flagged |= dict(zip(new, map(bool, found), strict=True))
-        flags = np.array([self._flagged[prompt.query.text] for prompt in prompts], dtype=np.bool_)
+        flags = np.array([self._flagged[key] for key in seen], dtype=np.bool_)
         self._met |= dict(zip((prompt.id for prompt in prompts), flags.tolist(), strict=True))
         return flags
 
@@ -169,14 +176,15 @@ class GuardedSampler:
             return
         if self.place == "query":
             yield _Route(self.plain, caught, [self._query(prompt) for prompt in caught])
-        elif self.place == "combine":
+        elif self.place == "combine" and not hasattr(action, "during"):
             yield _Route(self.acting, caught, caught)
-        elif self.place == "hooks":
-            loaded, groups = self.plain.loaded, dict[object, list[Prompt]]()
+        elif self.place in ("hooks", "combine"):
+            loaded, groups = self.acting.loaded, dict[object, list[Prompt]]()
+            around = action.hooks if self.place == "hooks" else action.during
             for prompt in caught:
                 groups.setdefault(action.group(loaded, prompt), []).append(prompt)
             for some in groups.values():
-                yield _Route(self.plain, some, some, lambda some=some: action.hooks(loaded, some))  # type: ignore[misc]
+                yield _Route(self.acting, some, some, lambda some=some: around(loaded, some))  # type: ignore[misc]
         elif action.asks:
             yield _Route(self.plain, caught, caught, edits=True)
 

@@ -28,6 +28,7 @@ from leakatk.benchmarks.worlds.multi_hop import make_multi_hop as make_multi_hop
 from leakatk.benchmarks.worlds.origin import ORIGINS
 from leakatk.benchmarks.worlds.origin import make_origin as make_origin
 from leakatk.benchmarks.worlds.people import make_world
+from leakatk.benchmarks.worlds.topics import make_topics as make_topics
 from leakatk.registry import Registry
 
 
@@ -53,6 +54,7 @@ GENERATORS.add("world", make_built_in)
 GENERATORS.add("contracts", make_contracts)
 GENERATORS.add("multi-hop", make_multi_hop)
 GENERATORS.add("frequency", make_frequency)
+GENERATORS.add("topics", make_topics)
 for _name, _make in ENCODINGS.items():
     GENERATORS.add(f"encoding/{_name}", _make)
 for _name, _make in ORIGINS.items():
@@ -91,6 +93,7 @@ _add(
     rows=("45", "52"),
     lacks={"52": "questions that have the same answer and must be kept"},
 )
+_add("topics", "A generated world with contracts to forget and people to keep: two kinds of questions.")
 _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",
