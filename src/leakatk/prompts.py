@@ -130,6 +130,8 @@ class Known:
     """What is to be kept; disjoint from `forget`."""
     holdout: tuple[Prompt, ...] = ()
     """Like `forget`, but no model was trained on it."""
+    neighbours: tuple[Prompt, ...] = ()
+    """Near `forget`, and to be answered all the same; a guard is measured on them and fitted on none."""
     seen: tuple[Prompt, ...] = ()
     """The part of `forget` that a cross-fitted attack is trained on."""
     unseen: tuple[Prompt, ...] = ()
@@ -168,6 +170,7 @@ _NEEDED = {
     "forget": "the forget prompts; give them with --forget or --benchmark.",
     "retain": "retain prompts; give them with --retain or --benchmark.",
     "holdout": "prompts that no model was trained on; take a benchmark that has them.",
+    "neighbours": "prompts near the forgotten ones that must be answered; give them with --neighbours FILE.",
     "seen": "a part of the forget prompts to train on; give at least two forget prompts.",
     "unseen": "a part of the forget prompts to measure on; give at least two forget prompts.",
     "retrained": "the model trained without the forget data; give it with --retrained MODEL.",

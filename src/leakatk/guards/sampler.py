@@ -321,6 +321,27 @@ class GuardedSampler:
         own = [note for one in (self.plain, self.acting) for note in getattr(one, "notes", ())]
         return list(dict.fromkeys([*own, *self._counted(), *self._said]))
 
+    @property
+    def guard_name(self) -> str:
+        return self.guard.name
+
+    @property
+    def always(self) -> bool:
+        """Whether it acts on every prompt."""
+        return isinstance(self.guard.detector, Always)
+
+    @property
+    def neighbours(self) -> Sequence[Prompt]:
+        """Prompts near the forgotten ones that must be answered."""
+        return self.known.neighbours
+
+    @property
+    def fitted_on(self) -> frozenset[str]:
+        """Ids of the retain prompts that the detector learned from, or that its threshold was calibrated on."""
+        if "retain" in self.guard.detector.needs or self._calibrated:
+            return frozenset(prompt.id for prompt in self.known.retain)
+        return frozenset()
+
     def _say(self, note: str) -> None:
         self._said[note] = None
 
@@ -335,8 +356,8 @@ class GuardedSampler:
             for kind, all_ids in {**groups, **told}.items()
             if (ids := all_ids & self._met.keys())
         ]
-        fitted = "retain" in self.guard.detector.needs or self._calibrated
-        seen = "; its detector was fitted on these retain prompts, others may be flagged more often" if fitted else ""
+        own = self.fitted_on & self._met.keys()
+        seen = "; its detector was fitted on these retain prompts, others may be flagged more often" if own else ""
         return [
             f"Guard {self.guard.name} acted on {', '.join(parts)}{seen}. It suppresses: the weights still hold what they held."
         ]
