@@ -5,8 +5,12 @@ leak@k of a guarded model says nothing of what the guard costs: one that refuses
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from leakatk.arrays import Bools
 from leakatk.auditing.checking import Checked
 from leakatk.estimate.intervals import share_interval
+from leakatk.prompts import Prompt
 from leakatk.runs.results import FlaggedResult, GuardResult
 from leakatk.sampling.base import Guards
 
@@ -27,17 +31,31 @@ def flagged(checked: Checked) -> GuardResult | None:
         RETAIN: checked.retain,
         NEIGHBOURS: guard.neighbours,
     }
+    found = shares(guard.flags, groups, guard.fitted_on, checked.settings.level)
+    return GuardResult(name=guard.guard_name, always=guard.always, groups=found)
+
+
+def shares(
+    flags: Callable[[Sequence[Prompt]], Bools],
+    groups: Mapping[str, Sequence[Prompt]],
+    fitted_on: Collection[str],
+    level: float,
+) -> dict[str, FlaggedResult]:
+    """The share of each group that is flagged, with its interval; a group without prompts is left out.
+
+    fitted_on: ids of the retain prompts that the detector has learned from.
+    """
     found = {}
     for name, prompts in groups.items():
         if prompts:
-            hits = int(guard.flags(prompts).sum())
-            low, high = share_interval(hits, len(prompts), checked.settings.level)
+            hits = int(flags(prompts).sum())
+            low, high = share_interval(hits, len(prompts), level)
             found[name] = FlaggedResult(
                 flagged=hits,
                 m=len(prompts),
                 value=hits / len(prompts),
                 low=low,
                 high=high,
-                fitted=sum(prompt.id in guard.fitted_on for prompt in prompts) if name == RETAIN else 0,
+                fitted=sum(prompt.id in fitted_on for prompt in prompts) if name == RETAIN else 0,
             )
-    return GuardResult(name=guard.guard_name, always=guard.always, groups=found)
+    return found

@@ -26,7 +26,7 @@ Spec = Annotated[
     str,
     typer.Option(
         "--guard",
-        help="Audit the model behind a guard: NAME or NAME:option=value (see the page on guards).",
+        help="Audit the model behind a guard: NAME, NAME:option=value, or a directory that `leakatk guard fit` wrote.",
         autocompletion=_names,
     ),
 ]
@@ -66,6 +66,8 @@ def behind(
     from leakatk.guards import get_guard
     from leakatk.prompts import Known, load_prompts
 
+    if Path(spec).is_dir():
+        return _saved(spec, auxiliary, encoder)
     guard = get_guard(spec)
     known = Known(
         tuple(forget),
@@ -80,5 +82,24 @@ def behind(
         from leakatk.guards.sampler import guarded
 
         return guarded(sampler, known, guard)
+
+    return around
+
+
+def _saved(place: str, auxiliary: Sequence[str], encoder: str) -> Callable[[Sampler], Sampler]:
+    """What puts an engine behind a guard that was fitted before."""
+    from leakatk.guards.sampler import placed
+    from leakatk.guards.saved import check_model, load_guard
+
+    if auxiliary or encoder:
+        raise InputError(f"{place} is a fitted guard: it has its encoder and its auxiliary models; leave them out.")
+    saved = load_guard(place)
+
+    def around(sampler: Sampler) -> Sampler:
+        about = sampler.describe()
+        elsewhere = about.get("weights_sha256") == "unknown"
+        mark = "" if elsewhere else str(about.get("fingerprint", ""))
+        check_model(saved, place, {"name": str(about["model"]), "fingerprint": mark})
+        return placed(sampler, saved.guard, saved.known, hashes=saved.hashes)
 
     return around
