@@ -108,6 +108,7 @@ def run(
     guard: guarding.Spec = "",
     auxiliary: guarding.Auxiliary = None,
     encoder: guarding.Encoder = "",
+    neighbours: guarding.Neighbours = None,
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -177,7 +178,8 @@ def run(
     known = attacking.known(
         attacks, prompts, kept, original=original, auxiliary=auxiliary or [], text=text, folds=folds
     )
-    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, kept)
+    shown = inputs.shown_retain(benchmark, data, kept, retain_limit) if guard else kept
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))
