@@ -168,6 +168,85 @@ PROOFS = {
         "tests/metrics/test_memorisation.py::test_extraction_strength_is_the_definition",
         "tests/metrics/test_base.py::test_memorisation_and_attacks_by_their_definitions",
     ),
+    "metrics forgetting_degree": (
+        "tests/metrics/test_degrees.py::test_a_degree_falls_on_both_sides_of_the_retrained_level",
+        "tests/metrics/test_degrees.py::test_the_level_by_hand",
+    ),
+    "metrics exposure": (
+        "tests/metrics/test_exposure.py::test_exposure_by_sorting_all_candidates",
+        "tests/metrics/test_exposure.py::test_a_model_that_learned_has_the_most_and_a_random_one_has_not",
+    ),
+    "metrics memorised_loss": (
+        "tests/metrics/test_exposure.py::test_a_model_that_learned_has_the_most_and_a_random_one_has_not",
+    ),
+    "metrics ranks": (
+        "tests/metrics/test_ranks.py::test_ranks_against_sorting",
+        "tests/metrics/test_ranks.py::test_the_numbers_are_of_the_right_sets",
+    ),
+    "metrics deviation": ("tests/metrics/test_ranks.py::test_the_numbers_are_of_the_right_sets",),
+    "metrics klom": (
+        "tests/metrics/test_klom.py::test_histograms_by_hand",
+        "tests/metrics/test_klom.py::test_chance_is_the_mean_over_all_splits",
+    ),
+    "metrics norm_auc": (
+        "tests/metrics/test_curves.py::test_areas_by_hand",
+        "tests/metrics/test_curves.py::test_models_come_in_order",
+    ),
+    "metrics dynamic": ("tests/metrics/test_curves.py::test_dynamic_scores_by_a_loop",),
+    "metrics aus": (
+        "tests/metrics/test_adaptive.py::test_by_hand",
+        "tests/metrics/test_adaptive.py::test_what_is_forgotten_and_what_is_lost_both_count",
+    ),
+    "metrics mrd": (
+        "tests/metrics/test_robustness.py::test_by_a_loop",
+        "tests/metrics/test_robustness.py::test_each_draw_is_the_same_noise_for_all_and_the_model_is_as_before",
+    ),
+    "metrics cleanness*": (
+        "tests/metrics/test_gibberish.py::test_letters_counted_a_second_time",
+        "tests/metrics/test_gibberish.py::test_the_weights_are_at_the_minimum",
+        "tests/metrics/test_gibberish.py::test_the_numbers_are_of_the_greedy_answers",
+    ),
+    "metrics refusal_quality": (
+        "tests/metrics/test_refusals.py::test_the_cosine_by_vectors",
+        "tests/metrics/test_refusals.py::test_naive_bayes_by_products",
+    ),
+    "metrics token_entropy": ("tests/metrics/test_efficacy.py::test_entropy_in_bits_over_bits",),
+    "metrics forget_efficacy": (
+        "tests/metrics/test_efficacy.py::test_three_parts_without_further_models_and_five_with_them",
+    ),
+    "metrics seps": (
+        "tests/metrics/test_mixed.py::test_by_a_loop",
+        "tests/metrics/test_mixed.py::test_each_half_counts_for_its_own_question",
+    ),
+    "metrics context_questions": ("tests/metrics/test_mixed.py::test_context_and_direct_questions",),
+    "metrics prompt_suppression": (
+        "tests/metrics/test_suppression.py::test_efficacy_by_hand",
+        "tests/metrics/test_suppression.py::test_a_model_that_obeys_and_one_that_does_not",
+    ),
+    "metrics restor*": (
+        "tests/metrics/test_restoration.py::test_examples_are_of_the_same_relation_and_of_others",
+        "tests/metrics/test_restoration.py::test_models_with_right_facts_wrong_facts_and_half_of_them",
+    ),
+    "metrics extraction_reworded": (
+        "tests/metrics/test_control.py::test_similar_strength_by_all_subsequences",
+        "tests/metrics/test_control.py::test_other_wordings_by_hand",
+    ),
+    "metrics control": (
+        "tests/metrics/test_control.py::test_weights_are_mixed_until_as_much_is_kept_and_then_put_back",
+    ),
+    "benchmarks same-answer": (
+        "tests/benchmarks/worlds/test_same_answer.py::test_answers_are_shared_and_owners_are_not",
+    ),
+    "benchmarks canaries": ("tests/benchmarks/worlds/test_canaries.py::test_codes_and_facts_side_by_side",),
+    "benchmarks requests/*": (
+        "tests/benchmarks/worlds/test_requests.py::test_requests_add_up_and_the_full_model_stays",
+    ),
+    "benchmarks open-book": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
+    "benchmarks numbered": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
+    "benchmarks instructed": (
+        "tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",
+        "tests/benchmarks/worlds/test_asked.py::test_an_instruction_is_obeyed_for_whom_it_lists",
+    ),
     "benchmarks tofu/*": (
         "tests/benchmarks/test_tofu.py::test_published_splits",
         "tests/metrics/test_base.py::test_full_knows_and_retrained_does_not",

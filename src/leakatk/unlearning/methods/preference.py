@@ -100,7 +100,6 @@ method(
     source="the paper: context weights of .01 to 2, here 1; NPO's numbers of the Leak@k study",
     reading="The context is the answer itself, before the question. The base is NPO; any other takes the same term",
     rows=("34",),
-    lacks="questions with their context as a metric of the audit",
     tags=REMOVAL | {"forget", "retain"},
     params={"beta": 0.5, "context_weight": 1.0},
     small={"beta": 0.1},
