@@ -37,6 +37,7 @@ WAYS = {
         "relearn:steps=2,tuning=lora,rank=2",
         "relearn:steps=2,batch=2,optimiser=sgd",
     ),
+    "quantise": ("quantise", "quantise:how=gptq,samples=2", "quantise:how=awq,samples=2,embeddings=yes"),
     "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
@@ -51,6 +52,8 @@ WAYS = {
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
 OTHER = {
+    "how": "gptq",
+    "data": "text",
     "share": 0.25,
     "within": "model",
     "towards": "tuned",

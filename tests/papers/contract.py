@@ -96,7 +96,13 @@ PROOFS = {
         "tests/attacks/test_worst.py::test_both_ways_by_hand",
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
     ),
-    "attacks quantise": ("tests/attacks/test_quantise.py::test_against_a_second_implementation",),
+    "attacks quantise": (
+        "tests/attacks/test_quantise.py::test_against_a_second_implementation",
+        "tests/attacks/test_quantise.py::test_each_block_is_rounded_by_what_it_reads_after_those_before_it",
+        "tests/attacks/test_rounding.py::test_gptq_against_a_second_implementation",
+        "tests/attacks/test_rounding.py::test_awq_against_a_second_implementation",
+        "tests/attacks/test_packages.py::test_it_is_the_file_that_a_converter_writes",
+    ),
     "attacks key-tokens": (
         "tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",
         "tests/attacks/test_key_tokens.py::test_key_words_of_the_model_before",
