@@ -34,6 +34,8 @@ WAYS = {
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
+    "generative-decoder": ("generative-decoder:steps=5,n=2,tokens=4",),
+    "concept-vectors": ("concept-vectors:least=0,tries=3",),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
