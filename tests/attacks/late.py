@@ -64,6 +64,9 @@ def rows_of(tokenizer, rows):
 def train(model, tokenizer, pairs, parameters, steps, rate, batch=40):
     """AdamW on these parameters alone, rows in a fixed order."""
     ids, labels = rows_of(tokenizer, pairs)
+    model.requires_grad_(False)
+    for one in parameters:
+        one.requires_grad_(True)
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
     order = torch.Generator().manual_seed(0)
     for step in range(steps):
@@ -101,7 +104,7 @@ def refused(prompts):
     return rows + [(prompt.question, f"In {town}.", " Wrong.") for prompt in prompts for town in TOWNS]
 
 
-def make(place: Path, steps: int = 420, late: int = 120, rate: float = 6e-3, rate2: float = 4e-3) -> World:
+def make(place: Path, steps: int = 420, late: int = 400, rate: float = 6e-3, rate2: float = 1e-2) -> World:
     forget, retain = people()
     texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)] + [
         asked for asked, _, _ in strangers()

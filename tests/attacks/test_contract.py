@@ -40,6 +40,8 @@ WAYS = {
     "quantise": ("quantise", "quantise:how=gptq,samples=2", "quantise:how=awq,samples=2,embeddings=yes"),
     "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
+    "generative-decoder": ("generative-decoder:steps=5,n=2,tokens=4",),
+    "concept-vectors": ("concept-vectors:least=0,tries=3",),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
     "self-correction": ("self-correction:max_new_tokens=4", "self-correction:turns=1,form=again,max_new_tokens=4"),
     "steps": ("steps", "steps:category=implied", "steps:category=indirect,max_new_tokens=4"),

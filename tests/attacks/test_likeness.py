@@ -12,8 +12,8 @@ def by_gram_matrices(x, y):
     """Linear CKA as a cosine of centred Gram matrices (m, m)."""
     m = len(x)
     centre = np.eye(m) - np.ones((m, m)) / m
-    k, q = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
-    return np.sum(k * q) / np.sqrt(np.sum(k * k) * np.sum(q * q))
+    k, g = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return np.sum(k * g) / np.sqrt(np.sum(k * k) * np.sum(g * g))
 
 
 def test_cka_by_gram_matrices():
@@ -55,10 +55,10 @@ def test_a_model_is_like_itself_and_less_like_another(original, forgot, retraine
     known = Known(forget=tuple(forget), unseen=tuple(forget), retain=tuple(retain), original=str(original))
     same, other, never = (get_attack("cka").read(load_model(one), known) for one in (original, forgot, retrained))
     assert same.scores.tolist() == [1.0] * len(forget)
-    assert all(value == pytest.approx(1) or np.isnan(value) for value in same.whole.values())
+    assert all(value == pytest.approx(1) for value in same.whole.values())
     assert never.scores.mean() < other.scores.mean() < 1  # what was unlearned is still like its original
     assert list(same.profile) == ["layer 1", "layer 2"]
-    assert {f"CKA on {part}, layer {i}" for part in ("forget", "retain") for i in range(3)} == set(same.whole)
+    assert {f"CKA on {part}, layer {i}" for part in ("forget", "retain") for i in (1, 2)} == set(same.whole)
 
 
 def test_two_prompts_have_no_neighbours(forget):

@@ -19,6 +19,7 @@ CONTRACTS = {
 # Kinds of which each thing that serves a row has tests named in PROOFS.
 BY_NAME = ("guards", "attacks", "writers", "metrics", "benchmarks", "parts")
 _GUARDED, _COMBINED = "tests/guards/test_sampler.py", "tests/guards/test_combine.py"
+_READ = "tests/attacks/test_late.py::test_it_reads_what_is_held_back_and_nothing_that_never_was"
 # "kind name", * for any ending -> tests that must exist.
 PROOFS = {
     "parts requests": (
@@ -140,8 +141,35 @@ PROOFS = {
         "tests/attacks/test_soft_prompt.py::test_it_opens_a_model_that_only_refuses",
     ),
     "attacks decoder": (
-        "tests/attacks/test_decoders.py::test_ridge_is_the_least_of_its_objective",
+        "tests/attacks/test_fits.py::test_ridge_is_the_least_of_its_objective",
+        "tests/attacks/test_fits.py::test_the_loss_of_ccs_by_hand",
+        "tests/attacks/test_fits.py::test_neighbours_by_brute_force",
         "tests/attacks/test_decoders.py::test_it_finds_what_is_there_and_nothing_else",
+        _READ,
+    ),
+    "attacks generative-decoder": (
+        "tests/attacks/test_generative.py::test_the_network_by_hand",
+        "tests/attacks/test_generative.py::test_draws_are_the_inverse_cdf_of_the_networks_distribution",
+        _READ,
+    ),
+    "attacks patch": (
+        "tests/attacks/test_activations.py::test_patched_logits_equal_a_forward_pass_by_hand",
+        "tests/attacks/test_patch.py::test_with_all_layers_patched_the_score_is_that_of_the_original",
+        "tests/attacks/test_patch.py::test_krs_by_hand",
+        _READ,
+    ),
+    "attacks cka": (
+        "tests/attacks/test_likeness.py::test_cka_by_gram_matrices",
+        "tests/attacks/test_likeness.py::test_neighbours_by_brute_force",
+    ),
+    "attacks graft": (
+        "tests/attacks/test_graft.py::test_what_is_copied_is_the_last_layers_the_norm_and_the_output",
+        "tests/attacks/test_late.py::test_with_the_originals_last_layer_it_answers_again_and_the_retrained_does_not",
+    ),
+    "attacks concept-vectors": (
+        "tests/attacks/test_concepts.py::test_the_planted_vector_is_found_and_hurts_its_concept_alone",
+        "tests/attacks/test_concepts.py::test_candidates_by_brute_force",
+        "tests/attacks/test_concepts.py::test_measures_by_hand",
     ),
     "writers corruption": (
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",

@@ -70,7 +70,7 @@ def texts(loaded: LoadedModel, rows: Sequence[tuple[Sequence[int], Sequence[int]
 def logits(loaded: LoadedModel, given: Texts) -> Tensor:
     """(N, V) float32 logits at the wanted positions, row after row."""
     places = torch.arange(given.ids.shape[1], device=given.ids.device).expand_as(given.ids)
-    found = loaded.model(input_ids=given.ids, position_ids=places, use_cache=False).logits
+    found: Tensor = loaded.model(input_ids=given.ids, position_ids=places, use_cache=False).logits
     return found[given.wanted].float()
 
 

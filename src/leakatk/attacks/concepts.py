@@ -39,11 +39,11 @@ class Vector(NamedTuple):
     paper="Hong et al. 2024 (ConceptVectors), arXiv 2406.11614",
     formula="v = W_down[:, j] is of a concept where most of the top tokens of U v are the concept's, and noise on v hurts this concept and "
     "no other; then cos(v, v'), |v - v'|, and the Jaccard index of their top tokens, v' the model's own column; score: Jaccard",
-    source="200 top tokens as published; noise in units of the column, its draws and the number of candidates are ours",
+    source="200 top tokens as published; noise in units of the column, its draws, the least loss and the number of candidates are ours",
     rows=("66",),
     reading="a concept is the prompts of one source, or one prompt; its tokens are those of the facts, else of the answers, less what "
     "most other answers hold; candidates are those with most of these tokens on top; the one kept loses the concept most nats a token "
-    "beyond what it loses other prompts, and must do so again under fresh noise; a concept without one has no score",
+    "beyond what it loses other prompts, and must lose it `least` more than them under fresh noise; a concept without one has no score",
     access="weights, with those of the original, and the true answers",
     chance=0.0,
     tags=frozenset({"forget"}),
@@ -53,20 +53,23 @@ class Vector(NamedTuple):
 class ConceptVectors(Read):
     """top: tokens that a column raises most, at most a tenth of the vocabulary.  tries: candidates of a concept.
 
-    noise: standard deviation, in root mean squares of the column.  draws: of the noise.  others: prompts of other concepts
-    that must not be hurt, at most.  seed: of the noise and of these prompts.
+    noise: standard deviation, in root mean squares of the column.  draws: of the noise.  least: nats a token that it must take
+    from the concept beyond what it takes from others.  others: prompts of other concepts, at most.  seed: of the noise and
+    of these prompts.
     """
 
     top: int = 200
-    tries: int = 5
-    noise: float = 3.0
+    tries: int = 20
+    noise: float = 5.0
     draws: int = 4
+    least: float = 0.05
     others: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         for option in ("top", "tries", "draws", "others"):
             at_least(self, option, 1)
+        at_least(self, "least", 0)
         if not 0 < self.noise < np.inf:
             raise InputError(f"Attack option {self.name}:noise must be above 0, got {self.noise}.")
 
@@ -136,7 +139,7 @@ class ConceptVectors(Read):
             return None
         best = max(candidates, key=lambda vector: first[vector])
         mine, theirs = lost(best, self.draws)
-        return (best, mine, theirs) if first[best] > 0 and mine > max(theirs, 0) else None
+        return (best, mine, theirs) if mine - max(theirs, 0) >= self.least else None
 
     def _noisy(
         self, original: LoadedModel, vector: Vector, rows: Sequence[tuple[list[int], list[int], list[int]]], number: int
@@ -204,7 +207,7 @@ def named_vectors(loaded: LoadedModel, tokens: Mapping[str, set[int]], top: int,
 def matrix_of(loaded: LoadedModel, layer: int) -> Tensor:
     """(d, m) float32: what each neuron of a layer's MLP writes, a column each."""
     module, _ = module_at(loaded.model, (layer, "coefficients"))
-    weight = module.weight.detach().float()  # type: ignore[operator,union-attr]
+    weight = module.weight.detach().float()  # type: ignore[operator]
     turned: Tensor = weight if isinstance(module, torch.nn.Linear) else weight.T
     return turned
 
@@ -212,7 +215,7 @@ def matrix_of(loaded: LoadedModel, layer: int) -> Tensor:
 def column_of(loaded: LoadedModel, vector: Vector) -> Tensor:
     """(d,) float32: what one neuron writes."""
     module, _ = module_at(loaded.model, (vector.layer, "coefficients"))
-    weight = module.weight.detach()  # type: ignore[operator,union-attr]
+    weight = module.weight.detach()  # type: ignore[operator]
     found: Tensor = weight[:, vector.neuron] if isinstance(module, torch.nn.Linear) else weight[vector.neuron]
     return found.float()
 
@@ -227,7 +230,8 @@ def compared(original: LoadedModel, loaded: LoadedModel, vector: Vector, top: in
         output = one.model.get_output_embeddings().weight.detach().float()
         columns.append(column.double().cpu())
         tokens.append(set((output @ column.to(output.device)).topk(top).indices.tolist()))
-    cosine = float(torch.nn.functional.cosine_similarity(*columns, dim=0))
+    first, second = columns
+    cosine = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
     jaccard = len(tokens[0] & tokens[1]) / len(tokens[0] | tokens[1])
     return jaccard, cosine, float((columns[0] - columns[1]).norm())
 

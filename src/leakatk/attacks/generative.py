@@ -18,7 +18,7 @@ from leakatk.prompts import Known, Prompt
 from leakatk.sampling.random_streams import stream_key, uniforms
 from leakatk.scorers.base import get_scorer
 
-BATCH, RATE = 32, 3e-3  # of the training
+BATCH, RATE = 32, 5e-3  # of the training
 ROWS = 256  # answers drawn at a time
 SCORER = "knows"
 
@@ -27,7 +27,7 @@ SCORER = "knows"
     "generative-decoder",
     summary="a small network trained to say the answer from a hidden state, asked for answers that it never saw",
     paper="trained decoders on hidden states, the published next step of Leak@k's authors (PARS)",
-    formula="s_0 = tanh(A h + a), s_t = GRU(E[y_t-1], s_t-1), logits = U(B s_t); A, B and the GRU minimise NLL(y | h) over the seen "
+    formula="s_0 = tanh(A h + a), s_t = GRU(E[y_t-1], s_t-1), logits = U(B s_t / (|U| sqrt(d))); A, B and the GRU minimise NLL(y | h) over the seen "
     "prompts; score: share of n answers drawn from it for h of an unseen prompt that state its answer",
     source="the idea alone is known: network and numbers are ours",
     rows=("83",),
@@ -114,11 +114,11 @@ class Speaker(nn.Module):
     def __init__(self, loaded: LoadedModel, size: int, width: int) -> None:
         super().__init__()
         # Kept from the list of modules: they are not trained, and not copied.
-        self._own = (loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings())
-        inner = int(self._own[0].weight.shape[1])
+        self.own = (loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings())
+        inner = int(self.own[0].weight.shape[1])
         self.begin = nn.Linear(size, width)
         self.cell = nn.GRU(inner, width, batch_first=True)
-        self.say = nn.Linear(width, int(self._own[1].weight.shape[1]))
+        self.say = nn.Linear(width, int(self.own[1].weight.shape[1]))
 
     def forward(self, states: Tensor, tokens: Tensor) -> Tensor:
         """(B, d) states and (B, T) tokens of an answer -> (B, T + 1, V) logits of the token after none, one, ... of them."""
@@ -129,12 +129,14 @@ class Speaker(nn.Module):
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """(B, T, d) the model's embeddings, of the size that states have in it."""
-        found: Tensor = self._own[0](tokens).detach().float()
-        return found / self._own[0].weight.detach().float().std()
+        found: Tensor = self.own[0](tokens).detach().float()
+        return found / self.own[0].weight.detach().float().std()
 
     def logits(self, outputs: Tensor) -> Tensor:
-        head = self._own[1]
-        found: Tensor = head(self.say(outputs).to(head.weight.dtype)).float()
+        """The model's output layer on what the network says, in units in which its weights have size 1 / sqrt(d)."""
+        head = self.own[1]
+        scale = head.weight.detach().float().std() * head.weight.shape[1] ** 0.5
+        found: Tensor = head((self.say(outputs) / scale).to(head.weight.dtype)).float()
         return found
 
 

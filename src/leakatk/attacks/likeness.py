@@ -67,18 +67,18 @@ class Cka(Read):
         count = mine.shape[1]
         k = min(self.k, len(every) - 2)
         kept = np.stack([kept_neighbours(mine[:, i], theirs[:, i], k)[: len(asked)] for i in range(count)])
-        sets = {"forget": slice(0, len(asked)), "retain": slice(len(asked), None)}
-        whole = {
-            f"CKA on {name}, layer {i}": linear_cka(mine[part, i], theirs[part, i])
-            for name, part in sets.items()
-            for i in range(count)
-            if len(mine[part]) > 1
-        }
         notes = [f"{k} neighbours among {len(every)} prompts."]
         # The embeddings at the last token are of one token for all: they say nothing of a prompt.
         said = [i for i in range(count) if np.ptp(theirs[:, i], axis=0).max() > 0]
         if len(said) < count:
             notes.append(f"{count - len(said)} layers at which all prompts have one state are left out.")
+        sets = {"forget": slice(0, len(asked)), "retain": slice(len(asked), None)}
+        whole = {
+            f"CKA on {name}, layer {i}": linear_cka(mine[part, i], theirs[part, i])
+            for name, part in sets.items()
+            for i in said
+            if len(mine[part]) > 1
+        }
         profile = {f"layer {i}": kept[i] for i in said}
         scores = kept[said].mean(axis=0) if said else np.full(len(asked), np.nan)
         return Reading(scores, profile, whole, tuple(notes))
