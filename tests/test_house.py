@@ -164,6 +164,8 @@ TESTED_IN = {
     "benchmarks.worlds.encoding": "benchmarks/worlds/test_generators.py",
     "benchmarks.worlds.origin": "benchmarks/worlds/test_generators.py",
     "cli.preset": "cli/test_unlearn.py",
+    "guards.inside": "guards/test_watching.py",
+    "report.ladder_chart": "report/test_ladder.py",
     "unlearning.batches": "unlearning/test_passes.py",
     "unlearning.inserted": "unlearning/test_hooks.py",
     "unlearning.loop": "unlearning/test_trainer.py",

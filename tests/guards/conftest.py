@@ -57,7 +57,7 @@ class Made:
 
     def known(self) -> Known:
         """The guarded model stands for the dirty one too: at alpha 1, combined logits are the clean model's."""
-        models = {"clean": str(self.clean), "dirty": str(self.full)}
+        models = {"clean": str(self.clean), "dirty": str(self.full), "tuned": str(self.clean), "before": str(self.full)}
         return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=models)
 
 

@@ -25,9 +25,9 @@ from leakatk.attacks import turned
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
 from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, check_audited, left_out, rungs_of
+from leakatk.attacks.rungs import LadderSettings, Role, check_audited, groups_of, left_out, rungs_of, trail_of
 from leakatk.attacks.summary import summarise
-from leakatk.attacks.trails import Trail, groups_of, trail_of
+from leakatk.attacks.trails import Trail
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
 from leakatk.errors import InputError

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from leakatk.attacks.base import Attack, get_attack
+from leakatk.attacks.base import Alter, Attack, get_attack
+from leakatk.attacks.trails import PLACE, Trail
 from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
@@ -158,3 +161,31 @@ def check_audited(audited: Path, prompts: Sequence[Prompt], settings: LadderSett
         raise InputError(
             f"The audit in {audited} has no samples of the retrained model beside it; audit with the same --retrained."
         )
+
+
+def groups_of(rungs: Sequence[Rung]) -> list[list[Rung]]:
+    """The rungs by trail, in the order of their first ones; one without a trail is alone."""
+    groups: dict[object, list[Rung]] = {}
+    for number, rung in enumerate(rungs):
+        key = _trail_of(rung.attack)
+        groups.setdefault(key or number, []).append(rung)
+    return list(groups.values())
+
+
+def _trail_of(attack: Attack | None) -> str:
+    return attack.trail if isinstance(attack, Alter) else ""
+
+
+@contextmanager
+def trail_of(group: Sequence[Rung], out: Path) -> Iterator[Trail | None]:
+    """The trail of rungs that share one; None for a rung alone. What it kept is gone afterwards."""
+    stops = [rung.attack.point for rung in group if isinstance(rung.attack, Alter)]
+    if len(stops) < 2:
+        yield None
+        return
+    place = out / PLACE
+    shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
+    try:
+        yield Trail(place, stops)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
