@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leakatk.attacks.base import Ask, Floats, attack, one_of
+from leakatk.attacks.base import Ask, Cost, Floats, attack, one_of
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import token_stats
@@ -51,6 +51,15 @@ class KeyTokens(Ask):
             replace(prompt, asked=replace(prompt.query, text=self.rebuilt(prompt.query.text, found)))
             for prompt, found in zip(asked, contributions(loaded, asked), strict=True)
         ]
+
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        """A text for each word that is left out, and one with all of them."""
+        texts, read = 0, 0.0
+        for prompt in known.unseen or known.forget:
+            seam = loaded.template.pair(loaded.tokenizer, prompt.query, prompt.answer, end=False)
+            count = 1 + len(prompt.query.text.split())
+            texts, read = texts + count, read + count * (len(seam.prompt) + len(seam.answer))
+        return Cost(texts=texts, read=read)
 
     def rebuilt(self, question: str, found: Floats) -> str:
         """The question around its key words. found: the contribution of each word."""
