@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -61,12 +62,16 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
     # 3 prompts, 3 rungs, 2 samples of each of two models and a greedy answer of one
     assert "45 answers" in said
     assert "relearn: alter, 2 folds; assumes fine-tuning" in said
+    # 50 steps on two folds of two models
+    assert re.search(r"It trains 200 steps x \d+ tokens = [\d,]+ tokens, about \d+s", said)
     assert "key-tokens: ask, all prompts at once; assumes log-probabilities" in said
+    assert re.search(r"It runs the model on \d+ texts = \d+ tokens", said)
     code, said, _ = leakatk(*command, "--json")
     assert json.loads(said)["answers"] == 45
+    assert json.loads(said)["attacks"]["relearn"]["steps"] == 200
     # Two models; of 3 prompts 2 and 1 are seen, so that a step has 3 in all, with 5 candidates, a gradient and the text.
-    search = (*command, "--attack", "token-search:steps=4,candidates=5")
-    assert f"at most {2 * 4 * 7 * 3} passes over a question" in leakatk(*search)[1]
+    code, said, _ = leakatk(*command, "--attack", "token-search:steps=4,candidates=5", "--json")
+    assert json.loads(said)["attacks"]["token-search:steps=4,candidates=5"]["texts"] == 2 * 4 * 7 * 3
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ class Attack(Specified, ABC):
 
     def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
         """What it computes on one model and one part, its samples apart; None where that is not known before."""
-        return None
+        count = self.passes(known)
+        return Cost(texts=count, read=count * _mean_length(loaded, known.forget)) if count else None
 
     def passes(self, known: Known) -> int:
         """Passes over a question with its answer that it makes on one model for one part, at most; 0 where it is not told."""
@@ -193,6 +194,12 @@ def _marked(path: str) -> str:
     from leakatk.models.fingerprint import identity_of
 
     return f"{path} {identity_of(path).fingerprint}"
+
+
+def _mean_length(loaded: LoadedModel, prompts: Sequence[Prompt]) -> float:
+    """Tokens of a question with its answer, the mean over the first of these."""
+    seams = [loaded.template.pair(loaded.tokenizer, one.query, one.answer) for one in prompts[:64]]
+    return float(np.mean([len(seam.prompt) + len(seam.answer) for seam in seams])) if seams else 0.0
 
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from leakatk.attacks.base import Alter, attack
+from leakatk.attacks.base import Alter, Cost, attack
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
@@ -44,6 +44,9 @@ class MergeBack(Alter):
     @property
     def needs(self) -> tuple[str, ...]:
         return ("original",) if self.towards == "original" else (f"auxiliary {self.towards}",)
+
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        return Cost()  # it reads no text
 
     def apply(self, loaded: LoadedModel, known: Known) -> None:
         if hasattr(loaded.model, "peft_config"):

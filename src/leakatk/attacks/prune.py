@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leakatk.attacks.base import Alter, attack, one_of
+from leakatk.attacks.base import Alter, Cost, attack, one_of
 from leakatk.attacks.quantise import linear_weights
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -37,6 +37,9 @@ class Prune(Alter):
         one_of(self, "within", ("layer", "model"))
         if not 0 < self.share < 1:
             raise InputError(f"Attack option prune:share must be above 0 and below 1, got {self.share}.")
+
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        return Cost()  # it reads no text
 
     def apply(self, loaded: LoadedModel, known: Known) -> None:
         weights = [weight for weight, _ in linear_weights(loaded.model)]

@@ -4,6 +4,7 @@ It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,11 +145,13 @@ def run(
 def plan(
     rungs: list[Rung], source: Any, known: Known, settings: LadderSettings, *, paired: bool, out: Path, as_json: bool
 ) -> None:
-    """Say what would be sampled and read, and what sampling costs; the attacks themselves are not timed."""
+    """Say what would be sampled and read, what sampling costs, and what each attack computes before it."""
     from leakatk.attacks.attacked import check_engine
     from leakatk.attacks.base import Read
+    from leakatk.attacks.costs import costs_of, says_cost
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
+    from leakatk.sampling.base import loaded_of
 
     check_engine(settings.engine)
     sampled = sum(not isinstance(rung.attack, Read) for rung in rungs)
@@ -159,12 +162,13 @@ def plan(
     memory = memory_of(source)
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
+    made = costs_of(rungs, loaded_of(sampler), models)
     attacks = {
         rung.name: {
             "kind": rung.attack.facts.kind,
             "access": rung.attack.facts.access,
             "parts": len(rung.parts),
-            "passes": models * sum(rung.attack.passes(part) for part in rung.parts),
+            **({} if (found := made[rung.name]) is None else asdict(found)),
         }
         for rung in rungs
         if rung.attack
@@ -176,13 +180,10 @@ def plan(
         f"Would sample {m:,} prompts x {settings.n:,} answers of at most {settings.decoding.max_new_tokens} tokens "
         f"({settings.decoding.label}) from {models} {'models' if paired else 'model'} without an attack and under "
         f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
-        f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks takes its own time."
+        f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks comes on top."
     )
     for line in says_memory(memory):
         typer.echo(line)
     for label, about in attacks.items():
         parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
-        made = (
-            f" It makes at most {about['passes']:,} passes over a question with its answer." if about["passes"] else ""
-        )
-        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.{made}")
+        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}. {says_cost(made[label])}")
