@@ -28,7 +28,10 @@ GUARDS = KINDS["guards"].load()
 DECODING = Decoding(max_new_tokens=8)
 N = 3
 # Another value of options that take certain texts alone.
-OTHER = {"how": "flip", "which": "largest", "refusal": "No.", "reply": "I forgot."}
+OTHER = {
+    "how": "flip", "which": "largest", "refusal": "No.", "reply": "I forgot.", "wording": "medium", "scope": "trajectory",
+    "form": "concept", "tokens": "names", "order": "Keep it.", "policy": "Be kind.",
+}  # fmt: skip
 ENCODERS = ("encoder", "nearest")  # options that name an encoder: the other value is a directory
 NEEDS = [(name, need) for name in GUARDS for need in GUARDS[name].needs]
 OPTIONS = [(name, option) for name in GUARDS for option in GUARDS[name].options()]
