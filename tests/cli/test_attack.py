@@ -21,7 +21,7 @@ def test_one_row_an_attack(leakatk, model, retrained, forget, tmp_path):
     code, said, err = leakatk(*command)
     assert code == 0, err
     assert "Leak under attack" in said
-    assert all(name in said for name in ("none", "quantise:bits=8", "relearn:steps=1", "excess"))
+    assert all(name in said for name in ("as asked", "quantise:bits=8", "relearn:steps=1", "excess"))
     assert "weights are rounded" in err
     summary = json.loads((out / "attacks.json").read_text())
     assert [rung["name"] for rung in summary["rungs"]] == ["none", "quantise:bits=8", "relearn:steps=1"]

@@ -40,6 +40,12 @@ OTHER = {
     "over": "prompt",
     "share": 0.5,
     "space": "log",
+    "wording": "medium",
+    "scope": "trajectory",
+    "form": "concept",
+    "tokens": "names",
+    "order": "Keep it.",
+    "policy": "Be kind.",
 }
 # Options under which a guard is fitted here: small, or such that it acts on a model that knows nothing.
 HERE = {

@@ -38,10 +38,13 @@ PROOFS = {
     "guards eco": (
         "tests/guards/test_actions.py::test_corrupted_embeddings_are_those_made_by_hand",
         "tests/guards/test_detectors.py::test_the_logistic_regression_is_at_its_minimum",
+        "tests/guards/test_corruption.py::test_the_search_by_hand",
+        "tests/guards/test_corruption.py::test_names_alone_are_corrupted",
         f"{_GUARDED}::test_a_guard_lowers_the_leak_and_keeps_the_rest",
     ),
     "guards curate": (
         "tests/guards/test_detectors.py::test_similarity_is_the_largest_cosine_to_the_store",
+        "tests/guards/test_contrastive.py::test_one_step_goes_down_the_slope_of_the_loss",
         f"{_GUARDED}::test_a_refusal_is_exact",
         f"{_GUARDED}::test_a_guard_lowers_the_leak_and_keeps_the_rest",
     ),
@@ -85,6 +88,24 @@ PROOFS = {
     "guards energy": (
         "tests/guards/test_watching.py::test_energies_by_hand",
         "tests/guards/test_watching.py::test_a_threshold_from_retain_prompts",
+    ),
+    "guards suppress": (
+        "tests/guards/test_instructions.py::test_every_target_is_listed_before_every_prompt",
+        "tests/guards/test_instructions.py::test_the_oracle_names_the_target_alone_and_leaves_other_prompts",
+    ),
+    "guards forget-request": ("tests/guards/test_instructions.py::test_a_request_by_its_scope",),
+    "guards confidential": ("tests/guards/test_instructions.py::test_the_nearest_entry_stands_before_the_question",),
+    "guards dragon": (
+        "tests/guards/test_dragon.py::test_the_sum_of_privacy",
+        "tests/guards/test_dragon.py::test_the_sum_of_a_concept",
+    ),
+    "guards memory": (
+        "tests/guards/test_memory.py::test_forgetting_against_a_second_writing",
+        "tests/guards/test_memory.py::test_what_was_said_earlier_cannot_be_asked_back",
+    ),
+    "guards alu": (
+        "tests/guards/test_agents.py::test_the_critics_score_by_hand",
+        "tests/guards/test_agents.py::test_a_model_plays_the_roles",
     ),
     "attacks relearn": (
         "tests/attacks/test_relearn.py::test_it_trains_on_what_is_not_measured",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from leakatk.guards import inside as inside  # registers them
+from leakatk.guards import by_text as by_text  # registers them
+from leakatk.guards import inside as inside
 from leakatk.guards import logits as logits
 from leakatk.guards import presets as presets
 from leakatk.guards.base import GUARDS as GUARDS

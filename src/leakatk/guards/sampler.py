@@ -22,7 +22,7 @@ from leakatk.guards import get_guard
 from leakatk.guards.base import Always, Bools, Guard, fitted_on, known_hashes, place_of
 from leakatk.guards.engines import check_engine, combined
 from leakatk.models.fingerprint import model_identity
-from leakatk.prompts import Generation, Known, Prompt
+from leakatk.prompts import Generation, Known, Prompt, Query
 from leakatk.sampling.base import Expands, InProcess, Request, Sampler, loaded_of, prepare, release
 from leakatk.sampling.decoding import Decoding
 
@@ -112,7 +112,7 @@ class GuardedSampler:
 
     def start_over(self) -> None:
         """Forget which prompts were met."""
-        self._flagged: dict[object, bool] = {}  # by what the detector looks at
+        self._flagged: dict[Query, bool] = {}  # by what is put
         self._met: dict[str, bool] = {}  # by prompt id
         self._said: dict[str, None] = {}
 
@@ -132,13 +132,11 @@ class GuardedSampler:
 
     def flags(self, prompts: Sequence[Prompt]) -> Bools:
         """(m,) whether the guard acts on each prompt."""
-        whole = self.guard.detector.reads_model  # earlier turns and a begun answer included
-        seen: list[object] = [prompt.query if whole else prompt.query.text for prompt in prompts]
-        new = {key: prompt for key, prompt in zip(seen, prompts, strict=True) if key not in self._flagged}
+        new = {prompt.query: prompt for prompt in prompts if prompt.query not in self._flagged}
         if new:
             found = self.guard.detector.flags(list(new.values()))
             self._flagged |= dict(zip(new, map(bool, found), strict=True))
-        flags = np.array([self._flagged[key] for key in seen], dtype=np.bool_)
+        flags = np.array([self._flagged[prompt.query] for prompt in prompts], dtype=np.bool_)
         self._met |= dict(zip((prompt.id for prompt in prompts), flags.tolist(), strict=True))
         return flags
 
