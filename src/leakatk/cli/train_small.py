@@ -67,7 +67,9 @@ def run(
         unsaved = save_benchmark(found, out)
     prompts = [str(path) for path in sorted(out.glob("*.jsonl"))]
     if as_json:
-        options.echo_json({"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained)})
+        options.echo_json(
+            {"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained), "not_in_files": unsaved}
+        )
         return
     typer.echo(f"Prompts: {', '.join(prompts)}")
     if unsaved:
