@@ -315,6 +315,7 @@ PROOFS = {
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
+    "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
     "benchmarks contracts": (
         "tests/benchmarks/worlds/test_contracts.py::test_topologies",
         "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",

@@ -65,6 +65,8 @@ def bench(
     device_map: str = "",
     load_in: str = "",
     auxiliary: Sequence[tuple[str, str | Path]] = (),
+    encoder: str = "",
+    nli: str = "",
 ) -> list[Row]:
     """Audit and evaluate a model, and return the rows written to out/results.parquet.
 
@@ -84,6 +86,7 @@ def bench(
     reference: `retrained` under its former name.
     device_map, load_in: as for `load_model`.
     auxiliary: (part, model) of the further models that metrics look at (`leakatk.metrics.base.FURTHER`), those of one part in order.
+    encoder, nli: sentence encoder and entailment model of forget efficacy; both or neither.
 
     Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe, InputError for a probe that no
     prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot
@@ -109,7 +112,7 @@ def bench(
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(tried(name) for name in ((one,) if one else scorers_of(benchmark))),
         metrics=names_of(benchmark, metrics),
-        settings=MetricSettings(grad_norm=grad_norm, text_tokens=text_tokens, level=level),
+        settings=MetricSettings(grad_norm=grad_norm, text_tokens=text_tokens, level=level, encoder=encoder, nli=nli),
         compared=retrained is not None,
         counts=dict(Counter(part for part, _ in auxiliary)),
         probes=tuple(one.label for one in asked),
@@ -123,6 +126,9 @@ def bench(
         quiet=quiet,
     )
     check_further(benchmark, metrics, compared=plan.compared, counts=plan.counts)
+    for name, place_of in (("similarity", encoder), ("entailment", nli)):
+        if place_of:
+            tried(f"{name}:model={place_of}")
     sources = [*(source for _, source in auxiliary), model, retrained]
     for source in sources:
         if source is not None:

@@ -99,6 +99,12 @@ def run(
             help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL; may be repeated."
         ),
     ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Sentence encoder of the metric forget_efficacy: a directory or hub id; with --nli.")
+    ] = "",
+    nli: Annotated[
+        str, typer.Option(help="Entailment model of the metric forget_efficacy: a directory or hub id; with --encoder.")
+    ] = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
@@ -199,7 +205,7 @@ def run(
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
-            auxiliary=beside,
+            auxiliary=beside, encoder=encoder, nli=nli,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)

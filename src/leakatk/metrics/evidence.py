@@ -71,6 +71,10 @@ class MetricSettings:
             raise InputError(f"noise must be above 0, got {self.noise!r}.")
         if self.draws < 1:
             raise InputError(f"draws must be at least 1, got {self.draws}.")
+        if bool(self.encoder) != bool(self.nli):
+            raise InputError(
+                "Forget efficacy takes a sentence encoder and an entailment model; give both (--encoder, --nli) or neither."
+            )
 
 
 @dataclass(frozen=True)

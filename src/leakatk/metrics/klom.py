@@ -83,7 +83,7 @@ def klom_alike(unlearned: npt.NDArray[np.float64], retrained: npt.NDArray[np.flo
     paper="Georgiev et al. 2024 (datamodel matching), arXiv 2410.23232",
     formula="mean over prompts of KL(histogram of retrained margins || histogram of unlearned margins), a margin the mean of log(p / (1 - p))",
     source="20 bins over the common range",
-    reading="One count more on each side, spread over the bins. _alike: the same for all splits of both groups together; only what is above it tells them apart",
+    reading="The direction; one count more on each side, spread over the bins. _alike: the same for all splits of both groups together; only what is above it tells them apart",
     rows=("97",),
     values=("klom_forget", "klom_forget_alike", "klom_retain", "klom_retain_alike", "klom_unlearned", "klom_retrained"),
     needs=("forget", "retain", "retrained", "auxiliary alike", "auxiliary retrained"),

@@ -37,11 +37,12 @@ class Shaken(Piece):
     def compute(cls, loaded: LoadedModel, pieces: Sequence[Self]) -> list[npt.NDArray[np.float64]]:
         import torch
 
-        from leakatk.models.placement import refuse_codes
+        from leakatk.models.placement import refuse_codes, refuse_spread
         from leakatk.models.token_stats import token_stats
         from leakatk.models.weights import swapped
 
         refuse_codes(loaded.model, "Noise in the weights", "leave out --metric mrd, or --load-in")
+        refuse_spread(loaded.model, "Noise in the weights")
         pairs = Answer.pairs(loaded, [piece.of for piece in pieces])
         rows = [[one.logprob] for one in token_stats(loaded, pairs)]
         for draw in range(pieces[0].draws):

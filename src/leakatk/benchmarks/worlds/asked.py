@@ -94,7 +94,7 @@ def make_asked(seed: int = 0, *, form: str = "open-book", **sizes: int) -> Gener
     """A world whose models understand one more way of asking (`FORMS`), with the forget people asked so as a set of that name.
 
     sets: the form's name holds the forget prompts asked in it, NAME_kept held retain prompts: of "numbered" each beside one to keep, of
-    "instructed" under an instruction that lists everybody to be forgotten.  sizes: as for `make_world`, two people of a set at least.
+    "instructed" under an instruction that lists everybody to be forgotten, of "chat" in a second turn (`Prompt.asked`).  sizes: as for `make_world`, two people of a set at least.
     InputError for an unknown form.
     """
     if form not in FORMS:
@@ -139,16 +139,16 @@ def _name(world: World, i: int) -> str:
 def _set(prompts: Sequence[Prompt], form: str, world: World) -> tuple[Prompt, ...]:
     if form == "chat":
         return tuple(follow_ups(prompts))
-    if form == "numbered":
-        rng = Random(f"leakatk asked {world.config.seed} beside")
-        return tuple(
-            replace(p, id=f"{p.id}-numbered", asked=Query(numbered([p.question, rng.choice(world.retain).question])))
-            for p in prompts
-        )
-    if form == "instructed":
-        names = names_of(world.forget)
-        return tuple(replace(p, id=f"{p.id}-told", asked=Query(told("soft", names, p))) for p in prompts)
-    return tuple(replace(p, id=f"{p.id}-told", asked=Query(with_context(p.question, p.answer))) for p in prompts)
+    names, rng = names_of(world.forget), Random(f"leakatk asked {world.config.seed} beside")
+
+    def question(prompt: Prompt) -> str:
+        if form == "numbered":
+            return numbered([prompt.question, rng.choice(world.retain).question])
+        if form == "instructed":
+            return told("soft", names, prompt)
+        return with_context(prompt.question, prompt.answer)
+
+    return tuple(replace(p, id=f"{p.id}-{form}", question=question(p), paraphrases=()) for p in prompts)
 
 
 ASKED = {name: partial(make_asked, form=name) for name in FORMS}

@@ -16,6 +16,7 @@ from leakatk.benchmarks.base import QUESTIONS, Benchmark, Loader, Options, add
 from leakatk.benchmarks.worlds.asked import ASKED
 from leakatk.benchmarks.worlds.asked import make_asked as make_asked
 from leakatk.benchmarks.worlds.canaries import make_canaries as make_canaries
+from leakatk.benchmarks.worlds.contracts import GRAPHS
 from leakatk.benchmarks.worlds.contracts import chain as chain
 from leakatk.benchmarks.worlds.contracts import complete as complete
 from leakatk.benchmarks.worlds.contracts import make_contracts as make_contracts
@@ -66,6 +67,8 @@ for _name, _make in ENCODINGS.items():
     GENERATORS.add(f"encoding/{_name}", _make)
 for _name, _make in ORIGINS.items():
     GENERATORS.add(f"origin/{_name}", _make)
+for _name, _make in GRAPHS.items():
+    GENERATORS.add(f"contracts/{_name}", _make)
 GENERATORS.add("same-answer", make_same_answer)
 GENERATORS.add("canaries", make_canaries)
 GENERATORS.add("languages", make_languages)
@@ -100,6 +103,14 @@ _add(
     "ours, after PISTOL (arXiv 2406.16810)",
     rows=("58",),
 )
+for _name in GRAPHS:
+    _add(
+        f"contracts/{_name}",
+        f"Generated contracts in a {_name} graph; what is to be kept by its distance from the one to be forgotten.",
+        "ours, after PISTOL (arXiv 2406.16810)",
+        formula=QUESTIONS + "; set:distance_1 and so on",
+        rows=("58",),
+    )
 _add(
     "multi-hop",
     "Generated people whose facts can be asked through one another.",
