@@ -182,7 +182,7 @@ def plan(
 ) -> None:
     """Say what would be sampled and read, and what sampling costs; the attacks themselves are not timed."""
     from leakatk.attacks.attacked import check_engine
-    from leakatk.attacks.base import Read
+    from leakatk.attacks.base import Ask, Read
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
 
@@ -192,6 +192,9 @@ def plan(
     m = len(known.forget)
     # Greedy answers are asked of the audited model alone.
     answers = sampled * m * (settings.n * models + 1)
+    counting = sum(isinstance(rung.attack, Ask) and type(rung.attack).kept is not Ask.kept for rung in rungs)
+    spoilt = models * (m + len(known.retain)) * (counting + 1) if counting and known.retain else 0
+    answers += spoilt
     memory = memory_of(source)
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
@@ -214,6 +217,11 @@ def plan(
         f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
         f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks takes its own time."
     )
+    if spoilt:
+        typer.echo(
+            f"Of these {spoilt:,} are greedy answers that show what questions spoil among {len(known.retain):,} retain prompts; "
+            "--retain-limit bounds them."
+        )
     for line in says_memory(memory):
         typer.echo(line)
     for label, about in attacks.items():
