@@ -69,6 +69,10 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
     code, said, _ = leakatk(*command, "--json")
     assert json.loads(said)["answers"] == 45
     assert json.loads(said)["attacks"]["relearn"]["steps"] == 200
+    # 3 prompts and as many to keep, of two models, without the attack and under key-tokens
+    code, said, err = leakatk(*command, "--retain", forget)
+    assert f"{45 + 2 * 6 * 2} answers" in said, err
+    assert "Of these 24 are greedy" in said
     # Two models; of 3 prompts 2 and 1 are seen, so that a step has 3 in all, with 5 candidates, a gradient and the text.
     code, said, _ = leakatk(*command, "--attack", "token-search:steps=4,candidates=5", "--json")
     assert json.loads(said)["attacks"]["token-search:steps=4,candidates=5"]["texts"] == 2 * 4 * 7 * 3

@@ -153,14 +153,6 @@ PROOFS = {
     "writers rewrite": (
         "tests/synthesis/test_rewriting.py::test_the_first_texts_that_are_other_questions_and_tell_nothing",
     ),
-    "attacks token-search": (
-        "tests/attacks/test_token_search.py::test_slopes_are_finite_differences",
-        "tests/attacks/test_token_search.py::test_it_finds_the_word_that_opens_a_lock",
-    ),
-    "attacks soft-prompt": (
-        "tests/attacks/test_soft_prompt.py::test_the_surprise_of_answers_and_its_gradient",
-        "tests/attacks/test_soft_prompt.py::test_it_opens_a_model_that_only_refuses",
-    ),
     "attacks decoder": (
         "tests/attacks/test_fits.py::test_ridge_is_the_least_of_its_objective",
         "tests/attacks/test_fits.py::test_the_loss_of_ccs_by_hand",

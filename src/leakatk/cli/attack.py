@@ -147,7 +147,7 @@ def plan(
 ) -> None:
     """Say what would be sampled and read, what sampling costs, and what each attack computes before it."""
     from leakatk.attacks.attacked import check_engine
-    from leakatk.attacks.base import Read
+    from leakatk.attacks.base import Ask, Read
     from leakatk.attacks.costs import costs_of, says_cost
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
@@ -159,6 +159,9 @@ def plan(
     m = len(known.forget)
     # Greedy answers are asked of the audited model alone.
     answers = sampled * m * (settings.n * models + 1)
+    counting = sum(isinstance(rung.attack, Ask) and type(rung.attack).kept is not Ask.kept for rung in rungs)
+    spoilt = models * (m + len(known.retain)) * (counting + 1) if counting and known.retain else 0
+    answers += spoilt
     memory = memory_of(source)
     sampler = as_sampler(source, settings.engine)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
@@ -182,6 +185,11 @@ def plan(
         f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
         f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks comes on top."
     )
+    if spoilt:
+        typer.echo(
+            f"Of these {spoilt:,} are greedy answers that show what questions spoil among {len(known.retain):,} retain prompts; "
+            "--retain-limit bounds them."
+        )
     for line in says_memory(memory):
         typer.echo(line)
     for label, about in attacks.items():

@@ -63,7 +63,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
         )
         caption = f"Mean over the prompts, no samples; {summary['level']:.0%} intervals over prompts"
         caption += f"; in each column those of all {len(lines)} rows hold together." if len(lines) > 1 else "."
-        found.append(Table("What the inside still holds", names, lines, caption + weights))
+        found.append(Table("What is read without samples", names, lines, caption + weights))
     for one in summary["reads"]:
         found += _places(one, paired, summary["level"])
     return found + worst_table(summary, first)
