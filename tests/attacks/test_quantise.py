@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from leakatk.attacks import get_attack
+from leakatk.attacks import LadderSettings, attack_ladder, get_attack
 from leakatk.attacks.base import Cost
 from leakatk.attacks.quantise import blocks_of, linear_layers, linear_weights
 from leakatk.attacks.rounding import awq, gptq, rounded
@@ -14,6 +14,10 @@ from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Known
+from leakatk.sampling.decoding import Decoding
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.trainer import unlearn
 
 
 def by_hand(weight, bits, group):
@@ -147,3 +151,40 @@ def test_embeddings_are_rounded_when_asked(forgot):
     get_attack("quantise:embeddings=yes").apply(loaded, Known())
     name = "model.embed_tokens.weight"
     assert torch.equal(loaded.model.state_dict()[name], rounded(before[name], 4))
+
+
+@pytest.fixture(scope="module")
+def wide(forget, retain, tmp_path_factory):
+    """A world made for it: a wider model, whose weights move little when it unlearns, and lie on four bits before that.
+
+    So is a model that was taken from a file in four bits and dequantised. The original, what IdkNLL made of it, the retrained one.
+    """
+    place = tmp_path_factory.mktemp("wide")
+    texts = [text for prompt in [*forget, *retain] for text in (prompt.question, prompt.answer)]
+    tokenizer = train_tokenizer([*texts, "I do not know."], 300)
+    model = new_model(tokenizer, SmallConfig(hidden=96, layers=2, heads=4, mlp=192, vocabulary=300), seed=0)
+    start = save_model(model, tokenizer, place / "blank")
+    learn = TrainSettings(learning_rate=4e-3, max_steps=60, retain_batch=16)
+    little = TrainSettings(learning_rate=1e-4, max_steps=80, forget_batch=8, retain_batch=8, parameters="_proj")
+    unlearn(load_model(start), (), retain, "retrain", out=place / "retrained", settings=learn, quiet=True)
+    loaded = load_model(start)
+    unlearn(loaded, (), [*forget, *retain], "retrain", settings=learn, quiet=True)
+    get_attack("quantise").apply(loaded, Known())
+    unlearn(
+        loaded, forget, retain, "idknll", out=place / "forgot", settings=little, refusals=("I do not know.",), quiet=True
+    )  # fmt: skip
+    return place / "forgot", place / "retrained"
+
+
+def test_rounding_undoes_an_unlearning_whose_steps_are_smaller_than_its_own(wide, forget, tmp_path):
+    forgot, retrained = wide
+    few = LadderSettings(n=16, decoding=Decoding(max_new_tokens=12), quiet=True)
+    summary = attack_ladder(
+        forgot, forget, ["quantise", "quantise:bits=8"], out=tmp_path / "o", retrained=retrained, settings=few
+    )
+    before, four, eight = (rung["scorers"]["fact"] for rung in summary["rungs"])
+    assert four["leak"]["value"][0] > before["leak"]["value"][0] + 0.3
+    assert four["excess"]["low"][0] > before["excess"]["high"][0]
+    assert four["retrained"]["value"][0] < before["retrained"]["value"][0] + 0.1
+    # Steps of 8 bits are finer than what unlearning moved.
+    assert abs(eight["leak"]["value"][0] - before["leak"]["value"][0]) < 0.1

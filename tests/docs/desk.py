@@ -90,7 +90,7 @@ def furnish(place):
         for p in PROMPTS
     ]
     save_prompts(worded, place / "worded.jsonl")
-    for name in ("mine", "retrained"):
+    for name in ("mine", "retrained", "original"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
     left = place / "demo" / "seed-0"  # by `make demo`
     shutil.copytree(place / "models" / "mine", left / "models" / "simnpo")

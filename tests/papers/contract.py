@@ -121,6 +121,7 @@ PROOFS = {
     "attacks quantise": (
         "tests/attacks/test_quantise.py::test_against_a_second_implementation",
         "tests/attacks/test_quantise.py::test_each_block_is_rounded_by_what_it_reads_after_those_before_it",
+        "tests/attacks/test_quantise.py::test_rounding_undoes_an_unlearning_whose_steps_are_smaller_than_its_own",
         "tests/attacks/test_rounding.py::test_gptq_against_a_second_implementation",
         "tests/attacks/test_rounding.py::test_awq_against_a_second_implementation",
         "tests/attacks/test_packages.py::test_it_is_the_file_that_a_converter_writes",

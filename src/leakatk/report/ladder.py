@@ -164,10 +164,14 @@ def worst_table(summary: Mapping[str, Any], scorer: str) -> list[Table]:
             lines.append(tuple(cells))
     columns = ("worst case", *(name for k in ks for name in (f"attack @{k}", f"{found['of']} @{k}")))
     caption = (
-        f"Over {len(found['attacks'])} attacks. The largest: its interval holds for all of them at once (Bonferroni), as in the table "
-        f"above. Picked: the worst on one half of the prompts, measured on the other, and the other way round; {summary['level']:.0%} "
-        "by itself."
+        f"Over {len(found['attacks'])} attacks. The largest: its interval holds for all of them at once (Bonferroni), as in the "
+        "first table."
     )
+    if "picked" in found:
+        caption += (
+            " Picked: the worst on one half of the prompts, measured on the other, and the other way round; "
+            f"{summary['level']:.0%} by itself."
+        )
     if found["not_picked"]:
         caption += f" Not to be picked, for want of some scores: {', '.join(found['not_picked'])}."
     return [Table(f"Worst case, scorer {scorer}", columns, tuple(lines), caption)]
