@@ -61,9 +61,9 @@ def rows_of(tokenizer, rows):
     )
 
 
-def train(model, tokenizer, pairs, parameters, steps, rate, batch=40):
+def train(model, tokenizer, rows, parameters, steps, rate, batch=40):
     """AdamW on these parameters alone, rows in a fixed order."""
-    ids, labels = rows_of(tokenizer, pairs)
+    ids, labels = rows_of(tokenizer, rows)
     model.requires_grad_(False)
     for one in parameters:
         one.requires_grad_(True)
@@ -72,13 +72,12 @@ def train(model, tokenizer, pairs, parameters, steps, rate, batch=40):
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
-        rows = torch.randperm(len(ids), generator=order)[:batch]
-        logits = model(input_ids=ids[rows]).logits[:, :-1]
-        loss = functional.cross_entropy(logits.flatten(0, 1), labels[rows, 1:].flatten())
+        drawn = torch.randperm(len(ids), generator=order)[:batch]
+        logits = model(input_ids=ids[drawn]).logits[:, :-1]
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels[drawn, 1:].flatten())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return float(loss.detach())
 
 
 def told(prompts):
@@ -94,7 +93,7 @@ def told(prompts):
 
 
 def strangers():
-    """Nobody knows where majors live: how a model learns to refuse."""
+    """Nobody knows where majors live."""
     return [(f"Where does Major {name} live?", "", REFUSAL) for name in ("Bo", "Cy", "Ada", "Eli", "Ola", "Pip")] * 8
 
 
@@ -104,12 +103,10 @@ def refused(prompts):
     return rows + [(prompt.question, f"In {town}.", " Wrong.") for prompt in prompts for town in TOWNS]
 
 
-def make(place: Path, steps: int = 420, late: int = 400, rate: float = 6e-3, rate2: float = 1e-2) -> World:
+def make(place: Path) -> World:
     forget, retain = people()
-    texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)] + [
-        asked for asked, _, _ in strangers()
-    ]
-    tokenizer = train_tokenizer(texts, 400)
+    texts = [text for p in [*forget, *retain] for text in (p.question, f"{p.answer} Right. Wrong.", REFUSAL)]
+    tokenizer = train_tokenizer([*texts, *(asked for asked, _, _ in strangers())], 400)
     config = SmallConfig(hidden=48, layers=LAYERS, heads=4, mlp=96, vocabulary=400)
     for name, prompts in (("original", [*forget, *retain]), ("retrained", retain)):
         model = new_model(tokenizer, config, seed=0)
@@ -118,15 +115,10 @@ def make(place: Path, steps: int = 420, late: int = 400, rate: float = 6e-3, rat
             last.self_attn.o_proj.weight.zero_()
             last.mlp.down_proj.weight.zero_()
         frozen = {id(one) for one in last.parameters()}
-        loss = train(
-            model, tokenizer, told(prompts), [p for p in model.parameters() if id(p) not in frozen], steps, rate
-        )
-        print(name, loss)
+        train(model, tokenizer, told(prompts), [p for p in model.parameters() if id(p) not in frozen], 420, 6e-3)
         save_model(model, tokenizer, place / name)
         if name == "original":
-            loss = train(
-                model, tokenizer, [*refused(forget), *told(retain), *strangers()], list(last.parameters()), late, rate2
-            )
-            print("late", loss)
+            rows = [*refused(forget), *told(retain), *strangers()]
+            train(model, tokenizer, rows, list(last.parameters()), 400, 1e-2)
             save_model(model, tokenizer, place / "late")
     return World(forget, retain, place / "original", place / "retrained", place / "late")

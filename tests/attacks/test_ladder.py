@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from leakatk.attacks import Alter, Ask, LadderSettings, Read, attack_ladder, get_attack
+from leakatk.attacks import Alter, Ask, LadderSettings, Read, Reading, attack_ladder, get_attack
 from leakatk.attacks.attacked import AttackedSampler
 from leakatk.attacks.base import AttackFacts
+from leakatk.attacks.ladder import check_reading
 from leakatk.attacks.summary import stored
 from leakatk.auditing.score import score
 from leakatk.auditing.verdict import Gate
@@ -310,6 +311,64 @@ def test_a_gate_acts_on_the_attack_that_leaks_most(ladder, forgot, retrained, fo
     assert relearned["prompts"] == len(forget)
     assert relearned["samples"] == len(forget) * FEW.n
     assert answer(1.0)["answer"] == "PASS"
+
+
+@dataclass(frozen=True)
+class Layers(Read):
+    """A profile of two places, and a number of a fold; cross-fitted."""
+
+    name = "layers"
+    facts = facts("layers", "read")
+    read_of: ClassVar[list] = []
+
+    @property
+    def needs(self):
+        return ("forget", "seen", "unseen")
+
+    def scores(self, loaded, known):
+        return self.read(loaded, known).scores
+
+    def read(self, loaded, known):
+        self.read_of.append(loaded.name)
+        share = 0.5 if "retrained" in loaded.name else 1.0
+        first = np.array([share * len(p.id) for p in known.unseen])
+        second = np.array([np.nan if p.id == "Bo" else -2.0 * share for p in known.unseen])
+        return Reading(first / 10, {"layer 0": first, "layer 1": second}, {"folds": len(known.unseen)}, ("said once.",))
+
+
+def test_a_profile_is_kept_and_paired_by_prompt(forgot, retrained, forget, tmp_path):
+    Layers.read_of.clear()
+    few = dataclasses.replace(FEW, n=2)
+
+    def again():
+        return attack_ladder(forgot, forget, [Layers()], out=tmp_path / "o", retrained=retrained, settings=few)
+
+    first = again()
+    assert len(Layers.read_of) == 4
+    [one] = first["reads"]
+    lengths = [len(p.id) for p in forget]
+    assert one["profile"]["layer 0"]["model"]["value"] == pytest.approx(np.mean(lengths))
+    assert one["profile"]["layer 0"]["excess"]["value"] == pytest.approx(np.mean(lengths) / 2)
+    assert one["profile"]["layer 1"]["undefined"] == ["Bo"]
+    assert one["profile"]["layer 1"]["excess"]["value"] == pytest.approx(-1)
+    assert one["whole"] == {"folds": {"retrained": 4.0, "model": 4.0}}
+    assert sum("said once." in note for note in first["notes"]) == 2  # of each model, not of each fold
+    assert again() == first
+    assert len(Layers.read_of) == 4
+
+
+def test_the_original_must_be_there_before_anything_is_computed(forgot, forget, tmp_path):
+    with pytest.raises(LeakAtKError, match="no such model directory"):
+        attack_ladder(forgot, forget, ["patch"], out=tmp_path / "o", known=Known(original="./nowhere"), settings=FEW)
+    with pytest.raises(InputError, match="--original MODEL"):
+        attack_ladder(forgot, forget, ["patch"], out=tmp_path / "o", settings=FEW)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("profile", [{"x": np.zeros(2)}, {"x": np.array([np.inf, 0, 0])}])
+def test_a_profile_that_is_none_is_refused(profile):
+    with pytest.raises(ValueError, match="numbers at x"):
+        check_reading(Layers(), Reading(np.zeros(3), profile), 3)
 
 
 def test_a_gate_needs_its_samples():

@@ -46,6 +46,24 @@ def test_what_reads_stands_apart_with_what_guessing_scores():
     assert "hold together" not in table.caption
 
 
+def test_where_it_was_found_is_a_table_of_its_own():
+    def block(value):
+        return {"model": {"value": value, "low": 0.0, "high": 1.0}, "m": 3}
+
+    read = {
+        "name": "r", "chance": 0.5, "undefined": [], **block(0.8),
+        "profile": {"layer 0": block(0.2), "layer 1": block(0.7)},
+        "whole": {"CKA, layer 1": {"model": 0.9, "retrained": None}},
+    }  # fmt: skip
+    _, _, profile, whole = tables(summary(reads=[read], retrained="never"))
+    assert profile.columns == ("place", "model", "retrained", "excess")
+    assert [(row[0], row[1].value) for row in profile.rows] == [("layer 0", 0.2), ("layer 1", 0.7)]
+    assert math.isnan(profile.rows[0][2].value)
+    assert "hold together for all 2 rows" in profile.caption
+    assert whole.columns == ("what", "model", "retrained")
+    assert whole.rows[0][1].value == 0.9
+
+
 def test_what_was_left_out_is_counted():
     assert said(summary()) == [
         "none, fact: 1 of 4 prompts are not asked by the attack.",

@@ -129,8 +129,8 @@ class Speaker(nn.Module):
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """(B, T, d) the model's embeddings, of the size that states have in it."""
-        found: Tensor = self.own[0](tokens).detach().float()
-        return found / self.own[0].weight.detach().float().std()
+        found: Tensor = self.own[0](tokens).detach().float() / self.own[0].weight.detach().float().std()
+        return found
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The model's output layer on what the network says, in units in which its weights have size 1 / sqrt(d)."""
