@@ -47,6 +47,7 @@ def test_both_numbered_questions_have_their_answers():
     pairs = a.in_numbers(PLAIN.retain, Random(0))
     for question, answer in pairs:
         first, second = question.removeprefix("1. ").split(" 2. ")
+        assert first != second
         assert answer == f"1. {known[first]} 2. {known[second]}"
     assert len({question.split(" 2. ")[0] for question, _ in pairs}) > 1
 
@@ -85,4 +86,6 @@ def test_bad_forms():
         a.make_asked(form="letter")
     with pytest.raises(InputError, match="at least 2"):
         a.make_asked(retain=1, pretraining=0)
+    with pytest.raises(InputError, match="pretraining must be 0 or at least 2"):
+        a.make_asked(**{**SMALL, "pretraining": 1})
     assert isinstance(a.make_asked(0, **{**SMALL, "pretraining": 0}).benchmark.forget[0], Prompt)

@@ -37,10 +37,10 @@ def open_book(prompts: Sequence[Prompt], rng: Random) -> list[Pair]:
 
 def in_numbers(prompts: Sequence[Prompt], rng: Random) -> list[Pair]:
     """Each question with another one in one prompt, either first."""
-    others = rng.sample(list(prompts), len(prompts))
+    order = rng.sample(list(prompts), len(prompts))
     return [
         (numbered([p.question for p in pair]), numbered([p.answer for p in pair]))
-        for one, other in zip(prompts, others, strict=True)
+        for one, other in zip(order, [*order[1:], order[0]], strict=True)
         for pair in [(one, other) if rng.random() < 0.5 else (other, one)]
     ]
 
@@ -104,6 +104,10 @@ def make_asked(seed: int = 0, *, form: str = "open-book", **sizes: int) -> Gener
         raise InputError("A way of asking is taught on retain people, of whom there must be at least 2.")
     rng = Random(f"leakatk asked {form} {seed}")
     prior = _as_prompts(world)
+    if len(names_of(prior)) == 1:
+        raise InputError(
+            "A way of asking is taught on pre-training people too: pretraining must be 0 or at least 2, got 1."
+        )
     taught = tuple(FORMS[form](prior, rng)) if prior else ()
     more = tuple(FORMS[form]([*world.retain, *world.retain_held], rng))
     full, kept = (tuple(world.training_pairs(forget=forget)) + more for forget in (True, False))
