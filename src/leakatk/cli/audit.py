@@ -103,6 +103,7 @@ def run(
     guard: guarding.Spec = "",
     auxiliary: guarding.Auxiliary = None,
     encoder: guarding.Encoder = "",
+    neighbours: guarding.Neighbours = None,
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -167,7 +168,8 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    shown = inputs.shown_retain(benchmark, data, kept, retain_limit) if guard else kept
+    around = guarding.behind(guard, auxiliary or [], encoder, prompts, shown, neighbours)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))

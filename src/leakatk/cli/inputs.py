@@ -123,6 +123,20 @@ def prompts_of(
     return f"{name} ({said})" if said else name, items, kept
 
 
+def shown_retain(
+    benchmark: str, data: str | None, kept: Sequence[Prompt], retain_limit: int | None
+) -> Sequence[Prompt]:
+    """Retain prompts that something may be fitted on: of a benchmark that holds some back (`kept`), those that it shows."""
+    if not benchmark:
+        return kept
+    from leakatk.benchmarks.catalog import load_benchmark
+
+    bench = load_benchmark(benchmark, data=data_of(benchmark, data))
+    if not bench.retain_held or not {prompt.id for prompt in kept} <= {prompt.id for prompt in bench.retain_held}:
+        return kept
+    return bench.retain if retain_limit is None else drawn(bench.retain, retain_limit)
+
+
 def limited(
     forget: Sequence[Prompt], retain: Sequence[Prompt], limit: int | None, retain_limit: int | None
 ) -> tuple[list[Prompt], list[Prompt], str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt
 from leakatk.registry import Facts, Registry, Specified
+from leakatk.runs.manifest import prompts_hash
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
@@ -203,6 +204,26 @@ class Guard(Facts):
 def _changed(part: Any, options: dict[str, Any]) -> Any:
     own = part.options()
     return replace(part, **{name: value for name, value in options.items() if name in own})
+
+
+def calibrated(guard: Guard) -> bool:
+    """Whether the detector's threshold was set on retain prompts."""
+    return isinstance(guard.detector, Threshold) and guard.detector.keep > 0
+
+
+def fitted_on(guard: Guard, known: Known) -> frozenset[str]:
+    """Ids of the retain prompts that the detector learned from, or that its threshold was calibrated on."""
+    learned = "retain" in guard.detector.needs or calibrated(guard)
+    return frozenset(prompt.id for prompt in known.retain) if learned else frozenset()
+
+
+def known_hashes(guard: Guard, known: Known) -> dict[str, str]:
+    """Hashes of the prompts that the guard was given, by their field of `Known`."""
+    return {
+        name: prompts_hash(getattr(known, name))
+        for name in ("forget", "retain")
+        if name in guard.needs or (name == "retain" and calibrated(guard))
+    }
 
 
 GUARDS: Registry[Guard] = Registry("guard")
