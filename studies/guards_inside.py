@@ -28,7 +28,6 @@ from leakatk.sampling.native import NativeSampler
 from leakatk.scorers import get_scorer
 
 COLUMNS = ("forget", "forget, other words", "retain", "not met")
-KS = (1, 16)
 
 
 def asked(models: Path) -> dict[str, list[Prompt]]:
@@ -50,8 +49,8 @@ def scores(sampler: Any, prompts: Sequence[Prompt], n: int) -> np.ndarray[Any, A
 
 
 def cell(with_guard: np.ndarray[Any, Any], bare: np.ndarray[Any, Any]) -> str:
-    """leak@1 and leak@16 behind the guard, and the change of the latter."""
-    found = excess(with_guard, bare, KS)
+    """leak@1 and leak@n behind the guard, and the change of the latter."""
+    found = excess(with_guard, bare, (1, with_guard.shape[1]))
     leak = found.model
     values = ", ".join(f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in zip(leak.value, leak.low, leak.high, strict=True))
     return f"{values}; {found.value[-1]:+.2f} [{found.low[-1]:+.2f}, {found.high[-1]:+.2f}]"

@@ -34,6 +34,7 @@ N = 3
 # Another value of options that take certain texts alone.
 OTHER = {
     "how": "flip",
+    "good": "Be kind.",
     "which": "largest",
     "refusal": "No.",
     "reply": "I forgot.",

@@ -89,7 +89,7 @@ def clamped(share, size):
         for place, state in enumerate(states):
             full = np.maximum(weights["encoder"] @ (state - weights["bias"]) + weights["encoder_bias"], 0)
             features = np.zeros_like(full)
-            top = np.argsort(-full)[: int(weights["top"])]
+            top = np.argsort(-full)[: int(weights["top"][0])]
             features[top] = full[top]
             if place == 0 or not (features[chosen] > 0).any():
                 continue

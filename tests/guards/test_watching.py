@@ -62,7 +62,7 @@ def test_the_share_of_active_tokens_by_hand(loaded, watcher):
         active = []
         for state in hidden(loaded, rendered(loaded, prompt), 0)[1:]:
             full = np.maximum(weights["encoder"] @ (state - weights["bias"]) + weights["encoder_bias"], 0)
-            top = np.argsort(-full)[: int(weights["top"])]
+            top = np.argsort(-full)[: int(weights["top"][0])]
             active.append(bool(set(top[full[top] > 0]) & set(watcher.chosen.astype(int))))
         assert score == pytest.approx(np.mean(active), abs=1e-9)
     assert found[:3].mean() > found[3:].mean()

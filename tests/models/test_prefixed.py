@@ -124,8 +124,8 @@ class Odd(Template):
     """Puts the message behind the question."""
 
     def prompt_ids(self, tokenizer, question):
-        ids = [1, *range(10, 10 + len(str(question)))]
-        return [*ids, 99] if SYSTEM in self.plain else ids
+        ids = [1, *range(10, 10 + len(question.text))]
+        return [*ids, 99] if question.system else ids
 
 
 def test_a_template_that_changes_more_is_refused(loaded):

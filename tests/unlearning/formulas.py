@@ -117,12 +117,17 @@ def uniform(s):
     return over_tokens(s, lambda a: (1 / size * (math.log(1 / size) - a.logs)).sum(axis=1))
 
 
-def odds(s):
+def odds(s, win="alternate", lose="forget"):
     found = []
-    for w, a in zip(s.answers("now", "alternate"), s.answers("now", "forget"), strict=True):
-        win, lose = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
-        found.append(-w.mean - s.p["beta"] * log_sigma(math.log(win / lose)))
+    for w, a in zip(s.answers("now", win), s.answers("now", lose), strict=True):
+        better, worse = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
+        found.append(-w.mean - s.p["beta"] * log_sigma(math.log(better / worse)))
     return mean(found)
+
+
+def both_odds(s):
+    """Under the good message the other answer, under the bad one the forget answer."""
+    return odds(s, "forbidden_alternate", "forbidden_forget") + odds(s, "wanted_forget", "wanted_alternate")
 
 
 def first_logits(stream, told):
@@ -319,6 +324,7 @@ FORMULAS = {
     **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman")},
     **{name: [(npo, retain)] for name in ("npo-sign", "npo-zeroth", "npo-hybrid")},
     "orpo": [(odds, None)],
+    "cfg-orpo": [(both_odds, None)],
     "uwc-npo": [(npo, retain)],
     "blur-graddiff": [(lambda s: -nll(s, "forget"), retain)],
     "blur-simnpo": [(simnpo, retain)],
@@ -401,6 +407,10 @@ MUTANTS = {
     ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman", "sugd", "agad", "blur-graddiff")},
     ("blur-simnpo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
+    ("cfg-orpo", 0): {
+        "one message": losses(0, other(terms.orpo, ("forbidden_alternate", "forbidden_forget"))),
+        "not swapped": losses(0, other(terms.orpo, ("forbidden_alternate", "forbidden_forget")), other(terms.orpo, ("wanted_alternate", "wanted_forget"))),
+    },
     ("orpo", 0): {"likelihood alone": params(beta=0.0), "swapped": losses(0, other(terms.orpo, ("forget", "alternate")))},
     ("needle", 0): {"descent": losses(0, other(terms.nll))},
     ("klue", 0): {"descent": losses(0, other(terms.nll), KEEP)},

@@ -30,7 +30,7 @@ guard(
     source="g from 1 to 5: the paper; here 3, so alpha 2. bad: the paper's.",
     rows=("67",),
     reading="The paper decodes greedily; for sampling, what falls below 0 is cut off. Without good=TEXT the model answers as it is asked; "
-    "the paper's good message is 'Do not provide any personal data.' It helps a model that says more under the bad message.",
+    "the paper's good message is 'Do not provide any personal data.' It helps a model that says more under the bad message, as `cfg-orpo` trains one.",
     tags=_SUPPRESSES,
 )
 guard(

@@ -60,7 +60,7 @@ def fitted(guard: Guard, known: Known, loaded: LoadedModel | None) -> Guard:
 def placed(sampler: Sampler, ready: Guard, known: Known, *, hashes: Mapping[str, str] | None = None) -> GuardedSampler:
     """The engine with a fitted guard around it. hashes: of the prompts it was fitted on, where `known` holds these no more."""
     check_engine(sampler, ready)
-    if (loaded := loaded_of(sampler)) is not None:
+    if ready.detector.reads_model and (loaded := loaded_of(sampler)) is not None:
         ready = replace(ready, detector=ready.detector.onto(loaded))
     combines = place_of(ready.action) == "combine"
     acting = combined(sampler, ready, known) if combines else sampler

@@ -161,7 +161,7 @@ def _place(path: str) -> str:
 
 
 def _fitted(part: Any) -> dict[str, Any]:
-    """The fields of a detector or action that are no options: what `fit` has set, but for the guarded model (`Detector.onto`)."""
+    """The fields of a detector or action that are no options: what `fit` has set, but for the guarded model itself."""
     names = [one.name for one in dataclasses.fields(part) if one.name not in part.options() and one.name != "inside"]
     return {name: getattr(part, name) for name in names}
 

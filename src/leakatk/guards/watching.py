@@ -120,7 +120,7 @@ class ActiveShare(Watching):
     sae: str = ""
     """Directory of an autoencoder that `leakatk.models.sparse` saved; "" trains one."""
     weights: Mapping[str, Floats] = dataclasses.field(default_factory=dict, repr=False, compare=False)
-    """Of the autoencoder: encoder (m, d), encoder_bias (m,), decoder (m, d), bias (d,), top."""
+    """Of the autoencoder: encoder (m, d), encoder_bias (m,), decoder (m, d), bias (d,), top (1,)."""
     chosen: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """Numbers of the watched features."""
 
@@ -142,7 +142,7 @@ class ActiveShare(Watching):
                 "No feature of the autoencoder is used by the forget prompts and silent on retain prompts; raise quiet, or lower percentile."
             )
         weights = {name: value.double().numpy() for name, value in sparse.state_dict().items()}
-        weights["top"] = np.array(float(sparse.top))
+        weights["top"] = np.array([float(sparse.top)])
         return replace(made, weights=weights, chosen=chosen.astype(np.float64)).fitted(known, held)
 
     def _autoencoder(self, states: Tensor) -> SparseAutoencoder:
@@ -180,7 +180,7 @@ def autoencoder(weights: Mapping[str, Floats]) -> SparseAutoencoder:
 
     from leakatk.models.sparse import SparseAutoencoder
 
-    made = SparseAutoencoder(weights["encoder"].shape[1], len(weights["encoder"]), int(weights["top"]))
+    made = SparseAutoencoder(weights["encoder"].shape[1], len(weights["encoder"]), int(weights["top"][0]))
     made.load_state_dict({name: torch.from_numpy(value).float() for name, value in weights.items() if name != "top"})
     return made.requires_grad_(False).eval()
 

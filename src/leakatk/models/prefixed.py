@@ -20,6 +20,7 @@ from leakatk.errors import ModelError
 from leakatk.models.ensemble import cache_name
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import device_of
+from leakatk.prompts import Query
 
 _TRIED = ("Where is the river?", "Who wrote 17 books, and when?")
 
@@ -131,14 +132,9 @@ def beginning_of(loaded: LoadedModel, system: str) -> tuple[list[int], int]:
     It comes after the message that the template has already. A plain template begins with it, as a paragraph. ModelError where
     the message changes more than the beginning.
     """
-    template, tokenizer = loaded.template, loaded.tokenizer
-    if template.is_chat(tokenizer):
-        other = replace(template, system="\n\n".join(filter(None, (template.system, system))))
-    else:
-        other = replace(template, plain=f"{system}\n\n{template.plain}")
-    found = set()
+    template, tokenizer, found = loaded.template, loaded.tokenizer, set()
     for question in _TRIED:
-        bare, whole = template.prompt_ids(tokenizer, question), other.prompt_ids(tokenizer, question)
+        bare, whole = (template.prompt_ids(tokenizer, Query(question, system=text)) for text in ("", system))
         pairs = zip(reversed(bare), reversed(whole), strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         found.add((tuple(whole[: len(whole) - same]), len(bare) - same))
