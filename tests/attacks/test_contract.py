@@ -34,7 +34,7 @@ WAYS = {
     ),
     "key-tokens": ("key-tokens", "key-tokens:form=only"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
-    "generative-decoder": ("generative-decoder:steps=5,n=2,tokens=4",),
+    "generative-decoder": ("generative-decoder:steps=60,n=8,tokens=24",),
     "concept-vectors": ("concept-vectors:least=0,tries=3",),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
 }
@@ -109,7 +109,8 @@ def outcome(attack, loaded, part=PART):
     if isinstance(attack, Ask):
         return attack.prompts(loaded, part)
     assert isinstance(attack, Read)
-    return attack.scores(loaded, part)
+    reading = attack.read(loaded, part)
+    return np.concatenate([reading.scores, *reading.profile.values()])
 
 
 def equal(one, other):
