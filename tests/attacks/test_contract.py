@@ -40,7 +40,7 @@ WAYS = {
     "quantise": ("quantise", "quantise:how=gptq,samples=2", "quantise:how=awq,samples=2,embeddings=yes"),
     "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
     "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
-    "generative-decoder": ("generative-decoder:steps=5,n=2,tokens=4",),
+    "generative-decoder": ("generative-decoder:steps=60,n=8,tokens=24",),
     "concept-vectors": ("concept-vectors:least=0,tries=3",),
     "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
     "self-correction": ("self-correction:max_new_tokens=4", "self-correction:turns=1,form=again,max_new_tokens=4"),
@@ -179,7 +179,8 @@ def outcome(attack, loaded, part=PART):
     if isinstance(attack, Ask):
         return attack.prompts(loaded, part)
     assert isinstance(attack, Read)
-    return attack.scores(loaded, part)
+    reading = attack.read(loaded, part)
+    return np.concatenate([reading.scores, *reading.profile.values()])
 
 
 def equal(one, other):

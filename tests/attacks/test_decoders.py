@@ -67,7 +67,7 @@ def test_the_layer_is_chosen_on_seen_prompts_alone(monkeypatch):
     reading = get_attack("decoder").read(None, KNOWN[0])
     assert reading.notes == ("layer 1 of 2 does best on the 6 seen prompts (1.00).",)
     np.testing.assert_array_equal(reading.scores, reading.profile["layer 1"])
-    assert list(reading.profile) == ["layer 0", "layer 1", "layer 2"]
+    assert list(reading.profile) == ["layer 1", "layer 2"]
 
 
 def test_above():

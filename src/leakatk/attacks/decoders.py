@@ -88,14 +88,14 @@ class Decoder(Read):
                 f"Attack {self.label} finds no wrong answers in a fold, whose prompts all have one answer; give retain prompts."
             )
         unseen, _ = self._states(loaded, known.unseen, known.retain)
-        layers = range(seen[0].shape[1])
+        last = seen[0].shape[1] - 1
         if self.depth != "best":
-            layer = round(float(self.depth) * (len(layers) - 1))
-            return Reading(self._decoded(seen, labels, unseen, layer))
-        left = [self._left_out([p.id for p in known.seen], seen, labels, layer) for layer in layers]
-        best = int(np.argmax(np.round(left, 9)))
-        found = [self._decoded(seen, labels, unseen, layer) for layer in layers]
-        note = f"layer {best} of {len(layers) - 1} does best on the {len(seen)} seen prompts ({left[best]:.2f})."
+            return Reading(self._decoded(seen, labels, unseen, round(float(self.depth) * last)))
+        layers = range(1, last + 1)  # the embedding of an answer's last token knows of no question
+        left = {layer: self._left_out([p.id for p in known.seen], seen, labels, layer) for layer in layers}
+        best = max(layers, key=lambda layer: round(left[layer], 9))
+        found = {layer: self._decoded(seen, labels, unseen, layer) for layer in layers}
+        note = f"layer {best} of {last} does best on the {len(seen)} seen prompts ({left[best]:.2f})."
         return Reading(found[best], {f"layer {layer}": found[layer] for layer in layers}, notes=(note,))
 
     def _decoded(

@@ -23,8 +23,7 @@ from leakatk.unlearning.passes import decoder_layers
     source="the question is the paper's; copying layers back and asking again is our way to answer it",
     rows=("30",),
     reading="a model that answers again changed in what was copied alone; what is copied knows how to answer, so a retrained model "
-    "with it is the floor; n = 0 copies the norm and the output layer alone; where the output layer is tied to the embeddings it "
-    "changes both",
+    "with it is the floor; n = 0 copies the norm and the output layer alone; an output layer that is tied to the embeddings stays",
     access="weights, with those of the original",
     tags=frozenset({"forget"}),
     example="leakatk attack MODEL --benchmark world --attack graft --original MODEL --out runs/attacked",
@@ -56,7 +55,7 @@ class Graft(Alter):
 
 
 def last_parameters(model: nn.Module, count: int) -> dict[str, nn.Parameter]:
-    """Name -> weight of the last layers, of the norm after them and of the output layer.
+    """Name -> weight of the last layers, of the norm after them and of the output layer unless it is tied to the embeddings.
 
     InputError for more layers than there are.
     """
@@ -64,8 +63,6 @@ def last_parameters(model: nn.Module, count: int) -> dict[str, nn.Parameter]:
     if count > len(layers):
         raise InputError(f"The model has {len(layers)} layers; graft at most so many, not {count}.")
     inside = {id(one) for layer in layers[: len(layers) - count] for one in layer.parameters()}
-    read = model.get_input_embeddings()  # type: ignore[operator]
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    tied = {id(one) for one in head.parameters()} if head is not None else set()
-    inside |= {id(one) for one in read.parameters() if id(one) not in tied}
+    # An output layer tied to the embeddings is what the model reads with too.
+    inside |= {id(one) for one in model.get_input_embeddings().parameters()}  # type: ignore[operator]
     return {name: one for name, one in model.named_parameters() if id(one) not in inside}
