@@ -5,8 +5,8 @@ import torch
 
 from leakatk.attacks import LadderSettings, attack_ladder, get_attack, relearn, split_known
 from leakatk.attacks.restore import kept_weights
-from leakatk.attacks.rungs import rungs_of
-from leakatk.attacks.trails import PLACE, Trail, groups_of
+from leakatk.attacks.rungs import groups_of, rungs_of
+from leakatk.attacks.trails import PLACE, Trail
 from leakatk.models.load import load_model
 from leakatk.prompts import Known
 from leakatk.runs.store import Run

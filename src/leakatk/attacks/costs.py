@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakatk.attacks.base import Cost
-from leakatk.attacks.trails import groups_of
+from leakatk.attacks.rungs import groups_of
 from leakatk.models.token_stats import answer_pairs, token_stats
 from leakatk.progress import format_seconds
 

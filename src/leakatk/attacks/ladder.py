@@ -23,9 +23,9 @@ from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
 from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, left_out, rungs_of
+from leakatk.attacks.rungs import LadderSettings, Role, groups_of, left_out, rungs_of, trail_of
 from leakatk.attacks.summary import summarise
-from leakatk.attacks.trails import Trail, groups_of, trail_of
+from leakatk.attacks.trails import Trail
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
 from leakatk.errors import InputError

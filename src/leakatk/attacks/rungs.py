@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from leakatk.attacks.base import Attack, get_attack
+from leakatk.attacks.base import Alter, Attack, get_attack
+from leakatk.attacks.trails import PLACE, Trail
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level
@@ -101,3 +104,31 @@ def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSett
 def left_out(attacks: Sequence[str | Attack]) -> list[str]:
     """What the budgets of sweeps leave out, as sentences."""
     return [sentence for spec in attacks for sentence in get_attack(spec).settings()[1]]
+
+
+def groups_of(rungs: Sequence[Rung]) -> list[list[Rung]]:
+    """The rungs by trail, in the order of their first ones; one without a trail is alone."""
+    groups: dict[object, list[Rung]] = {}
+    for number, rung in enumerate(rungs):
+        key = _trail_of(rung.attack)
+        groups.setdefault(key or number, []).append(rung)
+    return list(groups.values())
+
+
+def _trail_of(attack: Attack | None) -> str:
+    return attack.trail if isinstance(attack, Alter) else ""
+
+
+@contextmanager
+def trail_of(group: Sequence[Rung], out: Path) -> Iterator[Trail | None]:
+    """The trail of rungs that share one; None for a rung alone. What it kept is gone afterwards."""
+    stops = [rung.attack.point for rung in group if isinstance(rung.attack, Alter)]
+    if len(stops) < 2:
+        yield None
+        return
+    place = out / PLACE
+    shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
+    try:
+        yield Trail(place, stops)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from leakatk.attacks.base import Alter, Attack
-
-if TYPE_CHECKING:
-    from leakatk.attacks.rungs import Rung
 
 PLACE = ".trail"  # under the directory of the ladder; gone when the points are measured
 
@@ -64,31 +57,3 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
             value = value + holder.get_delta_weight(holder.active_adapters[0])
         found[name.replace(".base_layer.", ".")] = value.cpu().clone().contiguous()
     return found
-
-
-def groups_of(rungs: Sequence[Rung]) -> list[list[Rung]]:
-    """The rungs by trail, in the order of their first ones; one without a trail is alone."""
-    groups: dict[object, list[Rung]] = {}
-    for number, rung in enumerate(rungs):
-        key = _trail_of(rung.attack)
-        groups.setdefault(key or number, []).append(rung)
-    return list(groups.values())
-
-
-def _trail_of(attack: Attack | None) -> str:
-    return attack.trail if isinstance(attack, Alter) else ""
-
-
-@contextmanager
-def trail_of(group: Sequence[Rung], out: Path) -> Iterator[Trail | None]:
-    """The trail of rungs that share one; None for a rung alone. What it kept is gone afterwards."""
-    stops = [rung.attack.point for rung in group if isinstance(rung.attack, Alter)]
-    if len(stops) < 2:
-        yield None
-        return
-    place = out / PLACE
-    shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
-    try:
-        yield Trail(place, stops)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
