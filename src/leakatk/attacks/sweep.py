@@ -11,7 +11,6 @@ from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.attacks.base import Attack
-    from leakatk.attacks.relearn import Relearn
 
 
 def numbers(attack: Attack, option: str, *, whole: bool = False) -> list[float]:
@@ -41,9 +40,10 @@ def words(attack: Attack, option: str, allowed: Sequence[str]) -> list[str]:
     return found
 
 
-def settings_of(attack: Relearn) -> tuple[list[Attack], list[str]]:
+def settings_of(attack: Any) -> tuple[list[Attack], list[str]]:
     """Each setting of a sweep as an attack of its own, and what its budget leaves out, as sentences.
 
+    attack: one with the options steps, times, optimiser, curve, rates, optimisers and budget.
     Settings of one run, which differ in their steps alone, cost the steps of the longest. Runs come in the order of how far their
     rate is from the usual one, and those that the budget is not enough for are left out.
     """
