@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class States(Watching):
-    """Probability that a prompt is one to be forgotten, by a small network on the mean of its states after a layer.
+    """Log odds that a prompt is one to be forgotten, by a small network on the mean of its states after a layer.
 
     Both classes weigh the same. Every second retain prompt trains, the others set the threshold.
     """
@@ -34,7 +34,7 @@ class States(Watching):
     layer: float = 0.5
     """After which layer: a share of the depth between 0 and 1, or a number."""
     hidden: int = 32
-    """Units between states and probability."""
+    """Units between states and log odds."""
     steps: int = 300
     """Training steps, on all prompts at once."""
     train_seed: int = 0
@@ -64,7 +64,7 @@ class States(Watching):
             return np.zeros(0)
         middle, spread, first, offset, last, end = self.weights
         units = np.tanh((self._means(prompts) - middle) / spread @ first + offset)
-        found: Floats = 0.5 * (1 + np.tanh((units @ last + end[0]) / 2))
+        found: Floats = units @ last + end[0]  # no probabilities: rounded, the surest of them would all be 1
         return found
 
 
