@@ -65,6 +65,19 @@ def test_the_gate_is_over_every_rung_and_stands_in_the_results(leakatk, command,
     assert verdict["settings"][0]["name"].startswith("worst case over 4 rungs")
 
 
+def test_a_dry_run_says_what_the_attacks_take(leakatk, command, tmp_path):
+    code, said, err = leakatk(*command, "--dry-run")
+    assert code == 0, err
+    # 3 prompts, 2 attacks, 2 samples of each of two models and a greedy answer of one
+    assert "Would then draw 30 answers under 2 attacks" in said
+    assert "relearn:steps=1: alter, 2 folds; assumes fine-tuning" in said
+    assert not (tmp_path / "out").exists()
+    _, said, _ = leakatk(*command, "--dry-run", "--json")
+    found = json.loads(said)
+    assert found["answers_under_attack"] == 30
+    assert found["attacks"]["relearn:steps=1"]["steps"] == 4  # two folds of two models
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

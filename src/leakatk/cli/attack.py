@@ -4,7 +4,6 @@ It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,51 +146,24 @@ def plan(
 ) -> None:
     """Say what would be sampled and read, what sampling costs, and what each attack computes before it."""
     from leakatk.attacks.attacked import check_engine
-    from leakatk.attacks.base import Ask, Read
-    from leakatk.attacks.costs import costs_of, says_cost
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
-    from leakatk.sampling.base import loaded_of
 
     check_engine(settings.engine)
-    sampled = sum(not isinstance(rung.attack, Read) for rung in rungs)
-    models = 2 if paired else 1
-    m = len(known.forget)
-    # Greedy answers are asked of the audited model alone.
-    answers = sampled * m * (settings.n * models + 1)
-    counting = sum(isinstance(rung.attack, Ask) and type(rung.attack).kept is not Ask.kept for rung in rungs)
-    spoilt = models * (m + len(known.retain)) * (counting + 1) if counting and known.retain else 0
-    answers += spoilt
-    memory = memory_of(source)
+    models, m = 2 if paired else 1, len(known.forget)
     sampler = as_sampler(source, settings.engine)
+    planned = attacking.planned(rungs, sampler, known, n=settings.n, paired=paired)
+    answers = m * (settings.n * models + 1) + planned.answers
+    memory = memory_of(source)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
-    made = costs_of(rungs, loaded_of(sampler), models)
-    attacks = {
-        rung.name: {
-            "kind": rung.attack.facts.kind,
-            "access": rung.attack.facts.access,
-            "parts": len(rung.parts),
-            **({} if (found := made[rung.name]) is None else asdict(found)),
-        }
-        for rung in rungs
-        if rung.attack
-    }
     if as_json:
-        options.echo_json({"answers": answers, **memory, **cost, "models": models, "attacks": attacks})
+        options.echo_json({"answers": answers, **memory, **cost, "models": models, "attacks": planned.attacks})
         return
     typer.echo(
         f"Would sample {m:,} prompts x {settings.n:,} answers of at most {settings.decoding.max_new_tokens} tokens "
         f"({settings.decoding.label}) from {models} {'models' if paired else 'model'} without an attack and under "
-        f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
+        f"{planned.sampled} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
         f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks comes on top."
     )
-    if spoilt:
-        typer.echo(
-            f"Of these {spoilt:,} are greedy answers that show what questions spoil among {len(known.retain):,} retain prompts; "
-            "--retain-limit bounds them."
-        )
-    for line in says_memory(memory):
+    for line in [*says_memory(memory), *planned.lines]:
         typer.echo(line)
-    for label, about in attacks.items():
-        parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
-        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}. {says_cost(made[label])}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,10 @@ from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.attacks.base import Attack
+    from leakatk.attacks.rungs import Rung
     from leakatk.auditing.settings import AuditSettings, Gate
     from leakatk.prompts import Known, Prompt
+    from leakatk.sampling.base import Sampler
 
 Specs = Annotated[
     list[str] | None,
@@ -126,6 +129,59 @@ def known(
     )  # fmt: skip
     rungs_of(attacks, found, LadderSettings(n=1, folds=folds))
     return found
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What attacks would take. answers: to be drawn under them.  sampled: attacks that are.  attacks: name -> its costs.
+
+    lines: the same in words.
+    """
+
+    answers: int
+    sampled: int
+    attacks: Mapping[str, Mapping[str, Any]]
+    lines: Sequence[str]
+
+
+def planned(rungs: Sequence[Rung], sampler: Sampler, known: Known, *, n: int, paired: bool) -> Planned:
+    """What the rungs with an attack would draw and compute. n: samples a prompt.  paired: the retrained model is attacked too."""
+    from leakatk.attacks.base import Ask, Read
+    from leakatk.attacks.costs import costs_of, says_cost
+    from leakatk.sampling.base import loaded_of
+
+    attacked = [rung for rung in rungs if rung.attack]
+    sampled = [rung for rung in attacked if not isinstance(rung.attack, Read)]
+    models, m = 2 if paired else 1, len(known.forget)
+    counting = sum(isinstance(rung.attack, Ask) and type(rung.attack).kept is not Ask.kept for rung in rungs)
+    spoilt = models * (m + len(known.retain)) * (counting + 1) if counting and known.retain else 0
+    costs = costs_of(attacked, loaded_of(sampler), models)
+    about, lines = {}, []
+    if spoilt:
+        lines.append(
+            f"Of these {spoilt:,} are greedy answers that show what questions spoil among {len(known.retain):,} retain prompts; "
+            "--retain-limit bounds them."
+        )
+    for rung in attacked:
+        assert rung.attack is not None
+        facts, spent = rung.attack.facts, costs[rung.name]
+        about[rung.name] = {"kind": facts.kind, "access": facts.access, "parts": len(rung.parts)}
+        about[rung.name] |= asdict(spent) if spent else {}
+        parts = f"{len(rung.parts)} folds" if len(rung.parts) > 1 else "all prompts at once"
+        lines.append(f"{rung.name}: {facts.kind}, {parts}; assumes {facts.access}. {says_cost(spent)}")
+    # Greedy answers are asked of the audited model alone.
+    return Planned(len(sampled) * m * (n * models + 1) + spoilt, len(sampled), about, lines)
+
+
+def rungs_above(
+    attacks: Sequence[Attack], sampler: Sampler, known: Known, *, n: int, folds: int, paired: bool
+) -> Planned | None:
+    """What the attacks of an audit would take; None without any."""
+    if not attacks:
+        return None
+    from leakatk.attacks.rungs import LadderSettings, rungs_of
+
+    return planned(rungs_of(attacks, known, LadderSettings(n=n, folds=folds)), sampler, known, n=n, paired=paired)
 
 
 def show(summary: Mapping[str, Any]) -> None:

@@ -195,6 +195,7 @@ def run(
         plan_audit(
             sampler, prompts, kept, asked, decoding, n=n, sampled=sampled, greedy=greedy, expand=expand, scorers=scorer, ks=ks,
             seed=seed, out=out, as_json=as_json, memory=need,
+            above=attacking.rungs_above(attacks, sampler, known, n=n, folds=folds, paired=bool(other)),
         )  # fmt: skip
         return
     if fresh:
@@ -262,6 +263,7 @@ def plan_audit(
     out: Path,
     as_json: bool,
     memory: dict[str, Any],
+    above: attacking.Planned | None,
 ) -> None:
     """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the retrained model to a prompt."""
     from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says, says_memory
@@ -296,6 +298,12 @@ def plan_audit(
             "" if math.isnan(trees["seconds"]) else f", at most about {format_seconds(trees['seconds'])} (from a pilot)"
         )
         lines.append(f"Would expand at most {trees['prefixes']:,} prefixes{time}; a peaked model needs far fewer.")
+    if above:
+        cost |= {"answers_under_attack": above.answers, "attacks": above.attacks}
+        lines.append(
+            f"Would then draw {above.answers:,} answers under {above.sampled} attacks, into {out / attacking.PLACE}."
+        )
+        lines += above.lines
     cost["judges"], asked_of_judges = judging_cost(scorers, prompts, answers)
     lines += asked_of_judges
     if as_json:
