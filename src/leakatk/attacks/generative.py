@@ -72,7 +72,7 @@ class GenerativeDecoder(Read):
         return self.read(loaded, known).scores
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
-        """profile: "guess" is the score with the state of another prompt."""
+        """profile: "guess" is the score with the state of another prompt; and what the network thinks of the true answer."""
         known.need(f"Attack {self.label}", "seen", "unseen")
         kept = set(shuffled([p.id for p in known.retain], f"{self.name} {self.seed}")[: self.retain])
         trained = [*known.seen, *(prompt for prompt in known.retain if prompt.id in kept)]
@@ -88,7 +88,9 @@ class GenerativeDecoder(Read):
         others[order] = np.roll(order, 1)
         found = [self._said(loaded, speaker, rows, known.unseen) for rows in (asked, asked[others])]
         note = f"trained on {len(trained)} prompts to {loss:.2f} nats a token; {self.n} answers drawn a prompt."
-        return Reading(found[0], {"guess": found[1]}, notes=(note,))
+        true = [answer_ids(loaded, prompt, self.tokens) for prompt in known.unseen]
+        surprise = np.array([_loss_of(speaker, state, ids) for state, ids in zip(asked, true, strict=True)])
+        return Reading(found[0], {"guess": found[1], "log p of the answer, a token": -surprise}, notes=(note,))
 
     def _said(self, loaded: LoadedModel, speaker: Speaker, states: Floats, prompts: Sequence[Prompt]) -> Floats:
         """(m,) the share of what is drawn that states the answer; NaN where the scorer is undefined."""
@@ -178,6 +180,15 @@ def mean_loss(speaker: Speaker, states: Tensor, ids: Tensor, lengths: Tensor) ->
     logits = speaker(states, ids[:, :-1])
     told = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
     return functional.cross_entropy(logits[told], ids[told])
+
+
+@torch.inference_mode()
+def _loss_of(speaker: Speaker, state: Floats, ids: Sequence[int]) -> float:
+    """The loss of one answer, in nats a token."""
+    device = next(speaker.parameters()).device
+    given = torch.from_numpy(state[None]).float().to(device)
+    tokens, length = torch.tensor([list(ids)], device=device), torch.tensor([len(ids)], device=device)
+    return float(mean_loss(speaker, given, tokens, length))
 
 
 @torch.inference_mode()
