@@ -12,7 +12,7 @@ from leakatk.errors import InputError, RunError
 from leakatk.guards import GUARDS, get_guard
 from leakatk.guards.base import Action, Always, Guard
 from leakatk.guards.sampler import fitted, guarded, placed
-from leakatk.guards.saved import _packed, _unpacked, check_model, is_saved, load_guard, save_guard
+from leakatk.guards.saved import check_model, is_saved, load_guard, packed, save_guard, unpacked
 from leakatk.papers.kinds import KINDS
 from leakatk.prompts import Known
 from leakatk.sampling.native import NativeSampler
@@ -100,8 +100,8 @@ def test_what_is_no_guard_is_said(tmp_path):
 )  # fmt: skip
 def test_values_come_back(value):
     arrays = {}
-    packed = json.loads(json.dumps(_packed(value, "detector.x", arrays, "g")))
-    found = _unpacked(packed, arrays)
+    written = json.loads(json.dumps(packed(value, "detector.x", arrays, "g")))
+    found = unpacked(written, arrays)
     assert type(found) is type(value)
     if isinstance(value, np.ndarray):
         np.testing.assert_array_equal(found, value)
@@ -114,7 +114,7 @@ def test_values_come_back(value):
 
 
 def test_nan_comes_back():
-    assert math.isnan(_unpacked(_packed(math.nan, "x", {}, "g"), {}))
+    assert math.isnan(unpacked(packed(math.nan, "x", {}, "g"), {}))
 
 
 def test_what_cannot_be_written_is_said(tmp_path):

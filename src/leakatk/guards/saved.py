@@ -65,7 +65,7 @@ def save_guard(guard: Guard, known: Known, model: Mapping[str, str], out: str | 
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     state = {
         part: {
-            name: _packed(value, f"{part}.{name}", arrays, guard.name)
+            name: packed(value, f"{part}.{name}", arrays, guard.name)
             for name, value in _fitted(getattr(guard, part)).items()
         }
         for part in _PARTS
@@ -112,7 +112,7 @@ def load_guard(place: str | Path) -> Saved:
         parts = {
             part: replace(
                 getattr(guard, part),
-                **{name: _unpacked(value, arrays) for name, value in about["state"][part].items()},
+                **{name: unpacked(value, arrays) for name, value in about["state"][part].items()},
             )
             for part in _PARTS
         }
@@ -176,7 +176,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _packed(value: Any, key: str, arrays: dict[str, np.ndarray[Any, Any]], who: str) -> Any:
+def packed(value: Any, key: str, arrays: dict[str, np.ndarray[Any, Any]], who: str) -> Any:
     """A fitted value as JSON, its kind first; arrays go into `arrays` under `key`."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
@@ -190,12 +190,12 @@ def _packed(value: Any, key: str, arrays: dict[str, np.ndarray[Any, Any]], who: 
         return {"prompt": record(value)}
     if isinstance(value, Known):
         named = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
-        return {"known": {name: _packed(one, f"{key}.{name}", arrays, who) for name, one in named.items()}}
+        return {"known": {name: packed(one, f"{key}.{name}", arrays, who) for name, one in named.items()}}
     if isinstance(value, tuple | list | frozenset):
         items = sorted(value, key=repr) if isinstance(value, frozenset) else value
-        return {kind: [_packed(one, f"{key}.{i}", arrays, who) for i, one in enumerate(items)]}
+        return {kind: [packed(one, f"{key}.{i}", arrays, who) for i, one in enumerate(items)]}
     if isinstance(value, Mapping):
-        return {"dict": {str(name): _packed(one, f"{key}.{name}", arrays, who) for name, one in value.items()}}
+        return {"dict": {str(name): packed(one, f"{key}.{name}", arrays, who) for name, one in value.items()}}
     if kind == "Tensor":  # of a torch that is loaded then
         arrays[key] = np.ascontiguousarray(value.detach().cpu().float().numpy())
         return {"tensor": key, "dtype": str(value.dtype).removeprefix("torch.")}
@@ -205,7 +205,7 @@ def _packed(value: Any, key: str, arrays: dict[str, np.ndarray[Any, Any]], who: 
 _SEQUENCES: dict[str, Any] = {"tuple": tuple, "list": list, "frozenset": frozenset}
 
 
-def _unpacked(row: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+def unpacked(row: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     kind, value = next(iter(row.items()))
     if kind == "array":
         return arrays[value]
@@ -216,11 +216,11 @@ def _unpacked(row: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     if kind == "prompt":
         return from_record(value)
     if kind == "known":
-        return Known(**{name: _unpacked(one, arrays) for name, one in value.items()})
+        return Known(**{name: unpacked(one, arrays) for name, one in value.items()})
     if kind in _SEQUENCES:
-        return _SEQUENCES[kind](_unpacked(one, arrays) for one in value)
+        return _SEQUENCES[kind](unpacked(one, arrays) for one in value)
     if kind == "dict":
-        return {name: _unpacked(one, arrays) for name, one in value.items()}
+        return {name: unpacked(one, arrays) for name, one in value.items()}
     if kind == "tensor":
         import torch
 
