@@ -100,8 +100,8 @@ def test_what_is_no_guard_is_said(tmp_path):
 )  # fmt: skip
 def test_values_come_back(value):
     arrays = {}
-    kept = json.loads(json.dumps(packed(value, "detector.x", arrays, "g")))
-    found = unpacked(kept, arrays)
+    written = json.loads(json.dumps(packed(value, "detector.x", arrays, "g")))
+    found = unpacked(written, arrays)
     assert type(found) is type(value)
     if isinstance(value, np.ndarray):
         np.testing.assert_array_equal(found, value)

@@ -7,7 +7,7 @@ import pytest
 
 from leakatk.errors import InputError
 from leakatk.guards.sampler import guarded
-from leakatk.guards.serving.backends import Counts, Local, _hidden, _Job, client_of, under
+from leakatk.guards.serving.backends import Counts, Job, Local, client_of, hidden, under
 from leakatk.guards.serving.protocol import RefusedError, parse
 from leakatk.models.template import Template
 from leakatk.sampling.native import NativeSampler
@@ -105,9 +105,9 @@ def test_the_prompt_tokens_of_a_flagged_request_are_its_own(loaded, known):
 
 
 def test_ids_carry_seed_and_conversation(local):
-    ids = {local._prompt(_Job(asked("Hello", seed=seed))).id for seed in (1, 1, 2)}
+    ids = {local._prompt(Job(asked("Hello", seed=seed))).id for seed in (1, 1, 2)}
     assert len(ids) == 2
-    assert local._prompt(_Job(asked("Hi", seed=1))).id not in ids
+    assert local._prompt(Job(asked("Hi", seed=1))).id not in ids
 
 
 def test_under_another_template_it_is_the_same_guard(loaded, known):
@@ -142,7 +142,7 @@ class Response:
     ],
 )
 def test_a_refusal_from_behind_is_told_without_its_words(status, body, wanted, param):
-    found = _hidden(Response(status, body))
+    found = hidden(Response(status, body))
     assert (found.status, found.param) == (wanted, param)
     assert "secret" not in found.message
 
@@ -166,9 +166,9 @@ def test_an_address_that_is_none_is_said():
 
 
 def test_a_thought_about_a_flagged_prompt_is_not_shown(loaded, known):
-    from leakatk.guards.serving.backends import _said
+    from leakatk.guards.serving.backends import said_of
     from leakatk.prompts import Generation
 
     one = Generation("a", 0, "No.", (1, 2), 0.0, "stop", reasoning="Ada was born in Zorvik")
-    assert _said(one, flagged=True).reasoning == ""
-    assert _said(replace(one), flagged=False).reasoning == one.reasoning
+    assert said_of(one, flagged=True).reasoning == ""
+    assert said_of(replace(one), flagged=False).reasoning == one.reasoning

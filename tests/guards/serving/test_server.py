@@ -13,7 +13,7 @@ from leakatk.auditing.audit import audit
 from leakatk.errors import InputError
 from leakatk.guards.actions import REFUSAL
 from leakatk.guards.sampler import guarded
-from leakatk.guards.serving.backends import Local, Upstream, _Job, client_of, under
+from leakatk.guards.serving.backends import Job, Local, Upstream, client_of, under
 from leakatk.guards.serving.protocol import parse
 from leakatk.guards.serving.server import MOST_BYTES, bound, server_of
 from leakatk.models.load import ModelSource
@@ -107,7 +107,7 @@ def test_a_local_model_answers_as_the_guard_around_the_engine(loaded, known, spe
     put = {}
     for id_, j in found:
         body["messages"][0]["content"] = by_id[id_].question
-        job = _Job(parse({**body, "seed": sample_seed(0, id_, j)}, chat=True, passes_on=False))
+        job = Job(parse({**body, "seed": sample_seed(0, id_, j)}, chat=True, passes_on=False))
         put[bare._prompt(job).id] = (bare._prompt(job), (id_, j))
     requests = [Request(prompt, [0]) for prompt, _ in put.values()]
     drawn_here = {one.prompt_id: one.text for batch in sampler.sample(requests, SHORT, seed=0) for one in batch}

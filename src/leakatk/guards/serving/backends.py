@@ -93,13 +93,13 @@ class Local:
         config = self.loaded.model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or MOST_TOKENS)
         self._tokenizing = threading.Lock()
-        self._waiting: queue.Queue[_Job | None] = queue.Queue()
+        self._waiting: queue.Queue[Job | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="leakatk-serve", daemon=True)
         self._thread.start()
 
     def answer(self, asked: Asked) -> Answer:
         asked, tokens = self._fitting(asked)
-        job = _Job(asked)
+        job = Job(asked)
         self._waiting.put(job)
         said = job.done.result()
         if asked.stream:
@@ -129,7 +129,7 @@ class Local:
             jobs = [self._waiting.get()]
             while len(jobs) < MOST_TOGETHER and not self._waiting.empty():
                 jobs.append(self._waiting.get())
-            groups: dict[Any, list[_Job]] = {}
+            groups: dict[Any, list[Job]] = {}
             for job in jobs:
                 if job is not None:
                     groups.setdefault((self._form(job.asked), job.asked.decoding), []).append(job)
@@ -138,7 +138,7 @@ class Local:
             if None in jobs:
                 return
 
-    def _draw(self, jobs: list[_Job]) -> None:
+    def _draw(self, jobs: list[Job]) -> None:
         try:
             found = self._drawn(jobs)
         except Exception as error:
@@ -156,7 +156,7 @@ class Local:
         for job, said in zip(jobs, found, strict=True):
             job.done.set_result(said)
 
-    def _drawn(self, jobs: list[_Job]) -> list[list[Said]]:
+    def _drawn(self, jobs: list[Job]) -> list[list[Said]]:
         asked = jobs[0].asked
         engine = self._engine(asked)
         prompts = [self._prompt(job) for job in jobs]
@@ -172,11 +172,11 @@ class Local:
         engine.forget_met(beyond=_KEPT)
         self.counts.add(answered=len(jobs), flagged=sum(bool(flags[prompt.id]) for prompt in prompts))
         return [
-            [_said(drawn[prompt.id, j], flagged=bool(flags[prompt.id])) for j in range(job.asked.n)]
+            [said_of(drawn[prompt.id, j], flagged=bool(flags[prompt.id])) for j in range(job.asked.n)]
             for prompt, job in zip(prompts, jobs, strict=True)
         ]
 
-    def _prompt(self, job: _Job) -> Prompt:
+    def _prompt(self, job: Job) -> Prompt:
         """Its id carries the seed, so that requests with seeds of their own are drawn in one batch."""
         asked = job.asked
         mark = hashlib.sha256(repr((asked.chat, asked.query)).encode()).hexdigest()
@@ -200,7 +200,7 @@ class Local:
 
 
 @dataclass(eq=False)
-class _Job:
+class Job:
     asked: Asked
     done: Future[list[Said]] = field(default_factory=Future)
     seed: int = 0
@@ -209,7 +209,7 @@ class _Job:
         self.seed = secrets.randbits(62) if self.asked.seed is None else self.asked.seed
 
 
-def _said(one: Generation, *, flagged: bool) -> Said:
+def said_of(one: Generation, *, flagged: bool) -> Said:
     """What a model thought about a flagged prompt is not shown: a guard edits answers alone."""
     return Said(one.text, one.finish_reason, "" if flagged else one.reasoning, len(one.token_ids))
 
@@ -304,7 +304,7 @@ class Upstream:
                 body["prompt"] = self.template.plain_text(put.query) if self.place == "query" else asked.query.text
             response = self._post(asked, body)
             if response.status_code != 200:
-                raise _hidden(response)
+                raise hidden(response)
             said, model = _texts(response, asked), self.model
             if self.place == "answer":
                 said = [replace(one, text=str(action.answer(prompt, one.text))) for one in said]
@@ -342,7 +342,7 @@ def _streamed(response: Any) -> Iterator[bytes]:
         response.close()
 
 
-def _hidden(response: Any) -> RefusedError:
+def hidden(response: Any) -> RefusedError:
     """What the server behind refuses, without its words: they may quote what the guard has put."""
     try:
         error = response.json()["error"]
