@@ -71,7 +71,7 @@ OTHER = {
     "language": "Welsh",
     "learning_rate": 0.5,
     "bits": 8,
-    "depth": "1",
+    "depth": {"decoder": "1", "generative-decoder": 1.0},
     "fit": "ccs",
     "part": "values",
     "threshold": 1.5,

@@ -66,10 +66,10 @@ class Length(Read):
 
     name = "length"
     facts = facts("length", "read")
-    read: ClassVar[list] = []
+    asked_of: ClassVar[list] = []
 
     def scores(self, loaded, known):
-        self.read.append(loaded.name)
+        self.asked_of.append(loaded.name)
         share = 0.5 if "retrained" in loaded.name else 1.0
         return np.array([np.nan if p.id == "Bo" else share * (p.id == "Ada") for p in known.unseen])
 
@@ -177,7 +177,7 @@ def test_the_summary_is_on_disk(ladder):
 def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path):
     few = dataclasses.replace(FEW, n=2)
     Silence.made.clear()
-    Length.read.clear()
+    Length.asked_of.clear()
 
     def again(**changes):
         settings = dataclasses.replace(few, **changes)
@@ -185,12 +185,12 @@ def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path
         return attack_ladder(forgot, forget, attacks, out=tmp_path / "o", retrained=retrained, settings=settings)
 
     first = again()
-    assert len(Silence.made) == len(Length.read) == 2
+    assert len(Silence.made) == len(Length.asked_of) == 2
     assert again() == first
-    assert len(Silence.made) == len(Length.read) == 2
+    assert len(Silence.made) == len(Length.asked_of) == 2
     again(n=3)  # more samples need the attacked weights again, reading does not
     assert len(Silence.made) == 4
-    assert len(Length.read) == 2
+    assert len(Length.asked_of) == 2
     with pytest.raises(RunError, match="seed"):
         again(seed=1)
 

@@ -87,7 +87,7 @@ def test_what_texts_give_away():
 
 
 def test_an_attack_says_what_it_gives_away(forgot, forget, retain, tmp_path):
-    from leakatk.attacks.summary import said
+    from leakatk.report.ladder import said
 
     few = LadderSettings(n=1, quiet=True)
     known = Known(retain=tuple(retain))

@@ -6,10 +6,10 @@ from scipy import stats
 
 from leakatk.attacks import Ask, LadderSettings, attack_ladder
 from leakatk.attacks.base import AttackFacts
-from leakatk.attacks.summary import tables
 from leakatk.attacks.turned import turned
 from leakatk.models.load import load_model
 from leakatk.prompts import Known, Query
+from leakatk.report.ladder import tables
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.greedy import greedy_texts
 from leakatk.scorers import get_scorer
