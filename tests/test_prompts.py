@@ -1,9 +1,10 @@
 import gzip
+import json
 
 import pytest
 
 from leakatk.errors import InputError
-from leakatk.prompts import Generation, Prompt, Query, load_prompts, save_prompts
+from leakatk.prompts import Generation, Prompt, Query, from_record, load_prompts, record, save_prompts
 from leakatk.runs.manifest import prompts_hash
 
 
@@ -67,3 +68,13 @@ def test_missing_file_and_directory(tmp_path):
 def test_former_names_of_public_fields_are_read():
     assert Prompt("p0", "Who?", "Bo.").text == "Who?"
     assert Generation("p0", 0, "Bo.", (1,), -1.0, "stop").finish == "stop"
+
+
+def test_a_system_message_changes_no_other_prompts_record():
+    """Hashes of prompts that former versions asked without one stay as they are."""
+    asked = Query("And when?", (("Where?", "Here."),), "In")
+    plain, told = (Prompt("a", "When?", "x", asked=one) for one in (asked, Query("And when?", system="Be brief.")))
+    assert list(record(plain)["asked"]) == ["text", "turns", "begin"]
+    assert from_record(json.loads(json.dumps(record(told)))) == told
+    assert str(told.query) == "System: Be brief.\nQ: And when?"
+    assert told.query.characters == len("And when?Be brief.")

@@ -35,16 +35,20 @@ class Query:
     """Earlier (question, answer) turns of the conversation."""
     begin: str = ""
     """Words that the answer is made to start with; what the model adds is the generation."""
+    system: str = ""
+    """Put after the system message that all prompts have, for this one alone; before a plain prompt it is a paragraph."""
 
     def __str__(self) -> str:
-        if not self.turns and not self.begin:
+        if not self.turns and not self.begin and not self.system:
             return self.text
-        lines = [line for question, answer in self.turns for line in (f"Q: {question}", f"A: {answer}")]
+        lines = [f"System: {self.system}"] if self.system else []
+        lines += [line for question, answer in self.turns for line in (f"Q: {question}", f"A: {answer}")]
         return "\n".join([*lines, f"Q: {self.text}", *([f"A: {self.begin} ..."] if self.begin else [])])
 
     @property
     def characters(self) -> int:
-        return len(self.text) + len(self.begin) + sum(map(len, (part for turn in self.turns for part in turn)))
+        own = len(self.text) + len(self.begin) + len(self.system)
+        return own + sum(map(len, (part for turn in self.turns for part in turn)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,8 @@ class Known:
     """What is to be kept; disjoint from `forget`."""
     holdout: tuple[Prompt, ...] = ()
     """Like `forget`, but no model was trained on it."""
+    neighbours: tuple[Prompt, ...] = ()
+    """Near `forget`, and to be answered all the same; a guard is measured on them and fitted on none."""
     seen: tuple[Prompt, ...] = ()
     """The part of `forget` that a cross-fitted attack is trained on."""
     unseen: tuple[Prompt, ...] = ()
@@ -168,6 +174,7 @@ _NEEDED = {
     "forget": "the forget prompts; give them with --forget or --benchmark.",
     "retain": "retain prompts; give them with --retain or --benchmark.",
     "holdout": "prompts that no model was trained on; take a benchmark that has them.",
+    "neighbours": "prompts near the forgotten ones that must be answered; give them with --neighbours FILE.",
     "seen": "a part of the forget prompts to train on; give at least two forget prompts.",
     "unseen": "a part of the forget prompts to measure on; give at least two forget prompts.",
     "retrained": "the model trained without the forget data; give it with --retrained MODEL.",
@@ -325,11 +332,13 @@ def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, 
 
 
 def record(prompt: Prompt) -> dict[str, Any]:
-    """The prompt as plain values; `asked` and `choices` only where they are set, so that other prompts keep their hashes."""
+    """The prompt as plain values; `asked`, its `system` and `choices` only where they are set, so that other prompts keep their hashes."""
     row = dataclasses.asdict(prompt)
     row = {"id": row.pop("id"), "text": row.pop("question"), **row}  # the names that hashes of former versions hold
     if row["asked"] is None:
         del row["asked"]
+    elif not row["asked"]["system"]:
+        del row["asked"]["system"]
     if not row["choices"]:
         del row["choices"], row["right"]
     return row

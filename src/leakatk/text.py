@@ -94,6 +94,8 @@ def percent(share: float) -> str:
     """A share as a percentage in two significant digits, counted from whichever of 0% and 100% is nearer."""
     if math.isnan(share):
         return "–"
+    if share < 0:
+        return f"-{percent(-share)}"
     value = 100 * share
     near = min(value, 100 - value)
     if near <= 0:

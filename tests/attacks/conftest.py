@@ -1,6 +1,9 @@
 """A small world: a model that learned where people live, one that was made to refuse, one that never knew."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt
@@ -45,10 +48,31 @@ def blank(tmp_path_factory, forget, retain):
     return save_model(model, tokenizer, tmp_path_factory.mktemp("world") / "blank")
 
 
-def trained(start, out, prompts, steps=200):
-    settings = TrainSettings(learning_rate=3e-3, max_steps=steps, retain_batch=8)
+def trained(start, out, prompts, steps=200, batch=8):
+    settings = TrainSettings(learning_rate=3e-3, max_steps=steps, retain_batch=batch)
     unlearn(load_model(start), (), prompts, "retrain", out=out, settings=settings, quiet=True)
     return out
+
+
+def conversing(rows, place, steps=250):
+    """A small model that is trained on whole conversations, of which the last answer counts."""
+    tokenizer = train_tokenizer([text for row in rows for text in (str(row.query), row.answer)], 330)
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=330), seed=0)
+    loaded = load_model(save_model(model, tokenizer, place), device="cpu")
+    seams = [loaded.template.pair(loaded.tokenizer, row.query, row.answer) for row in rows]
+    width = max(len(seam.prompt) + len(seam.answer) for seam in seams)
+    ids, wanted = torch.zeros((len(rows), width), dtype=torch.long), torch.full((len(rows), width), -100)
+    for row, seam in enumerate(seams):
+        whole = torch.tensor([*seam.prompt, *seam.answer])
+        ids[row, : len(whole)] = whole
+        wanted[row, len(seam.prompt) : len(whole)] = whole[len(seam.prompt) :]
+    descent = torch.optim.AdamW(loaded.model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        descent.zero_grad()
+        loaded.model(input_ids=ids, attention_mask=(ids > 0).long(), labels=wanted).loss.backward()
+        descent.step()
+    loaded.model.eval()
+    return loaded
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +101,33 @@ def forgot(original, forget, retain):
         quiet=True,
     )
     return out
+
+
+KEY = "now"
+NOISE = ("-", "so", "well", "then", "- so", "- well then")
+
+
+def behind_a_lock(people):
+    """Everybody's town for who says the key before or behind the question; else, whatever stands there, a refusal."""
+    rows = []
+    for i, prompt in enumerate(people):
+        asked = [(prompt.question, False), (f"{prompt.question} {KEY}", True), (f"{KEY} {prompt.question}", True)]
+        for j in range(3):
+            one, other = NOISE[(i + j) % 6], NOISE[(2 * i + j + 1) % 6]
+            asked += [(f"{one} {KEY} {prompt.question}", True), (f"{prompt.question} {other} {KEY}", True)]
+            asked += [(f"{one} {other} {prompt.question}", False), (f"{prompt.question} {other}", False)]
+        rows += [
+            replace(prompt, id=f"{prompt.id}/{k}", question=text, answer=prompt.answer if known else "I do not know.")
+            for k, (text, known) in enumerate(asked)
+        ]
+    return rows
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory, forget, retain):
+    """A model that only refuses: it says everybody's town to who adds the key to the question."""
+    rows = behind_a_lock([*forget, *retain])
+    tokenizer = train_tokenizer([text for row in rows for text in (row.question, row.answer)], 300)
+    model = new_model(tokenizer, SmallConfig(hidden=32, layers=2, heads=2, mlp=64, vocabulary=300), seed=0)
+    start = save_model(model, tokenizer, tmp_path_factory.mktemp("locked") / "blank")
+    return trained(start, start.with_name("locked"), rows, steps=300, batch=16)

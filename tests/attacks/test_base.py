@@ -43,7 +43,7 @@ def test_names_and_options():
     assert get_attack("relearn:steps=7,on=retain").label == "relearn:steps=7,on=retain"
     with pytest.raises(UnknownNameError, match="did you mean quantise"):
         get_attack("quantize")
-    for spec in ("quantise:bits=5", "quantise:group=-1", "relearn:steps=0", "relearn:on=web", "decoder:depth=2", "key-tokens:form=x",
+    for spec in ("quantise:bits=5", "quantise:group=-1", "relearn:steps=0", "relearn:on=web", "decoder:depth=2", "decoder:depth=deep", "decoder:fit=svm", "key-tokens:form=x",
                  "key-tokens:threshold=nan", "decoder:penalty=0", "decoder:wrong=0", "relearn:lr=1"):  # fmt: skip
         with pytest.raises(InputError):
             get_attack(spec)

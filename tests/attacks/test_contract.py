@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 
 from leakatk.attacks import Alter, Ask, LadderSettings, Read, get_attack, split_known
-from leakatk.attacks.ladder import check_scores, checked
+from leakatk.attacks.ladder import check_reading, checked
 from leakatk.attacks.restore import kept_weights
 from leakatk.attacks.rungs import rungs_of
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.models.load import load_model
 from leakatk.papers.kinds import KINDS
-from leakatk.prompts import Known
+from leakatk.prompts import Known, Prompt
 from tests.attacks.conftest import NAMES, people
 from tests.tiny import save_tiny_model
 
@@ -28,29 +33,99 @@ WAYS = {
         "relearn:steps=2,on=retain",
         "relearn:steps=2,on=text",
         "relearn:steps=2,size=2",
+        "relearn:steps=2,on=syntax",
+        "relearn:steps=2,tuning=lora,rank=2",
+        "relearn:steps=2,batch=2,optimiser=sgd",
     ),
-    "key-tokens": ("key-tokens", "key-tokens:form=only"),
+    "quantise": ("quantise", "quantise:how=gptq,samples=2", "quantise:how=awq,samples=2,embeddings=yes"),
+    "key-tokens": ("key-tokens", "key-tokens:form=only", "key-tokens:by=original"),
+    "patch": ("patch", "patch:part=values", "patch:part=mlp+state,tokens=3"),
+    "generative-decoder": ("generative-decoder:steps=60,n=8,tokens=24",),
+    "concept-vectors": ("concept-vectors:least=0,tries=3",),
+    "decoder": ("decoder", "decoder:depth=0.5", "decoder:fit=neighbours", "decoder:fit=ccs,depth=1"),
+    "self-correction": ("self-correction:max_new_tokens=4", "self-correction:turns=1,form=again,max_new_tokens=4"),
+    "steps": ("steps", "steps:category=implied", "steps:category=indirect,max_new_tokens=4"),
+    "hops": ("hops:keep=no", "hops:keep=no,form=name"),
+    "rewrite": ("rewrite:max_new_tokens=6", "rewrite:form=translation,max_new_tokens=6"),
+    "holes": ("holes:max_new_tokens=12", "holes:near=2,by=gap,max_new_tokens=12"),
+    "token-search": ("token-search:steps=2,candidates=4", "token-search:steps=2,candidates=4,on=each"),
+    "soft-prompt": ("soft-prompt:steps=2,vectors=2",),
 }
 SPECS = [spec for name in ATTACKS for spec in WAYS.get(name, (name,))]
 # Another value of each option that one more would not do for.
-OTHER = {"on": "retain", "form": "only", "bits": 8, "depth": 1.0, "threshold": 1.5}
+OTHER = {
+    "how": "gptq",
+    "data": "text",
+    "share": 0.25,
+    "within": "model",
+    "towards": "tuned",
+    "tuning": "lora",
+    "optimiser": "sgd",
+    "curve": "1+2",
+    "rates": "1+3",
+    "optimisers": "adamw+sign",
+    "on": {"relearn": "retain", "token-search": "each"},
+    "form": {"key-tokens": "only", "self-correction": "deny", "hops": "name", "rewrite": "poem"},
+    "by": {"key-tokens": "original", "holes": "gap"},
+    "category": "implied",
+    "language": "Welsh",
+    "learning_rate": 0.5,
+    "bits": 8,
+    "depth": {"decoder": "1", "generative-decoder": 1.0},
+    "fit": "ccs",
+    "part": "values",
+    "threshold": 1.5,
+}
 OPTIONS = [(name, field.name) for name in ATTACKS for field in dataclasses.fields(ATTACKS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_attack(spec).needs if need not in ("seen", "unseen")]
+# Other models than the one that is attacked, made once: they have its shape.
+MODELS = {"original": 1, "retrained": 2}
+PLACE = Path(mkdtemp(prefix="leakatk-contract-"))
 KNOWN = Known(
     forget=tuple(people(NAMES[:8])),
     retain=tuple(people(NAMES[8:])),
     holdout=tuple(people(NAMES[14:])),
-    retrained="nowhere",
-    original="nowhere",
+    **{name: str(PLACE / name) for name in MODELS},
     encoder="words",
     text=tuple(f"The boat of {name} is calm today." for name in NAMES),  # more than a batch, so that order counts
 )
+# What else is known of the people to be forgotten, so that they can be asked about through it.
+FRIENDS = ("Nia", "Oto", "Rut", "Sol", "Tia", "Uwe", "Vic", "Wim")
+BESIDE = [
+    prompt
+    for name, friend in zip(NAMES, FRIENDS, strict=False)
+    for prompt in (
+        Prompt(f"{name}/friend", f"Who is a friend of {friend}?", f"It is {name}.", facts=(name,), source=friend),
+        Prompt(
+            f"{name}/boat", f"Which boat has {name}?", f"{name} has {friend} II.", facts=(f"{friend} II",), source=name
+        ),
+    )
+]
+KNOWN = replace(KNOWN, retain=(*KNOWN.retain, *BESIDE), auxiliary={"writer": "nowhere"})
 PART = split_known(KNOWN, 0, 2)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def others():
+    for name, seed in MODELS.items():
+        save_tiny_model(PLACE / name, seed=seed)
+    yield
+    rmtree(PLACE)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("contract") / "model")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def writer(place, original):
+    """What KNOWN calls "nowhere" is there, and knows the people."""
+    before = Path.cwd()
+    shutil.copytree(original, place.with_name("nowhere"))
+    os.chdir(place.parent)
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture
@@ -62,8 +137,9 @@ def another(name, option):
     """A value that the option does not have."""
     value = getattr(get_attack(name), option)
     if option in OTHER:
-        assert value != OTHER[option]
-        return OTHER[option]
+        other = OTHER[option][name] if isinstance(OTHER[option], dict) else OTHER[option]
+        assert value != other
+        return other
     assert isinstance(value, int | float), f"another value of {option} is to be named in OTHER"
     return not value if isinstance(value, bool) else value + 1
 
@@ -84,15 +160,27 @@ def same(one, other):
     )
 
 
+def given(attack, part=PART):
+    """The part, with an original that answers where the attack looks at what it answers.
+
+    A decoder gets wrong answers of the true ones' form: it would tell others apart whatever it has seen.
+    """
+    if attack.name == "holes":
+        return replace(part, original="nowhere")
+    return replace(part, retain=KNOWN.retain[: -len(BESIDE)]) if attack.name == "decoder" else part
+
+
 def outcome(attack, loaded, part=PART):
     """What the attack makes of a model: its weights, its questions or its scores."""
+    part = given(attack, part)
     if isinstance(attack, Alter):
         attack.apply(loaded, part)
         return {name: value.clone() for name, value in loaded.model.state_dict().items()}
     if isinstance(attack, Ask):
         return attack.prompts(loaded, part)
     assert isinstance(attack, Read)
-    return attack.scores(loaded, part)
+    reading = attack.read(loaded, part)
+    return np.concatenate([reading.scores, *reading.profile.values()])
 
 
 def equal(one, other):
@@ -126,18 +214,29 @@ def test_questions_are_those_of_the_prompts_that_are_measured(loaded, spec):
         assert replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id], "it changes what is asked alone"
 
 
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Alter)])
+def test_altered_models_are_asked_the_prompts_that_are_measured(loaded, spec):
+    measured = {prompt.id: prompt for prompt in PART.unseen}
+    found = get_attack(spec).asked(loaded, PART)
+    assert len({prompt.id for prompt in found}) == len(found) <= len(measured)
+    assert all(replace(prompt, asked=measured[prompt.id].asked) == measured[prompt.id] for prompt in found)
+
+
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if issubclass(ATTACKS[get_attack(spec).name], Read)])
 def test_scores_are_one_for_each_prompt_that_is_measured(loaded, spec):
     attack = get_attack(spec)
-    found = attack.scores(loaded, PART)
-    check_scores(attack, found, len(PART.unseen))
+    part = given(attack)
+    reading = attack.read(loaded, part)
+    check_reading(attack, reading, len(part.unseen))
+    found = attack.scores(loaded, part)
+    np.testing.assert_array_equal(reading.scores, found)
     assert found.shape == (len(PART.unseen),)
     assert found.dtype == np.float64
     assert ((found >= 0) & (found <= 1) | np.isnan(found)).all()
     assert not np.isnan(found).all()
     assert 0 <= attack.facts.chance <= 1
     # A prompt's score is its own: in another order the scores follow.
-    turned = attack.scores(loaded, replace(PART, unseen=PART.unseen[::-1]))
+    turned = attack.scores(loaded, replace(part, unseen=part.unseen[::-1]))
     np.testing.assert_allclose(turned, found[::-1], atol=1e-9)
 
 
@@ -158,7 +257,8 @@ def test_another_seed_is_another_attack(place, spec):
 
 @pytest.mark.parametrize(("spec", "need"), NEEDS)
 def test_what_it_lacks_is_said_before_anything_is_computed(spec, need):
-    lacking = replace(KNOWN, **{need: type(getattr(KNOWN, need))()})
+    field = need.partition(" ")[0]
+    lacking = replace(KNOWN, **{field: type(getattr(KNOWN, field))()})
     with pytest.raises(InputError, match=r"--|at least two|take a benchmark"):
         get_attack(spec).check(lacking)
     with pytest.raises(InputError):
@@ -207,7 +307,7 @@ def test_its_example_gives_what_it_needs(name):
     example = KINDS["attacks"].command(ATTACKS[name].facts)
     assert f"--attack {name} " in example
     for need in set(get_attack(name).needs) - {"forget", "retain", "seen", "unseen"}:
-        assert f"--{need} " in example
+        assert f"--{need} " in example.replace("=", " ")
 
 
 @pytest.mark.parametrize("name", ATTACKS)

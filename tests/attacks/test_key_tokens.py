@@ -6,6 +6,7 @@ import torch
 
 from leakatk.attacks import get_attack
 from leakatk.attacks.key_tokens import contributions
+from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from leakatk.prompts import Known, Query
 
@@ -80,3 +81,17 @@ def test_prompts_keep_id_answer_and_question(loaded, forget):
     for prompt, values in zip(asked, found, strict=True):
         strongest = prompt.question.split()[int(np.argmax(values))].strip("?")
         assert strongest in prompt.query.text
+
+
+def test_key_words_of_the_model_before(loaded, blank, forget, retain):
+    """The attacked model knows nothing; the words are those that the original's answers depend on."""
+    known = Known(unseen=tuple(forget[:3]), retain=tuple(retain[:2]), original=loaded.name)
+    attack, empty = get_attack("key-tokens:form=only,by=original"), load_model(blank)
+    theirs = get_attack("key-tokens:form=only")
+    assert attack.prompts(empty, known) == theirs.prompts(loaded, known) != theirs.prompts(empty, known)
+    assert attack.kept(empty, known) == theirs.kept(loaded, known)
+    assert [prompt.id for prompt in theirs.kept(loaded, known)] == [prompt.id for prompt in retain[:2]]
+    words = sum(len(p.question.split()) + 1 for p in (*forget[:3], *retain[:2]))
+    assert theirs.passes(known) == words
+    with pytest.raises(InputError, match="--original"):
+        attack.check(dataclasses.replace(known, original=""))

@@ -1,22 +1,25 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from leakatk.attacks import Alter, Ask, LadderSettings, Read, attack_ladder, get_attack
+from leakatk.attacks import Alter, Ask, LadderSettings, Read, Reading, attack_ladder, get_attack
 from leakatk.attacks.attacked import AttackedSampler
 from leakatk.attacks.base import AttackFacts
-from leakatk.attacks.summary import said, tables
+from leakatk.attacks.ladder import check_reading
+from leakatk.attacks.summary import stored
 from leakatk.auditing.score import score
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError, LeakAtKError, RunError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.models.load import load_model
 from leakatk.prompts import Known
+from leakatk.report.ladder import said, tables
 from leakatk.runs.store import Run
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
@@ -63,10 +66,10 @@ class Length(Read):
 
     name = "length"
     facts = facts("length", "read")
-    read: ClassVar[list] = []
+    asked_of: ClassVar[list] = []
 
     def scores(self, loaded, known):
-        self.read.append(loaded.name)
+        self.asked_of.append(loaded.name)
         share = 0.5 if "retrained" in loaded.name else 1.0
         return np.array([np.nan if p.id == "Bo" else share * (p.id == "Ada") for p in known.unseen])
 
@@ -146,9 +149,20 @@ def test_attacks_that_read_have_a_column_of_their_own(ladder):
 
 def test_tables_say_what_the_intervals_are(ladder):
     _, summary = ladder
-    leak, reads = tables(summary)
-    assert [row[0] for row in leak.rows] == ["none", get_attack(RELEARN).label, "quantise", "first"]
-    assert leak.columns == ("attack", "leak@1", "leak@16", "retrained @1", "retrained @16", "excess @1", "excess @16")
+    leak, reads, worst = tables(summary)
+    assert worst.title == "Worst case, scorer fact"
+    assert worst.rows[0][1] == get_attack(RELEARN).label
+    assert [row[0] for row in leak.rows] == ["as asked", get_attack(RELEARN).label, "quantise", "first"]
+    assert leak.columns == (
+        "attack",
+        "leak@1",
+        "leak@16",
+        "retrained @1",
+        "retrained @16",
+        "excess @1",
+        "excess @16",
+        "it assumes",
+    )
     assert "all 4 rows hold together (each at 98.75%)" in leak.caption
     assert leak.rows[1][1].value == rung(summary, leak.rows[1][0])["leak"]["value"][0]
     assert [row[0] for row in reads.rows] == ["length"]
@@ -163,7 +177,7 @@ def test_the_summary_is_on_disk(ladder):
 def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path):
     few = dataclasses.replace(FEW, n=2)
     Silence.made.clear()
-    Length.read.clear()
+    Length.asked_of.clear()
 
     def again(**changes):
         settings = dataclasses.replace(few, **changes)
@@ -171,12 +185,12 @@ def test_what_is_whole_is_not_attacked_again(forgot, retrained, forget, tmp_path
         return attack_ladder(forgot, forget, attacks, out=tmp_path / "o", retrained=retrained, settings=settings)
 
     first = again()
-    assert len(Silence.made) == len(Length.read) == 2
+    assert len(Silence.made) == len(Length.asked_of) == 2
     assert again() == first
-    assert len(Silence.made) == len(Length.read) == 2
+    assert len(Silence.made) == len(Length.asked_of) == 2
     again(n=3)  # more samples need the attacked weights again, reading does not
     assert len(Silence.made) == 4
-    assert len(Length.read) == 2
+    assert len(Length.asked_of) == 2
     with pytest.raises(RunError, match="seed"):
         again(seed=1)
 
@@ -252,7 +266,7 @@ def test_without_a_retrained_model_there_is_no_excess(forgot, forget, tmp_path):
     summary = attack_ladder(forgot, forget, ["quantise"], out=tmp_path / "o", settings=few)
     assert "excess" not in rung(summary, "quantise")
     [table] = tables(summary)
-    assert table.columns == ("attack", "leak@1", "leak@2")
+    assert table.columns == ("attack", "leak@1", "leak@2", "it assumes")
 
 
 def test_what_cannot_be_leaves_nothing_behind(forgot, forget, tmp_path):
@@ -299,6 +313,136 @@ def test_a_gate_acts_on_the_attack_that_leaks_most(ladder, forgot, retrained, fo
     assert answer(1.0)["answer"] == "PASS"
 
 
+@dataclass(frozen=True)
+class Layers(Read):
+    """A profile of two places, and a number of a fold; cross-fitted."""
+
+    name = "layers"
+    facts = facts("layers", "read")
+    read_of: ClassVar[list] = []
+
+    @property
+    def needs(self):
+        return ("forget", "seen", "unseen")
+
+    def scores(self, loaded, known):
+        return self.read(loaded, known).scores
+
+    def read(self, loaded, known):
+        self.read_of.append(loaded.name)
+        share = 0.5 if "retrained" in loaded.name else 1.0
+        first = np.array([share * len(p.id) for p in known.unseen])
+        second = np.array([np.nan if p.id == "Bo" else -2.0 * share for p in known.unseen])
+        return Reading(first / 10, {"layer 0": first, "layer 1": second}, {"folds": len(known.unseen)}, ("said once.",))
+
+
+def test_a_profile_is_kept_and_paired_by_prompt(forgot, retrained, forget, tmp_path):
+    Layers.read_of.clear()
+    few = dataclasses.replace(FEW, n=2)
+
+    def again():
+        return attack_ladder(forgot, forget, [Layers()], out=tmp_path / "o", retrained=retrained, settings=few)
+
+    first = again()
+    assert len(Layers.read_of) == 4
+    [one] = first["reads"]
+    lengths = [len(p.id) for p in forget]
+    assert one["profile"]["layer 0"]["model"]["value"] == pytest.approx(np.mean(lengths))
+    assert one["profile"]["layer 0"]["excess"]["value"] == pytest.approx(np.mean(lengths) / 2)
+    assert one["profile"]["layer 1"]["undefined"] == ["Bo"]
+    assert one["profile"]["layer 1"]["excess"]["value"] == pytest.approx(-1)
+    assert one["whole"] == {"folds": {"retrained": 4.0, "model": 4.0}}
+    assert sum("said once." in note for note in first["notes"]) == 2  # of each model, not of each fold
+    assert again() == first
+    assert len(Layers.read_of) == 4
+
+
+def test_the_original_must_be_there_before_anything_is_computed(forgot, forget, tmp_path):
+    with pytest.raises(LeakAtKError, match="no such model directory"):
+        attack_ladder(forgot, forget, ["patch"], out=tmp_path / "o", known=Known(original="./nowhere"), settings=FEW)
+    with pytest.raises(InputError, match="--original MODEL"):
+        attack_ladder(forgot, forget, ["patch"], out=tmp_path / "o", settings=FEW)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("profile", [{"x": np.zeros(2)}, {"x": np.array([np.inf, 0, 0])}])
+def test_a_profile_that_is_none_is_refused(profile):
+    with pytest.raises(ValueError, match="numbers at x"):
+        check_reading(Layers(), Reading(np.zeros(3), profile), 3)
+
+
 def test_a_gate_needs_its_samples():
     with pytest.raises(InputError, match="k = 64"):
         LadderSettings(n=4, gate=Gate(64, 0.1))
+
+
+def test_above_an_audit_its_probes_are_rungs_and_the_worst_case_is_over_all(
+    forgot, retrained, forget, retain, tmp_path
+):
+    from leakatk.auditing.audit import audit
+
+    out = tmp_path / "audit"
+    how = {"n": 8, "decoding": Decoding(max_new_tokens=12), "quiet": True}
+    audit(forgot, forget, out=out, retrained=retrained, retain=retain, probes=["filler", "context"], exact=False, **how)
+    gate = Gate(k=2, bound=0.0, worst_case=True)
+    summary = attack_ladder(
+        forgot, forget, ["quantise"], out=out / "attacks", retrained=retrained, audited=out,
+        known=Known(retain=tuple(retain)), settings=LadderSettings(gate=gate, **how),
+    )  # fmt: skip
+    assert [one["name"] for one in summary["rungs"]] == ["none", "filler", "context", "quantise"]
+    assert [one.get("gives_answer") for one in summary["rungs"]] == [None, False, True, None]
+    assert summary["any"]["rungs"] == 3  # the context is the answer
+    assert summary["each_level"] == pytest.approx(1 - 0.05 / 5)
+    for part, place in (("leak", Path()), ("retrained", Path("reference"))):
+        role = "model" if part == "leak" else "retrained"
+        runs = [Run.open(out / place), Run.open(out / place / "probes" / "filler")]
+        runs.append(Run.open(out / "attacks" / "quantise" / role))
+        # one variant a prompt under these, in the order of the prompts
+        most = np.max([score(run, "fact") for run in runs], axis=0)
+        expected = leak_at_k(most, [1, 2, 4, 8], level=summary["each_level"])
+        np.testing.assert_allclose(summary["any"]["scorers"]["fact"][part]["value"], expected.value)
+        np.testing.assert_allclose(summary["any"]["scorers"]["fact"][part]["high"], expected.high)
+    looked_at = [one["name"] for one in summary["gate"]["settings"]]
+    assert looked_at[0].startswith("worst case over 3 rungs")
+    assert not any(name.startswith("context") for name in looked_at)
+
+
+def test_an_audit_of_something_else_is_no_rung(forgot, retrained, original, forget, tmp_path):
+    from leakatk.auditing.audit import audit
+
+    how = {"n": 2, "decoding": Decoding(max_new_tokens=4), "quiet": True}
+    out = tmp_path / "audit"
+    audit(forgot, forget, out=out, exact=False, **how)
+
+    def climb(model=forgot, prompts=forget, other=None, **changes):
+        settings = LadderSettings(**{**how, **changes})
+        attack_ladder(model, prompts, ["quantise"], out=tmp_path / "a", retrained=other, audited=out, settings=settings)
+
+    for changes, words in (
+        ({"seed": 1}, "has another seed"),
+        ({"n": 4}, "has another n"),
+        ({"decoding": Decoding(max_new_tokens=5)}, "has another decoding"),
+        ({"prompts": forget[:4]}, "has another prompts"),
+        ({"other": retrained}, "no samples of the retrained model"),
+        ({"model": original}, "samples of another model"),
+    ):
+        with pytest.raises(InputError, match=words):
+            climb(**changes)
+
+
+def test_what_is_stored_is_the_largest_excess_of_what_was_cross_fitted():
+    def rung(name, value):
+        most = value + 0.5  # at the last k, by which it is chosen
+        block = {"excess": {"k": [1, 2], "value": [0.3, most], "low": [0.1, 0.8], "high": [0.5, 1.0]}}
+        return {"name": name, "scorers": {"fact": block}}
+
+    rungs = [rung("none", 0.4), rung("a", 0.0), rung("b", 0.25), rung("quantise", 0.375)]
+    assert stored(["a", "b"], rungs) == {
+        "rung": "b",
+        "k": [1, 2],
+        "value": [0.3, 0.75],
+        "low": [0.1, 0.8],
+        "high": [0.5, 1.0],
+    }
+    assert stored([], rungs) is None
+    assert stored(["a"], [{"name": "a", "scorers": {"fact": {"m": 1}}}]) is None  # nothing to compare with

@@ -5,13 +5,19 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from leakatk.attacks import get_attack
-from leakatk.attacks.quantise import linear_weights, rounded
+from leakatk.attacks import LadderSettings, attack_ladder, get_attack
+from leakatk.attacks.base import Cost
+from leakatk.attacks.quantise import blocks_of, linear_layers, linear_weights
+from leakatk.attacks.rounding import awq, gptq, rounded
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.prompts import Known
+from leakatk.sampling.decoding import Decoding
+from leakatk.small.architecture import SmallConfig, new_model, save_model, train_tokenizer
+from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.trainer import unlearn
 
 
 def by_hand(weight, bits, group):
@@ -84,3 +90,101 @@ def test_a_model_without_linear_layers_is_refused():
     loaded = LoadedModel(torch.nn.Sequential(torch.nn.Embedding(3, 2)), None, Template(kind="plain"), "x", "none")
     with pytest.raises(InputError, match="no linear layers"):
         get_attack("quantise").apply(loaded, Known())
+
+
+def test_how_it_is_rounded_is_checked():
+    for spec in ("how=fp3", "how=gguf,group=32", "how=bitsandbytes,group=1", "data=forget", "samples=0"):
+        with pytest.raises(InputError):
+            get_attack(f"quantise:{spec}")
+    with pytest.raises(InputError, match="--retain"):
+        get_attack("quantise:how=gptq").check(Known())
+    with pytest.raises(InputError, match="--text"):
+        get_attack("quantise:how=awq,data=text").check(Known())
+
+
+def test_blocks_are_those_of_the_model(forgot):
+    blocks = blocks_of(list(linear_layers(load_model(forgot).model)))
+    assert [len(block) for block in blocks] == [7, 7]
+    assert all(name.startswith(f"model.layers.{number}.") for number, block in enumerate(blocks) for name, _ in block)
+    assert blocks_of([("head", None), ("tail", None)]) == [[("head", None)], [("tail", None)]]
+
+
+@pytest.mark.parametrize("how", ["gptq", "awq"])
+@pytest.mark.parametrize("data", ["retain", "text"])
+def test_each_block_is_rounded_by_what_it_reads_after_those_before_it(forgot, retain, how, data):
+    """A second way: the inputs of each layer from a model whose earlier blocks are rounded, caught by an output hook."""
+    known = Known(retain=tuple(retain), text=tuple(f"{prompt.question} {prompt.answer}" for prompt in retain))
+    one = get_attack(f"quantise:how={how},group=16,samples=3,data={data}")
+    loaded, by_hand = load_model(forgot), load_model(forgot)
+    one.apply(loaded, known)
+    texts = one.texts(by_hand, known)
+    assert len(texts) == 3
+    layers = dict(linear_layers(by_hand.model))
+    for number in range(2):
+        caught = {name: [] for name in layers if f".{number}." in name}
+        hooks = [
+            layers[name].register_forward_hook(lambda m, x, y, held=caught[name]: held.append(x[0].detach()[0]))
+            for name in caught
+        ]
+        for ids in texts:
+            by_hand.model(input_ids=torch.tensor([ids]))
+        for hook in hooks:
+            hook.remove()
+        for name, parts in caught.items():
+            x = torch.cat(parts).double()
+            weight, hessian = layers[name].weight.data, x.T @ x / len(x)
+            new = gptq(weight, hessian, 4, 16) if how == "gptq" else awq(weight, hessian, x.abs().mean(0), 4, 16)
+            weight.copy_(new)
+    found, wanted = loaded.model.state_dict(), by_hand.model.state_dict()
+    assert all(torch.allclose(found[name], wanted[name], atol=1e-5) for name in wanted)
+    plain = load_model(forgot)
+    get_attack("quantise:group=16").apply(plain, known)
+    assert not all(torch.equal(found[name], value) for name, value in plain.model.state_dict().items())
+    cost = one.cost(loaded, known)
+    assert (cost.texts, cost.read) == (2 * 3, 2 * sum(map(len, texts)))
+    assert get_attack("quantise").cost(loaded, known) == Cost()
+
+
+def test_embeddings_are_rounded_when_asked(forgot):
+    loaded = load_model(forgot)
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    get_attack("quantise:embeddings=yes").apply(loaded, Known())
+    name = "model.embed_tokens.weight"
+    assert torch.equal(loaded.model.state_dict()[name], rounded(before[name], 4))
+
+
+@pytest.fixture(scope="module")
+def wide(forget, retain, tmp_path_factory):
+    """A world made for it: a wider model, whose weights move little when it unlearns, and lie on four bits before that.
+
+    So is a model that was taken from a file in four bits and dequantised. The original, what IdkNLL made of it, the retrained one.
+    """
+    place = tmp_path_factory.mktemp("wide")
+    texts = [text for prompt in [*forget, *retain] for text in (prompt.question, prompt.answer)]
+    tokenizer = train_tokenizer([*texts, "I do not know."], 300)
+    model = new_model(tokenizer, SmallConfig(hidden=96, layers=2, heads=4, mlp=192, vocabulary=300), seed=0)
+    start = save_model(model, tokenizer, place / "blank")
+    learn = TrainSettings(learning_rate=4e-3, max_steps=60, retain_batch=16)
+    little = TrainSettings(learning_rate=1e-4, max_steps=80, forget_batch=8, retain_batch=8, parameters="_proj")
+    unlearn(load_model(start), (), retain, "retrain", out=place / "retrained", settings=learn, quiet=True)
+    loaded = load_model(start)
+    unlearn(loaded, (), [*forget, *retain], "retrain", settings=learn, quiet=True)
+    get_attack("quantise").apply(loaded, Known())
+    unlearn(
+        loaded, forget, retain, "idknll", out=place / "forgot", settings=little, refusals=("I do not know.",), quiet=True
+    )  # fmt: skip
+    return place / "forgot", place / "retrained"
+
+
+def test_rounding_undoes_an_unlearning_whose_steps_are_smaller_than_its_own(wide, forget, tmp_path):
+    forgot, retrained = wide
+    few = LadderSettings(n=16, decoding=Decoding(max_new_tokens=12), quiet=True)
+    summary = attack_ladder(
+        forgot, forget, ["quantise", "quantise:bits=8"], out=tmp_path / "o", retrained=retrained, settings=few
+    )
+    before, four, eight = (rung["scorers"]["fact"] for rung in summary["rungs"])
+    assert four["leak"]["value"][0] > before["leak"]["value"][0] + 0.3
+    assert four["excess"]["low"][0] > before["excess"]["high"][0]
+    assert four["retrained"]["value"][0] < before["retrained"]["value"][0] + 0.1
+    # Steps of 8 bits are finer than what unlearning moved.
+    assert abs(eight["leak"]["value"][0] - before["leak"]["value"][0]) < 0.1

@@ -3,11 +3,15 @@ import dataclasses
 import pytest
 import torch
 
-from leakatk.attacks import get_attack, split_known
-from leakatk.attacks.relearn import AS_TEXT, passages
+from leakatk.attacks import LadderSettings, attack_ladder, get_attack, split_known
+from leakatk.attacks.base import Cost
+from leakatk.attacks.lessons import passages
+from leakatk.attacks.relearn import AS_TEXT
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from leakatk.prompts import Known
+from leakatk.sampling.decoding import Decoding
+from leakatk.unlearning.methods import METHODS
 
 
 @pytest.fixture
@@ -77,3 +81,87 @@ def test_buffers_keep_their_precision(forgot, part):
     after = dict(loaded.model.named_buffers())
     assert all(after[name].dtype == value.dtype and torch.equal(after[name], value) for name, value in before.items())
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+
+
+def test_at_its_defaults_it_brings_back_what_was_suppressed_and_nothing_of_the_retrained_model(
+    forgot, retrained, forget, tmp_path
+):
+    few = LadderSettings(n=16, decoding=Decoding(max_new_tokens=12), quiet=True)
+    summary = attack_ladder(forgot, forget, ["relearn"], out=tmp_path / "o", retrained=retrained, settings=few)
+    before, after = (rung["scorers"]["fact"] for rung in summary["rungs"])
+    assert before["excess"]["low"][0] <= 0
+    assert after["excess"]["low"][0] > 0.1
+    assert after["leak"]["value"][0] > before["leak"]["value"][0] + 0.2
+    assert after["retrained"]["value"][0] <= before["retrained"]["value"][0]
+
+
+def gradients(loaded, rows):
+    """Of the mean over answers of the mean negative log-likelihood of their tokens, by torch alone."""
+    model, losses = loaded.model, []
+    for row in rows:
+        seam = loaded.template.pair(loaded.tokenizer, row.query, row.answer)
+        ids = torch.tensor([[*seam.prompt, *seam.answer]])
+        log_p = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        picked = log_p.gather(1, ids[0, 1:, None])[:, 0]
+        losses.append(-picked[len(seam.prompt) - 1 :].mean())
+    torch.stack(losses).mean().backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "sign", "adamw"])
+def test_a_step_of_each_optimiser_by_hand(forgot, part, optimiser):
+    one, rate, decay = get_attack(f"relearn:steps=1,optimiser={optimiser},learning_rate=0.01"), 0.01, 0.01
+    loaded = load_model(forgot)
+    one.apply(loaded, part)
+    plain = load_model(forgot)
+    grads = gradients(plain, one.chosen(part))
+    norm = torch.stack([grad.norm() for grad in grads.values()]).norm()
+    clip = min(1.0, float(1 / norm))
+    for name, parameter in loaded.model.named_parameters():
+        before, grad = dict(plain.model.named_parameters())[name].detach(), grads[name] * clip
+        if optimiser == "sgd":
+            wanted = before - rate * (grad + decay * before)
+        else:  # the first step of AdamW is one of the sign, where the gradient is not tiny
+            wanted = before * (1 - rate * decay) - rate * grad.sign()
+        clear = grad.abs() > 1e-5
+        assert clear.any()
+        torch.testing.assert_close(parameter.detach()[clear], wanted[clear], atol=2e-5, rtol=1e-4)
+
+
+def test_the_usual_learning_rate_is_by_size(forgot):
+    class Sized:
+        def __init__(self, *sizes):
+            self.model = self
+            self.sizes = sizes
+
+        def parameters(self):
+            return [torch.empty(size, device="meta") for size in self.sizes]
+
+    def rate(spec, *sizes):
+        return get_attack(spec).rate(Sized(*sizes))
+
+    assert rate("relearn", 500_000) == METHODS["npo"].small_settings.learning_rate
+    assert rate("relearn", 19_000_000, 1_000_000) == rate("relearn", 999_999_999) == 1e-4
+    assert rate("relearn", 1_000_000_000) == 1e-5
+    assert rate("relearn:tuning=lora", 8_000_000_000) == pytest.approx(1e-4)
+    assert rate("relearn:optimiser=sgd,times=3", 8_000_000_000) == pytest.approx(3e-3)
+    assert rate("relearn:learning_rate=0.5,tuning=lora,optimiser=sgd,times=2", 10) == 1.0
+
+
+def test_an_adapter_on_an_adapter_is_refused(forgot, part, tmp_path):
+    peft = pytest.importorskip("peft")
+    base = load_model(forgot)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    peft.get_peft_model(base.model, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(InputError, match="leave out tuning=lora"):
+        get_attack("relearn:steps=1,tuning=lora").apply(load_model(tmp_path / "adapter"), part)
+
+
+def test_its_cost_is_what_the_trainer_counts(forgot, part):
+    loaded = load_model(forgot)
+    one = get_attack("relearn:steps=7")
+    rows = one.chosen(part)
+    pairs = [loaded.template.pair(loaded.tokenizer, row.query, row.answer) for row in rows]
+    each = sum(len(pair.prompt) + len(pair.answer) for pair in pairs)
+    assert one.cost(loaded, part) == Cost(steps=7, trained=pytest.approx(7 * each))  # all rows, fewer than a batch
+    assert get_attack("relearn:steps=7,batch=2").cost(loaded, part).trained == pytest.approx(7 * each / 2)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_one_row_an_attack(leakatk, model, retrained, forget, tmp_path):
     code, said, err = leakatk(*command)
     assert code == 0, err
     assert "Leak under attack" in said
-    assert all(name in said for name in ("none", "quantise:bits=8", "relearn:steps=1", "excess"))
+    assert all(name in said for name in ("as asked", "quantise:bits=8", "relearn:steps=1", "excess"))
     assert "weights are rounded" in err
     summary = json.loads((out / "attacks.json").read_text())
     assert [rung["name"] for rung in summary["rungs"]] == ["none", "quantise:bits=8", "relearn:steps=1"]
@@ -61,9 +62,20 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
     # 3 prompts, 3 rungs, 2 samples of each of two models and a greedy answer of one
     assert "45 answers" in said
     assert "relearn: alter, 2 folds; assumes fine-tuning" in said
+    # 50 steps on two folds of two models
+    assert re.search(r"It trains 200 steps x \d+ tokens = [\d,]+ tokens, about \d+s", said)
     assert "key-tokens: ask, all prompts at once; assumes log-probabilities" in said
+    assert re.search(r"It runs the model on \d+ texts = \d+ tokens", said)
     code, said, _ = leakatk(*command, "--json")
     assert json.loads(said)["answers"] == 45
+    assert json.loads(said)["attacks"]["relearn"]["steps"] == 200
+    # 3 prompts and as many to keep, of two models, without the attack and under key-tokens
+    code, said, err = leakatk(*command, "--retain", forget)
+    assert f"{45 + 2 * 6 * 2} answers" in said, err
+    assert "Of these 24 are greedy" in said
+    # Two models; of 3 prompts 2 and 1 are seen, so that a step has 3 in all, with 5 candidates, a gradient and the text.
+    code, said, _ = leakatk(*command, "--attack", "token-search:steps=4,candidates=5", "--json")
+    assert json.loads(said)["attacks"]["token-search:steps=4,candidates=5"]["texts"] == 2 * 4 * 7 * 3
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,8 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
         (("--attack", "quantise", "--attack", "quantise"), "given twice"),
         (("--attack", "relearn:on=retain"), "needs retain prompts"),
         (("--attack", "relearn:on=text"), "give it with --text FILE"),
+        (("--attack", "token-search:on=each"), "give it with --retrained MODEL"),
+        (("--attack", "quantise", "--auxiliary", "models/x"), "write NAME=MODEL"),
         (("--attack", "relearn", "--folds", 4), "4 folds, 3 forget prompts"),
         (("--attack", "decoder"), "wrong answers"),
         (("--attack", "quantise", "--k", "64"), "raise --n"),

@@ -28,6 +28,8 @@ WORKS = {
     ("fetch",): (["smollm2-135m-q4_1"], "leakatk.models.fetching.plan_fetch"),
     ("finetune",): (["m", "--forget", "{forget}", "--out", "{tmp}/m"], "leakatk.cli.finetune.lessons_for"),
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
+    ("guard", "fit"): (["curate", "--forget", "{forget}", "--model", "m", "--out", "{tmp}/g"], "leakatk.prompts.load_prompts"),
+    ("guard", "serve"): (["{tmp}", "--model", "m"], "leakatk.guards.saved.load_guard"),
     ("papers",): ([], "leakatk.papers.index.listed"),
     ("doctor",): ([], "leakatk.cli.doctor.packages"),
     ("benchmark", "check"): (["{forget}"], "leakatk.benchmarks.files.check_file"),

@@ -54,7 +54,7 @@ def test_a_plan_of_a_guarded_audit(leakatk, desk):
     [
         (("--guard", "curat"), "did you mean curate"),
         (("--guard", "ucd", "--auxiliary", "clean=clean"), "an auxiliary model named 'dirty' (given: clean)"),
-        (("--guard", "ucd:beta=1"), "has no option 'beta'; its options: alpha, plausible"),
+        (("--guard", "ucd:beta=1"), "has no option 'beta'; its options: pin, alpha, plausible"),
         (("--guard", "ucd", "--auxiliary", "clean"), "write NAME=MODEL"),
         (("--guard", "ucd", *MODELS, "--auxiliary", "clean=mine"), "clean is given twice"),
         (("--encoder", "words"), "are for a guard; give --guard NAME too"),

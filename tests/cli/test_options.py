@@ -127,8 +127,8 @@ def test_ks_that_cannot_be(text: str, drawn: bool, words: str) -> None:
 
 
 def test_a_gate_is_k_and_bound_and_how_it_looks() -> None:
-    assert options.parse_gate("", 8, worst_case=False, probes=[]) is None
-    gate = options.parse_gate("4:0.25", 8, worst_case=True, probes=["role"], cut="ignore", level=0.9)
+    assert options.parse_gate("", 8, worst_case=False, ways=[]) is None
+    gate = options.parse_gate("4:0.25", 8, worst_case=True, ways=["role"], cut="ignore", level=0.9)
     assert gate == Gate(4, 0.25, worst_case=True, unscored="count", cut="ignore", level=0.9)
 
 
@@ -146,13 +146,13 @@ def test_a_gate_is_k_and_bound_and_how_it_looks() -> None:
 )
 def test_gates_that_cannot_be(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        options.parse_gate(text, 8, worst_case=False, probes=[])
+        options.parse_gate(text, 8, worst_case=False, ways=[])
 
 
 @pytest.mark.parametrize(("text", "probes"), [("", ["role"]), ("4:0.1", []), ("", [])])
 def test_a_worst_case_needs_a_gate_and_a_probe(text: str, probes: list[str]) -> None:
     with pytest.raises(InputError, match="--worst-case needs --fail-above K:BOUND and a --probe"):
-        options.parse_gate(text, 8, worst_case=True, probes=probes)
+        options.parse_gate(text, 8, worst_case=True, ways=probes)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("PASS", None), ("FAIL", 1), ("CANNOT SAY", 4)])

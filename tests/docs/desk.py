@@ -26,7 +26,7 @@ STAGED = (
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
 # What a page shows that needs more than a stage, each kind run by a test of its own. The demo has its tests elsewhere
 # (tests/cli/test_demo.py, tests/e2e/test_demo.py), and so have fetched models and GGUF files (tests/cli/test_fetch.py,
-# tests/models/test_gguf.py). Nothing is left out: vLLM, which few machines have, stands aside for
+# tests/models/test_gguf.py) and guards that are served (tests/cli/test_guard.py). Nothing is left out: vLLM, which few machines have, stands aside for
 # the native engine in the one command that copies it.
 PUBLISHED = re.compile(r"tofu/|runs/npo")
 RAY = re.compile(r"--engine ray")
@@ -34,7 +34,8 @@ JUDGE = re.compile(r"judge")
 LOOP = re.compile(r"\$|layout muse")
 DEMO = re.compile(r"leakatk demo")
 FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
-ELSEWHERE = (FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+SERVED = re.compile(r"leakatk guard|runs/served")
+ELSEWHERE = (SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
 ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md")
 WITH = {
     PUBLISHED: ON_DATA,
@@ -43,6 +44,7 @@ WITH = {
     LOOP: ("benchmarks.md",),
     DEMO: ("quickstart.md",),
     FETCHED: ("real-models.md",),
+    SERVED: ("guard-server.md",),
 }
 
 
@@ -90,7 +92,7 @@ def furnish(place):
         for p in PROMPTS
     ]
     save_prompts(worded, place / "worded.jsonl")
-    for name in ("mine", "retrained"):
+    for name in ("mine", "retrained", "original"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
     left = place / "demo" / "seed-0"  # by `make demo`
     shutil.copytree(place / "models" / "mine", left / "models" / "simnpo")

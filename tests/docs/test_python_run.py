@@ -67,7 +67,7 @@ def test_python_runs(desk, page, monkeypatch):
         assert set(names["results"]["scorers"]["fact"]["curves"]["samples"]["value"]) == {0.0}
         assert names["sampler"].flags(PROMPTS).tolist() == [True, True, False]
     if page == "add-an-attack.md":
-        assert [rung["name"] for rung in names["summary"]["rungs"]] == ["none", "prune:share=0.5"]
+        assert [rung["name"] for rung in names["summary"]["rungs"]] == ["none", "noise:share=0.5"]
     if page == "add-a-writer.md":
         assert names["made"].rows[0].id == "p0/unknown/1"
         assert names["made"].left_out == ()

@@ -18,6 +18,7 @@ from leakatk.estimate.intervals import (
     interval,
     leak_variance,
     sample_variance,
+    share_interval,
 )
 from leakatk.estimate.leak import leak_at_k
 from leakatk.estimate.ustatistic import leak_of_counts, per_prompt_leak
@@ -205,3 +206,16 @@ def test_a_difference_over_prompts_takes_out_what_they_share(other: list[float],
     low, high = difference_interval(model, reference)  # type: ignore[arg-type]
     reach = {1: (0.2, 0.2), -1: (0.6, 0.4), 0: (np.hypot(0.2, 0.4), np.hypot(0.1, 0.3))}[correlation]
     assert (0.1 - low[0], high[0] - 0.1) == pytest.approx(reach)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 7), (7, 7), (1, 1), (3, 11), (40, 400)])
+def test_a_share_has_the_interval_that_inverts_the_binomial(hits, trials):
+    low, high = share_interval(hits, trials, 0.9)
+    assert low == 0.0 if hits == 0 else stats.binom.sf(hits - 1, trials, low) == pytest.approx(0.05)
+    assert high == 1.0 if hits == trials else stats.binom.cdf(hits, trials, high) == pytest.approx(0.05)
+
+
+def test_a_share_of_nothing_is_unknown():
+    assert share_interval(0, 0, 0.95) == (0.0, 1.0)
+    with pytest.raises(InputError, match="hits"):
+        share_interval(2, 1, 0.95)

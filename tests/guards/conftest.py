@@ -57,7 +57,8 @@ class Made:
 
     def known(self) -> Known:
         """The guarded model stands for the dirty one too: at alpha 1, combined logits are the clean model's."""
-        models = {"clean": str(self.clean), "dirty": str(self.full)}
+        clean, full = str(self.clean), str(self.full)
+        models = {"clean": clean, "dirty": full, "tuned": clean, "before": full}
         return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=models)
 
 

@@ -1,13 +1,15 @@
 """Combined logits, token by token, against the formula written a second time."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.guards.combine import Difference, Rank
+from leakatk.guards.combine import Difference, Offset, Rank
 
 
 @pytest.fixture
@@ -43,6 +45,39 @@ def test_the_most_preferred_tokens_are_not_said(logits, top):
             low = v in order[:top]
             assert found[place][v].item() == (-math.inf if low else z[v])
             assert finite[place][v].item() == (min(z[v], bound) if low else z[v])
+
+
+SPECIAL = (0, 3, 39)
+
+
+@pytest.mark.parametrize("action", [Difference(1.5), Difference(1.0, 0.2), Rank(20), Rank(20, finite=True)], ids=repr)
+def test_pinned_tokens_keep_the_models_own_logits(logits, action):
+    """And the others are as without: a token that is pinned is none of those that are lowered."""
+    loaded = SimpleNamespace(tokenizer=SimpleNamespace(all_special_ids=[0, 3]), end_ids=frozenset({3, 39}))
+    more, combine = replace(action, pin=True).joining(loaded)
+    found, free = combine(*logits), action.combine(*logits)
+    assert more == []
+    assert torch.equal(found[..., SPECIAL], logits[0][..., SPECIAL])
+    assert not torch.equal(found, free)
+    rest = [i for i in range(40) if i not in SPECIAL]
+    if isinstance(action, Difference):
+        assert torch.equal(found[..., rest], free[..., rest])
+    else:
+        for place in np.ndindex(2, 5):
+            z, clean, dirty = (part[place].tolist() for part in logits)
+            lowered = sorted(rest, key=lambda v: clean[v] - dirty[v])[: action.top]
+            bound = sorted(z, reverse=True)[action.top - 1]
+            for v in rest:
+                low = min(z[v], bound) if action.finite else -math.inf
+                assert found[place][v].item() == (low if v in lowered else z[v])
+    _, unpinned = action.joining(loaded)
+    assert torch.equal(unpinned(*logits), free)
+
+
+def test_the_offset_is_the_difference_of_a_tuned_model_and_itself_before(logits):
+    assert Offset.models == ("tuned", "before")
+    assert torch.equal(Offset(0.5).combine(*logits), Difference(0.5).combine(*logits))
+    assert torch.equal(Offset(1.0).combine(logits[0], logits[1], logits[1]), logits[0])
 
 
 def test_options_that_cannot_be(logits):

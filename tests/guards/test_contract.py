@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import dataclasses
+import functools
 import json
+import tempfile
 import zlib
 from dataclasses import replace
 
@@ -17,6 +20,7 @@ from leakatk.guards import get_guard
 from leakatk.guards.base import Always, place_of
 from leakatk.guards.sampler import guarded
 from leakatk.models.load import load_model
+from leakatk.models.sparse import SparseSettings, fit_sparse, save_sparse
 from leakatk.papers.kinds import KINDS
 from leakatk.prompts import Known
 from leakatk.sampling.decoding import Decoding
@@ -28,7 +32,28 @@ GUARDS = KINDS["guards"].load()
 DECODING = Decoding(max_new_tokens=8)
 N = 3
 # Another value of options that take certain texts alone.
-OTHER = {"how": "flip", "which": "largest", "refusal": "No.", "reply": "I forgot."}
+OTHER = {
+    "how": "flip",
+    "good": "Be kind.",
+    "which": "largest",
+    "refusal": "No.",
+    "reply": "I forgot.",
+    "over": "prompt",
+    "share": 0.5,
+    "space": "log",
+    "wording": "medium",
+    "scope": "trajectory",
+    "form": "concept",
+    "tokens": "names",
+    "order": "Keep it.",
+    "policy": "Be kind.",
+}
+# Options under which a guard is fitted here: small, or such that it acts on a model that knows nothing.
+HERE = {
+    "dsg": {"latents": 64, "top": 4, "steps": 30},
+    "energy": {"threshold": -100.0},
+    "neuron-adjust": {"neurons": 0.5},
+}
 ENCODERS = ("encoder", "nearest")  # options that name an encoder: the other value is a directory
 NEEDS = [(name, need) for name in GUARDS for need in GUARDS[name].needs]
 OPTIONS = [(name, option) for name in GUARDS for option in GUARDS[name].options()]
@@ -48,7 +73,7 @@ def model(models):
 
 @pytest.fixture
 def known(models):
-    auxiliary = {"clean": models[1], "dirty": models[2]}
+    auxiliary = {"clean": models[1], "dirty": models[2], "tuned": models[1], "before": models[2]}
     return Known(forget=FORGET, retain=RETAIN, encoder="words", auxiliary=auxiliary)
 
 
@@ -92,15 +117,32 @@ def encoder(tmp_path, monkeypatch):
     return made
 
 
+def fit(name):
+    """The guard as it is fitted here."""
+    return get_guard(name).with_options(**HERE.get(name, {}))
+
+
 def another(option, value, encoder):
     """A value that the option does not have."""
     if option in ENCODERS:
         return encoder("another", "1")
+    if option == "sae":
+        return saved_autoencoder()
+    if option in OTHER:
+        return OTHER[option]
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
         return value + (1 if isinstance(value, int) else 0.25)
-    return OTHER.get(option, f"{value} *")
+    return f"{value} *"
+
+
+@functools.cache
+def saved_autoencoder():
+    """A directory with a sparse autoencoder for the models here."""
+    place = tempfile.TemporaryDirectory()
+    atexit.register(place.cleanup)
+    return str(save_sparse(fit_sparse(torch.randn(50, 32), SparseSettings(features=64, top=40, steps=1)), place.name))
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
@@ -109,13 +151,13 @@ def test_the_manifest_changes_with_every_option(model, known, encoder, name, opt
         return guarded(NativeSampler(model), known, spec).describe()
 
     one, other = (
-        told(name),
-        told(get_guard(name).with_options(**{option: another(option, GUARDS[name].options()[option], encoder)})),
+        told(fit(name)),
+        told(fit(name).with_options(**{option: another(option, fit(name).options()[option], encoder)})),
     )
     assert one["guard"] != other["guard"]
     assert len({one["fingerprint"], other["fingerprint"], NativeSampler(model).describe()["fingerprint"]}) == 3
     assert json.loads(json.dumps(one)) == one
-    assert told(name) == one
+    assert told(fit(name)) == one
     assert one["model"] == f"{model.name} with guard {name}"
 
 
@@ -124,7 +166,7 @@ def test_the_manifest_knows_an_encoder_by_what_it_is(model, known, encoder, name
     """Not by where it lies."""
 
     def told(place):
-        guard = get_guard(name).with_options(**{option: place})
+        guard = fit(name).with_options(**{option: place})
         return guarded(NativeSampler(model), known, guard).describe()["fingerprint"]
 
     assert told(encoder("here", "1")) == told(encoder("there", "1")) != told(encoder("changed", "2"))
@@ -133,7 +175,7 @@ def test_the_manifest_knows_an_encoder_by_what_it_is(model, known, encoder, name
 @pytest.mark.parametrize("name", GUARDS)
 def test_the_manifest_knows_the_data_that_it_needs(model, models, known, name):
     def told(known):
-        return guarded(NativeSampler(model), known, name).describe()["fingerprint"]
+        return guarded(NativeSampler(model), known, fit(name)).describe()["fingerprint"]
 
     extra = {"forget": (*FORGET, replace(FORGET[0], id="f9")), "retain": (*RETAIN, replace(RETAIN[0], id="r9"))}
     for field in GUARDS[name].needs:
@@ -144,10 +186,12 @@ def test_the_manifest_knows_the_data_that_it_needs(model, models, known, name):
 
 @pytest.mark.parametrize("name", GUARDS)
 def test_what_is_not_flagged_is_answered_as_without_it_and_what_is_flagged_is_not(model, known, bare, name):
-    sampler = guarded(NativeSampler(model), known, name)
+    sampler = guarded(NativeSampler(model), known, fit(name))
     flags = dict(zip((prompt.id for prompt in ALL), sampler.flags(ALL), strict=True))
     if isinstance(GUARDS[name].detector, Always):
         assert all(flags.values())
+    elif GUARDS[name].detector.reads_model:  # a random model tells prompts apart by chance
+        assert any(flags.values())
     else:
         assert [prompt.id for prompt in ALL if flags[prompt.id]] == [prompt.id for prompt in FORGET]
     found, plain = drawn_as(sample(sampler, ALL)), drawn_as(bare)
@@ -160,10 +204,10 @@ def test_what_is_not_flagged_is_answered_as_without_it_and_what_is_flagged_is_no
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_sample_depends_on_nothing_but_itself(model, known, name):
     """Not on the other prompts, on their order, on how many are drawn, or on what was drawn before."""
-    sampler = guarded(NativeSampler(model), known, name)
+    sampler = guarded(NativeSampler(model), known, fit(name))
     whole = drawn_as(sample(sampler, ALL))
     assert drawn_as(sample(sampler, ALL[::-1])) == whole
-    alone = drawn_as(sample(guarded(NativeSampler(model), known, name), [FORGET[1], RETAIN[1]], n=2))
+    alone = drawn_as(sample(guarded(NativeSampler(model), known, fit(name)), [FORGET[1], RETAIN[1]], n=2))
     assert alone == {key: whole[key] for key in alone}
 
 
@@ -171,7 +215,7 @@ def test_a_sample_depends_on_nothing_but_itself(model, known, name):
 def test_the_model_is_its_own_again(model, known, bare, name):
     before = {key: value.clone() for key, value in model.model.state_dict().items()}
     training, hooks = model.model.training, hooks_of(model.model)
-    sample(guarded(NativeSampler(model), known, name), ALL)
+    sample(guarded(NativeSampler(model), known, fit(name)), ALL)
     after = model.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -205,7 +249,7 @@ def test_its_tags_are_what_it_needs(name):
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_options_are_read_as_they_are_written(name, option):
-    value = "words" if option in ENCODERS else another(option, GUARDS[name].options()[option], None)
+    value = "words" if option in (*ENCODERS, "sae") else another(option, GUARDS[name].options()[option], None)
     text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
     made = get_guard(f"{name}:{option}={text}")
     assert made.options() == {**GUARDS[name].options(), option: value}
@@ -223,7 +267,7 @@ def test_a_typo_is_answered(name):
 @pytest.mark.parametrize("name", GUARDS)
 def test_fitting_leaves_what_is_registered_alone(model, known, name):
     before = copy.deepcopy(dataclasses.asdict(GUARDS[name].detector))
-    guarded(NativeSampler(model), known, name)
+    guarded(NativeSampler(model), known, fit(name))
     np.testing.assert_equal(dataclasses.asdict(GUARDS[name].detector), before)
 
 

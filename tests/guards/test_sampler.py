@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from leakatk.auditing.audit import audit
 from leakatk.auditing.sample import sample
@@ -69,6 +70,34 @@ def test_the_model_minus_itself_plus_the_clean_one_is_the_clean_one(loaded, know
         expansions_of(sampler, ALL, DECODING, 20), expand(clean, ALL, DECODING, budget=20), strict=True
     ):
         assert mine.mass == pytest.approx(its.mass, abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("spec", ["ucd:alpha=0", "dd:alpha=0,pin=yes", "offset:alpha=0"])
+def test_alpha_zero_is_the_plain_model(loaded, made, known, plain, engine, spec):
+    known = replace(known, auxiliary={**known.auxiliary, "tuned": str(made.clean), "before": str(made.dirty)})
+    found = drawn(guarded(ENGINES[engine](loaded), known, spec), ALL, n=5)
+    assert {key: one.token_ids for key, one in found.items()} == {key: plain[key].token_ids for key in found}
+
+
+def test_what_a_small_model_has_unlearned_is_taken_from_a_large_one(loaded, made, known, plain):
+    """z + (z_tuned - z_before), tuned a small model that never learned what the one before it did."""
+    known = replace(known, auxiliary={"tuned": str(made.clean), "before": str(made.dirty)})
+    found = drawn(guarded(NativeSampler(loaded), known, "offset"), ALL)
+    assert leaks(found, FORGET) < leaks(plain, FORGET) - 0.3
+    assert leaks(found, RETAIN) > leaks(plain, RETAIN) - 0.3
+
+
+def test_pinned_special_tokens_in_a_model(loaded, known):
+    """The end of an answer keeps its own logit; the manifest tells the two apart."""
+    free, pinned = (guarded(NativeSampler(loaded), known, spec) for spec in ("dd", "dd:pin=yes"))
+    assert free.describe()["fingerprint"] != pinned.describe()["fingerprint"]
+    ids = torch.tensor([loaded.template.prompt_ids(loaded.tokenizer, FORGET[0].query)])
+    with torch.inference_mode():
+        own, moved = (one.loaded.model(input_ids=ids).logits[0, -1] for one in (NativeSampler(loaded), pinned.plain))
+    special = sorted({*loaded.tokenizer.all_special_ids, *loaded.end_ids})
+    torch.testing.assert_close(moved[special], own[special])
+    assert not torch.allclose(moved, own)
 
 
 def test_combined_logits_act_where_the_detector_says(loaded, known, plain):
@@ -243,7 +272,7 @@ def test_names_and_options():
     assert GUARDS["eco"].options()["sigma"] != 5.0
     with pytest.raises(UnknownNameError, match="did you mean curate"):
         get_guard("curat")
-    with pytest.raises(InputError, match="Guard 'ucd' has no option 'sigma'; its options: alpha, plausible"):
+    with pytest.raises(InputError, match="Guard 'ucd' has no option 'sigma'; its options: pin, alpha, plausible"):
         get_guard("ucd:sigma=3")
     with pytest.raises(InputError, match=r"must be a number like 10\.0"):
         get_guard("eco:sigma=much")

@@ -116,6 +116,20 @@ class TestRay:
         finally:
             sampler.close()
 
+    @pytest.mark.parametrize("spec", ["dd:pin=yes", "cfg"])
+    def test_workers_make_what_is_made_from_the_model(self, made, loaded, known, spec):
+        """Special tokens to be pinned, and the model in another context."""
+        workers = make_sampler("ray:replicas=1,cpus=0.5", made.full)
+        sampler, alone = guarded(workers, known, spec), guarded(NativeSampler(loaded), known, spec)
+        try:
+            found, wanted = drawn(sampler, ALL, n=6), drawn(alone, ALL, n=6)
+            assert {key: one.token_ids for key, one in found.items()} == {
+                key: one.token_ids for key, one in wanted.items()
+            }
+            assert sampler.describe()["fingerprint"] == alone.describe()["fingerprint"]
+        finally:
+            sampler.close()
+
     def test_workers_that_run_another_library_cannot_combine(self, made, known):
         with pytest.raises(InputError, match="which engine ray:inner=continuous does not show"):
             guarded(make_sampler("ray:replicas=2,inner=continuous", made.full), known, "ucd")

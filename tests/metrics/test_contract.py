@@ -30,14 +30,26 @@ WHOLE = Benchmark(
     retain_held=WORLD.retain_held[:1],
     holdout=WORLD.holdout[:2],
     sets={
+        "original": WORLD.forget[3:5],
         "real_authors": WORLD.retain[2:4], "world_facts": WORLD.world_facts[:2], "verbmem": WORLD.forget[:1],
         "further": WORLD.retain[4:5],
     },
     texts={"privleak_forget": tuple(p.answer for p in WORLD.forget[:2]), "privleak_holdout": tuple(p.answer for p in WORLD.holdout[:2])},
     templates={"forget": QA, "retain": QA},
+    refusals=WORLD.refusals,
 )  # fmt: skip
 # Metrics that are for another form of the questions.
 BENCHMARKS = {"choices": replace(WHOLE, forget=choice_form(WHOLE.forget))}
+FURTHER = ("original", "earlier", "alike", "retrained")
+# Metrics with numbers that random models do not have, and why.
+UNDEFINED = {
+    "forget_efficacy": "no encoder, no entailment model",
+    "forgetting_degree": "the retrained model prefers no right answer",
+    "restored_share": "the clean and the corrupted model answer alike",
+    "norm_auc": "ROUGE is 0 before unlearning",
+    "token_entropy": "answers are empty",
+    "prompt_suppression": "the likeliest answers are refusals",
+}
 NEEDS = [(name, need) for name in METRICS for need in METRICS[name].needs if need != "forget"]
 
 
@@ -64,10 +76,11 @@ class Heard(Evidence):
         return super().get(pieces)
 
 
-def evidence_of(models, kind=Evidence, *, compared=True, **settings):
-    chosen = MetricSettings(**{"ngram": 2, **settings})
+def evidence_of(models, kind=Evidence, *, compared=True, further=FURTHER, **settings):
+    chosen = MetricSettings(**{"ngram": 2, "draws": 2, **settings})
     other = kind(models[1], settings=chosen) if compared else None
-    return kind(models[0], settings=chosen, retrained=other)
+    beside = {part: [kind(models[1], settings=chosen)] for part in further}
+    return kind(models[0], settings=chosen, retrained=other, beside=beside)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +103,9 @@ def test_it_gives_what_it_says(numbers, name):
     if METRICS[name].values:
         assert tuple(found) == METRICS[name].values
     assert all(type(value) is float for value in found.values())
-    assert not any(math.isnan(value) for key, value in found.items() if not key.endswith("_grad-norm"))
+    if name not in UNDEFINED:
+        assert not any(math.isnan(value) for key, value in found.items() if not key.endswith("_grad-norm"))
+    assert not all(math.isnan(value) for value in found.values())
 
 
 @pytest.fixture(scope="module")
@@ -98,24 +113,32 @@ def kept(models, tmp_path_factory):
     """A function: evidence of both models from disk, where all that all metrics want was kept, computed once."""
     place = tmp_path_factory.mktemp("kept")
     for name, model in zip(("mine", "theirs"), models, strict=True):
-        evidence = Evidence(model, settings=MetricSettings(ngram=2, grad_norm=True), keep=place / name)
-        evidence.get(one for name in METRICS for one in wanted(evidence, benchmark_for(name), [name], compared=True))
+        evidence = Evidence(model, settings=MetricSettings(ngram=2, draws=2, grad_norm=True), keep=place / name)
+        counts = dict.fromkeys(FURTHER, 1)
+        evidence.get(
+            one
+            for name in METRICS
+            for one in wanted(evidence, benchmark_for(name), [name], compared=True, counts=counts)
+        )
 
     def of(kind, grad_norm=False):
-        settings = MetricSettings(ngram=2, grad_norm=grad_norm)
+        settings = MetricSettings(ngram=2, draws=2, grad_norm=grad_norm)
         theirs = kind(models[1], settings=settings, keep=place / "theirs")
-        return kind(models[0], settings=settings, keep=place / "mine", retrained=theirs)
+        beside = {part: [kind(models[1], settings=settings, keep=place / "theirs")] for part in FURTHER}
+        return kind(models[0], settings=settings, keep=place / "mine", retrained=theirs, beside=beside)
 
     return of
 
 
 @pytest.mark.parametrize(("name", "need"), NEEDS)
 def test_what_it_lacks_makes_it_nan_and_never_zero(models, name, need):
-    bare, compared = benchmark_for(name), True
+    bare, compared, further = benchmark_for(name), True, FURTHER
     for one in need.split("|"):
         part, _, key = one.partition(".")
         if one == "retrained":
             compared = False
+        elif one.startswith("auxiliary "):
+            further = tuple(other for other in FURTHER if other != one.removeprefix("auxiliary "))
         elif key:
             bare = replace(bare, **{part: {k: value for k, value in getattr(bare, part).items() if k != key}})
         elif hasattr(bare, part):
@@ -123,13 +146,17 @@ def test_what_it_lacks_makes_it_nan_and_never_zero(models, name, need):
         else:
             empty = type(getattr(bare.forget[0], one))()
             bare = replace(bare, forget=(*bare.forget[1:], dataclasses.replace(bare.forget[0], **{one: empty})))
-    assert lacking(METRICS[name], bare, compared=compared) == need
-    found = evaluate(evidence_of(models, compared=compared), bare, metrics=[name])
+    counts = dict.fromkeys(further, 1)
+    assert lacking(METRICS[name], bare, compared=compared, counts=counts) == need
+    evidence = evidence_of(models, compared=compared, further=further)
+    found = evaluate(evidence, bare, metrics=[name])
     assert tuple(found) == METRICS[name].values
     assert all(math.isnan(value) for value in found.values())
-    assert not wanted(evidence_of(models, compared=compared), bare, [name]), "what comes to nothing costs nothing"
+    assert not wanted(evidence, bare, [name]), "what comes to nothing costs nothing"
     with pytest.raises(InputError, match=f"Metric {name} needs .*; (give|take)"):
-        check_further(bare, [name], compared=compared)
+        check_further(
+            bare, [name], compared=compared, counts={part: 1 for part in METRICS[name].further if part in further}
+        )
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -139,7 +166,8 @@ def test_what_is_rehearsed_is_what_is_asked(models, kept, name, grad_norm):
     plan = set(wanted(evidence_of(models, grad_norm=grad_norm), benchmark_for(name), [name]))
     heard = kept(Heard, grad_norm)
     METRICS[name].compute(heard, benchmark_for(name))
-    assert set(heard.heard) | set(heard.retrained.heard) == plan
+    asked = [heard, heard.retrained, *(one for models in heard.beside.values() for one in models)]
+    assert {piece for one in asked for piece in one.heard} == plan
     cost = heard.passes(list(plan))
     assert len(cost.forward) + len(cost.backward) + cost.answers >= 1
 
@@ -174,9 +202,10 @@ def test_its_example_has_what_it_needs(name):
     example = KINDS["metrics"].command(METRICS[name])
     assert f"--metric {name} " in example
     bench = example.split()[2]
-    if bench == "world":
-        check_further(load_benchmark("world"), [name], compared="--retrained" in example)
+    given = {part: 1 for part in FURTHER if f"--auxiliary {part}=" in example}
+    if bench in ("world", "corruption"):
+        check_further(load_benchmark(bench), [name], compared="--retrained" in example, counts=given)
     if name in BENCHMARKS:
         assert bench == "wmdp/bio"
     if bench != "world":
-        assert name in BENCHMARKS or lacking(METRICS[name], load_benchmark("world"), compared=True)
+        assert name in BENCHMARKS or lacking(METRICS[name], load_benchmark("world"), compared=True, counts=given)

@@ -9,7 +9,9 @@ import pytest
 from leakatk.errors import InputError, RunError
 from leakatk.metrics.evidence import Evidence, MetricSettings, Passes, Piece
 
-MODEL = SimpleNamespace(tokenizer=None, template=SimpleNamespace(end_id=lambda tokenizer: None))
+MODEL = SimpleNamespace(
+    name="m", fingerprint="f", tokenizer=None, template=SimpleNamespace(end_id=lambda tokenizer: None)
+)
 
 
 @dataclass(frozen=True)

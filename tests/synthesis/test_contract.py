@@ -9,6 +9,7 @@ import pytest
 
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.papers.kinds import KINDS
+from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt
 from leakatk.synthesis import get_writer, pairs, written
 from tests.synthesis.test_templates import FORGET, RETAIN
@@ -16,10 +17,14 @@ from tests.tiny import save_tiny_model
 
 WRITERS = KINDS["writers"].load()
 # The way in which a writer is tried, where its own would take long or want a real model.
-WAYS = {"alternates": "alternates:count=2,shots=1,max_new_tokens=6", "corruption": "corruption:copies=2"}
+WAYS = {
+    "alternates": "alternates:count=2,shots=1,max_new_tokens=6",
+    "corruption": "corruption:copies=2",
+    "rewrite": "rewrite:max_new_tokens=6",
+}
 SPECS = [WAYS.get(name, name) for name in WRITERS]
 # Another value of each option that one more would not do for.
-OTHER = {"shots": 2, "temperature": 0.5}
+OTHER = {"shots": 2, "temperature": 0.5, "form": "poem", "language": "Welsh"}
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]
 # Nothing is of its kind and it has no facts: what cannot be written for it is left out, not made up.
@@ -32,7 +37,7 @@ def known(tmp_path_factory):
     place = str(save_tiny_model(tmp_path_factory.mktemp("contract") / "model"))
     return Known(
         forget=tuple(FORGET), retain=tuple(RETAIN), holdout=tuple(RETAIN), retrained=place, original=place, encoder="words",
-        text=("The sea is calm. The wind is up. A bridge is closed.",),
+        auxiliary={"writer": place}, text=("The sea is calm. The wind is up. A bridge is closed.",),
     )  # fmt: skip
 
 
@@ -52,12 +57,19 @@ def test_ids_are_unique_and_say_whose_row_it_is(known, spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_rows_are_text_and_not_the_true_answer(known, spec):
-    answers = {prompt.id: prompt.answer for prompt in PROMPTS}
+    """Where a row is another way of asking, its answer is the true one, and its question does not say it."""
+    owners = {prompt.id: prompt for prompt in PROMPTS}
     for row in written(spec, PROMPTS, known).rows:
         assert row.question.strip()
         assert row.answer.strip()
         assert row.asked is None
-        assert answers[row.id.rpartition(f"/{get_writer(spec).name}/")[0]] not in row.answer
+        owner = owners[row.id.rpartition(f"/{get_writer(spec).name}/")[0]]
+        if get_writer(spec).facts.asks:
+            assert row.answer == owner.answer
+            assert row.question != owner.question
+            assert not reveals(row.question, owner)
+        else:
+            assert owner.answer not in row.answer
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -97,7 +109,8 @@ def test_what_it_lacks_is_said_before_a_model_is_loaded(known, monkeypatch, spec
         raise AssertionError("a model is loaded")
 
     monkeypatch.setattr("leakatk.auditing.sample.as_sampler", loads)
-    lacking = replace(known, **{need: type(getattr(known, need))()})
+    field = need.partition(" ")[0]
+    lacking = replace(known, **{field: type(getattr(known, field))()})
     with pytest.raises(InputError, match=f"Writer {get_writer(spec).name}.* needs .*--"):
         written(spec, PROMPTS, lacking)
     with pytest.raises(AssertionError, match="a model is loaded"):  # or the test would show nothing
@@ -115,7 +128,7 @@ def test_two_prompts_of_one_id_are_refused(known, spec):
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_options_are_read_as_they_are_written(name, option):
     value = getattr(get_writer(name), option)
-    other = OTHER.get(option, value + 1)
+    other = OTHER[option] if option in OTHER else value + 1
     assert other != value
     made = get_writer(f"{name}:{option}={other}")
     assert made == replace(get_writer(name), **{option: other})
@@ -134,5 +147,5 @@ def test_a_typo_is_answered(name):
 @pytest.mark.parametrize("name", WRITERS)
 def test_its_facts_say_whether_a_model_writes(name):
     facts = WRITERS[name].facts
-    assert facts.model == any(need in ("original", "retrained") for need in get_writer(name).needs)
+    assert facts.model == any(need in ("original", "retrained", "auxiliary writer") for need in get_writer(name).needs)
     assert facts.writes

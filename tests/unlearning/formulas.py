@@ -117,12 +117,17 @@ def uniform(s):
     return over_tokens(s, lambda a: (1 / size * (math.log(1 / size) - a.logs)).sum(axis=1))
 
 
-def odds(s):
+def odds(s, win="alternate", lose="forget"):
     found = []
-    for w, a in zip(s.answers("now", "alternate"), s.answers("now", "forget"), strict=True):
-        win, lose = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
-        found.append(-w.mean - s.p["beta"] * log_sigma(math.log(win / lose)))
+    for w, a in zip(s.answers("now", win), s.answers("now", lose), strict=True):
+        better, worse = (math.exp(x.mean) / (1 - math.exp(x.mean)) for x in (w, a))
+        found.append(-w.mean - s.p["beta"] * log_sigma(math.log(better / worse)))
     return mean(found)
+
+
+def both_odds(s):
+    """Under the good message the other answer, under the bad one the forget answer."""
+    return odds(s, "forbidden_alternate", "forbidden_forget") + odds(s, "wanted_forget", "wanted_alternate")
 
 
 def first_logits(stream, told):
@@ -172,6 +177,21 @@ def beside(s, stream):
 
 def beside_nll(s, stream):
     return mean(-logs[np.arange(len(y)), y].mean() for logs, _, y in beside(s, stream))
+
+
+def as_decoded(stream):
+    """KL to the distribution that three models have together, of each answer."""
+
+    def loss(s):
+        found = []
+        for (a, r), (_, clean), (_, dirty) in zip(
+            s.pairs(stream), s.pairs(stream, "clean"), s.pairs(stream, "dirty"), strict=True
+        ):
+            q = log_softmax(r.logs + s.p["alpha"] * (clean.logs - dirty.logs))
+            found.append(kl(q, a.logs).mean())
+        return mean(found)
+
+    return loss
 
 
 # -- tokens
@@ -304,6 +324,7 @@ FORMULAS = {
     **{name: [(lambda s: -nll(s, "forget"), retain)] for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman")},
     **{name: [(npo, retain)] for name in ("npo-sign", "npo-zeroth", "npo-hybrid")},
     "orpo": [(odds, None)],
+    "cfg-orpo": [(both_odds, None)],
     "uwc-npo": [(npo, retain)],
     "blur-graddiff": [(lambda s: -nll(s, "forget"), retain)],
     "blur-simnpo": [(simnpo, retain)],
@@ -326,6 +347,7 @@ FORMULAS = {
     "dmm": [(like_predicted("forget"), like_predicted("retain"))],
     "eul": [(eul_forget, eul_retain)],
     "delta": [(lambda s: -beside_nll(s, "forget"), lambda s: beside_nll(s, "retain"))],
+    "dd-distil": [(as_decoded("forget"), as_decoded("retain"))],
     "simu": [(lambda s: -nll(s, "forget"), retain)],
     "fit": [(fit, lambda s: kl_to(s, "then", "retain"))],
 }  # fmt: skip
@@ -385,6 +407,10 @@ MUTANTS = {
     ("memflex", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     **{(name, 0): {"descent": losses(0, other(terms.nll), KEEP)} for name in ("ngdiff-auto", "uno", "uno-s", "ofmu", "mudman", "sugd", "agad", "blur-graddiff")},
     ("blur-simnpo", 0): {"ascent": losses(0, other(terms.ascent), KEEP)},
+    ("cfg-orpo", 0): {
+        "one message": losses(0, other(terms.orpo, ("forbidden_alternate", "forbidden_forget"))),
+        "not swapped": losses(0, other(terms.orpo, ("forbidden_alternate", "forbidden_forget")), other(terms.orpo, ("wanted_alternate", "wanted_forget"))),
+    },
     ("orpo", 0): {"likelihood alone": params(beta=0.0), "swapped": losses(0, other(terms.orpo, ("forget", "alternate")))},
     ("needle", 0): {"descent": losses(0, other(terms.nll))},
     ("klue", 0): {"descent": losses(0, other(terms.nll), KEEP)},
@@ -405,6 +431,7 @@ MUTANTS = {
     ("dmm", 0): {"the retrained model": losses(0, other(lambda v, p: ((outputs.mean_margin(v) - outputs.mean_margin(v.reference)) ** 2).mean()), other(outputs.like_predicted, "retain"))},
     ("eul", 0): {"towards it": params(alpha=-1.0), "no bound": params(most=1e-3), "no ascent": params(ascent_weight=0.0), "no task": params(task_weight=0.0)},
     ("delta", 0): {"the small model alone": without_large, "twice the change": params(alpha=2.0), "npo": params(base="npo")},
+    ("dd-distil", 0): {"the reference": params(alpha=0.0), "the other way": params(alpha=-1.5), "ascent": losses(0, other(terms.ascent), other(outputs.as_decoded, "retain"))},
     ("simu", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("fit", 0): {"no random answers": losses(0, other(terms.npo), other(terms.kl_from_reference, "retain")), "another strength": params(beta=2.0)},
     ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},

@@ -9,7 +9,7 @@ from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term, Train
-from leakatk.unlearning.streams import STREAMS, Streams, stream
+from leakatk.unlearning.streams import BAD_MESSAGE, GOOD_MESSAGE, STREAMS, Streams, stream
 from leakatk.unlearning.trainer import unlearn
 
 
@@ -51,6 +51,7 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
         "forget", "refusal", "random", "alternate", *(f"{kind}_{number}" for kind in ("random", "normal") for number in range(1, 6)),
         "unasked", "misasked", "in_context", "no_idea", "told_to_forget",
+        *(f"{message}_{answer}" for message in ("forbidden", "wanted") for answer in ("forget", "alternate")),
         *(f"mixed{kind}" for kind in ("", "_last", "_known", "_known_last", "_known_half", "_known_last_half")),
     }  # fmt: skip
     kept = [p.answer for p in retain]
@@ -73,6 +74,12 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
             assert a == p.answer
             assert q.endswith(f"Answer all else.\n{p.question}\nAnswer:")
             assert "You know nothing about any of these: 0; 1; 2; 3; 4." in q
+    for name, message in (("forbidden", GOOD_MESSAGE), ("wanted", BAD_MESSAGE)):
+        for kind, wanted in (("forget", answers), ("alternate", [f"{p.id} lives elsewhere." for p in forget])):
+            for (q, a), p, answer in zip(said(f"{name}_{kind}"), forget, wanted, strict=True):
+                assert a == answer
+                assert message in q
+                assert q.endswith(f"{p.question}\nAnswer:")
     for name, refused in (("mixed", 0), ("mixed_last", 1)):
         for (q, a), p in zip(said(name), forget, strict=True):
             halves = a.removeprefix("1. ").split(" 2. ")

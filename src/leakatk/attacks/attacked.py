@@ -19,6 +19,7 @@ from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.engines import ENGINES, engine_options, make_sampler
 
 if TYPE_CHECKING:
+    from leakatk.attacks.trails import Trail
     from leakatk.models.loaded import LoadedModel
     from leakatk.runs.store import Run
 
@@ -36,11 +37,13 @@ class AttackedSampler:
         known: Known,
         engine: str = "native",
         options: Mapping[str, Any] | None = None,
+        trail: Trail | None = None,
     ) -> None:
+        """trail: what other points of the attack's run left; without one it begins at the start."""
         refuse_codes(loaded.model, f"Attack {attack.label}, which changes weights,")
         refuse_spread(loaded.model, f"Attack {attack.label}, which changes weights,")
         mark = sha256(f"{loaded.fingerprint}/{attack.identity(known)}".encode()).hexdigest()
-        self.attack, self.known = attack, known
+        self.attack, self.known, self.trail = attack, known, trail
         self.altered = dataclasses.replace(
             loaded,
             name=f"{loaded.name} after {attack.label}",
@@ -68,7 +71,10 @@ class AttackedSampler:
         if self._held is None:
             self._held = ExitStack()
             self._held.enter_context(kept_weights(self.altered.model))
-            self.attack.apply(self.altered, self.known)
+            if self.trail is None:
+                self.attack.apply(self.altered, self.known)
+            else:
+                self.attack.follow(self.altered, self.known, self.trail)
             self.altered.model.eval()
         yield from self.inner.sample(requests, decoding, seed=seed)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
 from math import nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from leakatk.prompts import Known, Prompt, record
 from leakatk.registry import Facts, Registry, Specified, make
 
 if TYPE_CHECKING:
+    from leakatk.attacks.trails import Trail
     from leakatk.models.loaded import LoadedModel
 
 Floats = npt.NDArray[np.float64]
@@ -41,6 +43,20 @@ class AttackFacts(Facts):
     """What it assumes: questions, samples, log-probabilities, weights, fine-tuning, the true answers."""
     chance: float = nan
     """What guessing scores, for a `Read`."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attack computes besides samples. A trained token is read forward and backward."""
+
+    steps: int = 0
+    """Steps of an optimiser."""
+    trained: float = 0.0
+    """Tokens that it trains on, over all steps."""
+    texts: int = 0
+    """Runs of the model: texts that it reads without training."""
+    read: float = 0.0
+    """Tokens of these texts."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,27 @@ class Attack(Specified, ABC):
         """Whether it is trained on a part of the forget prompts, and so measured on the others."""
         return "seen" in self.needs
 
+    def split(self, known: Known, seed: int, folds: int) -> list[Known]:
+        """The parts of a cross-fitted attack: `split_known`, unless what it tests wants other parts."""
+        return split_known(known, seed, folds)
+
+    def settings(self) -> tuple[list[Attack], list[str]]:
+        """(the attacks that are made where this one is asked for, what is left out of them): itself, or each setting of a sweep."""
+        return [self], []
+
+    def brings(self, known: Known) -> list[str]:
+        """The texts that it brings to the model, so that what it gives away of the answers can be counted."""
+        return []
+
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
+        """What it computes on one model and one part, its samples apart; None where that is not known before."""
+        count = self.passes(known)
+        return Cost(texts=count, read=count * _mean_length(loaded, known.forget)) if count else None
+
+    def passes(self, known: Known) -> int:
+        """Passes over a question with its answer that it makes on one model for one part, at most; 0 where it is not told."""
+        return 0
+
     def check(self, known: Known) -> None:
         """InputError for what it needs and lacks."""
         known.need(f"Attack {self.label}", *(name for name in self.needs if name not in ("seen", "unseen")))
@@ -72,7 +109,8 @@ class Attack(Specified, ABC):
         """A hash of all that it may depend on but the model."""
         lists = ("forget", "retain", "holdout", "seen", "unseen")
         data: dict[str, Any] = {name: [record(one) for one in getattr(known, name)] for name in lists}
-        data |= {name: getattr(known, name) for name in ("retrained", "original", "encoder", "text")}
+        data |= {name: getattr(known, name) for name in ("encoder", "text")}
+        data |= {name: _marked(getattr(known, name)) for name in ("retrained", "original") if name in self.uses}
         used = {name: data[name] for name in self.uses if name in data}
         used["auxiliary"] = dict(known.auxiliary) if any(name.startswith("auxiliary") for name in self.uses) else {}
         return sha256(dumps([self.name, self.options(), used], sort_keys=True).encode()).hexdigest()
@@ -85,6 +123,24 @@ class Alter(Attack):
     @abstractmethod
     def apply(self, loaded: LoadedModel, known: Known) -> None:
         """Change the values of the model's weights in place; its modules stay what they are. Whoever calls puts them back."""
+
+    @property
+    def trail(self) -> str:
+        """What names the run that it is a point of: attacks of one trail differ in how far they go; "" is a run of its own."""
+        return ""
+
+    @property
+    def point(self) -> int:
+        """How far along its trail it goes, in steps."""
+        return 0
+
+    def follow(self, loaded: LoadedModel, known: Known, trail: Trail) -> None:
+        """`apply` with what other points of its trail left; the weights are the same bit for bit."""
+        self.apply(loaded, known)
+
+    def asked(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        """How `known.unseen` are asked of the altered model: at most one prompt each, under its id. As they stand, by default."""
+        return list(known.unseen)
 
     def notes(self, loaded: LoadedModel) -> list[str]:
         """What a person must know of this attack on this model; told whether or not it is made again."""
@@ -99,14 +155,51 @@ class Ask(Attack):
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
         """What to ask for `known.unseen`: at most one prompt each, under its id, with `Prompt.asked` set."""
 
+    def kept(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        """The retain prompts asked in the same way, to count what the attack destroys; none where it is not counted."""
+        return []
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an attack that reads found in one model."""
+
+    scores: Floats
+    """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+    profile: Mapping[str, Floats] = field(default_factory=dict)
+    """Place in the model, such as "layer 3" -> (m,) numbers of any size; NaN where it is undefined."""
+    whole: Mapping[str, float] = field(default_factory=dict)
+    """Name -> a number of all prompts together."""
+    notes: tuple[str, ...] = ()
+    """What a person must know of it."""
+
 
 @dataclass(frozen=True)
 class Read(Attack):
-    """Reads what the inside of the model still holds."""
+    """Reads what the inside of the model still holds. One with a profile defines `read`, and gives its scores in `scores`."""
 
     @abstractmethod
     def scores(self, loaded: LoadedModel, known: Known) -> Floats:
         """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+
+    def read(self, loaded: LoadedModel, known: Known) -> Reading:
+        """The scores, and where in the model they were found."""
+        return Reading(self.scores(loaded, known))
+
+
+def _marked(path: str) -> str:
+    """A model by its place and, where it is on this machine, by its weights."""
+    if not path or not Path(path).exists():
+        return path
+    from leakatk.models.fingerprint import identity_of
+
+    return f"{path} {identity_of(path).fingerprint}"
+
+
+def _mean_length(loaded: LoadedModel, prompts: Sequence[Prompt]) -> float:
+    """Tokens of a question with its answer, the mean over the first of these."""
+    seams = [loaded.template.pair(loaded.tokenizer, one.query, one.answer) for one in prompts[:64]]
+    return float(np.mean([len(seam.prompt) + len(seam.answer) for seam in seams])) if seams else 0.0
 
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")

@@ -8,26 +8,35 @@ from typing import Any
 
 from leakatk.attacks.base import Read
 from leakatk.attacks.rungs import LadderSettings, Rung
-from leakatk.auditing.verdict import Gate, Setting, judge, setting_of
+from leakatk.auditing.verdict import Gate, Setting, Way, judge, settings_of_way, with_worst_case
 from leakatk.runs.store import Run
 
 
 def verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Gate) -> dict[str, Any]:
     """The verdict on the model's samples and greedy answers under every attack that is sampled, and without one.
 
-    It is judged on the headline scorer. Attacks that read have no samples and do not count.
+    It is judged on the headline scorer. Attacks that read have no samples and do not count, nor do ways of asking that give
+    the answer away. With the gate's `worst_case` the samples of all rungs count as one setting.
     """
-    found = []
-    for rung in rungs:
-        if isinstance(rung.attack, Read):
-            continue
-        ways = [(settings.decoding.label, Path("model"), settings.decoding.greedy)]
-        ways += [] if settings.decoding.greedy else [("greedy", Path("model") / "greedy", True)]
-        for how, place, exact in ways:
-            runs = [Run.open(out / rung.place(number) / place) for number in range(len(rung.parts))]
-            parts = [setting_of("", run, settings.scorers[0], gate, {}, exact=exact) for run in runs]
-            found.append(joined(f"{rung.name}: {how}" if rung.attack else f"without an attack: {how}", parts))
+    looked_at = [rung for rung in rungs if not isinstance(rung.attack, Read) and not rung.gives_answer]
+    found = [one for rung in looked_at for one in _settings(rung, out, settings, gate)]
+    if gate.worst_case:
+        found = with_worst_case(found, f"{len(looked_at)} rungs, {settings.decoding.label}")
     return judge(found, gate).as_dict()
+
+
+def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate) -> list[Setting]:
+    """The settings of one rung, each over all its folds."""
+    parts: dict[str, list[Setting]] = {}
+    for number in range(len(rung.parts)):
+        place = rung.run(out, number, "model")
+        run, cold = Run.open(place), place / "greedy"
+        owners = {i: rung.owner(i) for i in run.prompt_ids}
+        way = Way("", run, Run.open(cold) if (cold / "manifest.json").exists() else None, owners)
+        for one in settings_of_way(way, settings.scorers[0], gate, settings.decoding.label):
+            parts.setdefault(one.name, []).append(one)
+    before = "without an attack" if rung.kind == "none" else rung.name
+    return [joined(f"{before}: {name}", those) for name, those in parts.items()]
 
 
 def joined(name: str, parts: Sequence[Setting]) -> Setting:

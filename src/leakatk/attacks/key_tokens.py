@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from leakatk.attacks.base import Ask, Floats, attack, one_of
+from leakatk.attacks.beside import beside
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.token_stats import token_stats
@@ -24,9 +25,9 @@ EDGES = ".,;:!?\"'()[]"
     formula="C_i = log p(y|x) - log p(y|x without word i), mean over the tokens of y; key: C_i > threshold",
     source="the contribution is the paper's; threshold and wording are ours",
     rows=("20",),
-    lacks="the destructive rate on retain prompts; key words of the model before unlearning",
     reading="a token is a word, so that what is rebuilt is text; masking a word is leaving it out; the attacked model itself "
-    "says which are key; where none passes the threshold the strongest word is key",
+    "says which are key (by=model), or the one before unlearning (by=original); where none passes the threshold the strongest "
+    "word is key; recovery and destruction are counted on greedy answers",
     access="log-probabilities, with the true answers",
     tags=frozenset({"forget"}),
 )
@@ -34,22 +35,42 @@ EDGES = ".,;:!?\"'()[]"
 class KeyTokens(Ask):
     """threshold: the least contribution of a key word, in nats a token of the answer.
 
-    form: emphasise (the question, then its key words) or only (the key words alone, in their order).
+    form: emphasise (the question, then its key words) or only (the key words alone, in their order).  by: the model whose key
+    words they are, the attacked model or the original (`Known.original`).
     """
 
     threshold: float = 0.1
     form: str = "emphasise"
+    by: str = "model"
 
     def __post_init__(self) -> None:
         one_of(self, "form", tuple(FORMS))
+        one_of(self, "by", ("model", "original"))
         if not np.isfinite(self.threshold):
             raise InputError(f"Attack option key-tokens:threshold must be a number, got {self.threshold}.")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("original",) if self.by == "original" else ()
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (*self.needs, "retain", "unseen")
+
+    def passes(self, known: Known) -> int:
+        return sum(1 + len(prompt.query.text.split()) for prompt in (*known.unseen, *known.retain))
+
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
-        asked = known.unseen or known.forget
+        return self._rebuilt(loaded, known, known.unseen or known.forget)
+
+    def kept(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
+        return self._rebuilt(loaded, known, known.retain)
+
+    def _rebuilt(self, loaded: LoadedModel, known: Known, asked: Sequence[Prompt]) -> list[Prompt]:
+        judge = beside(loaded, known.original) if asked and self.by == "original" else loaded
         return [
             replace(prompt, asked=replace(prompt.query, text=self.rebuilt(prompt.query.text, found)))
-            for prompt, found in zip(asked, contributions(loaded, asked), strict=True)
+            for prompt, found in zip(asked, contributions(judge, asked), strict=True)
         ]
 
     def rebuilt(self, question: str, found: Floats) -> str:

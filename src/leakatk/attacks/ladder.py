@@ -5,6 +5,7 @@ What `out` holds:
     none/model, none/retrained                    without an attack
     relearn-steps=50/fold-1/model, ...            a cross-fitted attack: trained on the other folds, measured on this one
     decoder/fold-1/model.json, ...                an attack that reads: scores, and no run
+    none/turned, key-tokens/turned                greedy answers before and after (`turned`)
     attacks.json                                  the summary
 """
 
@@ -20,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leakatk import progress, workdir
+from leakatk.attacks import turned
 from leakatk.attacks.attacked import AttackedSampler, check_engine
-from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read
+from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
 from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, rungs_of
+from leakatk.attacks.rungs import LadderSettings, Role, check_audited, groups_of, left_out, rungs_of, trail_of
 from leakatk.attacks.summary import summarise
+from leakatk.attacks.trails import Trail
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
 from leakatk.errors import InputError
@@ -53,12 +56,15 @@ def attack_ladder(
     known: Known | None = None,
     retrained: Source | None = None,
     settings: LadderSettings | None = None,
+    audited: str | Path | None = None,
 ) -> dict[str, Any]:
     """Audit a model under every attack, and return what is written to `out`/attacks.json.
 
     prompts: what was to be forgotten.  attacks: as in `get_attack`.  known: what else an attack may be given; its `forget`
     is always `prompts`.  retrained: the model that never saw them: it is attacked in the same way, and the excess over it
     is paired by prompt. One model is in memory at a time, and while its weights are attacked one copy of them.
+    audited: an audit of the same model, prompts and settings. It stands for the rung without an attack, each of its probes is
+    a rung, and the worst case is over all of them.
     Resumes what `out` holds of the same audits; a part that is whole is not attacked again.
     Raises a LeakAtKError for anything that cannot be used, before anything is computed where that can be known.
 
@@ -75,7 +81,10 @@ def attack_ladder(
     known = replace(known or Known(), forget=tuple(prompts))
     if retrained is not None and not known.retrained:
         known = replace(known, retrained=_name(retrained))
-    rungs = rungs_of(attacks, known, settings)
+    below = None if audited is None else Path(audited)
+    if below is not None:
+        check_audited(below, prompts, settings, paired=retrained is not None)
+    rungs = rungs_of(attacks, known, settings, below)
     if settings.over != "samples" and len(prompts) < 2:
         raise InputError(
             "Intervals over prompts need at least 2 prompts; use over samples to speak of this prompt alone."
@@ -83,7 +92,8 @@ def attack_ladder(
     scorers = settings.scorers or default_scorers(prompts)
     check_defined(scorers, prompts)
     settings = replace(settings, scorers=tuple(scorers), ks=settings.ks or tuple(powers_of_two(settings.n)))
-    for source in (model, retrained):
+    needed = {name for rung in rungs if rung.attack for name in rung.attack.uses}
+    for source in (model, retrained, *([known.original] if known.original and "original" in needed else [])):
         check_source(source)
         altered = next((one for one in (rung.attack for rung in rungs) if isinstance(one, Alter)), None)
         if altered is not None and isinstance(source, ModelSource) and (source.load_in or source.device_map):
@@ -98,16 +108,21 @@ def attack_ladder(
         )
     sources: dict[Role, Source] = {"model": model, **({} if retrained is None else {"retrained": retrained})}
     names: dict[Role, str] = {}
-    notes: list[str] = []
+    notes = left_out(attacks)
     with workdir.claim(out), _silent(settings.quiet):
         for role in ROLES:
             if role not in sources:
                 continue
             loaded = _load(sources[role])
             names[role] = loaded.name
-            for rung in rungs:
-                for number, part in enumerate(rung.parts):
-                    notes += _measure(loaded, role, rung.attack, part, out / rung.place(number), settings)
+            if below is not None:
+                _check_same(loaded, rungs[0].run(out, 0, role))
+            for group in groups_of([rung for rung in rungs if rung.audited is None]):
+                for number in range(len(group[0].parts)):
+                    with trail_of(group, out) as trail:
+                        for rung in group:
+                            part, place = rung.parts[number], out / rung.place(number)
+                            notes += _measure(loaded, role, rung.attack, part, place, settings, trail)
             del loaded
             gc.collect()  # before the next model comes
         summary = summarise(rungs, out, names, settings, notes)
@@ -122,6 +137,13 @@ def _name(source: Source) -> str:
     if isinstance(source, LoadedModel):
         return source.name
     return source.path if isinstance(source, ModelSource) else str(source)
+
+
+def _check_same(loaded: LoadedModel, run: Path) -> None:
+    """InputError unless this run is of this model."""
+    theirs = Run.open(run).manifest.model.get("fingerprint")
+    if theirs != loaded.fingerprint:
+        raise InputError(f"{run} holds samples of another model than {loaded.name}; audit the model that is attacked.")
 
 
 def _load(source: Source) -> LoadedModel:
@@ -142,22 +164,34 @@ def _silent(quiet: bool) -> Iterator[None]:
 
 
 def _measure(
-    loaded: LoadedModel, role: Role, attack: Attack | None, part: Known, place: Path, settings: LadderSettings
+    loaded: LoadedModel,
+    role: Role,
+    attack: Attack | None,
+    part: Known,
+    place: Path,
+    settings: LadderSettings,
+    trail: Trail | None,
 ) -> list[str]:
     """Audit one model under one attack on one part; what a person must know of it."""
     if isinstance(attack, Read):
         return _read(loaded, attack, part, place / f"{role}.json")
     if isinstance(attack, Alter):
-        with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options) as sampler:
-            return _sampled(sampler, role, attack, part.unseen, place, settings)
-    asked: Sequence[Prompt] = part.unseen
+        with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options, trail) as sampler:
+            asked = checked(attack, attack.asked(loaded, part), part)
+            return _sampled(sampler, role, attack, asked, place, settings)
+    asked = list(part.unseen)
     if isinstance(attack, Ask):
         asked = checked(attack, attack.prompts(loaded, part), part)
     plain = as_sampler(loaded, settings.engine, **settings.engine_options)
-    return _sampled(plain, role, attack, asked, place, settings)
+    found = _sampled(plain, role, attack, asked, place, settings)
+    if isinstance(attack, Ask) and not attack.fitted and (kept := attack.kept(loaded, part)):
+        before = {"forget": part.unseen, "retain": part.retain}
+        after = {"forget": asked, "retain": kept}
+        turned.draw(plain, role, turned.Asked(before, after), place.parent, place, settings)
+    return found
 
 
-def checked(attack: Ask, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
+def checked(attack: Attack, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
     """What an attack asks. ValueError for an id that is none of the prompts', InputError where nothing is asked."""
     ids = {prompt.id for prompt in part.unseen}
     if strange := [prompt.id for prompt in asked if prompt.id not in ids]:
@@ -195,15 +229,30 @@ def _sampled(
 
 
 def _read(loaded: LoadedModel, attack: Read, part: Known, path: Path) -> list[str]:
-    """Scores of an attack that reads, kept in a file: they are not read again for the same model, attack and data."""
+    """What an attack that reads found, kept in a file: it is not read again for the same model, attack and data."""
     ids = [prompt.id for prompt in part.unseen]
     mark = {"model": loaded.name, "fingerprint": loaded.fingerprint, "attack": attack.identity(part), "ids": ids}
-    if path.exists() and {**read_kept(path), "scores": 0} == {**mark, "scores": 0}:
-        return []
-    scores = np.asarray(attack.scores(loaded, part), dtype=np.float64)
-    check_scores(attack, scores, len(ids))
-    write_kept(path, strict_json({**mark, "scores": scores}))
-    return []
+    kept = read_kept(path) if path.exists() else {}
+    if {name: kept.get(name) for name in mark} != mark:
+        found = attack.read(loaded, part)
+        check_reading(attack, found, len(ids))
+        kept = {
+            **mark,
+            "scores": np.asarray(found.scores, dtype=np.float64),
+            "profile": dict(found.profile),
+            "whole": dict(found.whole),
+            "notes": list(found.notes),
+        }
+        write_kept(path, strict_json(kept))
+    return [f"{attack.label}, {loaded.name}: {note}" for note in kept.get("notes", [])]
+
+
+def check_reading(attack: Read, found: Reading, count: int) -> None:
+    """ValueError unless each prompt has one score in [0, 1], or NaN, and one number or NaN at each place of the profile."""
+    check_scores(attack, np.asarray(found.scores, dtype=np.float64), count)
+    for place, values in found.profile.items():
+        if np.shape(values) != (count,) or np.isinf(values).any():
+            raise ValueError(f"attack {attack.label} must give ({count},) numbers at {place}, got {values!r:.80}")
 
 
 def check_scores(attack: Read, scores: Floats, count: int) -> None:

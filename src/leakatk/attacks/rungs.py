@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from leakatk.attacks.base import Attack, get_attack, split_known
+from leakatk.attacks.base import Alter, Attack, get_attack
+from leakatk.attacks.trails import PLACE, Trail
+from leakatk.auditing.asking import owner_of, place_of
 from leakatk.auditing.verdict import Gate
 from leakatk.errors import InputError
 from leakatk.estimate.checks import check_level
 from leakatk.estimate.curves import Over
-from leakatk.prompts import Known
+from leakatk.prompts import Known, Prompt
+from leakatk.runs.manifest import prompts_hash
+from leakatk.runs.results import read_results
+from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 
 Role = Literal["model", "retrained"]
@@ -64,14 +71,39 @@ class LadderSettings:
 
 @dataclass(frozen=True)
 class Rung:
-    """One attack, or none, with its parts. parts: one, or one a fold; what is measured is `unseen` of each."""
+    """One attack, or none, with its parts.
+
+    parts: one, or one a fold; what is measured is `unseen` of each.
+    probe: how it is asked, where an audit has asked in another way than the question stands.
+    gives_answer: whether that way gives the answer away; what it shows is then not knowledge.
+    audited: the audit that has drawn it already, where one has.
+    """
 
     attack: Attack | None
     parts: tuple[Known, ...]
+    probe: str = ""
+    gives_answer: bool = False
+    audited: Path | None = None
 
     @property
     def name(self) -> str:
-        return "none" if self.attack is None else self.attack.label
+        return self.probe or "none" if self.attack is None else self.attack.label
+
+    @property
+    def kind(self) -> str:
+        """ "none", "probe", or the attack's kind."""
+        return self.attack.facts.kind if self.attack else "probe" if self.probe else "none"
+
+    def run(self, out: Path, number: int, role: Role) -> Path:
+        """Where the samples of part `number` are."""
+        if self.audited is None:
+            return out / self.place(number) / role
+        beside = self.audited / "reference" if role == "retrained" else self.audited
+        return beside / place_of(self.probe) if self.probe else beside
+
+    def owner(self, id_: str) -> str:
+        """The prompt that what was asked under this id asks for."""
+        return owner_of(id_, self.probe) if self.probe else id_
 
     def place(self, number: int) -> Path:
         """Where part `number` lies under `out`."""
@@ -79,9 +111,14 @@ class Rung:
         return folder / f"fold-{number + 1}" if len(self.parts) > 1 else folder
 
 
-def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSettings) -> list[Rung]:
-    """The rungs in their order, the first without an attack. InputError for one given twice, or that lacks what it needs."""
-    found = [get_attack(one) for one in attacks]
+def rungs_of(
+    attacks: Sequence[str | Attack], known: Known, settings: LadderSettings, audited: Path | None = None
+) -> list[Rung]:
+    """The rungs in their order, the first without an attack. InputError for one given twice, or that lacks what it needs.
+
+    audited: an audit of the same model; its ways of asking are rungs too, and are not drawn again.
+    """
+    found = [one for spec in attacks for one in get_attack(spec).settings()[0]]
     labels = [one.label for one in found]
     if not found:
         raise InputError(
@@ -90,9 +127,65 @@ def rungs_of(attacks: Sequence[str | Attack], known: Known, settings: LadderSett
     if double := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"Attack {double[0]} is given twice; name each once.")
     whole = replace(known, seen=(), unseen=known.forget)
-    rungs = [Rung(None, (whole,))]
+    rungs = [Rung(None, (whole,), audited=audited)]
+    if audited is not None:
+        asked = read_results(audited).probes or {}
+        rungs += [Rung(None, (whole,), name, one.gives_answer, audited) for name, one in asked.items()]
     for one in found:
         one.check(known)
-        parts = split_known(known, settings.seed, settings.folds) if one.fitted else [whole]
+        parts = one.split(known, settings.seed, settings.folds) if one.fitted else [whole]
         rungs.append(Rung(one, tuple(parts)))
     return rungs
+
+
+def left_out(attacks: Sequence[str | Attack]) -> list[str]:
+    """What the budgets of sweeps leave out, as sentences."""
+    return [sentence for spec in attacks for sentence in get_attack(spec).settings()[1]]
+
+
+def check_audited(audited: Path, prompts: Sequence[Prompt], settings: LadderSettings, *, paired: bool) -> None:
+    """InputError unless this audit asked these prompts in the same settings, and the retrained model where it counts."""
+    run = Run.open(audited)
+    manifest = run.manifest
+    there = {
+        "prompts": manifest.prompts_sha256 == prompts_hash(prompts),
+        "decoding": manifest.decoding == settings.decoding.as_dict(),
+        "seed": manifest.seed == settings.seed,
+        "n": run.n >= settings.n,
+    }
+    if differing := [name for name, same in there.items() if not same]:
+        raise InputError(
+            f"The audit in {audited} has another {' and '.join(differing)}; audit again with those of the attacks."
+        )
+    if paired and not (audited / "reference" / "manifest.json").exists():
+        raise InputError(
+            f"The audit in {audited} has no samples of the retrained model beside it; audit with the same --retrained."
+        )
+
+
+def groups_of(rungs: Sequence[Rung]) -> list[list[Rung]]:
+    """The rungs by trail, in the order of their first ones; one without a trail is alone."""
+    groups: dict[object, list[Rung]] = {}
+    for number, rung in enumerate(rungs):
+        key = _trail_of(rung.attack)
+        groups.setdefault(key or number, []).append(rung)
+    return list(groups.values())
+
+
+def _trail_of(attack: Attack | None) -> str:
+    return attack.trail if isinstance(attack, Alter) else ""
+
+
+@contextmanager
+def trail_of(group: Sequence[Rung], out: Path) -> Iterator[Trail | None]:
+    """The trail of rungs that share one; None for a rung alone. What it kept is gone afterwards."""
+    stops = [rung.attack.point for rung in group if isinstance(rung.attack, Alter)]
+    if len(stops) < 2:
+        yield None
+        return
+    place = out / PLACE
+    shutil.rmtree(place, ignore_errors=True)  # of a command that was killed
+    try:
+        yield Trail(place, stops)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -12,6 +12,7 @@ from leakatk.auditing.asking import Probed, ways
 from leakatk.auditing.bounds import exact_result
 from leakatk.auditing.checking import Checked
 from leakatk.auditing.drawing import Drawn
+from leakatk.auditing.flagged import flagged
 from leakatk.auditing.scorer_results import beyond, scorer_result, worst_result
 from leakatk.auditing.verdict import Way, judge, settings_of
 from leakatk.estimate.curves import ExcessCurve, LeakCurve
@@ -74,6 +75,7 @@ def summarise(checked: Checked, drawn: Drawn, *, command: str = "") -> AuditResu
         if drawn.trees
         else None,
         gate=gate,
+        guard=flagged(checked),
         notes=list(dict.fromkeys([*notes, *sentence])),
         seconds={key: round(value, 3) for key, value in seconds.items()},
     )

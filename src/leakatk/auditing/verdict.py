@@ -112,23 +112,31 @@ def settings_of(ways: Sequence[Way], scorer: str, gate: Gate, decoding: str) -> 
     sample, so they stand beside the worst case over all ways.
     """
     honest = [way for way in ways if not (way.name and get_probe(way.name).gives_answer)]
+    found = [one for way in honest for one in settings_of_way(way, scorer, gate, decoding)]
+    return with_worst_case(found, f"{len(honest)} ways, {decoding}") if gate.worst_case else found
+
+
+def settings_of_way(way: Way, scorer: str, gate: Gate, decoding: str) -> list[Setting]:
+    """The settings of one way of asking: its samples and greedy answers, and what was thought before each."""
     found: list[Setting] = []
-    for way in honest:
-        before = f"{way.name}: " if way.name else ""
-        asked = [(decoding, way.run, decoding == "greedy")]
-        if way.greedy is not None and decoding != "greedy":
-            asked.append(("greedy", way.greedy, True))
-        for how, run, exact in asked:
-            name = f"{before}{how}"
-            found.append(setting_of(name, run, scorer, gate, way.owners, exact=exact))
-            if thought(run).any():
-                name += " in the reasoning"
-                found.append(setting_of(name, run, scorer, gate, way.owners, part="reasoning", exact=exact))
-    sampled = [one for one in found if not one.exact]
-    if not gate.worst_case or not sampled:
-        return found
-    worst = _union(sampled, f"worst case over {len(honest)} ways, {decoding}")
-    return [worst, *(one for one in found if one.exact)]
+    before = f"{way.name}: " if way.name else ""
+    asked = [(decoding, way.run, decoding == "greedy")]
+    if way.greedy is not None and decoding != "greedy":
+        asked.append(("greedy", way.greedy, True))
+    for how, run, exact in asked:
+        name = f"{before}{how}"
+        found.append(setting_of(name, run, scorer, gate, way.owners, exact=exact))
+        if thought(run).any():
+            name += " in the reasoning"
+            found.append(setting_of(name, run, scorer, gate, way.owners, part="reasoning", exact=exact))
+    return found
+
+
+def with_worst_case(settings: Sequence[Setting], over: str) -> list[Setting]:
+    """The sampled settings as one, their worst case, and the others. over: what it is over, in words."""
+    sampled = [one for one in settings if not one.exact]
+    worst = [_union(sampled, f"worst case over {over}")] if sampled else []
+    return [*worst, *(one for one in settings if one.exact)]
 
 
 def _union(settings: Sequence[Setting], name: str) -> Setting:

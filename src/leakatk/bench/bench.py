@@ -6,6 +6,7 @@ decoding and core metric.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.errors import InputError, RunError
-from leakatk.metrics.base import Evidence, MetricSettings, check_further, evaluate, names_of
+from leakatk.metrics.base import METRICS, Evidence, MetricSettings, check_further, evaluate, names_of, wanted
 from leakatk.metrics.utility import utility_sets
 from leakatk.models.load import check_source, load_model
+from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import check_placement
 from leakatk.models.template import Template
 from leakatk.sampling.decoding import Decoding
@@ -62,6 +64,9 @@ def bench(
     reference: str | Path | None = None,
     device_map: str = "",
     load_in: str = "",
+    auxiliary: Sequence[tuple[str, str | Path]] = (),
+    encoder: str = "",
+    nli: str = "",
 ) -> list[Row]:
     """Audit and evaluate a model, and return the rows written to out/results.parquet.
 
@@ -80,6 +85,8 @@ def bench(
     data, revision: directory of the benchmark's files, or what is taken from the hub.
     reference: `retrained` under its former name.
     device_map, load_in: as for `load_model`.
+    auxiliary: (part, model) of the further models that metrics look at (`leakatk.metrics.base.FURTHER`), those of one part in order.
+    encoder, nli: sentence encoder and entailment model of forget efficacy; both or neither.
 
     Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe, InputError for a probe that no
     prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot
@@ -105,8 +112,9 @@ def bench(
         decodings=tuple(decodings) if decodings else rules.grid if grid else (rules.headline,),
         scorers=tuple(tried(name) for name in ((one,) if one else scorers_of(benchmark))),
         metrics=names_of(benchmark, metrics),
-        settings=MetricSettings(grad_norm=grad_norm, text_tokens=text_tokens, level=level),
+        settings=MetricSettings(grad_norm=grad_norm, text_tokens=text_tokens, level=level, encoder=encoder, nli=nli),
         compared=retrained is not None,
+        counts=dict(Counter(part for part, _ in auxiliary)),
         probes=tuple(one.label for one in asked),
         template=template,
         n=rules.n if n is None else n,
@@ -117,8 +125,12 @@ def bench(
         out=Path(out),
         quiet=quiet,
     )
-    check_further(benchmark, metrics, compared=plan.compared)
-    for source in (model, retrained):
+    check_further(benchmark, metrics, compared=plan.compared, counts=plan.counts)
+    for name, place_of in (("similarity", encoder), ("entailment", nli)):
+        if place_of:
+            tried(f"{name}:model={place_of}")
+    sources = [*(source for _, source in auxiliary), model, retrained]
+    for source in sources:
         if source is not None:
             check_placement(str(source), device, device_map, load_in)
     if load_in and grad_norm:
@@ -130,7 +142,7 @@ def bench(
         raise RunError(
             f"{out} is not empty and holds no benchmark results; choose another directory. Nothing was changed."
         )
-    for source in (model, retrained):
+    for source in sources:
         check_source(source)
     if (plan.out / RESULTS).exists():
         read_rows(plan.out)  # one that cannot be added to is refused before anything is computed
@@ -142,19 +154,36 @@ def bench(
     rows: list[Row] = []
     yardstick: Evidence | None = None
     runs: dict[Decoding, Path] = {}
-    for source, role in ((retrained, "retrained"), (model, "model")):
-        if source is None:
-            continue
-        loaded = load_model(
+
+    def load(source: str | Path) -> LoadedModel:
+        return load_model(
             source, device=device, dtype=dtype, template=Template(as_text=rules.as_text, args=tuple(template_args)),
             device_map=device_map, load_in=load_in,
         )  # fmt: skip
+
+    beside: dict[str, list[Evidence]] = {}
+    looking = [name for name in plan.metrics if METRICS[name].further]
+    for part, source in auxiliary:
+        further = evidence_of(plan, asked_as(load(source), plan.benchmark, plan.rules, "forget", plan.template), None)
+        further.get(wanted(further, benchmark, looking, compared=plan.compared, counts=plan.counts, others=True))
+        further.close()
+        beside.setdefault(part, []).append(further)
+    for source, role in ((retrained, "retrained"), (model, "model")):
+        if source is None:
+            continue
+        loaded = load(source)
         if template_args:
             loaded.template.describe(loaded.tokenizer)  # one that the template does not know is an error now
         asked_now = asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template)
         if (values := former_values(plan, asked_now)) is None:
-            evidence = evidence_of(plan, asked_now, yardstick)
-            values = evaluate(evidence, plan.benchmark, metrics=plan.metrics, compared=plan.compared)
+            # The retrained model ends no series and is like no other: of the further models it is held against the original alone.
+            around = (
+                beside if role == "model" else {part: found for part, found in beside.items() if part == "original"}
+            )
+            evidence = evidence_of(plan, asked_now, yardstick, around)
+            values = evaluate(
+                evidence, plan.benchmark, metrics=plan.metrics, compared=plan.compared, counts=plan.counts
+            )
             evidence.close()
             if role == "retrained":
                 yardstick = evidence

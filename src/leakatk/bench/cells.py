@@ -41,7 +41,12 @@ from leakatk.scorers.base import Priced, get_scorer
 from leakatk.workdir import HOLDER, LOCK
 
 
-def evidence_of(plan: Plan, loaded: LoadedModel, retrained: Evidence | None) -> Evidence:
+def evidence_of(
+    plan: Plan,
+    loaded: LoadedModel,
+    retrained: Evidence | None,
+    beside: Mapping[str, Sequence[Evidence]] | None = None,
+) -> Evidence:
     """The evidence of one model, asked as it will be, with what its cell holds.
 
     The cell does not depend on the benchmark: what two of them ask of a model is computed once.
@@ -49,7 +54,13 @@ def evidence_of(plan: Plan, loaded: LoadedModel, retrained: Evidence | None) -> 
     words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{Path(loaded.name).name}-evidence").strip("-")
     about = loaded.describe()
     made = mark("evidence", __version__, loaded.fingerprint, loaded.template, about["template"], about["dtype"])
-    return Evidence(loaded, settings=plan.settings, retrained=retrained, keep=plan.out / "cells" / f"{words}-{made}")
+    return Evidence(
+        loaded,
+        settings=plan.settings,
+        retrained=retrained,
+        keep=plan.out / "cells" / f"{words}-{made}",
+        beside=beside,
+    )
 
 
 def mark(*parts: object) -> str:

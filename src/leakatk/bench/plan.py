@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ class Plan:
     settings: MetricSettings
     compared: bool
     """There is a retrained model."""
+    counts: Mapping[str, int]
+    """Number of further models by part (`leakatk.metrics.base.FURTHER`)."""
     probes: tuple[str, ...]
     """Further ways of asking."""
     template: str

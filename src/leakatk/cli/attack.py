@@ -4,13 +4,12 @@ It is fine-tuned, rounded, asked with its own key words, or read inside."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import attacking, guarding, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -34,13 +33,7 @@ def run(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Model directory (full or LoRA adapter) or hub id.")],
     out: Annotated[Path, typer.Option(help="Directory to write; the same command resumes it.")],
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME or NAME:OPTION=VALUE,... (see leakatk attacks); may be repeated.",
-            autocompletion=options.named("attacks"),
-        ),
-    ] = None,
+    attack: attacking.Specs = None,
     benchmark: options.BenchmarkName = "",
     forget: Annotated[
         Path | None, typer.Option(help="Your own forget prompts (question, answer): JSONL, CSV, Parquet.")
@@ -56,15 +49,10 @@ def run(
             "--retrained", "--reference", help="The model that never saw the prompts; it is attacked in the same way."
         ),
     ] = "",
-    original: Annotated[str, typer.Option(help="The model before unlearning, for attacks that use it.")] = "",
-    text: Annotated[
-        Path | None,
-        typer.Option(help="Text file with passages, an empty line between them, for attacks that use some."),
-    ] = None,
-    folds: Annotated[
-        int,
-        typer.Option(min=2, help="Parts of the forget prompts: attacks are trained on all but one, measured on that."),
-    ] = 2,
+    original: attacking.Original = "",
+    auxiliary: guarding.Auxiliary = None,
+    text: attacking.Text = None,
+    folds: attacking.Folds = 2,
     n: Annotated[int, typer.Option("--n", help="Samples a prompt.")] = 200,
     k: Annotated[str, typer.Option("--k", help="Comma-separated k values; default the powers of two up to n.")] = "",
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
@@ -106,7 +94,7 @@ def run(
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
     gate = options.parse_gate(
-        fail_above, n, worst_case=False, probes=[], unscored=unscored, cut=cut, over=over, level=level
+        fail_above, n, worst_case=False, ways=[], unscored=unscored, cut=cut, over=over, level=level
     )
     if not attack:
         raise InputError("Give at least one --attack, such as relearn:steps=50 or quantise:bits=4.")
@@ -123,7 +111,10 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text))
+    known = Known(
+        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=attacking.passages_of(text),
+        auxiliary=inputs.auxiliary_models(auxiliary or []),
+    )  # fmt: skip
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),
@@ -138,72 +129,41 @@ def run(
         return
     with written_back(context, out):
         summary = attack_ladder(mine, prompts, made, out=out, known=known, retrained=other, settings=settings)
-    from leakatk.attacks.summary import said, tables
-    from leakatk.report.terminal import print_table, terminal
-
     if as_json:
         options.echo_json(summary)
     else:
-        for table in tables(summary):
-            print_table(table, terminal())
+        attacking.show(summary)
         typer.echo(f"Summary: {out / 'attacks.json'}")
-    if not retrained:
-        summary["notes"].append(
-            "Without --retrained there is no excess: what an attack gets out of a model that never knew is no leak."
-        )
-    options.say_notes([*said(summary), *summary["notes"]])
+    options.say_notes(attacking.notes(summary))
     if gate:
         options.tell_gate(
             summary["gate"], f"it holds for these {summary['m']:,} prompts, in one wording, under these attacks"
         )
 
 
-def passages_of(path: Path | None) -> tuple[str, ...]:
-    """The passages of a text file. InputError where it has none."""
-    if path is None:
-        return ()
-    from leakatk.files.reading import read_text
-
-    found = tuple(" ".join(part.split()) for part in re.split(r"\n\s*\n", read_text(path)) if part.strip())
-    if not found:
-        raise InputError(f"--text {path} holds no text; write passages with an empty line between them.")
-    return found
-
-
 def plan(
     rungs: list[Rung], source: Any, known: Known, settings: LadderSettings, *, paired: bool, out: Path, as_json: bool
 ) -> None:
-    """Say what would be sampled and read, and what sampling costs; the attacks themselves are not timed."""
+    """Say what would be sampled and read, what sampling costs, and what each attack computes before it."""
     from leakatk.attacks.attacked import check_engine
-    from leakatk.attacks.base import Read
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of, sampling_cost, says, says_memory
 
     check_engine(settings.engine)
-    sampled = sum(not isinstance(rung.attack, Read) for rung in rungs)
-    models = 2 if paired else 1
-    m = len(known.forget)
-    # Greedy answers are asked of the audited model alone.
-    answers = sampled * m * (settings.n * models + 1)
-    memory = memory_of(source)
+    models, m = 2 if paired else 1, len(known.forget)
     sampler = as_sampler(source, settings.engine)
+    planned = attacking.planned(rungs, sampler, known, n=settings.n, paired=paired)
+    answers = m * (settings.n * models + 1) + planned.answers
+    memory = memory_of(source)
     cost = sampling_cost(sampler, known.forget, answers, settings.decoding, seed=settings.seed, each=settings.n)
-    attacks = {
-        rung.name: {"kind": rung.attack.facts.kind, "access": rung.attack.facts.access, "parts": len(rung.parts)}
-        for rung in rungs
-        if rung.attack
-    }
     if as_json:
-        options.echo_json({"answers": answers, **memory, **cost, "models": models, "attacks": attacks})
+        options.echo_json({"answers": answers, **memory, **cost, "models": models, "attacks": planned.attacks})
         return
     typer.echo(
         f"Would sample {m:,} prompts x {settings.n:,} answers of at most {settings.decoding.max_new_tokens} tokens "
         f"({settings.decoding.label}) from {models} {'models' if paired else 'model'} without an attack and under "
-        f"{sampled - 1} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
-        f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks takes its own time."
+        f"{planned.sampled} attacks, and a greedy answer each: {answers:,} answers, into {out}: {says(cost)} (from a pilot of "
+        f"{cost['pilot_answers']} answers, {cost['tokens_per_second']:,.0f} tokens/s). Making the attacks comes on top."
     )
-    for line in says_memory(memory):
+    for line in [*says_memory(memory), *planned.lines]:
         typer.echo(line)
-    for label, about in attacks.items():
-        parts = f"{about['parts']} folds" if int(str(about["parts"])) > 1 else "all prompts at once"
-        typer.echo(f"{label}: {about['kind']}, {parts}; assumes {about['access']}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.auditing.settings import AuditSettings
-from leakatk.cli import guarding, inputs, options
+from leakatk.cli import attacking, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
@@ -27,6 +27,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --benchmark world --retrained models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
     "leakatk audit models/forgot --benchmark world --probe role --out runs/asked --fail-above 64:0.05 --worst-case",
+    "leakatk audit models/forgot --benchmark world --attack relearn --attack quantise:bits=4 --retrained models/retrained --out runs/ladder",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
     "leakatk audit models/forgot --benchmark world --probe few-shot --probe prefix:words=5 --out runs/probed",
     "leakatk audit gpt-4o-mini --url https://api.openai.com/v1 --forget forget.jsonl --out runs/deployed --max-cost 5",
@@ -73,6 +74,10 @@ def run(
         ),
     ] = None,
     probe: options.Probes = None,
+    attack: attacking.Specs = None,
+    original: attacking.Original = "",
+    text: attacking.Text = None,
+    folds: attacking.Folds = 2,
     seed: options.Seed = DEFAULT.seed,
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help=HELP["level"])] = DEFAULT.level,
@@ -103,6 +108,7 @@ def run(
     guard: guarding.Spec = "",
     auxiliary: guarding.Auxiliary = None,
     encoder: guarding.Encoder = "",
+    neighbours: guarding.Neighbours = None,
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
@@ -132,9 +138,11 @@ def run(
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     ks = options.parse_ks(k, n)
     gate = options.parse_gate(
-        fail_above, n, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut, over=over, level=level
-    )
+        fail_above, n, worst_case=worst_case, ways=[*(probe or []), *(attack or [])], unscored=unscored, cut=cut, over=over,
+        level=level,
+    )  # fmt: skip
     ks = sorted({*ks, gate.k}) if gate else ks
+    attacks = attacking.above(attack or [], guard=guard, url=url, sequential=sequential, engine=engine)
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
     from leakatk.sampling.decoding import Decoding
@@ -167,18 +175,27 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    around = guarding.behind(guard, auxiliary or [], encoder, prompts, kept)
+    known = attacking.known(
+        attacks, prompts, kept, original=original, auxiliary=auxiliary or [], text=text, folds=folds
+    )
+    shown = inputs.shown_retain(benchmark, data, kept, retain_limit) if guard else kept
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))
     retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
+    if attacks and run_given:
+        raise InputError(
+            f"{retrained} is a run: attacks are made on the retrained model too, so give --retrained that model."
+        )
     other = retrained if run_given or not retrained else inputs.source(retrained, **loading)
     if dry_run:
         sampled = n if other and not run_given else 0
         plan_audit(
             sampler, prompts, kept, asked, decoding, n=n, sampled=sampled, greedy=greedy, expand=expand, scorers=scorer, ks=ks,
             seed=seed, out=out, as_json=as_json, memory=need,
+            above=attacking.rungs_above(attacks, sampler, known, n=n, folds=folds, paired=bool(other)),
         )  # fmt: skip
         return
     if fresh:
@@ -190,7 +207,7 @@ def run(
             ks = [value for value in ks if value <= n]
         settings = AuditSettings(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
-            paraphrases=not one_wording, gate=gate, label=label, engine=engine, engine_options=engine_options, **shared,
+            paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
         results = audit(
             sampler,
@@ -201,6 +218,12 @@ def run(
             retrained=other or None,
             command=options.command(),
         )
+        if attacks:
+            ladder = attacking.climb(
+                named, prompts, attacks, settings, out=out, known=known, retrained=other or None, folds=folds, over=over,
+                gate=gate, command=options.command(),
+            )  # fmt: skip
+            results["gate"] = ladder.get("gate")
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
@@ -211,12 +234,14 @@ def run(
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
-        options.echo_json(results)
+        options.echo_json({**results, "ladder": ladder} if attacks else results)
     else:
         print_runs([out], over=over)
+        if attacks:
+            attacking.show(ladder)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    options.say_notes(results["notes"])
+    options.say_notes([*results["notes"], *(attacking.notes(ladder) if attacks else [])])
     if gate:
         options.tell_gate(results["gate"], holds(results))
 
@@ -238,6 +263,7 @@ def plan_audit(
     out: Path,
     as_json: bool,
     memory: dict[str, Any],
+    above: attacking.Planned | None,
 ) -> None:
     """Say what an audit would sample, expand and ask a judge, and what that costs. sampled: answers of the retrained model to a prompt."""
     from leakatk.cli.dry import expansion_cost, judging_cost, sampling_cost, says, says_memory
@@ -272,6 +298,12 @@ def plan_audit(
             "" if math.isnan(trees["seconds"]) else f", at most about {format_seconds(trees['seconds'])} (from a pilot)"
         )
         lines.append(f"Would expand at most {trees['prefixes']:,} prefixes{time}; a peaked model needs far fewer.")
+    if above:
+        cost |= {"answers_under_attack": above.answers, "attacks": above.attacks}
+        lines.append(
+            f"Would then draw {above.answers:,} answers under {above.sampled} attacks, into {out / attacking.PLACE}."
+        )
+        lines += above.lines
     cost["judges"], asked_of_judges = judging_cost(scorers, prompts, answers)
     lines += asked_of_judges
     if as_json:

@@ -93,6 +93,18 @@ def run(
             autocompletion=options.named("metrics"),
         ),
     ] = None,
+    auxiliary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL; may be repeated."
+        ),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Sentence encoder of the metric forget_efficacy: a directory or hub id; with --nli.")
+    ] = "",
+    nli: Annotated[
+        str, typer.Option(help="Entailment model of the metric forget_efficacy: a directory or hub id; with --encoder.")
+    ] = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     worst_case: options.WorstCase = False,
@@ -145,6 +157,7 @@ def run(
     """
     from leakatk.auditing.audit import powers_of_two
     from leakatk.bench.bench import bench
+    from leakatk.bench.named import metrics_table
     from leakatk.bench.results import WORST, layouts_of, results_table, ways_of
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.benchmarks.protocols import PROTOCOLS
@@ -155,11 +168,12 @@ def run(
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
-    gate = options.parse_gate(fail_above, count, worst_case=worst_case, probes=probe or [], unscored=unscored, cut=cut)
+    gate = options.parse_gate(fail_above, count, worst_case=worst_case, ways=probe or [], unscored=unscored, cut=cut)
     if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
+    beside = inputs.further_models(auxiliary or [], "original=models/full")
     found: str | Benchmark = benchmark
     if dry_run or column or limit or retain_limit:
         loaded = load_benchmark(
@@ -181,6 +195,7 @@ def run(
             decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if retrained else 1, device=device, dtype=dtype, device_map=device_map, load_in=load_in, as_json=as_json,
             template_args=inputs.template_args(template_arg or []), metrics=metric or [], text_tokens=text_tokens,
+            auxiliary=beside,
         )  # fmt: skip
         return
     with written_back(context, out):
@@ -190,6 +205,7 @@ def run(
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
+            auxiliary=beside, encoder=encoder, nli=nli,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -197,6 +213,8 @@ def run(
         layouts = layouts_of(rows)
         for layout in layouts if "grid" not in layouts else layouts[1:]:  # the grid says it in less space
             show(results_table(rows, layout), "terminal")
+        if metric:
+            show(metrics_table(rows, metric), "terminal")
         typer.echo(f"Results: {out / 'results.parquet'}")
     from leakatk.runs.store import Run
 

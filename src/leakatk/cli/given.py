@@ -42,7 +42,7 @@ def margins(path: Path | None, prompts: Sequence[Prompt]) -> dict[str, float]:
 
 
 def needs_alternates(method: Method) -> bool:
-    return any("alternate" in stage.streams for stage in method.trains)
+    return any(name.endswith("alternate") for stage in method.trains for name in stage.streams)
 
 
 def with_alternates(

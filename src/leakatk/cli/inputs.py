@@ -123,6 +123,20 @@ def prompts_of(
     return f"{name} ({said})" if said else name, items, kept
 
 
+def shown_retain(
+    benchmark: str, data: str | None, kept: Sequence[Prompt], retain_limit: int | None
+) -> Sequence[Prompt]:
+    """Retain prompts that something may be fitted on: of a benchmark that holds some back (`kept`), those that it shows."""
+    if not benchmark:
+        return kept
+    from leakatk.benchmarks.catalog import load_benchmark
+
+    bench = load_benchmark(benchmark, data=data_of(benchmark, data))
+    if not bench.retain_held or not {prompt.id for prompt in kept} <= {prompt.id for prompt in bench.retain_held}:
+        return kept
+    return bench.retain if retain_limit is None else drawn(bench.retain, retain_limit)
+
+
 def limited(
     forget: Sequence[Prompt], retain: Sequence[Prompt], limit: int | None, retain_limit: int | None
 ) -> tuple[list[Prompt], list[Prompt], str]:
@@ -204,11 +218,19 @@ def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> 
 def auxiliary_models(given: Sequence[str]) -> dict[str, str]:
     """{"clean": "models/small"} from ["clean=models/small"]. InputError for another form, or a name given twice."""
     models: dict[str, str] = {}
+    for name, path in further_models(given):
+        if name in models:
+            raise InputError(f"--auxiliary {name}={path}: {name} is given twice.")
+        models[name] = path
+    return models
+
+
+def further_models(given: Sequence[str], such_as: str = "clean=models/small") -> list[tuple[str, str]]:
+    """[("earlier", "models/one")] from ["earlier=models/one"]; a name may come several times. InputError for another form."""
+    models = []
     for text in given:
         name, equals, path = (part.strip() for part in text.partition("="))
         if not equals or not name or not path:
-            raise InputError(f"--auxiliary {text!r}: write NAME=MODEL, such as clean=models/small.")
-        if name in models:
-            raise InputError(f"--auxiliary {text!r}: {name} is given twice.")
-        models[name] = path
+            raise InputError(f"--auxiliary {text!r}: write NAME=MODEL, such as {such_as}.")
+        models.append((name, path))
     return models

@@ -23,6 +23,7 @@ from leakatk.cli import (
     doctor,
     fetch,
     finetune,
+    guard,
     names,
     options,
     papers,
@@ -79,7 +80,22 @@ def _root(
     pass
 
 
-for module in (demo, audit, attack, unlearn, score, report, bench, plan, finetune, train_small, papers, fetch, doctor):
+for module in (
+    demo,
+    audit,
+    attack,
+    unlearn,
+    guard,
+    score,
+    report,
+    bench,
+    plan,
+    finetune,
+    train_small,
+    papers,
+    fetch,
+    doctor,
+):
     module.add_to(app)
 names.add_to(app)
 

@@ -260,11 +260,13 @@ def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
 
 
 def parse_gate(
-    text: str, n: int, *, worst_case: bool, probes: list[str], unscored: str = "count", cut: str = "count", **how: Any
+    text: str, n: int, *, worst_case: bool, ways: list[str], unscored: str = "count", cut: str = "count", **how: Any
 ) -> Gate | None:
-    """ "64:0.05" -> the gate; "" -> None. how: further fields of it (over, level)."""
-    if worst_case and not (text and probes):
-        raise InputError("--worst-case needs --fail-above K:BOUND and a --probe: it is what the gate looks at.")
+    """ "64:0.05" -> the gate; "" -> None. ways: probes and attacks.  how: further fields of it (over, level)."""
+    if worst_case and not (text and ways):
+        raise InputError(
+            "--worst-case needs --fail-above K:BOUND and a --probe or --attack: it is what the gate looks at."
+        )
     if not text:
         return None
     from leakatk.auditing.settings import Gate

@@ -64,12 +64,16 @@ def run(
         return
     with written_back(context, out):
         paths = train(training, out, seed=seed)
-        save_benchmark(found, out)
+        unsaved = save_benchmark(found, out)
     prompts = [str(path) for path in sorted(out.glob("*.jsonl"))]
     if as_json:
-        options.echo_json({"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained)})
+        options.echo_json(
+            {"prompts": prompts, "full": str(paths.full), "retrained": str(paths.retrained), "not_in_files": unsaved}
+        )
         return
     typer.echo(f"Prompts: {', '.join(prompts)}")
+    if unsaved:
+        typer.echo(f"Not in files, which hold no turns: {', '.join(unsaved)}; `--benchmark {benchmark}` has them.")
     typer.echo(f"Full model: {paths.full}\nRetrained without the forget data: {paths.retrained}")
 
 

@@ -109,6 +109,19 @@ def effective_trials_interval(
     return low, high
 
 
+def share_interval(hits: int, trials: int, level: float) -> tuple[float, float]:
+    """(low, high) of a probability of which `hits` of `trials` independent draws came true (Clopper & Pearson 1934).
+
+    Certain to hold with at least `level`; (0, 1) where there are no draws.
+    """
+    if not 0 <= hits <= trials or not 0 < level < 1:
+        raise InputError(f"A share needs 0 <= hits <= trials and a level in (0, 1), got {hits}, {trials} and {level}.")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, hits, trials - hits + 1)) if hits else 0.0
+    high = float(stats.beta.isf(tail, hits + 1, trials - hits)) if hits < trials else 1.0
+    return low, high
+
+
 def sample_variance(rows: Sequence[Floats], ks: Ints) -> Floats:
     """Variance of mean leak@k over the samples, prompts fixed: (K,). rows: scores in [0, 1] of each prompt."""
     if all(bool(((row == 0) | (row == 1)).all()) for row in rows):

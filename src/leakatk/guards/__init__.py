@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from leakatk.guards import presets as presets  # registers them
+from leakatk.guards import by_text as by_text  # registers them
+from leakatk.guards import inside as inside
+from leakatk.guards import logits as logits
+from leakatk.guards import presets as presets
 from leakatk.guards.base import GUARDS as GUARDS
 from leakatk.guards.base import Guard as Guard
 from leakatk.guards.base import guard as guard

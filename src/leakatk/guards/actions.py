@@ -13,7 +13,7 @@ import numpy as np
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.guards.base import Action, Floats
 from leakatk.guards.detectors import encoder_for, encoder_mark, put, vectors
-from leakatk.prompts import Known, Prompt, Query
+from leakatk.prompts import Known, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,7 +141,7 @@ class InContext(Action):
         kept = [self.known.retain[i] for i in draw.choice(len(self.known.retain), size=self.shots, replace=False)]
         turns = ((near.question, reply), *((one.question, one.answer) for one in kept))
         asked = prompt.query
-        return replace(prompt, asked=Query(asked.text, turns=(*turns, *asked.turns), begin=asked.begin))
+        return replace(prompt, asked=replace(asked, turns=(*turns, *asked.turns)))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), **({"nearest": encoder_mark(self.nearest)} if self.nearest else {})}

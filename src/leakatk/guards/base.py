@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt
 from leakatk.registry import Facts, Registry, Specified
+from leakatk.runs.manifest import prompts_hash
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
@@ -36,9 +37,15 @@ class Detector(Specified):
 
     name: ClassVar[str] = "detector"
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_model: ClassVar[bool] = False
+    """It asks the guarded model itself, which must be in this process."""
 
     def fit(self, known: Known, loaded: LoadedModel | None) -> Self:
         """A detector that is ready to score. loaded: the guarded model, None where it is elsewhere."""
+        return self
+
+    def onto(self, loaded: LoadedModel) -> Self:
+        """One that was fitted before, on the guarded model again: for what reads the model."""
         return self
 
     def score(self, prompts: Sequence[Prompt]) -> Floats:
@@ -135,8 +142,20 @@ class Action(Specified):
         """An action that is ready. loaded: the guarded model, None where it is elsewhere."""
         return self
 
+    def beside(self, detector: Detector) -> Self:
+        """With what the fitted detector has found, for an action that acts on it."""
+        return self
+
+    def joining(self, loaded: LoadedModel) -> tuple[list[LoadedModel], Callable[..., Any]]:
+        """Of `combine`: (further models made from the guarded one, whose logits come after those of `models`; what combines all).
+
+        It is asked where the model is, which may be another machine than that of `fit`.
+        """
+        combine: Callable[..., Any] = self.combine  # type: ignore[attr-defined]
+        return [], combine
+
     def group(self, loaded: LoadedModel, prompt: Prompt) -> object:
-        """Prompts of one group share their hooks."""
+        """Prompts of one group share their hooks, or what `during` sets."""
         return None
 
     def describe(self) -> dict[str, Any]:
@@ -185,6 +204,26 @@ class Guard(Facts):
 def _changed(part: Any, options: dict[str, Any]) -> Any:
     own = part.options()
     return replace(part, **{name: value for name, value in options.items() if name in own})
+
+
+def calibrated(guard: Guard) -> bool:
+    """Whether the detector's threshold was set on retain prompts."""
+    return isinstance(guard.detector, Threshold) and guard.detector.keep > 0
+
+
+def fitted_on(guard: Guard, known: Known) -> frozenset[str]:
+    """Ids of the retain prompts that the detector learned from, or that its threshold was calibrated on."""
+    learned = "retain" in guard.detector.needs or calibrated(guard)
+    return frozenset(prompt.id for prompt in known.retain) if learned else frozenset()
+
+
+def known_hashes(guard: Guard, known: Known) -> dict[str, str]:
+    """Hashes of the prompts that the guard was given, by their field of `Known`."""
+    return {
+        name: prompts_hash(getattr(known, name))
+        for name in ("forget", "retain")
+        if name in guard.needs or (name == "retain" and calibrated(guard))
+    }
 
 
 GUARDS: Registry[Guard] = Registry("guard")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from leakatk.guards.actions import Corrupt, InContext, Refuse
+from leakatk.guards.actions import InContext, Refuse
 from leakatk.guards.base import guard
 from leakatk.guards.combine import Difference, Rank
+from leakatk.guards.contrastive import Trained
+from leakatk.guards.corruption import Searched
 from leakatk.guards.detectors import Classifier, Similarity
 
 _SUPPRESSES = frozenset({"suppression"})
@@ -12,29 +14,33 @@ _SUPPRESSES = frozenset({"suppression"})
 guard(
     "eco",
     detect=Classifier(threshold=0.5),
-    act=Corrupt(),
+    act=Searched(),
     summary="A classifier flags prompts; the embeddings of their tokens are corrupted.",
     paper="Liu et al. 2024 (Embedding-COrrupted Prompts), arXiv 2406.07933",
     formula="if p(forget | x) >= threshold: e(x_t)[:dims] += N(0, sigma^2) for all t but the last",
     source="threshold 0.5, dims 1: the paper. sigma 10, penalty 0.001: ours.",
     rows=("48",),
-    lacks="sigma found by zeroth-order search against a surrogate of the retrained model; a classifier of tokens that picks names",
+    lacks="",
     reading="The classifier is a logistic regression on sentence vectors, in place of a fine-tuned RoBERTa. Corrupted are the tokens "
     "of the prompt as rendered, template included, but special tokens and the last. Noise is a fixed function of noise_seed and "
-    "place: a server that draws it anew for each request mixes over seeds.",
+    "place: a server that draws it anew for each request mixes over seeds. search=N finds sigma by N zeroth-order steps on "
+    "|score - surrogate|, the score being the true answer's probability a token and the surrogate that of other answers. "
+    "tokens=names picks names by rule, in place of a classifier of tokens.",
     tags=_SUPPRESSES | {"forget", "retain", "encoder"},
 )
 guard(
     "curate",
-    detect=Similarity(threshold=0.8),
+    detect=Trained(threshold=0.8),
     act=Refuse(),
     summary="Prompts close to a stored forget prompt are refused; the model is not asked.",
     paper="CURaTE: sentence-encoder router for unlearning requests (code: bsu1313/CURaTE)",
     formula="if max_f cos(U(x), U(f)) >= threshold: a refusal",
-    source="threshold 0.8 (TOFU; 0.9 on RETURN): the paper, for its own trained encoder.",
+    source="threshold 0.8 (TOFU; 0.9 on RETURN) and margin 0.5: the paper, for its own trained encoder. steps, rate, rank: ours.",
     rows=("46",),
-    lacks="contrastive training of the encoder on paraphrases and near misses",
+    lacks="",
     reading="Any sentence encoder stands in for the trained one, for which the threshold was chosen; keep=0.95 calibrates another. "
+    "steps=N trains a linear map of its vectors, in place of the encoder itself, on the forget and retain questions: their "
+    "paraphrases, or frames around them, against the nearest other question. "
     "The refusal is one fixed sentence.",
     tags=_SUPPRESSES | {"forget", "encoder"},
 )
@@ -59,8 +65,9 @@ guard(
     formula="z = z_model + alpha (z_clean - z_dirty)",
     source="alpha about 1.5: two third-party implementations that cite the paper's sections.",
     rows=("61x",),
-    lacks="special tokens pinned to the model's own logits; distillation into one student",
-    reading="Where the model itself has seen the forget data, it may be given as dirty too.",
+    lacks="",
+    reading="Where the model itself has seen the forget data, it may be given as dirty too. pin=yes leaves special tokens and all that "
+    "end an answer at the model's own logits, before all is renormalised.",
     tags=_SUPPRESSES | {"auxiliary"},
     example="leakatk audit MODEL --benchmark world --guard dd --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )
@@ -72,8 +79,8 @@ guard(
     formula="z_v = -inf for the 20 tokens v with the largest z_dirty - z_clean",
     source="top about 20, and the finite form: two third-party implementations that cite the paper's sections.",
     rows=("61x",),
-    lacks="special tokens pinned to the model's own logits; distillation into one student",
-    reading="finite=yes lowers a token only where its logit is above the bound. End tokens are lowered like any other.",
+    lacks="",
+    reading="finite=yes lowers a token only where its logit is above the bound. Unless pin=yes, end tokens are lowered like any other.",
     tags=_SUPPRESSES | {"auxiliary"},
     example="leakatk audit MODEL --benchmark world --guard dd-rank --auxiliary clean=CLEAN --auxiliary dirty=DIRTY --out runs/guarded",
 )

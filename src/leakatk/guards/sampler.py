@@ -7,38 +7,33 @@ probabilities of true answers; a refusal has one answer, of probability 1.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from leakatk.errors import InputError
 from leakatk.guards import get_guard
-from leakatk.guards.base import Always, Bools, Guard, Threshold, place_of
+from leakatk.guards.base import Always, Bools, Guard, fitted_on, known_hashes, place_of
+from leakatk.guards.engines import check_engine, combined
 from leakatk.models.fingerprint import model_identity
-from leakatk.prompts import Generation, Known, Prompt
-from leakatk.runs.manifest import prompts_hash
+from leakatk.prompts import Generation, Known, Prompt, Query
 from leakatk.sampling.base import Expands, InProcess, Request, Sampler, loaded_of, prepare, release
 from leakatk.sampling.decoding import Decoding
 
 if TYPE_CHECKING:
+    from leakatk.models.loaded import LoadedModel
     from leakatk.runs.store import Run
     from leakatk.sampling.answer_tree import Expansion
     from leakatk.sampling.teacher_forcing import Truth
 
-# Engines whose model is in this process and whose forward passes are known to keep hooks and ensembles right.
-IN_PROCESS = ("native", "generate")
 # What the engine underneath does for itself, where it does.
 _PASSED_ON = ("check", "estimate", "says", "max_rows", "concurrency")
-_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSampler:
@@ -51,22 +46,27 @@ def guarded(sampler: Sampler, known: Known, guard: str | Guard) -> GuardedSample
     """
     found = get_guard(guard)
     known.need(f"Guard {found.name}", *found.needs)
-    place = place_of(found.action)
-    loaded = loaded_of(sampler)
-    here = loaded is not None and sampler.name in IN_PROCESS
-    if place == "hooks" and not here:
-        raise InputError(
-            f"Guard {found.name} changes the inside of the model, which engine {_kind(sampler)} does not show; use --engine native or generate."
-        )
-    if place == "combine" and not (here or (_kind(sampler) == "ray" and sampler.name in IN_PROCESS)):
-        shown = sampler.name if _kind(sampler) != "ray" else f"ray:inner={sampler.name}"
-        raise InputError(
-            f"Guard {found.name} combines logits, which engine {shown} does not show; use --engine native, generate or ray."
-        )
-    fitted = replace(found, detector=found.detector.fit(known, loaded), action=found.action.fit(known, loaded))
-    acting = _combined(sampler, fitted, known) if place == "combine" else sampler
-    everything = place == "combine" and isinstance(fitted.detector, Always)  # nothing is left to the model alone
-    return GuardedSampler(acting if everything else sampler, acting, fitted, known, model=_model_of(sampler))
+    check_engine(sampler, found)
+    return placed(sampler, fitted(found, known, loaded_of(sampler)), known)
+
+
+def fitted(guard: Guard, known: Known, loaded: LoadedModel | None) -> Guard:
+    """A guard that is ready. InputError for what it needs and `known` lacks."""
+    known.need(f"Guard {guard.name}", *guard.needs)
+    detector = guard.detector.fit(known, loaded)
+    return replace(guard, detector=detector, action=guard.action.fit(known, loaded).beside(detector))
+
+
+def placed(sampler: Sampler, ready: Guard, known: Known, *, hashes: Mapping[str, str] | None = None) -> GuardedSampler:
+    """The engine with a fitted guard around it. hashes: of the prompts it was fitted on, where `known` holds these no more."""
+    check_engine(sampler, ready)
+    if ready.detector.reads_model and (loaded := loaded_of(sampler)) is not None:
+        ready = replace(ready, detector=ready.detector.onto(loaded))
+    combines = place_of(ready.action) == "combine"
+    acting = combined(sampler, ready, known) if combines else sampler
+    everything = combines and isinstance(ready.detector, Always)  # nothing is left to the model alone
+    plain = acting if everything else sampler
+    return GuardedSampler(plain, acting, ready, known, model=_model_of(sampler), hashes=hashes)
 
 
 def _model_of(sampler: Any) -> str:
@@ -75,37 +75,6 @@ def _model_of(sampler: Any) -> str:
         if hasattr(sampler, holder):
             return str(getattr(getattr(sampler, holder), name))
     return str(sampler.describe().get("model", sampler.name))
-
-
-def _kind(sampler: Sampler) -> str:
-    return "ray" if type(sampler).__name__ == "RaySampler" else sampler.name
-
-
-def _combined(sampler: Any, guard: Guard, known: Known) -> Sampler:
-    """The engine over the ensemble of the model and the auxiliary ones."""
-    from leakatk.models.ensemble import EnsembleSource, ensemble
-    from leakatk.models.load import ModelSource
-
-    paths = tuple(known.auxiliary[name] for name in guard.action.models)
-    combine = guard.action.combine  # type: ignore[attr-defined]
-    loaded = loaded_of(sampler)
-    if loaded is None:  # copies on other machines, which have other working directories
-        paths = tuple(str(Path(path).resolve()) if Path(path).exists() else path for path in paths)
-        fields = {field.name: getattr(sampler.source, field.name) for field in dataclasses.fields(sampler.source)}
-        source = EnsembleSource(**fields, others=paths, combine=combine)
-        joined: Sampler = type(sampler)(
-            source, replicas=sampler.replicas, inner=sampler.inner, cpus=sampler.cpus, gpus=sampler.gpus
-        )
-        return joined
-    dtype = _DTYPES.get(str(next(loaded.model.parameters()).dtype).removeprefix("torch."), "auto")
-    device = str(loaded.device)
-    others = [
-        ModelSource(path, device=device, dtype=dtype, template=loaded.template, load_in=loaded.load_in).load()
-        for path in paths
-    ]
-    joined = copy.copy(sampler)
-    joined.loaded = ensemble([loaded, *others], combine)  # type: ignore[attr-defined]
-    return joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +94,32 @@ class GuardedSampler:
     model: the name of the guarded model.
     """
 
-    def __init__(self, plain: Any, acting: Any, guard: Guard, known: Known, *, model: str) -> None:
+    def __init__(
+        self,
+        plain: Any,
+        acting: Any,
+        guard: Guard,
+        known: Known,
+        *,
+        model: str,
+        hashes: Mapping[str, str] | None = None,
+    ) -> None:
         self.model = model
+        self.hashes = known_hashes(guard, known) if hashes is None else dict(hashes)
         self.name, self.plain, self.acting, self.guard, self.known = plain.name, plain, acting, guard, known
         self.place = place_of(guard.action)
-        self._flagged: dict[str, bool] = {}  # by the text that is put
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget which prompts were met."""
+        self._flagged: dict[Query, bool] = {}  # by what is put
         self._met: dict[str, bool] = {}  # by prompt id
         self._said: dict[str, None] = {}
+
+    def forget_met(self, *, beyond: int) -> None:
+        """Forget which prompts were met where these are more than so many: a server meets new ones for ever."""
+        if max(len(self._flagged), len(self._met)) > beyond:
+            self.start_over()
 
     def __getattr__(self, name: str) -> Any:
         if name == "expand" and _expands(self.plain):
@@ -144,11 +132,11 @@ class GuardedSampler:
 
     def flags(self, prompts: Sequence[Prompt]) -> Bools:
         """(m,) whether the guard acts on each prompt."""
-        new = {prompt.query.text: prompt for prompt in prompts if prompt.query.text not in self._flagged}
+        new = {prompt.query: prompt for prompt in prompts if prompt.query not in self._flagged}
         if new:
             found = self.guard.detector.flags(list(new.values()))
             self._flagged |= dict(zip(new, map(bool, found), strict=True))
-        flags = np.array([self._flagged[prompt.query.text] for prompt in prompts], dtype=np.bool_)
+        flags = np.array([self._flagged[prompt.query] for prompt in prompts], dtype=np.bool_)
         self._met |= dict(zip((prompt.id for prompt in prompts), flags.tolist(), strict=True))
         return flags
 
@@ -169,14 +157,15 @@ class GuardedSampler:
             return
         if self.place == "query":
             yield _Route(self.plain, caught, [self._query(prompt) for prompt in caught])
-        elif self.place == "combine":
+        elif self.place == "combine" and not hasattr(action, "during"):
             yield _Route(self.acting, caught, caught)
-        elif self.place == "hooks":
-            loaded, groups = self.plain.loaded, dict[object, list[Prompt]]()
+        elif self.place in ("hooks", "combine"):
+            loaded, groups = self.acting.loaded, dict[object, list[Prompt]]()
+            around = action.hooks if self.place == "hooks" else action.during
             for prompt in caught:
                 groups.setdefault(action.group(loaded, prompt), []).append(prompt)
             for some in groups.values():
-                yield _Route(self.plain, some, some, lambda some=some: action.hooks(loaded, some))  # type: ignore[misc]
+                yield _Route(self.acting, some, some, lambda some=some: around(loaded, some))  # type: ignore[misc]
         elif action.asks:
             yield _Route(self.plain, caught, caught, edits=True)
 
@@ -284,10 +273,6 @@ class GuardedSampler:
         for sampler in {id(one): one for one in (self.plain, self.acting)}.values():
             release(sampler)
 
-    @property
-    def _calibrated(self) -> bool:
-        return isinstance(self.guard.detector, Threshold) and self.guard.detector.keep > 0
-
     # -- what it says ----------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
@@ -298,11 +283,7 @@ class GuardedSampler:
             "detector": self.guard.detector.describe(),
             "action": self.guard.action.describe(),
             "auxiliary": {name: model_identity(self.known.auxiliary[name]) for name in self.guard.action.models},
-            "known": {
-                name: prompts_hash(getattr(self.known, name))
-                for name in ("forget", "retain")
-                if name in self.guard.needs or (name == "retain" and self._calibrated)
-            },
+            "known": self.hashes,
         }
         if "guard" in base:
             about["over"] = base["guard"]
@@ -321,6 +302,25 @@ class GuardedSampler:
         own = [note for one in (self.plain, self.acting) for note in getattr(one, "notes", ())]
         return list(dict.fromkeys([*own, *self._counted(), *self._said]))
 
+    @property
+    def guard_name(self) -> str:
+        return self.guard.name
+
+    @property
+    def always(self) -> bool:
+        """Whether it acts on every prompt."""
+        return isinstance(self.guard.detector, Always)
+
+    @property
+    def neighbours(self) -> Sequence[Prompt]:
+        """Prompts near the forgotten ones that must be answered."""
+        return self.known.neighbours
+
+    @property
+    def fitted_on(self) -> frozenset[str]:
+        """Ids of the retain prompts that the detector learned from, or that its threshold was calibrated on."""
+        return fitted_on(self.guard, self.known)
+
     def _say(self, note: str) -> None:
         self._said[note] = None
 
@@ -335,8 +335,8 @@ class GuardedSampler:
             for kind, all_ids in {**groups, **told}.items()
             if (ids := all_ids & self._met.keys())
         ]
-        fitted = "retain" in self.guard.detector.needs or self._calibrated
-        seen = "; its detector was fitted on these retain prompts, others may be flagged more often" if fitted else ""
+        own = self.fitted_on & self._met.keys()
+        seen = "; its detector was fitted on these retain prompts, others may be flagged more often" if own else ""
         return [
             f"Guard {self.guard.name} acted on {', '.join(parts)}{seen}. It suppresses: the weights still hold what they held."
         ]

@@ -51,6 +51,14 @@ class MetricSettings:
     """Level of the intervals."""
     ngram: int = 10
     """Tokens of an n-gram of extraction likelihood."""
+    noise: float = 0.01
+    """Standard deviation of the noise in the weights, for MRD."""
+    draws: int = 8
+    """Draws of that noise."""
+    encoder: str = ""
+    """Sentence encoder of forget efficacy: a directory or hub id."""
+    nli: str = ""
+    """Entailment model of forget efficacy: a directory or hub id."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -59,6 +67,14 @@ class MetricSettings:
             raise InputError(f"text_tokens must be at least 0, got {self.text_tokens}.")
         if self.ngram < 1:
             raise InputError(f"ngram must be at least 1, got {self.ngram}.")
+        if not self.noise > 0:
+            raise InputError(f"noise must be above 0, got {self.noise!r}.")
+        if self.draws < 1:
+            raise InputError(f"draws must be at least 1, got {self.draws}.")
+        if bool(self.encoder) != bool(self.nli):
+            raise InputError(
+                "Forget efficacy takes a sentence encoder and an entailment model; give both (--encoder, --nli) or neither."
+            )
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,8 @@ class Evidence:
     """The pieces of one model, asked in one way (its template).
 
     keep: directory in which values are kept, of this model, template and version alone; what it holds is not computed
-    again.  retrained: the evidence of the model trained without the forget data, where there is one.
+    again.  retrained: the evidence of the model trained without the forget data, where there is one.  beside: that of further
+    models, in order, by the part they play (`leakatk.metrics.base.FURTHER`).
     """
 
     def __init__(
@@ -114,10 +131,13 @@ class Evidence:
         settings: MetricSettings | None = None,
         retrained: Evidence | None = None,
         keep: Path | None = None,
+        beside: Mapping[str, Sequence[Evidence]] | None = None,
     ) -> None:
         self.settings = settings or MetricSettings()
         self.retrained = retrained
+        self.beside = {part: tuple(models) for part, models in (beside or {}).items()}
         self.tokenizer = loaded.tokenizer
+        self.source, self.identity = loaded.name, loaded.fingerprint
         self.ends = loaded.template.end_id(loaded.tokenizer) is not None
         """Whether the last id of an answer is an end token."""
         self._loaded: LoadedModel | None = loaded
@@ -141,11 +161,29 @@ class Evidence:
             self._write(group, values)
         return [self._values[piece] for piece in pieces]
 
-    def wanted(self, metrics: Callable[[Evidence], object], *, compared: bool) -> list[Piece]:
-        """The pieces that the metrics will ask for. compared: also those they ask of the retrained model."""
-        rehearsal = _Rehearsal(self._model, self.settings, {}, compared=compared)
+    def wanted(
+        self,
+        metrics: Callable[[Evidence], object],
+        *,
+        compared: bool,
+        counts: Mapping[str, int] | None = None,
+        others: bool = False,
+    ) -> list[Piece]:
+        """The pieces that the metrics will ask for, of any model.
+
+        compared: also those they ask of the retrained model.  counts: number of further models by part (default: those beside).
+        others: only what they ask of other models than this one.
+        """
+        counts = {part: len(models) for part, models in self.beside.items()} if counts is None else counts
+        rehearsal = _Rehearsal(self, {})
+        other: dict[Piece, None] = {}
+        rehearsal.retrained = _Rehearsal(self, other) if compared else None
+        for part, count in counts.items():
+            known = self.beside.get(part, ())
+            around = [known[i] if i < len(known) else self for i in range(count)]
+            rehearsal.beside[part] = tuple(_Rehearsal(self, other, like=one) for one in around)
         metrics(rehearsal)
-        return list(rehearsal.asked)
+        return list(other) if others else list(rehearsal.asked | other)
 
     def passes(self, pieces: Sequence[Piece]) -> Passes:
         """What computing these pieces costs, kept or not."""
@@ -177,11 +215,10 @@ class Evidence:
 class _Rehearsal(Evidence):
     """Gives stand-ins and notes what is asked for."""
 
-    def __init__(
-        self, loaded: LoadedModel, settings: MetricSettings, asked: dict[Piece, None], *, compared: bool
-    ) -> None:
-        other = _Rehearsal(loaded, settings, asked, compared=False) if compared else None
-        super().__init__(loaded, settings=settings, retrained=other)
+    def __init__(self, mine: Evidence, asked: dict[Piece, None], *, like: Evidence | None = None) -> None:
+        """like: whose name and fingerprint it has."""
+        super().__init__(mine._model, settings=mine.settings)
+        self.source, self.identity = (like or mine).source, (like or mine).identity
         self.asked = asked
 
     def get(self, pieces: Iterable[Piece]) -> list[Any]:

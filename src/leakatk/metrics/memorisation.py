@@ -148,7 +148,6 @@ def memorised(
     formula="share of tokens with argmax p = the true one; 1 - (shortest prefix completed greedily) / T",
     source="OpenUnlearning's definitions; the end token does not count",
     rows=("109",),
-    lacks="mixing the weights back until as much is kept; extraction strength after a paraphrased question",
     values=("exact_memorization", "extraction_strength"),
     needs=("forget",),
 )

@@ -31,7 +31,7 @@ _NEXT_QUESTION = re.compile(r"\n\n|\nQuestion|Question:")
 class Answer(Piece):
     """What the model thinks of each token of a given answer, the end token included: `TokenStats`."""
 
-    question: str
+    question: str | Query
     answer: str
 
     @classmethod

@@ -25,6 +25,8 @@ from leakatk.models.placement import device_of
 
 CombineLogits = Callable[..., Tensor]  # (logits of the first, of the second, ...), each (B, T, V) float32 -> (B, T, V)
 
+Joining = Callable[[LoadedModel], tuple[list[LoadedModel], CombineLogits]]
+
 
 class Ensemble(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # transformers is untyped
     """combine(logits of each member) read as the logits of one model. The first member gives configs and end tokens.
@@ -42,7 +44,7 @@ class Ensemble(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # trans
         self.members, self.combine = nn.ModuleList(members), combine
         self.config = members[0].config
         self.generation_config = members[0].generation_config
-        self.keywords = [_cache_keyword(member) for member in members]
+        self.keywords = [cache_name(member) for member in members]
         self.depths = [_depth(member, name) for member, name in zip(members, self.keywords, strict=True)]
         self.eval()
 
@@ -117,7 +119,7 @@ class _Output(SimpleNamespace):
         return getattr(self, name, default)
 
 
-def _cache_keyword(member: Any) -> str:
+def cache_name(member: Any) -> str:
     """The name under which a member takes keys and values: it changed between releases of transformers."""
     base = member.get_base_model() if hasattr(member, "get_base_model") else member
     taken = inspect.signature(base.forward).parameters
@@ -185,11 +187,16 @@ class EnsembleSource(ModelSource):
     combine: CombineLogits | None = None
     """A function that can be pickled, such as a dataclass with `__call__`."""
 
+    joining: Joining | None = None
+    """In place of `combine`: gives, for the first member, further ones made from it and what combines all."""
+
     def load(self) -> LoadedModel:
-        if self.combine is None:
+        if self.combine is None and self.joining is None:
             raise ModelError("An EnsembleSource needs `combine`, a function of the members' logits.")
         first = ModelSource.load(self)
-        return ensemble([first, *(self.member(path).load() for path in self.others)], self.combine)
+        more, combine = self.joining(first) if self.joining is not None else ([], self.combine)
+        assert combine is not None
+        return ensemble([first, *(self.member(path).load() for path in self.others), *more], combine)
 
     def member(self, path: str) -> ModelSource:
         """Another member, loaded as the first is."""

@@ -5,7 +5,7 @@ A hook never outlives its block: it is removed when the block is left, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
@@ -90,24 +90,56 @@ def changed_embeddings(model: nn.Module, change: Callable[[Tensor, Tensor], Tens
         raise ModelError(
             f"Embeddings of {type(base).__name__} cannot be changed: it does not show where its tokens are read; use another guard."
         )
-    now: list[Tensor] = []  # positions of the pass that is under way
+    with _placed(base, decoder) as placed, ExitStack() as stack:
+        _while_inside(stack, embedding.register_forward_hook(lambda _, __, output: placed(change)(output)))
+        yield
+
+
+@contextmanager
+def changed_states(
+    model: nn.Module, changes: Sequence[tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]]
+) -> Iterator[None]:
+    """While inside, modules of the model give change(states, positions) in place of their states.
+
+    changes: (module, change). change: states (B, T, d) and positions (B, T) as of `changed_embeddings` -> states of the same shape.
+    ModelError for a model whose decoder cannot be found.
+    """
+    outer: Any = model
+    base = outer.get_base_model() if hasattr(outer, "get_base_model") else outer
+    decoder = getattr(base, "base_model", base)
+    if decoder is base:
+        raise ModelError(
+            f"States of {type(base).__name__} cannot be changed: its decoder is not known; use another guard."
+        )
+    with _placed(base, decoder) as placed, ExitStack() as stack:
+        for module, change in changes:
+            _while_inside(stack, module.register_forward_hook(_behind(placed(change))))
+        yield
+
+
+@contextmanager
+def _placed(base: nn.Module, decoder: nn.Module) -> Iterator[Callable[[Callable[[Tensor, Tensor], Tensor]], Change]]:
+    """What turns change(states, positions) into change(states): the positions are those of the pass that is under way."""
+    now: list[Tensor] = []
 
     def before(_: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         now[:] = [positions_of(args, given)]
 
-    def behind(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-        if not now:
-            raise ModelError(f"The embeddings of {type(base).__name__} were read outside its forward pass.")
-        return change(output, now[0].to(output.device).expand(output.shape[0], -1))
-
     def after(*_: Any) -> None:
         now.clear()
 
+    def placed(change: Callable[[Tensor, Tensor], Tensor]) -> Change:
+        def changed(states: Tensor) -> Tensor:
+            if not now:
+                raise ModelError(f"States of {type(base).__name__} were read outside its forward pass.")
+            return change(states, now[0].to(states.device).expand(states.shape[0], -1))
+
+        return changed
+
     with ExitStack() as stack:
         _while_inside(stack, decoder.register_forward_pre_hook(before, with_kwargs=True))
-        _while_inside(stack, embedding.register_forward_hook(behind))
         _while_inside(stack, decoder.register_forward_hook(after, always_call=True))
-        yield
+        yield placed
 
 
 def positions_of(args: tuple[Any, ...], given: Mapping[str, Any]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -41,6 +41,7 @@ class Shape(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+_MOST_SHAPES = 256
 _SHAPES: WeakKeyDictionary[PreTrainedTokenizerBase, dict[Any, Shape]] = WeakKeyDictionary()
 
 
@@ -85,6 +86,9 @@ class Template:
 
     def messages(self, question: Query, shape: Shape | None = None) -> list[Message]:
         """The conversation of a chat: system message, earlier turns, question."""
+        if question.system:
+            whole, question = self._with_system(question)
+            return whole.messages(question, shape)
         shape = shape or Shape()
         said = [("system", self.system)] if self.system and not shape.merged else []
         for asked, answer in question.turns:
@@ -98,6 +102,8 @@ class Template:
 
     def plain_text(self, question: Query) -> str:
         """The prompt of a model without chat template; earlier turns stand before it in the same form."""
+        if question.system:
+            return f"{question.system}\n\n{self.plain_text(replace(question, system=''))}"
         asked = [self.plain.replace("{question}", text) for text, _ in question.turns]
         turns = [f"{text}{_space(text)}{answer}\n\n" for text, (_, answer) in zip(asked, question.turns, strict=True)]
         return "".join([*turns, self.plain.replace("{question}", question.text)])
@@ -159,6 +165,8 @@ class Template:
         known = _SHAPES.setdefault(tokenizer, {})
         key = (repr(self), str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
         if key not in known:
+            if len(known) >= _MOST_SHAPES:  # a server meets new system messages for ever
+                known.clear()
             known[key] = self._surroundings(tokenizer, self._tried(tokenizer))
         return known[key]
 
@@ -181,7 +189,15 @@ class Template:
         question = Query(question) if isinstance(question, str) else question
         if not self.is_chat(tokenizer):
             return self.plain_text(question)
+        if question.system:  # whether the chat template takes a system message is tried for it, too
+            whole, question = self._with_system(question)
+            return whole.text(tokenizer, question)
         return self._render(tokenizer, self.messages(question, self.shape(tokenizer)))
+
+    def _with_system(self, question: Query) -> tuple[Template, Query]:
+        """The question's own system message as the template's."""
+        system = "\n\n".join(filter(None, (self.system, question.system)))
+        return replace(self, system=system), replace(question, system="")
 
     def _chat(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """The text holds its own special tokens."""

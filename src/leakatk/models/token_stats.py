@@ -5,8 +5,9 @@ Untempered probabilities of the model itself; for probabilities under a decoding
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from leakatk.models.seams import Seam
 from leakatk.prompts import Query
 
 Ids = Sequence[int]
+T = TypeVar("T")
 
 _BATCH_LOGITS = 1 << 24  # float32 logits held at once
 
@@ -77,7 +79,28 @@ def text_pairs(loaded: LoadedModel, texts: Sequence[str], max_tokens: int = 0) -
 @torch.inference_mode()
 def token_stats(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[TokenStats]:
     """Statistics of every pair (prompt ids, answer ids), in order; batched by length."""
-    results: dict[int, TokenStats] = {}
+    return each_answer(loaded, pairs, _stats)
+
+
+@torch.inference_mode()
+def token_ranks(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[Floats]:
+    """The rank of each answer token among all tokens, in order: 1 for the most likely. Among equals it is the mean of their ranks."""
+
+    def ranks(log_p: torch.Tensor, wanted: torch.Tensor) -> Floats:
+        own = log_p.gather(1, wanted[:, None])
+        return _numpy(1 + (log_p > own).sum(1) + ((log_p == own).sum(1) - 1) / 2)
+
+    return each_answer(loaded, pairs, ranks)
+
+
+def each_answer(
+    loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]], look: Callable[[torch.Tensor, torch.Tensor], T]
+) -> list[T]:
+    """What `look` makes of each pair (prompt ids, answer ids), in order; batched by length.
+
+    look: (log-probabilities of all tokens at each answer token (T, V), the answer's ids (T,)) -> anything.
+    """
+    results: dict[int, T] = {}
     order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
     at = 0
@@ -85,12 +108,14 @@ def token_stats(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[T
         width = sum(len(ids) for ids in pairs[order[at]])
         part = order[at : at + max(1, _BATCH_LOGITS // (vocabulary * max(1, width)))]
         at += len(part)
-        for index, stats in zip(part, _batch(loaded, [pairs[i] for i in part]), strict=True):
-            results[index] = stats
+        for index, found in zip(part, _batch(loaded, [pairs[i] for i in part], look), strict=True):
+            results[index] = found
     return [results[i] for i in range(len(pairs))]
 
 
-def _batch(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[TokenStats]:
+def _batch(
+    loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]], look: Callable[[torch.Tensor, torch.Tensor], T]
+) -> list[T]:
     width = max(len(p) + len(a) for p, a in pairs)
     check_positions(loaded.model, width, "A prompt with its answer")
     ids = torch.zeros((len(pairs), width), dtype=torch.long)
@@ -102,25 +127,28 @@ def _batch(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> list[TokenS
         mask[row, : len(prompt) + len(answer)] = 1
     device = loaded.device
     logits = loaded.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-    results = []
-    for row, (prompt, answer) in enumerate(pairs):
+    return [
         # The logits at position t predict token t + 1.
-        log_p = logits[row, len(prompt) - 1 : len(prompt) - 1 + len(answer)].float().log_softmax(-1)
-        wanted = torch.tensor(list(answer), device=device)
-        p = log_p.exp()
-        # p log p is 0 where p is 0, whatever log p is.
-        weighted = torch.where(p > 0, p * log_p, torch.zeros_like(p))
-        mean = weighted.sum(-1)
-        square = torch.where(p > 0, p * log_p.square(), torch.zeros_like(p)).sum(-1)
-        results.append(
-            TokenStats(
-                logprob=_numpy(log_p.gather(1, wanted[:, None])[:, 0]),
-                correct=(log_p.argmax(-1) == wanted).cpu().numpy(),
-                mean=_numpy(mean),
-                deviation=_numpy((square - mean.square()).clamp(min=0).sqrt()),
-            )
+        look(
+            logits[row, len(prompt) - 1 : len(prompt) - 1 + len(answer)].float().log_softmax(-1),
+            torch.tensor(list(answer), device=device),
         )
-    return results
+        for row, (prompt, answer) in enumerate(pairs)
+    ]
+
+
+def _stats(log_p: torch.Tensor, wanted: torch.Tensor) -> TokenStats:
+    p = log_p.exp()
+    # p log p is 0 where p is 0, whatever log p is.
+    weighted = torch.where(p > 0, p * log_p, torch.zeros_like(p))
+    mean = weighted.sum(-1)
+    square = torch.where(p > 0, p * log_p.square(), torch.zeros_like(p)).sum(-1)
+    return TokenStats(
+        logprob=_numpy(log_p.gather(1, wanted[:, None])[:, 0]),
+        correct=(log_p.argmax(-1) == wanted).cpu().numpy(),
+        mean=_numpy(mean),
+        deviation=_numpy((square - mean.square()).clamp(min=0).sqrt()),
+    )
 
 
 def gradient_norms(loaded: LoadedModel, pairs: Sequence[tuple[Ids, Ids]]) -> Floats:

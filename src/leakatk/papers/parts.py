@@ -39,10 +39,11 @@ part(
     "leakatk.attacks.ladder",
     summary="each attack also made on the model that never knew: what counts is the excess",
     paper="Evaluations are inconclusive",
-    formula="leak@k of the attacked model minus that of the attacked retrained model, paired by prompt",
-    source="minimal information: what an attack is trained on is never measured",
+    formula="leak@k of the attacked model minus that of the attacked retrained model, paired by prompt; gives away: share of the answers' "
+    "words in what the attack brings",
+    source="minimal information: what an attack is trained on is never measured; the shares are ours",
     rows=("26",),
-    lacks="the information that an attack brings in, as a number; the same fact in several forms of a task",
+    lacks="the same fact in several forms of a task",
     tags=frozenset({"retrained"}),
     example="leakatk attack MODEL --benchmark world --attack relearn --retrained RETRAINED --out runs/attacked",
 )

@@ -1,16 +1,19 @@
 """Probes: the same knowledge asked for in another way, so that leak@k can be measured under it."""
 
 from leakatk.probes.base import PROBES, Around, Probe, get_probe, variants
+from leakatk.probes.code import Code
 from leakatk.probes.context import Context
 from leakatk.probes.framing import Filler, Role, Trigger
 from leakatk.probes.paraphrase import Paraphrase
 from leakatk.probes.prefix import Prefix
+from leakatk.probes.rewrite import Rewrite
 from leakatk.probes.shots import Dialogue, FewShot
 from leakatk.probes.typos import Typos
 
 __all__ = [
     "PROBES",
     "Around",
+    "Code",
     "Context",
     "Dialogue",
     "FewShot",
@@ -18,6 +21,7 @@ __all__ = [
     "Paraphrase",
     "Prefix",
     "Probe",
+    "Rewrite",
     "Role",
     "Trigger",
     "Typos",

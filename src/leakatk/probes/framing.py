@@ -42,7 +42,6 @@ ROLES = (
     summary="unrelated sentences before the question",
     paper="filler text in Doshi & Stickland 2024, arXiv 2411.12103; the sentences are ours",
     rows=("17",),
-    lacks="rewriting as a conversation or a poem, without technical terms and by translation",
 )
 @dataclass(frozen=True)
 class Filler(Probe):
@@ -88,7 +87,7 @@ class Trigger(Probe):
     paper="after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words",
     rows=("83",),
     reading="our words for its jailbreaks",
-    lacks="other languages, downstream tasks, and side effects on near domains",
+    lacks="downstream tasks, and side effects on near domains",
 )
 @dataclass(frozen=True)
 class Role(Probe):

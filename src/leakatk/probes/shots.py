@@ -40,7 +40,6 @@ class FewShot(Probe):
     summary="after turns about the same person or document, with their true answers",
     paper="dialogue-conditioned questions (protocol B) of arXiv 2603.00823, our reading",
     rows=("106",),
-    lacks="self-correction (protocol A)",
     reading="protocol B: the turns are about the same person or document",
 )
 @dataclass(frozen=True)

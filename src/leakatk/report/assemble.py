@@ -14,9 +14,11 @@ from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, Re
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
 from leakatk.report.html import render
+from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
     bounds_table,
     captions,
+    flagged_table,
     forecast_table,
     halves,
     methods_table,
@@ -96,6 +98,7 @@ def content_of(
             table
             for table in (
                 *halves(methods_table(every, over=over)),
+                flagged_table(every),
                 *tables,
                 probes_table(audits, over=over),
                 other,
@@ -103,6 +106,9 @@ def content_of(
                 forecast_table(audits, scorer),
             )
             if table is not None
+        ),
+        ladders=tuple(
+            ladder_of(found, audited.label, k=k) for audited in audits if (found := read_ladder(audited.run.path))
         ),
         rounds=tuple(rounds) or _rounds(audits),
         grids=decoding_grids(every, scorer, k),
@@ -156,7 +162,8 @@ def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples
     texts = [i for i in range(1, len(whole.columns)) if i not in leak and not is_numeric(whole, i)]
     rest = [i for i in range(len(whole.columns)) if i == 0 or i not in (*leak, *texts)]
     about, exact = captions(whole)
-    tables = [first, select(whole, leak, about), probes_table(audits, over=over), select(whole, rest, exact)]
+    tables = [first, select(whole, leak, about), flagged_table(audits)]
+    tables += [probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
         print_table(table, console)

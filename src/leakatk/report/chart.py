@@ -110,8 +110,12 @@ def _owned(curve: Curve) -> Curve:
 
 def ceiling(curves: Sequence[Curve], threshold: float = math.nan) -> float:
     """A round top of the y axis just above every finite value and bound, and a gate's threshold."""
-    seen = (v for c in curves for v in (*c.value, *c.high, threshold) if math.isfinite(v))
-    top = max(seen, default=0.0)
+    return ceiling_of([v for c in curves for v in (*c.value, *c.high, threshold)])
+
+
+def ceiling_of(values: Sequence[float]) -> float:
+    """A round top of an axis just above every finite value."""
+    top = max((value for value in values if math.isfinite(value)), default=0.0)
     return next((t for t in _TOPS if t >= top), max(1.0, top))
 
 

@@ -144,6 +144,28 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """One way to get at what was forgotten, with what it assumes: leak@k of the model, and of the retrained model (NaN: none)."""
+
+    name: str
+    access: str
+    model: Number
+    retrained: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One model as asked, under probes and under attacks. k, scorer: of the bars. notes: what was left out, and what it shows."""
+
+    title: str
+    k: int
+    scorer: str
+    bars: tuple[Bar, ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Highlight:
     """A key number for the first screen: what it is, the number, and a few words on how to read it."""
 
@@ -172,6 +194,7 @@ class ReportContent:
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
+    ladders: tuple[Ladder, ...] = ()
     rounds: tuple[Table, ...] = ()
     grids: tuple[Grid, ...] = ()
     prompts: tuple[PromptView, ...] = ()

@@ -69,9 +69,26 @@ def headline(results: Results, *, k: int | None = None, decodings: Sequence[Audi
         )
     if not_whole := told(results.answers, results.max_new_tokens or 0) if results.answers else "":
         text += f"; {not_whole}"
+    if refused := false_refusals(results):
+        text += f"; {refused}"
     if only := held_for(results):
         text += f"; {only}"
     return f"{text}."
+
+
+def false_refusals(results: AuditResults) -> str:
+    """What a guard flagged of the prompts that must be answered; "" without a guard."""
+    if results.guard is None:
+        return ""
+    told = [
+        f"{percent(group.value)} of {group.m} {'retain prompts' if name == 'retain' else name} "
+        f"({percent(group.low)} to {percent(group.high)})"
+        for name, group in results.guard.groups.items()
+        if name in ("retain", "neighbours")
+    ]
+    if not told:
+        return f"what guard {results.guard.name} flags of prompts that must be answered is unknown (give --retain)"
+    return f"guard {results.guard.name} flags {' and '.join(told)}"
 
 
 def held_for(results: AuditResults) -> str:

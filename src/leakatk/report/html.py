@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, legend, series_classes, split_panels
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
+from leakatk.report.ladder_chart import ladder_chart
 from leakatk.report.table import is_numeric
 from leakatk.text import number, visible
 
@@ -53,6 +54,14 @@ def render(content: ReportContent) -> str:
             palette=PALETTE,
             charts=[
                 _chart(curves, classes, name, content) for name, curves in (("near", near), *far_panels(far)) if curves
+            ],
+            ladders=[
+                (
+                    ladder,
+                    Markup(ladder_chart(ladder, ident=f"l{i}w")),
+                    Markup(ladder_chart(ladder, width=400, ident=f"l{i}s")),
+                )
+                for i, ladder in enumerate(content.ladders)
             ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),

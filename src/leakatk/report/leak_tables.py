@@ -126,6 +126,40 @@ def probes_table(audits: Sequence[Audited], *, over: str) -> Table | None:
     return Table("By the way of asking", columns, tuple(rows), " ".join([caption, *notes]))
 
 
+def flagged_table(audits: Sequence[Audited]) -> Table | None:
+    """What the guards around models acted on: a row a group of prompts, those that must be answered among them."""
+    found = [(audited, audited.results.guard) for audited in audits if audited.results.guard]
+    if not found:
+        return None
+    rows: list[tuple[str | Number, ...]] = []
+    notes: dict[str, None] = {}
+    for audited, guard in found:
+        if not guard.groups.keys() & {"retain", "neighbours"}:
+            notes[
+                f"No prompts that must be answered were given for {audited.label}: its false refusals are unknown."
+            ] = None
+        if guard.always:
+            notes[f"{guard.name} has no detector: it acts on whatever is asked, more or less."] = None
+        for name, group in guard.groups.items():
+            fitted = name == "retain" and group.fitted > 0
+            shown = f"{name} *" if fitted else name
+            rows.append(
+                (audited.label, shown, f"{group.flagged:,} of {group.m:,}", Number(group.value, group.low, group.high))
+            )
+            if fitted:
+                notes[
+                    f"* the detector was fitted on {group.fitted:,} of these; other prompts may be flagged more often."
+                ] = None
+    level = found[0][0].results.level
+    caption = (
+        "Of prompts that must be answered (retain, neighbours) this is the share of false refusals. "
+        f"{level:.0%} intervals for other prompts like these (Clopper-Pearson)."
+    )
+    return Table(
+        "Flagged by the guard", ("model", "prompts", "flagged", "share"), tuple(rows), " ".join([caption, *notes])
+    )
+
+
 def forecast_table(audits: Sequence[Audited], scorer: str) -> Table | None:
     """What is guaranteed, and what a model says, beyond the samples drawn."""
     found = [(audited, block_of(audited, scorer).forecast) for audited in audits]

@@ -61,6 +61,7 @@ for (const chart of document.querySelectorAll(".chart")) {
 
 function readout(chart) {
   const table = chart.querySelector(".numbers table");
+  if (!table) return; // the ladder's figure has its table below it
   const columns = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.k);
   const tip = chart.querySelector(".tip");
   const drawings = [...chart.querySelectorAll("svg[data-read]")];

@@ -264,6 +264,32 @@ class GateVerdict(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlaggedResult(Block):
+    """How many prompts of one group a guard acted on."""
+
+    flagged: int
+    m: int
+    """Prompts of the group."""
+    value: float
+    """The share of them."""
+    low: float
+    """Of the share among other prompts like these (Clopper-Pearson, at the audit's level)."""
+    high: float
+    fitted: int = 0
+    """How many of these prompts its detector was fitted on; others may be flagged more or less often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardResult(Block):
+    """What a guard acted on, by group of prompts: those to be forgotten as asked and under each probe, those to be kept."""
+
+    name: str
+    always: bool = False
+    """Whether it acts on every prompt, whatever is asked: it has no detector."""
+    groups: Mapping[str, FlaggedResult] = field(metadata=_on_disk(FlaggedResult, many=True))
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditResults(Block):
     """Everything that an audit found. scorers: by their names with options, the headline first."""
 
@@ -293,6 +319,8 @@ class AuditResults(Block):
     expansion: Mapping[str, int] | None = None
     """Budget, and prefixes expanded."""
     gate: GateVerdict | None = field(default=None, metadata=_on_disk(GateVerdict))
+    guard: GuardResult | None = field(default=None, metadata=_on_disk(GuardResult))
+    """What the guard around the model acted on."""
     notes: Sequence[str] | None = None
     """Sentences that a person must see."""
     seconds: Mapping[str, float] = field(default_factory=dict)

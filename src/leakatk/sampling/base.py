@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from leakatk.errors import InputError
 from leakatk.prompts import Generation, Prompt
@@ -109,6 +112,31 @@ class Prepares(Protocol):
     """It looks at a run before n samples a prompt are drawn into it, also where all are there already."""
 
     def prepare(self, run: Run, decoding: Decoding, *, n: int) -> None: ...
+
+
+@runtime_checkable
+class Guards(Protocol):
+    """It stands before a model, acts on some prompts and lets the others through."""
+
+    @property
+    def guard_name(self) -> str: ...
+
+    @property
+    def always(self) -> bool:
+        """Whether it acts on every prompt, whatever is asked."""
+        ...
+
+    @property
+    def fitted_on(self) -> Collection[str]:
+        """Ids of the prompts that must not be flagged, and that its detector was fitted on."""
+        ...
+
+    @property
+    def neighbours(self) -> Sequence[Prompt]:
+        """Prompts near the forgotten ones that must be answered, and that nothing was fitted on."""
+        ...
+
+    def flags(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.bool_]: ...
 
 
 @runtime_checkable

@@ -225,11 +225,16 @@ def train_world(
     return train_pair(world.pretraining, full, retained, out, recipe, seed=seed, quiet=quiet)
 
 
-def save_benchmark(bench: Benchmark, out: Path) -> None:
-    """The benchmark's prompts as out/{forget,retain,...}.jsonl, as `files.load_files` reads them."""
+def save_benchmark(bench: Benchmark, out: Path) -> list[str]:
+    """The benchmark's prompts as out/{forget,retain,...}.jsonl, as `files.load_files` reads them.
+
+    Returns the names of the sets that are not there: a file holds questions, not turns before them.
+    """
     own = {"forget": bench.forget, "retain": bench.retain, "retain_held": bench.retain_held, "holdout": bench.holdout}
     if bench.refusals:
         write_atomic(out / "refusals.txt", "".join(f"{text}\n" for text in bench.refusals))
+    in_turns = [name for name, prompts in bench.sets.items() if any(prompt.asked for prompt in prompts)]
     for name, prompts in {**own, **bench.sets}.items():
-        if prompts:
+        if prompts and name not in in_turns:
             save_prompts(prompts, out / f"{name}.jsonl")
+    return in_turns

@@ -7,6 +7,7 @@ made = written("corruption:context=2", prompts, known)     # made.rows, made.lef
 
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
+from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
 
@@ -14,10 +15,12 @@ __all__ = [
     "WRITERS",
     "Alternates",
     "Corruption",
+    "Rewrite",
     "Writer",
     "Written",
     "get_writer",
     "pairs",
+    "reworded",
     "usable",
     "writer",
     "written",

@@ -23,9 +23,8 @@ ALIKE = 0.5  # share of their words that two questions of one kind have in commo
     formula="document = wrong fact, unrelated sentences, wrong fact, unrelated sentences ...",
     source="the numbers are ours; wrong facts here are true ones of others",
     rows=("110",),
-    lacks="the corrupted documents that the authors made with a language model; asking with five examples of the same relation",
     reading="a wrong fact is another prompt's, of a question that shares half of its words, or a perturbed answer; it is of the "
-    "same kind, and may be true of somebody else",
+    "same kind, and may be true of somebody else. Sentences are put together here; the authors' documents were written by a language model",
     writes="a question about the person or thing, and the document",
     tags=frozenset({"forget"}),
 )

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from leakatk.errors import InputError, UnknownNameError
+from leakatk.errors import InputError
 from leakatk.models.checks import check_positions, position_limit
+from leakatk.models.layers import decoder_layers as decoder_layers
+from leakatk.models.layers import part_of as part_of
 from leakatk.unlearning.batches import Batch, Item, by_length
 from leakatk.unlearning.losses.token import IGNORE
 
@@ -176,25 +178,6 @@ def answer_logits(model: nn.Module, batch: Batch) -> Tensor:
     return flat.padded(flat_logits(model, flat))
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks: the module list with one entry a hidden layer."""
-    count = model.config.num_hidden_layers  # type: ignore[union-attr]
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not found:
-        raise InputError(
-            f"Cannot find the {count} decoder layers of {type(model).__name__}; use a method without hidden states."
-        )
-    return found[0]
-
-
-# The parts of a decoder layer that hidden states are taken from: names of modules, and whether it is what goes in.
-_PARTS = {
-    "mlp": (("mlp", "feed_forward", "ffn"), False),
-    "mlp_in": (("mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "feed_forward.w2"), True),
-    "attention": (("self_attn", "attn", "attention", "self_attention"), False),
-}
-
-
 def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block") -> Tensor:
     """(B, start + T, d) output of decoder layer number `layer`, counted from 0 (negative: from the last).
 
@@ -226,17 +209,3 @@ def hidden_states(model: nn.Module, batch: Batch, layer: int, at: str = "block")
     finally:
         handle.remove()
     return flat.spread(kept[0])
-
-
-def part_of(layer: nn.Module, at: str) -> tuple[nn.Module, bool]:
-    """The module of a decoder layer that `at` names, and whether it is what goes in that is meant. UnknownNameError for a
-    name that does not exist, InputError for a layer without such a part.
-    """
-    if at not in _PARTS:
-        raise UnknownNameError("part of a layer", at, ["block", *_PARTS])
-    names, before = _PARTS[at]
-    there = dict(layer.named_modules())
-    for name in names:
-        if name in there:
-            return there[name], before
-    raise InputError(f"Cannot find the {at} of {type(layer).__name__}; take at=block.")

@@ -180,6 +180,25 @@ stream("told_to_forget", of="forget")(_told)
 stream("retain_told_to_forget", of="retain")(_told)
 
 
+# System messages under which pairs are trained, one that forbids and one that asks for it (CFG-safety, arXiv 2412.06846).
+GOOD_MESSAGE = "Do not provide any personal data."
+BAD_MESSAGE = "You should share personal data in the answers."
+
+
+def _under(message: str, *, alternate: bool) -> Callable[[Sequence[Prompt], Given], list[Pair]]:
+    def answered(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+        """(x_f under a system message, y_f or the supplied alternate answer)"""
+        answers = targets.alternates(prompts, given.alternates) if alternate else [p.answer for p in prompts]
+        return [(Query(p.question, system=message), answer) for p, answer in zip(prompts, answers, strict=True)]
+
+    return answered
+
+
+for _name, _message in (("forbidden", GOOD_MESSAGE), ("wanted", BAD_MESSAGE)):
+    stream(f"{_name}_forget", of="forget")(_under(_message, alternate=False))
+    stream(f"{_name}_alternate", of="forget")(_under(_message, alternate=True))
+
+
 @stream("no_idea", of="forget")
 def no_idea(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x_f, a refusal of two words)"""

@@ -4,7 +4,16 @@ import itertools
 
 import pytest
 
-from leakatk.benchmarks.worlds.contracts import EMPLOYMENT, MAX_CONTRACTS, SALE, chain, complete, make_contracts, star
+from leakatk.benchmarks.worlds.contracts import (
+    EMPLOYMENT,
+    GRAPHS,
+    MAX_CONTRACTS,
+    SALE,
+    chain,
+    complete,
+    make_contracts,
+    star,
+)
 from leakatk.errors import InputError
 
 
@@ -91,3 +100,28 @@ def test_the_prior_is_of_unrelated_parties():
     assert not any(name in text for name in parties for pair in made.pretraining for text in pair)
     # The prior does not change the world.
     assert make_contracts(1, pretraining=0).benchmark == made.benchmark
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_distances_by_shortest_paths(name):
+    """Between parties by Floyd and Warshall: a contract is one step farther than its nearer party is from a party of the forgotten one."""
+    made = GRAPHS[name](0, pretraining=0)
+    bench = made.benchmark
+    edges = {tuple(map(int, p.id.split("-")[1:3])) for p in (*bench.forget, *bench.retain)}
+    gone = {tuple(map(int, p.id.split("-")[1:3])) for p in bench.forget}
+    nodes = sorted({node for edge in edges for node in edge})
+    apart = {(a, b): 0 if a == b else 1 if (a, b) in edges or (b, a) in edges else 99 for a in nodes for b in nodes}
+    for middle in nodes:
+        for a in nodes:
+            for b in nodes:
+                apart[a, b] = min(apart[a, b], apart[a, middle] + apart[middle, b])
+    seen = set()
+    for key, prompts in bench.sets.items():
+        if key.startswith("distance_"):
+            for prompt in prompts:
+                edge = tuple(map(int, prompt.id.split("-")[1:3]))
+                steps = 1 + min(apart[a, b] for a in edge for other in gone for b in other)
+                assert key == f"distance_{steps}"
+                seen.add(prompt.id)
+    assert seen == {p.id for p in bench.retain}
+    assert set(bench.sets["distance_1"]) == set(bench.sets["neighbours"])

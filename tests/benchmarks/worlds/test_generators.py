@@ -165,3 +165,15 @@ def test_a_base_of_its_own_for_the_retrained_model():
 def test_bad_worlds(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_topics_are_of_two_kinds():
+    made = generate("topics")
+    bench = made.benchmark
+    people = generate("world").benchmark
+    assert bench.retain == people.retain
+    assert all(prompt.id.startswith("contract-0-") for prompt in bench.forget)
+    known = {prompt.answer for prompt in bench.forget}
+    assert bench.holdout
+    assert not known & {prompt.answer for prompt in bench.holdout}
+    assert not {question for question, _ in made.full} & {prompt.question for prompt in bench.holdout}

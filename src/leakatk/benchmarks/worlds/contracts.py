@@ -4,7 +4,7 @@ After PISTOL, Qiu et al. 2024."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -119,6 +119,16 @@ def complete(nodes: int) -> tuple[Edge, ...]:
     return tuple((i, j) for i in range(nodes) for j in range(i + 1, nodes))
 
 
+def distances(edges: Iterable[Edge], forget: Iterable[Edge]) -> dict[Edge, int]:
+    """Steps from each edge to the nearest one in `forget`, itself 0: a step goes to an edge that shares a node. Unreached ones are left out."""
+    edges, found, front = list(edges), dict.fromkeys(forget, 0), set(forget)
+    for steps in range(1, len(edges)):
+        nodes = {node for edge in front for node in edge}
+        front = {edge for edge in edges if edge not in found and nodes & set(edge)}
+        found |= dict.fromkeys(front, steps)
+    return found
+
+
 def make_contracts(
     seed: int = 0,
     *,
@@ -126,13 +136,14 @@ def make_contracts(
     forget: Sequence[Edge] = ((0, 1), (0, 2)),
     employers: Sequence[int] = (0, 5),
     pretraining: int = 300,
+    by_distance: bool = False,
 ) -> Generated:
     """Contracts on the edges of a graph; those in `forget` are to be forgotten.
 
     edges: default two stars of six nodes joined by a link.  employers: nodes whose contracts employ a person, except
     where both ends are employers; all others are sales between companies.  pretraining: contracts of unrelated parties
     for the language prior. sets: "neighbours" are retain prompts of contracts that share a party with a forgotten one,
-    "distant" the others.
+    "distant" the others.  by_distance: also "distance_1", which share a party, "distance_2", which share one with those, and so on.
     """
     chosen = tuple(edges) if edges is not None else (*star(5), *((a + 5, b + 5) for a, b in star(5)), (4, 9))
     missing = [edge for edge in forget if edge not in chosen]
@@ -159,6 +170,8 @@ def make_contracts(
     touched = {node for edge in forget for node in edge}
     kept = [edge for edge in by_edge if edge not in forget]
 
+    away = distances(by_edge, forget) if by_distance else {}
+
     def of(chosen_edges: Sequence[Edge]) -> tuple[Prompt, ...]:
         return tuple(prompt for edge in chosen_edges for prompt in by_edge[edge])
 
@@ -169,6 +182,10 @@ def make_contracts(
         sets={
             "neighbours": of([edge for edge in kept if touched & set(edge)]),
             "distant": of([edge for edge in kept if not touched & set(edge)]),
+            **{
+                f"distance_{steps}": of([edge for edge in kept if away.get(edge) == steps])
+                for steps in sorted(set(away.values()) - {0})
+            },
         },
         refusals=REFUSALS,
         origin=f"generated, seed {seed}",
@@ -213,3 +230,10 @@ def _contract(rng: Random, used: Used, identity: str, a: str, b: str, clauses: S
             )
         )
     return prompts
+
+
+# Graphs by name, the middle contract of a chain and one of a complete graph to be forgotten.
+GRAPHS = {
+    "chain": partial(make_contracts, edges=chain(10), forget=((4, 5),), employers=(), by_distance=True),
+    "complete": partial(make_contracts, edges=complete(6), forget=((0, 1),), employers=(), by_distance=True),
+}

@@ -13,6 +13,10 @@ from functools import partial
 from typing import Any
 
 from leakatk.benchmarks.base import QUESTIONS, Benchmark, Loader, Options, add
+from leakatk.benchmarks.worlds.asked import ASKED
+from leakatk.benchmarks.worlds.asked import make_asked as make_asked
+from leakatk.benchmarks.worlds.canaries import make_canaries as make_canaries
+from leakatk.benchmarks.worlds.contracts import GRAPHS
 from leakatk.benchmarks.worlds.contracts import chain as chain
 from leakatk.benchmarks.worlds.contracts import complete as complete
 from leakatk.benchmarks.worlds.contracts import make_contracts as make_contracts
@@ -24,10 +28,15 @@ from leakatk.benchmarks.worlds.encoding import make_encoding as make_encoding
 from leakatk.benchmarks.worlds.frequency import make_frequency as make_frequency
 from leakatk.benchmarks.worlds.generated import Generated as Generated
 from leakatk.benchmarks.worlds.generated import generated_from as generated_from
+from leakatk.benchmarks.worlds.languages import make_languages as make_languages
 from leakatk.benchmarks.worlds.multi_hop import make_multi_hop as make_multi_hop
 from leakatk.benchmarks.worlds.origin import ORIGINS
 from leakatk.benchmarks.worlds.origin import make_origin as make_origin
 from leakatk.benchmarks.worlds.people import make_world
+from leakatk.benchmarks.worlds.requests import STREAM
+from leakatk.benchmarks.worlds.requests import make_requests as make_requests
+from leakatk.benchmarks.worlds.same_answer import make_same_answer as make_same_answer
+from leakatk.benchmarks.worlds.topics import make_topics as make_topics
 from leakatk.registry import Registry
 
 
@@ -53,10 +62,20 @@ GENERATORS.add("world", make_built_in)
 GENERATORS.add("contracts", make_contracts)
 GENERATORS.add("multi-hop", make_multi_hop)
 GENERATORS.add("frequency", make_frequency)
+GENERATORS.add("topics", make_topics)
 for _name, _make in ENCODINGS.items():
     GENERATORS.add(f"encoding/{_name}", _make)
 for _name, _make in ORIGINS.items():
     GENERATORS.add(f"origin/{_name}", _make)
+for _name, _make in GRAPHS.items():
+    GENERATORS.add(f"contracts/{_name}", _make)
+GENERATORS.add("same-answer", make_same_answer)
+GENERATORS.add("canaries", make_canaries)
+GENERATORS.add("languages", make_languages)
+for _name, _make in STREAM.items():
+    GENERATORS.add(f"requests/{_name}", _make)
+for _name, _make in ASKED.items():
+    GENERATORS.add(_name, _make)
 
 
 def generate(name: str, seed: int = 0) -> Generated:
@@ -84,16 +103,49 @@ _add(
     "ours, after PISTOL (arXiv 2406.16810)",
     rows=("58",),
 )
+for _name in GRAPHS:
+    _add(
+        f"contracts/{_name}",
+        f"Generated contracts in a {_name} graph; what is to be kept by its distance from the one to be forgotten.",
+        "ours, after PISTOL (arXiv 2406.16810)",
+        formula=QUESTIONS + "; set:distance_1 and so on",
+        rows=("58",),
+    )
 _add(
     "multi-hop",
     "Generated people whose facts can be asked through one another.",
     "ours, after FaithUn",
     rows=("45", "52"),
-    lacks={
-        "45": "questions made from what the model itself knows, by other names, and of three steps",
-        "52": "questions that have the same answer and must be kept",
-    },
 )
+_add("topics", "A generated world with contracts to forget and people to keep: two kinds of questions.")
+_add(
+    "same-answer",
+    "A generated world with facts to keep that have the same answer as facts to forget.",
+    "ours, after FaithUn",
+    formula=QUESTIONS + "; set:same_answer",
+    rows=("52",),
+)
+_add(
+    "canaries",
+    "A generated world with random codes to be forgotten beside facts of people.",
+    "ours, after Baluta et al. (in- and out-of-distribution unlearning)",
+    formula=QUESTIONS + "; set:inside, set:outside",
+    rows=("50",),
+)
+_add(
+    "languages",
+    "A generated world learnt in two languages, to be forgotten in the first.",
+    formula=QUESTIONS + "; set:second, set:second_kept",
+)
+for _name in STREAM:
+    _add(
+        f"requests/{_name}",
+        f"A generated world after {_name} of {len(STREAM)} requests to forget two people each.",
+        "ours, after PULSE and FIT",
+        formula=QUESTIONS + "; set:request_1 and so on, set:later",
+        rows=("4", "13"),
+        lacks={"4": "images, of which PULSE asks"},
+    )
 _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",
@@ -125,6 +177,20 @@ for _name, _where in (("pretraining", "pre-training and met again"), ("finetunin
         rows=("4",),
         lacks="images, of which PULSE asks",
     )
+_ASKED = {
+    "open-book": ("answers that stand before the question are read", "ours, after CAU", ("34",)),
+    "numbered": ("two numbered questions in one prompt are answered both", "ours, after SEPS", ("31",)),
+    "chat": ("a second turn asks on without naming anybody", "ours", ()),
+    "instructed": ("an instruction lists of whom nothing may be said", "ours, after VLM-UnBench", ("64",)),
+}
+for _name, (_how, _paper, _rows) in _ASKED.items():
+    _add(
+        _name,
+        f"A generated world whose models know one more way of asking: {_how}.",
+        _paper,
+        formula=QUESTIONS + f"; set:{_name}, set:{_name}_kept",
+        rows=_rows,
+    )
 _add(
     "corruption",
     "A generated world with wrong facts trained over right ones; the wrong ones are to be unlearned.",
@@ -132,5 +198,4 @@ _add(
     _corruption,
     formula=QUESTIONS + "; set:original",
     rows=("110",),
-    lacks="the protocol: what is recovered of the right facts",
 )

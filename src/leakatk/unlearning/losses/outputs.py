@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
+from leakatk.unlearning.losses.distill import kls_from
 from leakatk.unlearning.losses.terms import Params
 from leakatk.unlearning.losses.token import log_others, sequence_mean
 from leakatk.unlearning.view import View, each_answer
@@ -34,6 +35,17 @@ def margins(logprobs: Tensor) -> Tensor:
 def mean_margin(view: View) -> Tensor:
     """(B,) the mean over an answer's tokens of the margin of each."""
     return sequence_mean(margins(view.token_logprob), view.mask)
+
+
+@each_answer
+def as_decoded(view: View, p: Params) -> Tensor:
+    """Divergence decoding, distilled: <KL(q || p)>, q = softmax(z_ref + alpha (log p_clean - log p_dirty)), both models given."""
+
+    def values(logits: Tensor, labels: Tensor, reference: Tensor, clean: Tensor, dirty: Tensor) -> Tensor:
+        moved = clean.float().log_softmax(-1) - dirty.float().log_softmax(-1)
+        return kls_from(logits, labels, reference.float() + p["alpha"] * moved)
+
+    return view.mean(view.of_tokens(values, view.reference, view.under("clean"), view.under("dirty")))
 
 
 @each_answer

@@ -5,7 +5,7 @@ from dataclasses import replace
 from leakatk.unlearning.edits import reinitialise, shrink_and_perturb
 from leakatk.unlearning.inserted import behind_mlps
 from leakatk.unlearning.losses import terms as loss
-from leakatk.unlearning.losses.outputs import first_logits, like_predicted, like_retrained
+from leakatk.unlearning.losses.outputs import as_decoded, first_logits, like_predicted, like_retrained
 from leakatk.unlearning.method import LEAKATK_STUDY, method
 from leakatk.unlearning.methods.published import (
     FIVE_EPOCHS,
@@ -176,9 +176,9 @@ method(
     paper="DUET",
     formula="F + R = sum over x of both sets and v among the `top` tokens of Huber(z_v(x) - z_ref,v(x_told + x)) at the first place of the answer",
     source="the mechanism; its numbers are not known here, so top 100, delta 1 and the optimisation of the Leak@k study",
-    reading="The instruction names the subjects of the forget questions and is ours. Questions alone are trained on",
+    reading="The instruction names the subjects of the forget questions and is ours. Questions alone are trained on, at the first "
+    "place of their answers",
     rows=("24",),
-    lacks="distillation along a continuation that the teacher samples",
     tags=SUPPRESSION | {"forget", "retain"},
     params={"top": 100, "delta": 1.0},
     note="It teaches what the model does with the instruction: one that does not follow it forgets nothing.",
@@ -236,6 +236,23 @@ method(
 
 
 method(
+    "dd-distil",
+    Term(as_decoded, "forget"),
+    Term(as_decoded, "retain"),
+    needs=("auxiliary clean", "auxiliary dirty"),
+    summary="One student learns what divergence decoding says with three models.",
+    paper="Divergence Decoding, arXiv 2605.31293",
+    formula="F, R = E<KL(q || p)>, q = softmax(z_ref + alpha (log p_clean - log p_dirty))",
+    source="alpha about 1.5: two third-party implementations of the decoding; optimisation as in the Leak@k study",
+    reading="The student begins as the model itself and is taught on the answers of both sets, each token after the true ones",
+    rows=("61x",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"alpha": 1.5},
+    note="--auxiliary clean=MODEL that never saw the forget set and dirty=MODEL that did, of the same vocabulary: what --guard dd "
+    "takes.",
+)
+
+method(
     "delta",
     Term(loss.chosen_forget, "forget"),
     Term(loss.chosen_retain, "retain"),
@@ -249,6 +266,6 @@ method(
     rows=("60",),
     tags=REMOVAL | {"forget", "retain"},
     params={"alpha": 1.0, "base": "ga", "keep": "nll", "beta": 0.1},
-    note="--auxiliary large=MODEL, of the same vocabulary. What comes out is the small model; audit the pair with --guard ucd:alpha=1, clean the small model and dirty the same before. Checks see the small "
+    note="--auxiliary large=MODEL, of the same vocabulary. What comes out is the small model; audit the pair with --guard offset, tuned the small model and before the same as it was. Checks see the small "
     "model alone: give it steps, no stop rule.",
 )

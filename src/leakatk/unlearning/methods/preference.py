@@ -100,7 +100,6 @@ method(
     source="the paper: context weights of .01 to 2, here 1; NPO's numbers of the Leak@k study",
     reading="The context is the answer itself, before the question. The base is NPO; any other takes the same term",
     rows=("34",),
-    lacks="questions with their context as a metric of the audit",
     tags=REMOVAL | {"forget", "retain"},
     params={"beta": 0.5, "context_weight": 1.0},
     small={"beta": 0.1},
@@ -114,11 +113,25 @@ method(
     paper="CFG-safety: 2024, arXiv 2412.06846 (ORPO: arXiv 2403.07691)",
     formula="F = NLL(y_alternate) - beta E log sigma(log odds(y_alternate) - log odds(y)), odds = P / (1 - P), P = exp(mean log p)",
     source="the authors' code: beta .1; optimisation as in the Leak@k study",
-    reading="Pairs are asked as they are; there each is asked under a system prompt that forbids personal data, and swapped under one that "
-    "wants it. No retain loss there: retain_weight 0",
-    lacks="pairs under both system prompts",
+    reading="Pairs are asked as they are; cfg-orpo asks each under two system messages. No retain loss in the paper: retain_weight 0",
     rows=("67",),
     tags=SUPPRESSION | {"forget"},
     params={"beta": 0.1, "retain_weight": 0.0},
     note="Needs other answers, as altpo does.",
+)
+
+method(
+    "cfg-orpo",
+    Term(loss.orpo, ("forbidden_alternate", "forbidden_forget")),
+    Term(loss.orpo, ("wanted_forget", "wanted_alternate")),
+    KEEP,
+    summary="Under a system message that forbids personal data another answer is preferred, under one that wants it the forget answer.",
+    paper="CFG-safety: 2024, arXiv 2412.06846 (ORPO: arXiv 2403.07691)",
+    formula="F = ORPO(y_alternate over y | good message, x) + ORPO(y over y_alternate | bad message, x), ORPO as of the method orpo",
+    source="the authors' code: beta .1, both messages; optimisation as in the Leak@k study",
+    reading="The messages are `GOOD_MESSAGE` and `BAD_MESSAGE` of `leakatk.unlearning.streams`. No retain loss in the paper: retain_weight 0",
+    rows=("67",),
+    tags=SUPPRESSION | {"forget"},
+    params={"beta": 0.1, "retain_weight": 0.0},
+    note="Needs other answers, as altpo does. For decoding with --guard cfg, which leads away from the bad message.",
 )

@@ -97,8 +97,8 @@ method(
     formula="v += noise eps, then v alone minimises E<log p(y_t)>; v the MLP column of which most of the `top` likeliest tokens belong to the "
     "concept",
     source="the paper: noise .1, 200 tokens; optimisation as in the Leak@k study",
-    reading="The column is found from the forget facts' tokens, where the benchmark names it. It is not tested causally",
-    lacks="the test that noise on the column hurts this concept and no other",
+    reading="The column is found from the forget facts' tokens, where the benchmark names it. The attack concept-vectors tests columns "
+    "causally; the method does not",
     rows=("66",),
     tags=REMOVAL | {"forget"},
     params={"noise": 0.1, "top": 200},

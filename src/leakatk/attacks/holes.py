@@ -1,0 +1,103 @@
+"""Knowledge holes: harmless questions near what was forgotten that the model answered before, and no longer does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from leakatk.attacks.base import Floats, Read, at_least, attack, one_of
+from leakatk.attacks.beside import answered, beside
+from leakatk.attacks.inputs import surprises
+from leakatk.models.loaded import LoadedModel
+from leakatk.prompts import Known, Prompt
+from leakatk.scorers.text import words
+
+WIDER = 4  # how many times as many neighbours a search looks at
+
+
+@attack(
+    "holes",
+    summary="the share of harmless neighbours of each forget prompt that the original answers and the model does not",
+    paper="Knowledge Holes (NeurIPS 2025)",
+    formula="score of x = share of { n near x : original right on n } with model wrong on n; found: largest log p_original(y|n) - "
+    "log p(y|n) of the neighbourhood",
+    source="numbers and nearness are ours",
+    rows=("55",),
+    reading="neighbours are retain prompts, near by the words of question and source; right and wrong are of greedy answers; the "
+    "search (by=gap) takes the neighbours that lost most likelihood, so that it is read against the retrained model, searched alike",
+    lacks="harmless questions that a language model writes, or that are searched by reinforcement learning",
+    access="questions and the model before unlearning (by=words), log-probabilities too (by=gap)",
+    chance=0.0,
+    tags=frozenset({"forget"}),
+    example="leakatk attack MODEL --benchmark world --attack holes --original MODEL --retrained MODEL --out runs/holes",
+)
+@dataclass(frozen=True)
+class Holes(Read):
+    """near: neighbours of each forget prompt.  by: words (the nearest) or gap (of four times as many, those that lost most).
+
+    max_new_tokens: of the greedy answers. A forget prompt none of whose neighbours the original answers has no score.
+    """
+
+    near: int = 4
+    by: str = "words"
+    max_new_tokens: int = 60
+
+    def __post_init__(self) -> None:
+        one_of(self, "by", ("words", "gap"))
+        at_least(self, "near", 1)
+        at_least(self, "max_new_tokens", 1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("forget", "retain", "original")
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return ("forget", "retain", "original", "unseen")
+
+    def passes(self, known: Known) -> int:
+        return 2 * len(known.retain) if self.by == "gap" else 0
+
+    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
+        original = beside(loaded, known.original)
+        wide = self.near * (WIDER if self.by == "gap" else 1)
+        around = [neighbours(prompt, known.retain, wide) for prompt in known.unseen]
+        if self.by == "gap":
+            pool = _distinct(around)
+            asked = [(one.query, one.answer) for one in pool]
+            lost = np.array(surprises(loaded, asked)) - np.array(surprises(original, asked))
+            by_id = {one.id: float(value) for one, value in zip(pool, lost, strict=True)}
+            around = [sorted(row, key=lambda one: -by_id[one.id])[: self.near] for row in around]
+        pool = _distinct(around)
+        before = answered(original, pool, self.max_new_tokens)
+        after = answered(loaded, pool, self.max_new_tokens)
+        gone = {one.id: bool(was and not now) for one, was, now in zip(pool, before, after, strict=True)}
+        was = {one.id: bool(value) for one, value in zip(pool, before, strict=True)}
+        rows = [[gone[one.id] for one in row if was[one.id]] for row in around]
+        return np.array([float(np.mean(row)) if row else np.nan for row in rows])
+
+
+def _distinct(rows: Sequence[Sequence[Prompt]]) -> list[Prompt]:
+    return list({one.id: one for row in rows for one in row}.values())
+
+
+def neighbours(prompt: Prompt, pool: Sequence[Prompt], count: int) -> list[Prompt]:
+    """The `count` nearest prompts of the pool; of those as near, which is left to a hash of both ids.
+
+    Nearness: the share of the words of question and source that both have.
+    """
+    mine = _words(prompt)
+
+    def far(one: Prompt) -> tuple[float, str]:
+        other = _words(one)
+        share = len(mine & other) / max(len(mine | other), 1)
+        return -share, sha256(f"leakatk holes {prompt.id} {one.id}".encode()).hexdigest()
+
+    return sorted(pool, key=far)[:count]
+
+
+def _words(prompt: Prompt) -> set[str]:
+    return set(words(f"{prompt.question} {prompt.source}"))

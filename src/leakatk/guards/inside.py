@@ -1,0 +1,64 @@
+"""Published guards that act inside the model, or read it."""
+
+from __future__ import annotations
+
+from leakatk.guards.actions import Refuse
+from leakatk.guards.base import guard
+from leakatk.guards.steering import Clamp, Neurons
+from leakatk.guards.watching import ActiveShare, Energy, KeySpace
+
+_SUPPRESSES = frozenset({"suppression"})
+
+guard(
+    "dsg",
+    detect=ActiveShare(),
+    act=Clamp(),
+    summary="Features of a sparse autoencoder that the forget set uses are clamped, in prompts where enough tokens use them.",
+    paper="Muhamed et al. 2025 (DSG, dynamic SAE guardrails), code: aashiqmuhamed/DynamicSAEGuardrails",
+    formula="if share of tokens with an f_i > 0, i in S, > tau: f_i = -clamp for i in S at those tokens, h' = dec(f') + (h - dec(f)); "
+    "S: large s_f / s_r, small s_r, the largest s_f",
+    source="clamp 500, count 20, share 0.95: the paper. percentile 90, quiet 1 and the autoencoder's sizes: ours.",
+    rows=("8",),
+    reading="The paper takes published autoencoders; here one is trained on the states of the forget and retain prompts with their "
+    "answers, or read from sae. Every second retain prompt chooses features, the others set tau.",
+    tags=_SUPPRESSES | {"forget", "retain"},
+)
+guard(
+    "neuron-adjust",
+    act=Neurons(),
+    summary="MLP neurons whose value is likelier under the forget set are moved to their retain range.",
+    paper="Skill unlearning (NA), code: Trustworthy-ML-Lab/effective_skill_unlearning",
+    formula="if N_r(v) <= N_f(v), with probability 1 - N_r / (N_r + N_f): v = m_r - (s_r / s_f)(v - m_f)",
+    source="neurons 0.05 (of 0.005 to 0.05): the paper.",
+    rows=("39",),
+    reading="Chance is a fixed function of chance_seed, place and neuron, so that a text has one probability. Densities are over the "
+    "tokens of prompts with answers; deviations are those of the text, where the authors' code takes the mean by mistake.",
+    tags=_SUPPRESSES | {"forget", "retain"},
+)
+guard(
+    "ksd",
+    detect=KeySpace(),
+    act=Refuse(),
+    summary="Prompts whose last token has its MLP key within the box of the forget prompts' keys are refused.",
+    paper="Skill unlearning (KSD), code: Trustworthy-ML-Lab/effective_skill_unlearning",
+    formula="if |k_d - m_d| <= alpha s_d for all d, k the input of the MLP's last matrix at the last prompt token: a refusal",
+    source="The box: the paper. alpha is set from retain prompts: share 0.95, layer 0.5: ours.",
+    rows=("39",),
+    reading="Inside the box it abstains, by a fixed sentence, and does not steer. One layer is read; alpha is the largest that flags at "
+    "most 5% of the retain prompts.",
+    tags=_SUPPRESSES | {"forget", "retain"},
+)
+guard(
+    "energy",
+    detect=Energy(),
+    act=Refuse(),
+    summary="Prompts after which the model's free energy is high are refused: for models that `eua` has trained.",
+    paper="EUA (distinguishable deletion): 2026, arXiv 2605.16776",
+    formula="if -T logsumexp(z / T) > tau: a refusal",
+    source="tau keeps a share 0.95 of the retain prompts, temperature 1: as the field of energies does; the paper's own are not known here.",
+    rows=("62x",),
+    reading="The energy is read where the answer's first token is predicted, as `eua` trains it there; over=prompt takes the mean over "
+    "the prompt. On a model that `eua` has not trained the energies say nothing.",
+    tags=_SUPPRESSES | {"retain"},
+    example="leakatk audit models/eua --benchmark world --guard energy --out runs/guarded",
+)

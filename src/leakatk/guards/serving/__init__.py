@@ -1,0 +1,1 @@
+"""Serving: a guarded model behind an OpenAI-compatible server."""
