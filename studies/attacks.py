@@ -37,8 +37,11 @@ from leakatk.unlearning.methods import METHODS
 CELLS = Path(__file__).resolve().parent / "attacks"
 KNOWN = ("full", "retrained")  # models that the world itself makes
 MODELS = ("npo", "simnpo", "idknll", "rmu", "graddiff", "me", "wga", "undial", "task-vector", "rule-npo")
-ATTACKS = ("relearn", "relearn:on=retain", "quantise:bits=4", "key-tokens", "decoder")
-GUARDS = ("curate", "eco", "icul", "dd", "ucd")
+ATTACKS = (
+    "relearn", "relearn:on=retain", "relearn:tuning=lora", "quantise:bits=4", "quantise:how=gptq", "prune", "merge-back", "graft",
+    "soft-prompt", "token-search", "key-tokens", "self-correction", "decoder", "generative-decoder", "patch", "depth",
+)  # fmt: skip
+GUARDS = ("curate", "eco", "dragon", "alu", "guard", "dd", "ucd", "icul")
 N, KS, QUICK_N = 64, (1, 2, 4, 8, 16, 32, 64), 8
 DECODING = Decoding(max_new_tokens=world.LONGEST)
 DRAW = 90_000  # of the samples; the world study's are others
