@@ -128,9 +128,10 @@ def test_two_prompts_of_one_id_are_refused(known, spec):
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_options_are_read_as_they_are_written(name, option):
     value = getattr(get_writer(name), option)
-    other = OTHER[option] if option in OTHER else value + 1
+    other = OTHER[option] if option in OTHER else not value if isinstance(value, bool) else value + 1
     assert other != value
-    made = get_writer(f"{name}:{option}={other}")
+    text = {True: "yes", False: "no"}[other] if isinstance(other, bool) else other
+    made = get_writer(f"{name}:{option}={text}")
     assert made == replace(get_writer(name), **{option: other})
     assert get_writer(made.label) == made
     assert made.label != get_writer(name).label == name

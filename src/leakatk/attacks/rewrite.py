@@ -29,7 +29,7 @@ class Rewrite(Ask):
     """Needs the auxiliary model "writer". form: conversation, poem, plain, translation, direct, indirect or implied.
 
     language: of a translation.  tries: samples drawn for each question, of which the first of use is asked.
-    max_new_tokens: of each.  seed: of the samples.
+    max_new_tokens: of each.  seed: of the samples.  names: whether a rewriting must name whom the question names.
     """
 
     form: str = "conversation"
@@ -37,6 +37,7 @@ class Rewrite(Ask):
     tries: int = 4
     max_new_tokens: int = 200
     seed: int = 0
+    names: bool = True
 
     def __post_init__(self) -> None:
         self.writer()  # which checks the options
@@ -51,7 +52,12 @@ class Rewrite(Ask):
 
     def writer(self) -> RewriteWriter:
         return RewriteWriter(
-            self.form, self.language, tries=self.tries, max_new_tokens=self.max_new_tokens, seed=self.seed
+            self.form,
+            self.language,
+            tries=self.tries,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            names=self.names,
         )
 
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:

@@ -11,6 +11,7 @@ from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.sampling.base import texts_of
 from leakatk.sampling.decoding import Decoding
+from leakatk.scorers.keys import keys_of
 from leakatk.scorers.text import words
 from leakatk.synthesis.base import Writer, writer
 
@@ -34,11 +35,11 @@ ENDING = "Write nothing else, and do not answer it.\n\n{question}"
     "rewrite",
     summary="the question as a conversation, a poem, in plain words, by steps, or in another language, by a model of your choice",
     paper="rephrasings of Doshi & Stickland 2024, arXiv 2411.12103; question categories of Sleek, arXiv 2506.17279",
-    formula="x' ~ writer( . | request(x)); the first that is text, is not x, and does not say the answer",
+    formula="x' ~ writer( . | request(x)); the first that is text, is not x, names whom x names, and does not say the answer",
     source="the forms are the papers'; the requests are ours",
     rows=("17", "83", "118"),
-    reading="the writer is shown the question alone; a text that is blank, the question itself, or has a fact of the answer is drawn "
-    "anew; answers are asked for in English",
+    reading="the writer is shown the question alone; a text that is blank, the question itself, lacks a name of the question or has a "
+    "fact of the answer is drawn anew; answers are asked for in English",
     writes="the rewritten question, and the true answer",
     model=True,
     asks=True,
@@ -49,7 +50,8 @@ class Rewrite(Writer):
     """Needs the auxiliary model "writer". form: conversation, poem, plain, translation, direct, indirect or implied.
 
     language: of a translation.  count: rewritings of each question.  tries: samples drawn for each that is wanted.
-    temperature, max_new_tokens: of the sampling.  seed: of the samples.
+    temperature, max_new_tokens: of the sampling.  seed: of the samples.  names: whether a rewriting must name whom and what the
+    question names: a weak writer drifts to other questions, and their answers would pass for no leak.
     """
 
     form: str = "conversation"
@@ -59,6 +61,7 @@ class Rewrite(Writer):
     temperature: float = 1.0
     max_new_tokens: int = 200
     seed: int = 0
+    names: bool = True
 
     def __post_init__(self) -> None:
         if self.form not in REQUESTS:
@@ -96,11 +99,18 @@ class Rewrite(Writer):
         return f"{wanted}. {ENDING}".replace("{question}", question)  # last, since a question may hold braces
 
     def usable(self, prompt: Prompt, texts: Sequence[str]) -> list[str]:
-        """The first `count` texts that are another question, say nothing of the answer, and were not said before."""
+        """The first `count` texts that are another question of the same names, say nothing of the answer, and are new."""
         found: dict[tuple[str, ...], str] = {}
+        named = keys_of(Prompt(prompt.id, "", prompt.question)) if self.names else frozenset()
         for text in texts:
             said = tuple(words(text))
-            if said and said != tuple(words(prompt.question)) and said not in found and not reveals(text, prompt):
+            if (
+                said
+                and named <= set(said)
+                and said != tuple(words(prompt.question))
+                and said not in found
+                and not reveals(text, prompt)
+            ):
                 ending = " Answer in English." if self.form == "translation" else ""
                 found[said] = text.strip() + ending
         return list(found.values())[: self.count]
