@@ -467,7 +467,10 @@ def main() -> None:
         seed = Seed(out, work, number, quick=arguments.quick)
         cells = cells_of(seed, [name for name in names if name in rates], bases, rates, calibrated=arguments.calibrated)
         for at, (name, make) in enumerate(cells.items(), start=1):
-            if not seed.cell(name).exists():
+            waits_for = seed.place / "rounds" / name.removesuffix("-control") / "rounds.json"
+            if name.endswith("-control") and not waits_for.exists():
+                say(f"{name} takes the steps of a run that another process is making; run again for it")
+            elif not seed.cell(name).exists():
                 claimed(seed.place / "making" / name, partial(run_cell, seed, name, make, f"{at}/{len(cells)}"))
 
 
