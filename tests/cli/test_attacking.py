@@ -99,6 +99,28 @@ def test_bad_input_is_one_sentence_before_anything_is_asked(leakatk, model, forg
     assert not out.exists()
 
 
+def test_attacks_are_given_the_retrained_model_and_the_original(leakatk, model, retrained, forget, tmp_path):
+    command = (
+        "audit",
+        model,
+        "--forget",
+        forget,
+        "--original",
+        model,
+        "--out",
+        tmp_path / "o",
+        "--attack",
+        "depth",
+        *FEW,
+    )
+    code, _, err = leakatk(*command)
+    assert code == 2
+    assert "--retrained" in err
+    code, said, err = leakatk(*command, "--retrained", retrained)
+    assert code == 0, err
+    assert "What is read without samples" in said
+
+
 def test_a_run_of_the_retrained_model_cannot_be_attacked(leakatk, model, retrained, forget, tmp_path):
     run = tmp_path / "run"
     assert leakatk("audit", retrained, "--forget", forget, "--out", run, *FEW)[0] == 0

@@ -110,6 +110,7 @@ def known(
     kept: Sequence[Prompt],
     *,
     original: str,
+    retrained: str,
     auxiliary: Sequence[str],
     text: Path | None,
     folds: int,
@@ -124,7 +125,7 @@ def known(
     from leakatk.attacks.rungs import LadderSettings, rungs_of
 
     found = Known(
-        forget=tuple(prompts), retain=tuple(kept), original=original, text=passages_of(text),
+        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=passages_of(text),
         auxiliary=inputs.auxiliary_models(auxiliary),
     )  # fmt: skip
     rungs_of(attacks, found, LadderSettings(n=1, folds=folds))

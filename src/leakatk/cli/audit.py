@@ -175,20 +175,27 @@ def run(
         engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
     )
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    known = attacking.known(
-        attacks, prompts, kept, original=original, auxiliary=auxiliary or [], text=text, folds=folds
-    )
-    shown = inputs.shown_retain(benchmark, data, kept, retain_limit) if guard else kept
-    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
-    named = inputs.source(model, **loading)
-    need = memory_of(named) if dry_run and not url else {}
-    sampler = around(as_sampler(named, engine, **engine_options))
     retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
     if attacks and run_given:
         raise InputError(
             f"{retrained} is a run: attacks are made on the retrained model too, so give --retrained that model."
         )
+    shown = inputs.shown_retain(benchmark, data, kept, retain_limit) if guard or attacks else kept
+    known = attacking.known(
+        attacks,
+        prompts,
+        shown,
+        original=original,
+        retrained=retrained,
+        auxiliary=auxiliary or [],
+        text=text,
+        folds=folds,
+    )
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
+    named = inputs.source(model, **loading)
+    need = memory_of(named) if dry_run and not url else {}
+    sampler = around(as_sampler(named, engine, **engine_options))
     other = retrained if run_given or not retrained else inputs.source(retrained, **loading)
     if dry_run:
         sampled = n if other and not run_given else 0
