@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from leakatk.attacks.activations import beside, logits, other_values, put, taken, texts
+from leakatk.attacks.activations import logits, other_values, put, same_shape, taken, texts
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
 from tests.tiny import save_tiny_model
@@ -117,4 +117,4 @@ def test_padding_changes_nothing(pair):
 def test_models_of_another_shape_are_refused(pair, tmp_path):
     save_tiny_model(tmp_path / "wide", hidden=64)
     with pytest.raises(InputError, match=r"hidden_size is 32 .* and 64"):
-        beside("Attack patch", pair[0], str(tmp_path / "wide"))
+        same_shape("Attack patch", pair[0], str(tmp_path / "wide"))

@@ -34,7 +34,7 @@ class Texts(NamedTuple):
     wanted: Tensor
 
 
-def beside(who: str, loaded: LoadedModel, path: str) -> LoadedModel:
+def same_shape(who: str, loaded: LoadedModel, path: str) -> LoadedModel:
     """Another model on the same device, in the same precision and with the same template.
 
     InputError where it has other layers, another width or another vocabulary.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leakatk.attacks.activations import batches, beside, module_at, texts
+from leakatk.attacks.activations import batches, module_at, same_shape, texts
 from leakatk.attacks.base import Floats, Read, Reading, at_least, attack, shuffled
 from leakatk.attacks.depth import fact_row, mean_logprob
 from leakatk.errors import InputError
@@ -93,7 +93,7 @@ class ConceptVectors(Read):
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: the intrinsic measures, and what noise on the vector takes from the concept and from others."""
-        original = beside(f"Attack {self.label}", loaded, known.original)
+        original = same_shape(f"Attack {self.label}", loaded, known.original)
         asked = sorted(known.unseen or known.forget, key=lambda prompt: prompt.id)
         concepts = concepts_of(asked)
         top = max(1, min(self.top, original.model.get_output_embeddings().weight.shape[0] // 10))

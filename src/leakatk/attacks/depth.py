@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from leakatk.attacks.activations import Texts, batches, beside, logits, put, taken, texts
+from leakatk.attacks.activations import Texts, batches, logits, put, same_shape, taken, texts
 from leakatk.attacks.base import Floats, Read, Reading, attack
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -55,7 +55,7 @@ class Depth(Read):
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         who = f"Attack {self.label}"
-        original, retrained = (beside(who, loaded, path) for path in (known.original, known.retrained))
+        original, retrained = (same_shape(who, loaded, path) for path in (known.original, known.retrained))
         prompts = known.unseen or known.forget
         rows = [fact_row(loaded, prompt) for prompt in prompts]
         lost = np.zeros((2, len(decoder_layers(loaded.model)), len(prompts)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from leakatk.attacks.activations import beside
+from leakatk.attacks.activations import same_shape
 from leakatk.attacks.base import Alter, at_least, attack
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -42,7 +42,7 @@ class Graft(Alter):
         return ("forget", "original")
 
     def apply(self, loaded: LoadedModel, known: Known) -> None:
-        original = beside(f"Attack {self.label}", loaded, known.original)
+        original = same_shape(f"Attack {self.label}", loaded, known.original)
         mine, theirs = (last_parameters(model.model, self.layers) for model in (loaded, original))
         if mine.keys() != theirs.keys() or not mine:
             raise InputError(

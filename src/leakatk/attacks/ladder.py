@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leakatk import progress, workdir
-from leakatk.attacks import turned
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
 from leakatk.attacks.gate import verdict
 from leakatk.attacks.rungs import LadderSettings, Role, check_audited, groups_of, left_out, rungs_of, trail_of
 from leakatk.attacks.summary import summarise
 from leakatk.attacks.trails import Trail
+from leakatk.attacks.turned import Asked, draw
 from leakatk.auditing.audit import audit, check_defined, default_scorers, powers_of_two
 from leakatk.auditing.sample import as_sampler, sample
 from leakatk.errors import InputError
@@ -187,7 +187,7 @@ def _measure(
     if isinstance(attack, Ask) and not attack.fitted and (kept := attack.kept(loaded, part)):
         before = {"forget": part.unseen, "retain": part.retain}
         after = {"forget": asked, "retain": kept}
-        turned.draw(plain, role, turned.Asked(before, after), place.parent, place, settings)
+        draw(plain, role, Asked(before, after), place.parent, place, settings)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leakatk.attacks.activations import beside
+from leakatk.attacks.activations import same_shape
 from leakatk.attacks.base import Floats, Read, Reading, at_least, attack
 from leakatk.attacks.decoders import last_states
 from leakatk.errors import InputError
@@ -59,7 +59,7 @@ class Cka(Read):
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: the score at each layer.  whole: CKA of each layer."""
-        original = beside(f"Attack {self.label}", loaded, known.original)
+        original = same_shape(f"Attack {self.label}", loaded, known.original)
         asked = list(known.unseen or known.forget)
         every = [*asked, *known.retain]
         rows = [loaded.template.prompt_ids(loaded.tokenizer, prompt.query) for prompt in every]

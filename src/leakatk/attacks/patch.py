@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leakatk.attacks.activations import PARTS, Place, Texts, batches, beside, logits, other_values, put, taken, texts
+from leakatk.attacks.activations import (
+    PARTS,
+    Place,
+    Texts,
+    batches,
+    logits,
+    other_values,
+    put,
+    same_shape,
+    taken,
+    texts,
+)
 from leakatk.attacks.base import Floats, Read, Reading, at_least, attack
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -74,7 +85,7 @@ class Patch(Read):
         return self.read(loaded, known).scores
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
-        original = beside(f"Attack {self.label}", loaded, known.original)
+        original = same_shape(f"Attack {self.label}", loaded, known.original)
         prompts = known.unseen or known.forget
         rows = answered(original, prompts, self.tokens)
         count = len(decoder_layers(loaded.model))

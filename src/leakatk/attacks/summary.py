@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from leakatk.attacks import turned
 from leakatk.attacks.base import Floats, Read
 from leakatk.attacks.lessons import given_away
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
+from leakatk.attacks.turned import FOLDER, counted
 from leakatk.attacks.worst import worst
+from leakatk.auditing.asking import most_leaking
 from leakatk.auditing.score import score
 from leakatk.auditing.summary import curve_dict
 from leakatk.estimate.curves import Over
@@ -162,9 +163,8 @@ def _any(
         found: dict[str, list[Floats]] = {}
         for rung in honest:
             for i, row in _rows(rung, out, role, scorer).items():
-                if np.isfinite(row).any():
-                    found.setdefault(rung.owner(i), []).append(row)
-        return {i: np.max([row[: min(map(len, those))] for row in those], axis=0) for i, those in found.items()}
+                found.setdefault(rung.owner(i), []).append(row)
+        return most_leaking(found)
 
     scorers = {}
     for name in settings.scorers:
@@ -200,9 +200,10 @@ def _curves(
 ) -> dict[str, Any]:
     """leak@k of these rows, and the excess over the retrained model's. owner: of an id, the prompt that it asks for."""
     kept = [i for i in order if np.isfinite(mine[i]).any()]
+    defined = set(kept)
     found: dict[str, Any] = {
         "m": len(kept),
-        "undefined": [i for i in order if i not in set(kept)],
+        "undefined": [i for i in order if i not in defined],
         "missing": sum(int(np.isnan(mine[i]).sum()) for i in kept),
     }
 
@@ -228,9 +229,9 @@ def _curves(
 def _turned(rung: Rung, out: Path, names: Mapping[Role, str], settings: LadderSettings, level: float) -> dict[str, Any]:
     """Which greedy answers the questions of an attack turn, of each model; nothing where that was not asked."""
     place = out / rung.place(0)
-    if rung.attack is None or not (place / turned.FOLDER).exists():
+    if rung.attack is None or not (place / FOLDER).exists():
         return {}
-    return {"turned": {role: turned.counted(out, place, role, settings.scorers[0], level) for role in names}}
+    return {"turned": {role: counted(out, place, role, settings.scorers[0], level) for role in names}}
 
 
 def _over(over: Over, ids: Sequence[str]) -> Over:

@@ -102,6 +102,11 @@ def worst_case(plain: Mapping[str, Floats], others: Sequence[tuple[Probed, Mappi
         if not one.probe.gives_answer:
             for id_, owner in one.owners.items():
                 rows.setdefault(owner, []).append(scores[id_])
+    return most_leaking(rows)
+
+
+def most_leaking(rows: Mapping[str, Sequence[Floats]]) -> dict[str, Floats]:
+    """Prompt id -> the most leaking of the j-th scores of its rows, as far as the shortest goes. Wholly undefined rows are left out."""
     found = {}
     for owner, given in rows.items():
         defined = [row for row in given if np.isfinite(row).any()]
