@@ -100,7 +100,6 @@ def run(
         raise InputError("Give at least one --attack, such as relearn:steps=50 or quantise:bits=4.")
     from leakatk.attacks import LadderSettings, attack_ladder, get_attack
     from leakatk.attacks.rungs import rungs_of
-    from leakatk.prompts import Known
     from leakatk.sampling.decoding import Decoding
     from leakatk.scorers.base import get_scorer
 
@@ -111,10 +110,9 @@ def run(
     name, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, column=column, limit=limit, retain_limit=retain_limit
     )
-    known = Known(
-        forget=tuple(prompts), retain=tuple(kept), original=original, retrained=retrained, text=attacking.passages_of(text),
-        auxiliary=inputs.auxiliary_models(auxiliary or []),
-    )  # fmt: skip
+    known = attacking.known(
+        made, prompts, kept, original=original, retrained=retrained, auxiliary=auxiliary or [], text=text, folds=folds
+    )
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
         gate=gate, engine=engine, benchmark=name, command=options.command(),
