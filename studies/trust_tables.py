@@ -157,17 +157,17 @@ def advice(found: Table) -> list[str]:
     blind = [name for name in rows if of(name, "relearning") < 0.1]
     best = sorted(rows, key=lambda name: -of(name, "robustness"))[:3]
     coin = [name for name in rows if of(name, "the same of one question") < 0.95]
-    less = ", ".join(f"{name} ({of(name, 'the same of one question'):.2f})" for name in coin)
+    less = "; ".join(f"{name} ({of(name, 'the same of one question'):.2f})" for name in coin)
     return [
         "## Which to use when",
         f"* **Does the model say it?** A metric of facts over samples, asked in other wordings too. {len(rows) - len(coin)} of {len(rows)} tell the "
         "two kinds of model apart at one question as well (or have no value of one)"
         + (f"; less so: {less}." if coin else "."),
         f"* **Is it still stored?** Not a metric of what is said: an epoch on the people brings back what {len(blind)} of {len(rows)} had called "
-        f"gone, while the retrained model learns next to nothing from it ({', '.join(blind) or 'none'}). Relearn, and take the excess over "
+        f"gone, while the retrained model learns next to nothing from it ({'; '.join(blind) or 'none'}). Relearn, and take the excess over "
         "the retrained model, relearned alike ([Under attack](attacks.md)).",
         "* **The most robust here**: "
-        + ", ".join(f"{name} ({of(name, 'robustness'):.2f})" for name in best)
+        + "; ".join(f"{name} ({of(name, 'robustness'):.2f})" for name in best)
         + ". They read probabilities or "
         "words in common, which an outsider often cannot, and which say little about what a user sees.",
     ]
