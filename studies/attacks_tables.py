@@ -58,7 +58,7 @@ class Cells:
         rows = []
         for seed in seeds:
             counts = self.found[seed][model][attack]["fact"]
-            ids = counts if not like else [i for i in self.found[seed][like][attack]["fact"] if i in counts]
+            ids = sorted(i for i in counts if not like or i in self.found[seed][like][attack]["fact"])
             rows += [np.arange(self.options["n"]) < counts[i] for i in ids]
         return np.array(rows, dtype=float)
 
@@ -93,6 +93,48 @@ def ladder_table(cells: Cells, k: int) -> Table:
         floor.append(at(cells, seeds, YARDSTICK, attack, k) if seeds else "not run")
     columns = ("model", "seeds", *("as asked" if name == "none" else name for name in attacks))
     return Table("", columns, (*rows, tuple(floor)))
+
+
+def shown(cells: Cells, k: int) -> list[str]:
+    """What the ladder shows, in sentences: who seems clean as asked, and what each attack brings back from those."""
+    models = [name for name in cells.models() if name not in ("full", YARDSTICK)]
+    apart = {
+        (model, attack): beyond(cells, seeds, model, attack, k)
+        for model in models
+        for attack in cells.attacks(read=False)
+        if (seeds := cells.seeds(attack, model, YARDSTICK))
+    }
+    clean = [model for model in models if (model, "none") in apart and apart[model, "none"].low <= 0]
+    counts: dict[str, list[str]] = {}
+    for attack in cells.attacks(read=False)[1:]:
+        back = [model for model in clean if (model, attack) in apart and apart[model, attack].low > 0]
+        counts[attack] = [called(model) for model in sorted(back, key=lambda one: -apart[one, attack].value)]
+    found = sorted((name for name in counts if counts[name]), key=lambda name: -len(counts[name]))
+    nothing = [name for name in counts if not counts[name]]
+    stored = sorted((m for m in clean if (m, "relearn") in apart), key=lambda m: -apart[m, "relearn"].value)
+    lines = [
+        f"Of {len(models)} unlearned models {len(clean)} show no excess as asked within {k} samples: {', '.join(map(called, clean))}. "
+        "What the attacks bring back from these:",
+        "\n".join(f"* `{name}`: {len(counts[name])} of {len(clean)} ({', '.join(counts[name])})." for name in found),
+    ]
+    if nothing:
+        lines.append(f"Nulls, on these models: {', '.join(f'`{name}`' for name in nothing)}.")
+    if stored:
+        each = ", ".join(f"{called(m)} {apart[m, 'relearn'].value:.2f}" for m in stored)
+        lines.append(
+            f"**Forgotten or hidden?** What relearning on one half of the questions brings back of the other half, above the retrained model: {each}. "
+            "Models that look alike when they are asked hold anything from nothing to all of it."
+        )
+    same = [
+        m
+        for m in models
+        if m.startswith("rule-") and all(apart[m, a] == apart.get((m[5:], a)) for n, a in apart if n == m)
+    ]
+    if same:
+        lines.append(
+            f"RULE around {', '.join(called(m[5:]) for m in same)} found no leak and took no step: the same model."
+        )
+    return lines
 
 
 def read_table(cells: Cells) -> Table:
@@ -163,6 +205,8 @@ def page(cells: Cells) -> str:
         "The models are those of the [world study](results-world.md). Every attack is made on the retrained model too: a number is "
         "the excess over it, paired by question. Brackets: the 95% interval over questions and their samples, those of all seeds "
         "together; six questions are about one person.",
+        "## What it shows",
+        *shown(cells, top),
         f"## The ladder: excess at k = {top}",
         f"{cells.options['n']} samples a question, {cells.options['decoding']}. [Attacks](attacks.md) says what each assumes.",
         to_markdown(ladder_table(cells, top)),
