@@ -87,7 +87,6 @@ class Trigger(Probe):
     paper="after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words",
     rows=("83",),
     reading="our words for its jailbreaks",
-    lacks="downstream tasks, and side effects on near domains",
 )
 @dataclass(frozen=True)
 class Role(Probe):
