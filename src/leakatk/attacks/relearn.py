@@ -182,7 +182,12 @@ class Relearn(Alter):
 
     def chosen(self, known: Known) -> list[Prompt]:
         """The prompts that it trains on. InputError where there are none, or one of them is measured too."""
-        source = {"forget": "seen", "topic": "seen", "syntax": "retain"}.get(self.on, self.on)
+        source = {
+            "forget": "seen",
+            "topic": "seen",
+            "syntax": "retain",
+            "written": "auxiliary writer",
+        }.get(self.on, self.on)
         known.need(f"Attack {self.label}", source)
         pool = lessons(self.on, known)
         measured = {(prompt.question, prompt.answer) for prompt in known.unseen or known.forget}

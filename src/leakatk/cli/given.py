@@ -16,7 +16,8 @@ from leakatk.files.reading import read_records
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
-    from leakatk.prompts import Prompt
+    from leakatk.prompts import Known, Prompt
+    from leakatk.synthesis import Writer
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import OnCheck
 
@@ -114,21 +115,28 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
     return found, alternates
 
 
-def as_written(spec: str, forget: Sequence[Prompt], auxiliary: Mapping[str, str]) -> list[Prompt]:
-    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted.
-
-    InputError for a writer whose rows are no other ways of asking.
-    """
-    from leakatk.prompts import Known
-    from leakatk.synthesis import WRITERS, get_writer, reasked, written
+def asking(spec: str, known: Known) -> Writer | None:
+    """The writer of --forget-as, None without. InputError for one whose rows are no other ways of asking, or that lacks something."""
+    from leakatk.synthesis import WRITERS, get_writer
 
     if not spec:
-        return list(forget)
+        return None
     found = get_writer(spec)
     if not found.facts.asks:
-        asking = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks)
-        raise InputError(f"--forget-as takes a writer that asks in another way ({asking}); {found.name} does not.")
-    made = written(found, forget, Known(forget=tuple(forget), auxiliary=auxiliary))
+        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks)
+        raise InputError(f"--forget-as takes a writer that asks in another way ({names}); {found.name} does not.")
+    known.need(f"Writer {found.label}", *found.needs)
+    return found
+
+
+def as_written(spec: str, forget: Sequence[Prompt], known: Known) -> list[Prompt]:
+    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
+    from leakatk.synthesis import reasked, written
+
+    found = asking(spec, known)
+    if found is None:
+        return list(forget)
+    made = written(found, forget, known)
     left = f"; {len(made.left_out)} stay as they are" if made.left_out else ""
     typer.echo(
         f"Writer {found.label} put {len(forget) - len(made.left_out)} of {len(forget)} forget prompts in {len(made.rows)} other ways{left}.",

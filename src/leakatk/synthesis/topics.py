@@ -82,6 +82,11 @@ class Topic(Writer):
         found: dict[tuple[str, ...], str] = {}
         for text in texts:
             said = tuple(words(text))
-            if len(said) > 1 and said not in found and not any(reveals(text, prompt) for prompt in prompts):
+            if (
+                len(text.split()) > 1
+                and said
+                and said not in found
+                and not any(reveals(text, prompt) for prompt in prompts)
+            ):
                 found[said] = text.strip()
         return list(found.values())[: self.count]
