@@ -1,12 +1,13 @@
 """What methods are given on the command line: alternates, margins, a stop by memorisation, requests in turn."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from leakatk.cli.given import grouped, margins, with_alternates
+from leakatk.cli.given import as_written, grouped, margins, with_alternates
 from leakatk.errors import InputError
-from leakatk.prompts import Prompt, save_prompts
+from leakatk.prompts import Known, Prompt, save_prompts
 from leakatk.unlearning.methods import METHODS
 from tests.cli.test_bad_input import refused
 from tests.tiny import PROMPTS
@@ -54,6 +55,19 @@ def test_alternates_from_a_file_by_id_or_question(tmp_path, capsys):
         with_alternates(str(file), ALTPO, [first, second, Prompt("new", "!", "a")], None, tmp_path, 0)
 
 
+def test_forget_prompts_as_a_writer_asks_them(capsys):
+    """Each in its other wordings; one without any stays, and is counted."""
+    first, second = (replace(one, paraphrases=()) for one in PROMPTS[:2])
+    several = replace(first, paraphrases=("Tell me where she was born.", "Her town?"))
+    asked = as_written("apart:count=2", [several, second], Known())
+    assert [p.question for p in asked] == ["Her town?", "Tell me where she was born.", second.question]
+    assert "1 of 2 forget prompts in 2 other ways; 1 stay as they are" in capsys.readouterr().err
+    assert [len(part) for part in grouped([[second], [several]], asked)] == [1, 2]
+    assert as_written("", [first], Known()) == [first]
+    with pytest.raises(InputError, match="alternates does not"):
+        as_written("alternates", [first], Known())
+
+
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.jsonl"):
         with_alternates(str(tmp_path / "nowhere.jsonl"), ALTPO, PROMPTS, None, tmp_path, 0)
@@ -73,6 +87,17 @@ def command(leakatk, model, forget, tmp_path):
         return leakatk("unlearn", model, *common, "--method", method, *options)
 
     return run
+
+
+def test_the_model_is_trained_on_what_was_written(command, forget, tmp_path):
+    """Other questions make other weights, and the command says how many there are."""
+    code, _, err = command("npo", "--forget-as", "triggers:share=1.0")
+    assert code == 0, err
+    assert f"{len(PROMPTS)} of {len(PROMPTS)} forget prompts in {len(PROMPTS)} other ways" in err
+    log = json.loads((tmp_path / "out" / "unlearning.json").read_text())
+    assert log["steps"] == 2
+    refused(command("npo", "--forget-as", "alternates", "--dry-run"), "alternates does not")
+    refused(command("npo", "--forget-as", "rewrite", "--dry-run"), "--auxiliary writer")
 
 
 def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):

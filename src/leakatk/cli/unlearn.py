@@ -153,6 +153,12 @@ def run(
             help="For methods that prefer other answers: a file of question and answer, or a writer (default: alternates, the model itself)."
         ),
     ] = "",
+    forget_as: Annotated[
+        str,
+        typer.Option(
+            help="Train on the forget prompts as a writer asks them: apart (their wordings least alike), triggers, rewrite."
+        ),
+    ] = "",
     margins: Annotated[
         Path | None, typer.Option(help="For method dmm: what a datamodel predicts, rows of id and margin (JSONL).")
     ] = None,
@@ -238,9 +244,12 @@ def run(
     rule.check_wordings(wordings, items)
     if retrained:
         sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
-    if (refused or auxiliary or margins) and method == "rule":
-        raise InputError("--refused, --auxiliary and --margins are for a method of their own, not for --method rule.")
+    if (refused or auxiliary or margins or forget_as) and method == "rule":
+        raise InputError(
+            "--refused, --auxiliary, --margins and --forget-as are for a method of their own, not for --method rule."
+        )
     known.need(f"Method {chosen.name}", *chosen.needs)
+    extras.asking(forget_as, known)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -309,7 +318,8 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            wanted, other = extras.with_alternates(alternates, chosen, items, loaded, out, seed)
+            put = extras.as_written(forget_as, items, known)
+            wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed)
             told |= set(loaded.notes)
             more = {"settings": settings, "seed": seed, "known": known, "alternates": other}
 
