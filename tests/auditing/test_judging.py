@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leakatk.auditing.judging import Measured, judged
+from leakatk.auditing.judging import judged
+from leakatk.auditing.measured import Measured
 from leakatk.auditing.settings import Gate
 from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k

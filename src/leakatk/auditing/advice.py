@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from leakatk.auditing.measured import Measured, Sides
 from leakatk.auditing.reasons import counts
 from leakatk.auditing.settings import Gate
 from leakatk.estimate.settle import MOST_PROMPTS, MOST_SAMPLES, prompts_to_settle, samples_to_settle
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.runs.results import SettingVerdict
-
-if TYPE_CHECKING:
-    from leakatk.auditing.judging import Measured, Sides
 
 CHANCE = 0.8
 IF = "in 4 of 5 audits, if the leak is as measured"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from leakatk.arrays import Floats
 from leakatk.auditing.asking import place_of
-from leakatk.auditing.judging import Measured, judged
+from leakatk.auditing.judging import judged
+from leakatk.auditing.measured import Measured
 from leakatk.auditing.settings import Gate
 from leakatk.auditing.verdict import Setting, Way, clusters_of, settings_of, way_on_disk
 from leakatk.errors import InputError

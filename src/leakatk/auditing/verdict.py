@@ -17,7 +17,8 @@ import numpy as np
 
 from leakatk.arrays import Floats
 from leakatk.auditing.asking import owner_of, place_of
-from leakatk.auditing.judging import Measured, judged
+from leakatk.auditing.judging import judged
+from leakatk.auditing.measured import Measured
 from leakatk.auditing.score import Part, score
 from leakatk.auditing.settings import Gate as Gate
 from leakatk.errors import CANNOT_SAY, DONE, FAILED
