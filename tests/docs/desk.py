@@ -22,6 +22,7 @@ STAGED = (
     "endpoint.md",
     "engines.md",
     "add-a-metric.md",
+    "ci.md",
 )
 QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
 # What a page shows that needs more than a stage, each kind run by a test of its own. The demo has its tests elsewhere

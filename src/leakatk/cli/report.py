@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import gating, options
 from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
@@ -32,6 +32,8 @@ def run(
     svg: Annotated[Path | None, typer.Option("--svg", help="Also save the curve as SVG.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Also save the curve as PNG (extra plots).")] = None,
     pdf: Annotated[Path | None, typer.Option("--pdf", help="Also save the curve as PDF (extra plots).")] = None,
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -48,6 +50,7 @@ def run(
     for suffix, path in charts.items():
         if path is not None and path.suffix.lower() != suffix:
             raise InputError(f"--{suffix[1:]} {path}: the file must end in {suffix}.")
+    gating.check_files(summary, junit)
     from leakatk.files.writing import write_atomic
     from leakatk.report.assemble import content_of, print_runs
     from leakatk.report.audited import read_audits
@@ -56,13 +59,15 @@ def run(
     page = out or runs[0] / "report.html"
     with options.reading(*runs):
         places, tables = opened(runs)
-        content = content_of(read_audits(places), over=over, tables=tables)
+        audits = read_audits(places)
+        content = content_of(audits, over=over, tables=tables)
         write_atomic(page, render(content))
         for path in charts.values():
             if path is not None:
                 from leakatk.report.plots import save_chart
 
-                save_chart(content.curves, path)
+                save_chart(content.curves, path, threshold=content.threshold)
+        gating.write([one.results for one in audits], summary=summary, junit=junit)
         if as_json:
             from leakatk.report.export import to_json
 

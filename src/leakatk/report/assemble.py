@@ -12,7 +12,7 @@ from leakatk.files.writing import write_atomic
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
 from leakatk.report.decodings import decoding_grids, most_open
-from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
+from leakatk.report.headline import TOLD, comparison, conditions, headline, headline_k
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
@@ -26,6 +26,7 @@ from leakatk.report.leak_tables import (
     probes_table,
     select,
 )
+from leakatk.report.opening import openings_of, print_openings
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
@@ -71,8 +72,9 @@ def content_of(
             if several
             else headline(first, k=k, decodings=[one.results for one in every if one is not told])
         ),
-        gates=tuple((one.label, one.results.gate.answer, gate_line(one.results)) for one in every if one.results.gate),
+        openings=openings_of(every),
         threshold=next((float(one.results.gate.bound) for one in every if one.results.gate), math.nan),
+        threshold_k=next((int(one.results.gate.k) for one in every if one.results.gate), 0),
         notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
@@ -145,9 +147,10 @@ def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "s
 
 
 def print_runs(paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal") -> None:
-    """Print the table of these runs to stdout: for a terminal, as markdown or as csv."""
+    """Print these runs to stdout: for a terminal the verdict of a gate and the tables, else the table as markdown or as csv."""
     audits = read_audits(paths)
     if style == "terminal":
+        print_openings(openings_of(audits), terminal())
         show(None, audits, over=over)
     else:
         table = methods_table(audits, over=over)

@@ -175,21 +175,40 @@ class Highlight:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """The verdict on one run, with which its report opens.
+
+    label: of the run.  answer: PASS, FAIL or CANNOT SAY.  why: one short sentence.
+    not_measured: what is unknown.  settles: what would turn CANNOT SAY into an answer; "" else.
+    details: each gate in full, and what it holds for.
+    """
+
+    label: str
+    answer: str
+    why: str
+    not_measured: tuple[str, ...] = ()
+    settles: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContent:
     """Everything a report shows.
 
     verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
     conditions: what the chart's numbers hold for (prompts, samples, decoding, level).
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
-    gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
+    openings: the verdict on each run that had a gate.
+    threshold: the bound of the gate on leak@k, drawn in the chart; NaN without one.  threshold_k: the k that it is for.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text.
     """
 
     title: str
     verdict: str
-    gates: tuple[tuple[str, str, str], ...] = ()
+    openings: tuple[Opening, ...] = ()
     threshold: float = math.nan
+    threshold_k: int = 0
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()

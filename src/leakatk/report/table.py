@@ -17,20 +17,21 @@ def is_numeric(table: Table, column: int) -> bool:
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table under its title; markup in the cells is escaped."""
-    head = " | ".join(_markdown(name) for name in table.columns)
+    head = " | ".join(escaped(name) for name in table.columns)
     align = " | ".join("---:" if is_numeric(table, i) else "---" for i in range(len(table.columns)))
-    lines = [f"**{_markdown(table.title)}**", ""] if table.title else []
+    lines = [f"**{escaped(table.title)}**", ""] if table.title else []
     lines += [f"| {head} |", f"| {align} |"]
-    lines += [f"| {' | '.join(_markdown(str(cell)) for cell in row)} |" for row in table.rows]
+    lines += [f"| {' | '.join(escaped(str(cell)) for cell in row)} |" for row in table.rows]
     if table.caption:
-        lines += ["", _markdown(table.caption)]
+        lines += ["", escaped(table.caption)]
     return "\n".join(lines) + "\n"
 
 
 _MARKDOWN = str.maketrans({**{c: "\\" + c for c in "\\`*_[]|#~!$"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text for Markdown: nothing in it is markup."""
     return visible(text, lines=False).translate(_MARKDOWN)
 
 
