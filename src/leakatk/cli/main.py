@@ -30,6 +30,7 @@ from leakatk.cli import (
     plan,
     report,
     score,
+    sweep,
     train_small,
     unlearn,
 )
@@ -89,6 +90,7 @@ for module in (
     score,
     report,
     bench,
+    sweep,
     plan,
     finetune,
     train_small,

@@ -151,6 +151,6 @@ def _width(
 
 def _points(text: str, size: float) -> float:
     """Width of a text in points. A digit is half the size of the type; in smaller sizes letters are a little wider."""
-    wide = {char: 0.85 for char in _WIDE} | {char: 0.36 for char in _NARROW}
+    wide = dict.fromkeys(_WIDE, 0.85) | dict.fromkeys(_NARROW, 0.36)
     each = (wide.get(char, 0.74 if char.isupper() else 0.52) for char in re.sub(r"[±–]", "M", text))
     return sum(each) * size * (1.0 if size > 9 else 1.03 if size > 7 else 1.14 if size > 6 else 1.3)
