@@ -104,8 +104,9 @@ def seeds_sentence(rows: Sequence[Row], columns: Sequence[str]) -> str:
     if not averaged:
         return ""
     same = {row["seed"] for row in averaged}
-    of = f"seeds {same.pop()}" if len(same) == 1 else "the seeds in column seed"
-    said = [f"Mean ± standard deviation over {of}."]
+    said = [f"Mean ± standard deviation over seeds {max(same, key=len)}."]
+    fewer = {row["label"]: row["seed"] for row in averaged if row["seed"] != max(same, key=len)}
+    said += [f"{label}: seeds {seeds} alone." for label, seeds in fewer.items()]
     for row in averaged:
         lacking: dict[int, list[str]] = {}
         for column in columns:

@@ -41,7 +41,7 @@ def fitted_latex(table: Table, short: Mapping[str, str] | None = None) -> str:
 
 def best_cells(table: Table) -> frozenset[tuple[int, int]]:
     """(row, column) of the best number of each column that has a better end, among rows of the same settings (the other texts of
-    a row) that compete. Equal ones are all best; one row alone is not.
+    a row) that compete. Equal ones are all best; nothing is where all are equal, or alone.
     """
     texts = [i for i in range(1, len(table.columns)) if not is_numeric(table, i)]
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -53,7 +53,7 @@ def best_cells(table: Table) -> frozenset[tuple[int, int]]:
         for rows in groups.values():
             values = {r: cell.value for r in rows if isinstance(cell := table.rows[r][column], Number)}
             values = {r: value for r, value in values.items() if not math.isnan(value)}
-            if better and len(values) > 1:
+            if better and len(set(values.values())) > 1:
                 top = min(values.values()) if better == "lower" else max(values.values())
                 found |= {(r, column) for r, value in values.items() if value == top}
     return frozenset(found)
