@@ -35,6 +35,7 @@ from leakatk.cli import (
     unlearn,
 )
 from leakatk.cli.crash import ended, say
+from leakatk.cli.grouping import group_options
 from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
 from leakatk.hush import hushed
 from leakatk.output import Printed, printed
@@ -100,6 +101,7 @@ for module in (
 ):
     module.add_to(app)
 names.add_to(app)
+group_options(app)
 
 
 @hushed()
