@@ -24,6 +24,7 @@ WORKS = {
     ("table",): (["{tmp}"], "leakatk.bench.results.read_rows"),
     ("compare",): (["{tmp}", "{tmp}"], "leakatk.bench.results.compare"),
     ("recompute",): (["{generations}"], "leakatk.bench.logs.read_log"),
+    ("sweep",): (["{generations}", "--out", "{tmp}/sweep"], "leakatk.cli.sweep_plan.read_sweep"),
     ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
     ("fetch",): (["smollm2-135m-q4_1"], "leakatk.models.fetching.plan_fetch"),
     ("finetune",): (["m", "--forget", "{forget}", "--out", "{tmp}/m"], "leakatk.cli.finetune.lessons_for"),

@@ -30,10 +30,12 @@ from leakatk.cli import (
     plan,
     report,
     score,
+    sweep,
     train_small,
     unlearn,
 )
 from leakatk.cli.crash import ended, say
+from leakatk.cli.grouping import group_options
 from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
 from leakatk.hush import hushed
 from leakatk.output import Printed, printed
@@ -89,6 +91,7 @@ for module in (
     score,
     report,
     bench,
+    sweep,
     plan,
     finetune,
     train_small,
@@ -98,6 +101,7 @@ for module in (
 ):
     module.add_to(app)
 names.add_to(app)
+group_options(app)
 
 
 @hushed()

@@ -163,6 +163,9 @@ WorstCase = Annotated[
 OneWording = Annotated[
     bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
 ]
+Role = Annotated[
+    str, typer.Option(help="What the model is: model (the one that is judged), original, retrained or control.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 DryRun = Annotated[

@@ -19,12 +19,14 @@ KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy"
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A table cell: a value, its interval (NaN: none), and how many decimals to show. NaN value: missing."""
+    """A table cell: a value, its interval (NaN: none), how many decimals to show, its spread. NaN value: missing."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
     digits: int = 3
+    sd: float = math.nan
+    """Standard deviation over seeds, of a value that is a mean over them; NaN: none."""
 
     @property
     def has_interval(self) -> bool:
@@ -36,7 +38,12 @@ class Number:
         return f"[{bound(self.low, self.digits)}, {bound(self.high, self.digits)}]" if self.has_interval else ""
 
     def __str__(self) -> str:
-        return f"{number(self.value, self.digits)} {self.interval}".rstrip()
+        return f"{number(self.value, self.digits)} {self.spread}{self.interval}".rstrip()
+
+    @property
+    def spread(self) -> str:
+        """ "± 0.012 ", or "" without a standard deviation."""
+        return "" if math.isnan(self.sd) else f"± {number(self.sd, self.digits)} "
 
 
 Cell = str | Number
@@ -84,6 +91,10 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    better: tuple[str, ...] = ()
+    """For each column "lower" or "higher", what is better, or ""; () where nothing is known."""
+    apart: tuple[int, ...] = ()
+    """Rows that do not compete for the best: yardsticks."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -36,25 +36,29 @@ def escaped(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Full precision; a column with intervals becomes three (name, name low, name high). Missing: an empty field.
+    """Full precision; a column with intervals becomes three (name, name low, name high), and one with standard deviations has
+    them beside it (name sd). Missing: an empty field.
 
     Text that a spreadsheet would run as a formula is prefixed with an apostrophe.
     """
     columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     intervals = [any(isinstance(cell, Number) and cell.has_interval for cell in column) for column in columns]
+    spreads = [any(isinstance(cell, Number) and cell.spread for cell in column) for column in columns]
     header: list[str] = []
-    for name, wide in zip(table.columns, intervals, strict=True):
+    for name, wide, spread in zip(table.columns, intervals, spreads, strict=True):
         name = _spreadsheet(name)
-        header += [name, f"{name} low", f"{name} high"] if wide else [name]
+        header += [name, *([f"{name} low", f"{name} high"] if wide else []), *([f"{name} sd"] if spread else [])]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
         fields: list[str] = []
-        for cell, wide in zip(row, intervals, strict=True):
+        for cell, wide, spread in zip(row, intervals, spreads, strict=True):
             values = [_spreadsheet(cell)] if isinstance(cell, str) else [_plain(cell.value)]
             if wide:
                 values += ["", ""] if isinstance(cell, str) else [_plain(cell.low), _plain(cell.high)]
+            if spread:
+                values += [""] if isinstance(cell, str) else [_plain(cell.sd)]
             fields += values
         writer.writerow(fields)
     return out.getvalue()
@@ -80,6 +84,7 @@ _LATEX = {
     "–": "--",
     "—": "---",
     "−": "$-$",
+    "±": r"$\pm$",
     "∞": r"$\infty$",
     "…": r"\ldots{}",
     "⟨": r"$\langle$",
@@ -94,17 +99,17 @@ def to_latex(table: Table) -> str:
     Plain pdfLaTeX can set it: a character beyond Latin-1 is written as its code.
     """
     columns = "".join("r" if is_numeric(table, i) else "l" for i in range(len(table.columns)))
-    lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{_latex(table.title)}}}" if table.title else ""]
+    lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{latex_text(table.title)}}}" if table.title else ""]
     lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
-    lines += ["    " + " & ".join(map(_latex, table.columns)) + r" \\", r"    \midrule"]
+    lines += ["    " + " & ".join(map(latex_text, table.columns)) + r" \\", r"    \midrule"]
     lines += ["    " + " & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows]
     lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\smallskip{{\footnotesize {_latex(table.caption)}}}"] if table.caption else []
+    lines += [rf"  \par\smallskip{{\footnotesize {latex_text(table.caption)}}}"] if table.caption else []
     lines += [r"\end{table}"]
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
     # An opening bracket or a star after a line's end would be read as an option of it.
     return ("{}" if text[:1] in ("[", "*") else "") + "".join(map(_latex_char, visible(text, lines=False)))
 
@@ -118,7 +123,7 @@ def _latex_char(char: str) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return _latex(cell)
-    return _latex(number(cell.value, cell.digits)) + (
+        return latex_text(cell)
+    return latex_text(f"{number(cell.value, cell.digits)} {cell.spread}".rstrip()) + (
         rf" {{\footnotesize {cell.interval}}}" if cell.has_interval else ""
     )
