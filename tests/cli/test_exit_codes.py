@@ -20,6 +20,8 @@ WORKS = {
     ("unlearn",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--method", "npo", "--out", "{tmp}/m"], "leakatk.cli.inputs.load"),
     ("score",): (["{generations}"], "leakatk.runs.external.read_records"),
     ("report",): (["{tmp}"], "leakatk.cli.report.opened"),
+    ("runs", "list"): (["{tmp}"], "leakatk.runs.directories.below"),
+    ("runs", "remove"): (["{tmp}", "--yes"], "leakatk.runs.directories.check_removable"),
     ("bench",): (["{forget}", "--model", "m", "--out", "{tmp}/out"], "leakatk.bench.bench.bench"),
     ("table",): (["{tmp}"], "leakatk.bench.results.read_rows"),
     ("compare",): (["{tmp}", "{tmp}"], "leakatk.bench.results.compare"),
