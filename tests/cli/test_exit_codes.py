@@ -22,6 +22,7 @@ WORKS = {
     ("report",): (["{tmp}"], "leakatk.cli.report.opened"),
     ("runs", "list"): (["{tmp}"], "leakatk.runs.directories.below"),
     ("runs", "remove"): (["{tmp}", "--yes"], "leakatk.runs.directories.check_removable"),
+    ("questions",): (["{forget}", "--out", "{tmp}/q.jsonl"], "leakatk.synthesis.records.read_records"),
     ("bench",): (["{forget}", "--model", "m", "--out", "{tmp}/out"], "leakatk.bench.bench.bench"),
     ("table",): (["{tmp}"], "leakatk.bench.results.read_rows"),
     ("compare",): (["{tmp}", "{tmp}"], "leakatk.bench.results.compare"),

@@ -48,7 +48,7 @@ def ignored(place: Path) -> bool | None:
     try:
         # A pattern such as "runs/" is of folders alone, and this one may not be there yet: the slash says what it will be.
         asked = subprocess.run(
-            ["git", "-C", str(there), "check-ignore", "--quiet", "--", f"{place}/"],
+            ["git", "-C", str(there), "check-ignore", "--quiet", "--", str(place) if place.is_file() else f"{place}/"],
             capture_output=True, timeout=_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
