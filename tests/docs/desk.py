@@ -87,6 +87,7 @@ def shown(page, kind):
 def furnish(place):
     """Prompts, and the models the pages speak of (tiny ones)."""
     save_prompts(PROMPTS, place / "forget.jsonl")
+    (place / "records.csv").write_text("person,field,value\nAda Quill,birthplace,Zorvik\nAda Quill,phone,n/a\n")
     save_prompts([dataclasses.replace(p, question=f"Pray: {p.question}") for p in PROMPTS], place / "retain.jsonl")
     worded = [
         dataclasses.replace(p, paraphrases=tuple(f"{word} {p.question}" for word in ("Say:", "Tell:", "Well?")))

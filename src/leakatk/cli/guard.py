@@ -115,7 +115,9 @@ def fit(
     from leakatk.auditing.flagged import shares
     from leakatk.guards.sampler import fitted
     from leakatk.guards.saved import save_guard
+    from leakatk.runs.exposure import exposed
 
+    options.say_notes(exposed([out]))
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
     loading["args"] = inputs.template_args(template_arg or [])
     loaded = inputs.load(model, **loading) if here else None
