@@ -111,6 +111,22 @@ def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):
     refused(command("npo", "--alternates", file), "npo does not")
 
 
+def test_a_run_begins_where_its_writer_has_written(command, monkeypatch, tmp_path):
+    """Other answers stand in OUT before the run does; what else stands there is refused as ever."""
+    answers = [Prompt(f"{p.id}/alternates/1", p.question, f"{p.id} in Quell.") for p in PROMPTS]
+    monkeypatch.setattr(
+        "leakatk.synthesis.generated.Alternates.write_with", lambda self, sampler, prompts: list(answers)
+    )
+    code, out, err = command("altpo")
+    assert code == 0, err
+    assert "altpo: 2 steps" in out
+    assert "wrote" not in command("altpo")[2]
+    strange = tmp_path / "strange" / "mine.txt"
+    strange.parent.mkdir()
+    strange.write_text("mine")
+    refused(command("altpo", "--out", strange.parent), "holds no unlearning run")
+
+
 def test_what_was_written_is_taken_up_by_the_same_command_alone(monkeypatch, tmp_path):
     asked = []
 

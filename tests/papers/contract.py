@@ -76,6 +76,13 @@ PROOFS = {
         "tests/guards/test_restriction.py::test_what_is_drawn_has_the_probability_of_the_formula",
         "tests/guards/test_restriction.py::test_it_stops_what_it_is_for_and_nothing_else",
     ),
+    "guards o3": (
+        "tests/guards/test_inliers.py::test_the_weight_by_hand",
+        "tests/guards/test_inliers.py::test_scores_of_layers_by_hand",
+        "tests/guards/test_inliers.py::test_the_one_class_machine_has_no_gap_between_primal_and_dual",
+        "tests/guards/test_adapters.py::test_the_penalty_by_hand",
+        "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
+    ),
     "guards dsg": (
         "tests/guards/test_watching.py::test_the_share_of_active_tokens_by_hand",
         "tests/guards/test_steering.py::test_clamped_features_are_those_of_the_formula",

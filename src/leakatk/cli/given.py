@@ -58,6 +58,8 @@ def with_alternates(
     from leakatk.synthesis import pairs, written
     from leakatk.synthesis.base import get_writer
     from leakatk.synthesis.generated import Alternates
+    from leakatk.unlearning.checkpoint import ALTERNATES
+    from leakatk.workdir import claim
 
     if not needs_alternates(method):
         if spec:
@@ -71,7 +73,7 @@ def with_alternates(
     writer = get_writer(spec or "alternates")
     writer = replace(writer, seed=seed) if isinstance(writer, Alternates) else writer
     what = repr((writer, [record(prompt) for prompt in forget]))
-    kept = out / f"alternates-{hashlib.sha256(what.encode()).hexdigest()[:12]}.jsonl"
+    kept = out / ALTERNATES.format(hashlib.sha256(what.encode()).hexdigest()[:12])
     if kept.is_file():
         return pairs(forget, load_prompts(kept))
     if isinstance(writer, Alternates):
@@ -86,8 +88,8 @@ def with_alternates(
             f"Writer {writer.label} has no alternate answer for {len(missing)} of {len(forget)} prompts (the first: {missing[0]!r}); take "
             "another writer, or give a file with --alternates FILE."
         )
-    out.mkdir(parents=True, exist_ok=True)
-    save_prompts(rows, kept)
+    with claim(out):  # so that the run knows it for its own
+        save_prompts(rows, kept)
     typer.echo(f"Writer {writer.label} wrote {len(rows)} other answers to {len(forget)} questions: {kept}.", err=True)
     return pairs(forget, rows)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from leakatk.guards.actions import Refuse
+from leakatk.guards.adapters import Adapters
 from leakatk.guards.base import guard
+from leakatk.guards.inliers import Requests
 from leakatk.guards.steering import Clamp, Neurons
 from leakatk.guards.watching import ActiveShare, Energy, KeySpace
 
@@ -61,4 +63,19 @@ guard(
     "the prompt. On a model that `eua` has not trained the energies say nothing.",
     tags=_SUPPRESSES | {"retain"},
     example="leakatk audit models/eua --benchmark world --guard energy --out runs/guarded",
+)
+guard(
+    "o3",
+    detect=Requests(),
+    act=Adapters(),
+    summary="Each request has a LoRA adapter orthogonal to earlier ones, added as far as a prompt is like the prompts of the request.",
+    paper="O3, Gao et al. 2024, arXiv 2407.10223 (code: GCYZSL/O3-LLM-UNLEARNING)",
+    formula="base + sum_t w_t LoRA_t;  LoRA_t: CE(random answers) + 0.1 / layers sum ||A_old A_t'||^2;  w = sigmoid(10 (1 - |F(s) - F(2 s0 - s)|) "
+    "- 2), F: normal laws of s on stored and on held-out prompts; s: one-class machine on layers' scores 1000 max cos - Mahalanobis / 2",
+    source="rank 8, alpha 16, 0.1 and the weights' formula: the paper. threshold 0.2, steps, rate, ranks of the maps: ours.",
+    rows=("108",),
+    reading="The encoder is the guarded model: mean states of each layer, moved by a linear map that is trained to tell masked prompts apart "
+    "(entropy against the unmasked); its own training stands for the masked one. Cosine and distance point one way. The one-class machine "
+    "is linear. Below threshold an adapter is off; the weight has two decimals. Requests are parts of the forget prompts in order, or sources.",
+    tags=_SUPPRESSES | {"forget"},
 )
