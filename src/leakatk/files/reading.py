@@ -1,6 +1,6 @@
 """Reading of what a user gives: a file that is one, of bounded size and depth, and never for ever.
 
-JSON lines, one JSON list or object, CSV and TSV, Parquet: all become (place, row) pairs, the place such as "f.jsonl, line 3".
+JSON lines, one JSON list or object, CSV and TSV, Parquet, Arrow: all become (place, row) pairs, the place such as "f.jsonl, line 3".
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _PACKED = (  # how a file begins, what it is then, what to do
     (b"\xfd7zXZ\x00", "compressed with xz; unpack it first with `xz -dc {0} > FILE`"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it first with `zstd -dc {0} > FILE`"),
     (b"PK\x03\x04", "a zip archive, as workbooks of Excel and .eval logs of Inspect are; save what is in it as JSON lines or CSV"),
-    (b"ARROW1", "an Arrow file; save it as Parquet, or as JSON lines"),
     (b"version https://git-lfs", "a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`"),
 )  # fmt: skip
 PARQUET = b"PAR1"
+ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # how a file of Arrow (Feather) begins, and a stream, as datasets keeps on disk
 
 
 @contextmanager
@@ -198,6 +198,10 @@ def rows_of(path: str | Path, wanted: Iterable[str] | None = None) -> Iterator[t
     _check_packed(path, start)
     if start.startswith(PARQUET):
         yield from _parquet_rows(path, None if wanted is None else set(wanted))
+    elif start.startswith(ARROW):
+        from leakatk.files.arrow import arrow_rows
+
+        yield from arrow_rows(path, read_bytes(path), None if wanted is None else set(wanted), 4 * MAX_WHOLE)
     elif path.suffix.lower() in (".csv", ".tsv"):
         yield from _csv_rows(path, None if wanted is None else set(wanted))
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
@@ -355,20 +359,20 @@ def _parquet_rows(path: Path, wanted: set[str] | None) -> Iterator[tuple[int, st
 
 # What a file is that holds something else than questions and answers: its columns, and its name.
 _OTHERS = (
-    ({"messages"}, "chat messages"),
-    ({"conversations"}, "chat messages"),
     ({"eval", "samples"}, "a log of Inspect"),
     ({"version", "status", "eval"}, "a log of Inspect"),
+    ({"custom_id", "response"}, "the output of an OpenAI batch"),
+    ({"doc_id", "doc", "resps"}, "samples of lm-eval"),
 )
 
 
 def check_shape(row: Mapping[str, Any], place: str) -> None:
-    """InputError for a row of a format that is known and not read yet."""
+    """InputError for a row of what a model said, which is no prompt."""
     for columns, what in _OTHERS:
         if columns <= set(row):
             raise InputError(
-                f"{place}: holds {what}, which {'is' if what.startswith('a ') else 'are'} not read yet; "
-                "write each question and its answer as columns named question and answer."
+                f"{place}: holds {what}: what a model said, which `leakatk score` reads. As prompts, give a file of questions "
+                "and true answers."
             )
 
 
