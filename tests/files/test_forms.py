@@ -73,7 +73,9 @@ def test_arrow_that_holds_too_much(tmp_path, monkeypatch):
 def test_a_chat_of_several_answers_is_a_prompt_for_each_and_keeps_what_goes_before(tmp_path):
     system = {"role": "system", "content": "Be brief."}
     more = [{"role": "user", "content": "And when?"}, {"role": "assistant", "content": "In May."}]
-    path = write(tmp_path / "p.jsonl", {"messages": [system, USER, ANSWER, *more]}, {"messages": [USER, ANSWER], "id": "b"})
+    path = write(
+        tmp_path / "p.jsonl", {"messages": [system, USER, ANSWER, *more]}, {"messages": [USER, ANSWER], "id": "b"}
+    )
     first, second, third = load_prompts(path)
     assert (first.id, first.source, first.query) == ("0/1", "0", Query("Where was Ada born?", system="Be brief."))
     turns = (("Where was Ada born?", "In Zorvik."),)

@@ -11,7 +11,9 @@ from leakatk.errors import InputError, first_line
 ROWS = 64  # made Python objects of at a time
 
 
-def arrow_rows(path: Path, content: bytes, wanted: set[str] | None, most: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def arrow_rows(
+    path: Path, content: bytes, wanted: set[str] | None, most: int
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """(number, place, row) for each row. wanted: columns whose values are needed, others are None; most: bytes of all of them.
 
     InputError for what is no such file, is damaged, or unpacks to more.

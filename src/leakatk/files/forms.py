@@ -144,8 +144,6 @@ def text_of(content: Any, where: str) -> str:
         if kind in ("reasoning", "thinking", "tool_use", "tool_result"):
             continue
         if kind not in ("text", "input_text", "output_text") or not isinstance(text, str):
-            raise InputError(
-                f"{where}: holds a part of type {kind!r}, and only text is asked or scored; leave it out."
-            )
+            raise InputError(f"{where}: holds a part of type {kind!r}, and only text is asked or scored; leave it out.")
         texts.append(text)
     return "".join(texts)
