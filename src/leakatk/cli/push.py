@@ -77,6 +77,9 @@ def run(
         audits = read_audits(runs)
         [before] = read_audits([original]) if original else [None]
     files, left = model_files(model) if model else ([], [])
+    if model is not None:
+        for audited in audits:
+            check_same(model, audited)
     made_by = record_of(model)
     base = base_model or hub_name(made_by.get("model"), model)
     files = [with_base(file, base_model, model) for file in files]
@@ -128,6 +131,30 @@ def sorted_places(places: Sequence[Path]) -> tuple[Path | None, list[Path]]:
     if len(models) > 1:
         raise InputError(f"{models[0]} and {models[1]} are two models; send each to a repository of its own.")
     return (models[0] if models else None), runs
+
+
+def check_same(model: Path, audited: Audited) -> None:
+    """InputError where the audit is of other weights than those to be sent; a note where that cannot be said."""
+    from leakatk.models.fingerprint import identity_of
+
+    said, own = audited.run.manifest.model, identity_of(str(model))
+    weights, whole = str(said.get("weights_sha256", "")), str(said.get("fingerprint", ""))
+    hashed = re.compile("[0-9a-f]{64}")
+    if hashed.fullmatch(weights) and hashed.fullmatch(own.weights_sha256):
+        same = weights == own.weights_sha256
+    elif hashed.fullmatch(whole):
+        same = whole == own.fingerprint
+    else:
+        typer.echo(
+            f"{audited.run.path} does not record which weights it asked: whether they are those of {model} is unknown.",
+            err=True,
+        )
+        return
+    if not same:
+        raise InputError(
+            f"{audited.run.path} is an audit of other weights than those in {model}: the card would not speak of the model. Audit that "
+            "model, or send its directory alone."
+        )
 
 
 def record_of(model: Path | None) -> dict[str, Any]:
@@ -219,6 +246,7 @@ def say(
 ) -> None:
     """The files with their sizes, what stays here, and what a person must know before they are sent."""
     from leakatk.progress import format_bytes
+    from leakatk.report.publishing import SHORTEST
 
     width = max(len(file.name) for file in files)
     typer.echo(
@@ -237,6 +265,8 @@ def say(
             "WARNING: the forget questions, the true answers and all samples are sent (--with-prompts).", err=True
         )
     else:
-        typer.echo("No question and no true answer of the audits is in these files.")
+        typer.echo(
+            f"Searched word for word: no question and no true answer of the audits ({SHORTEST} characters or more) is in these files."
+        )
     for text in warnings:
         typer.echo(f"WARNING: {text}", err=True)

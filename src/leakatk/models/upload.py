@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def upload(
         CommitOperationAdd(name, content if isinstance(content, bytes) else str(content)) for name, content in files
     ]
     try:
-        with hushed():
+        with hushed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a file of samples is no model: it is meant
             if not pull_request:
                 client.create_repo(repository, private=private, exist_ok=True)
             done = client.create_commit(repository, adds, commit_message=message, create_pr=pull_request)
