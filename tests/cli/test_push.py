@@ -131,10 +131,7 @@ def test_a_model_named_after_a_method_that_leaks_like_the_original(leakatk, plac
     code, _, err = leakatk("push", original, "--to", "ada/llama-SimNPO", "--dry-run", "--original", original)
     assert code == 0, err
     assert "WARNING: Named after method simnpo, yet it leaks like the original: leak@16" in err
-    assert (
-        "> **Warning.** Named after method simnpo"
-        in (tmp_path / "push" / "llama-SimNPO" / "README.md").read_text()
-    )
+    assert "> **Warning.** Named after method simnpo" in (tmp_path / "push" / "llama-SimNPO" / "README.md").read_text()
     # Nothing to compare with: half of the answers in one sample would be enough, and this one tells a quarter.
     assert "WARNING" not in leakatk("push", model, audit, "--to", "ada/npo", "--dry-run")[2]
     # A plain name promises nothing.

@@ -32,6 +32,14 @@ def run(
     svg: Annotated[Path | None, typer.Option("--svg", help="Also save the curve as SVG.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Also save the curve as PNG (extra plots).")] = None,
     pdf: Annotated[Path | None, typer.Option("--pdf", help="Also save the curve as PDF (extra plots).")] = None,
+    inspect: Annotated[
+        Path | None,
+        typer.Option(
+            "--inspect",
+            metavar="FILE",
+            help="Also save the one run as a log of Inspect (.eval or .json, extra inspect).",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -56,13 +64,24 @@ def run(
     page = out or runs[0] / "report.html"
     with options.reading(*runs):
         places, tables = opened(runs)
-        content = content_of(read_audits(places), over=over, tables=tables)
+        audits = read_audits(places)
+        if inspect is not None and len(audits) != 1:
+            raise InputError(f"--inspect saves one run, and there are {len(audits)}; give one of them.")
+        content = content_of(audits, over=over, tables=tables)
         write_atomic(page, render(content))
         for path in charts.values():
             if path is not None:
                 from leakatk.report.plots import save_chart
 
                 save_chart(content.curves, path)
+        if inspect is not None:
+            from leakatk.report.inspect_log import save_inspect
+
+            count = save_inspect(audits[0], inspect)
+            typer.echo(
+                f"Inspect: {inspect}, {count:,} samples as asked, with questions and answers; probes are not in it.",
+                err=True,
+            )
         if as_json:
             from leakatk.report.export import to_json
 

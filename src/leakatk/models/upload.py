@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +15,9 @@ from leakatk.models import hub
 
 def check_repository(repository: str) -> None:
     """InputError for what the hub takes for no name of a repository."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repository)
-    except HFValidationError:
-        repository = ""
-    if repository.count("/") != 1:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository) or re.search(r"--|\.\.", repository):
         raise InputError(
-            "Name the repository USER/NAME, in letters, digits, dashes, dots and underscores: --to ada/my-model."
+            f"--to {repository!r}: write USER/NAME, in letters, digits, dashes, dots and underscores, such as ada/my-model."
         )
 
 

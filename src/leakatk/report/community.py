@@ -19,7 +19,7 @@ def eval_results(audited: Audited, dataset: str, *, source: str = "") -> str:
 
     dataset: id of the data set on the hub.  source: address of where the numbers stand. InputError where the hub's library is too old.
     """
-    import yaml
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -48,7 +48,7 @@ def eval_results(audited: Audited, dataset: str, *, source: str = "") -> str:
                 ),
             )
         )
-    text: str = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=1000)
+    text: str = yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False, width=1000)
     return text
 
 

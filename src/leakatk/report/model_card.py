@@ -41,8 +41,8 @@ def card(about: About, audits: Sequence[Audited]) -> str:
         library_name=about.library,
         license=about.license or None,
         base_model=about.base_model or None,
+        pipeline_tag="text-generation" if about.library else None,
         tags=["unlearning", "leak-at-k", *([method] if method else [])],
-        **({"pipeline_tag": "text-generation"} if about.library else {}),
     )
     parts = [f"---\n{data.to_yaml()}\n---", f"# {_line(about.name)}"]
     parts += [f"> **Warning.** {_line(text)}" for text in about.warnings]
