@@ -7,7 +7,7 @@ import pytest
 
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt, Query
-from leakatk.report.inspect_log import _asked, save_inspect
+from leakatk.report.inspect_log import messages_of, save_inspect
 from leakatk.runs.external import read_outputs
 from tests.report.audits import made
 
@@ -70,7 +70,7 @@ def test_score_reads_it_back_with_the_same_leak(audited, tmp_path, leakatk):
 
 def test_what_goes_before_a_question_is_said_before_it():
     prompt = Prompt("a", "When?", "x", asked=Query("And when?", (("Where?", "Here."),), system="Be brief."))
-    assert [(m.role, m.content) for m in _asked(prompt)] == [
+    assert [(m.role, m.content) for m in messages_of(prompt)] == [
         ("system", "Be brief."), ("user", "Where?"), ("assistant", "Here."), ("user", "And when?")
     ]  # fmt: skip
 

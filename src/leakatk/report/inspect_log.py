@@ -100,7 +100,7 @@ def _samples(audited: Audited) -> list[Any]:
     texts, finishes, reasonings = run.texts(), run.finishes(), run.reasonings()
     found = []
     for i, prompt in enumerate(run.prompts):
-        asked = _asked(prompt)
+        asked = messages_of(prompt)
         for j in range(run.n):
             thought = [ContentReasoning(reasoning=reasonings[i][j]), ContentText(text=texts[i][j])]
             said = ChatMessageAssistant(
@@ -114,13 +114,14 @@ def _samples(audited: Audited) -> list[Any]:
                     id=prompt.id, epoch=j + 1, input=prompt.question if prompt.asked is None else list(asked), target=prompt.answer,
                     messages=[*asked, said], output=ModelOutput(model=model, choices=[choice]),
                     scores={name: Score(value=value, answer=texts[i][j]) for name, value in given.items()},
-                    metadata={name: value for name, value in _about(prompt).items() if value},
+                    metadata=columns_of(prompt),
                 )
             )  # fmt: skip
     return found
 
 
-def _asked(prompt: Prompt) -> list[Any]:
+def messages_of(prompt: Prompt) -> list[Any]:
+    """What is put to the model, as Inspect's messages."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
     query = prompt.query
@@ -132,9 +133,11 @@ def _asked(prompt: Prompt) -> list[Any]:
     ]
 
 
-def _about(prompt: Prompt) -> dict[str, Any]:
-    return {
+def columns_of(prompt: Prompt) -> dict[str, Any]:
+    """Everything but id, question and answer, under the names of columns, so that a log can be scored again; empty ones left out."""
+    found = {
         "facts": list(prompt.facts), "source": prompt.source, "paraphrases": list(prompt.paraphrases),
         "paraphrased_answer": prompt.paraphrased_answer, "perturbed_answer": list(prompt.perturbed_answers),
         "choices": list(prompt.choices), "right_choice": prompt.right if prompt.choices else None,
     }  # fmt: skip
+    return {name: value for name, value in found.items() if value not in ("", [], None)}
