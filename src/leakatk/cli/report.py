@@ -34,6 +34,14 @@ def run(
     pdf: Annotated[Path | None, typer.Option("--pdf", help="Also save the curve as PDF (extra plots).")] = None,
     summary: gating.SummaryFile = None,
     junit: gating.JUnitFile = None,
+    inspect: Annotated[
+        Path | None,
+        typer.Option(
+            "--inspect",
+            metavar="FILE",
+            help="Also save the one run as a log of Inspect (.eval or .json, extra inspect).",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -60,6 +68,8 @@ def run(
     with options.reading(*runs):
         places, tables = opened(runs)
         audits = read_audits(places)
+        if inspect is not None and len(audits) != 1:
+            raise InputError(f"--inspect saves one run, and there are {len(audits)}; give one of them.")
         content = content_of(audits, over=over, tables=tables)
         write_atomic(page, render(content))
         for path in charts.values():
@@ -68,6 +78,14 @@ def run(
 
                 save_chart(content.curves, path, threshold=content.threshold)
         gating.write([one.results for one in audits], summary=summary, junit=junit)
+        if inspect is not None:
+            from leakatk.report.inspect_log import save_inspect
+
+            count = save_inspect(audits[0], inspect)
+            typer.echo(
+                f"Inspect: {inspect}, {count:,} samples as asked, with questions and answers; probes are not in it.",
+                err=True,
+            )
         if as_json:
             from leakatk.report.export import to_json
 

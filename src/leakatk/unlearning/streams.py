@@ -78,7 +78,8 @@ def stream(name: str, *, of: str) -> Callable[[Callable[..., Sequence[Pair]]], C
 
 
 def _answered(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Pair]:
-    return [(prompt.question, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    """A prompt of a chat with what goes before it there."""
+    return [(prompt.asked or prompt.question, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 @stream("forget", of="forget")
