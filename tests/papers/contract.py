@@ -83,6 +83,16 @@ PROOFS = {
         "tests/guards/test_adapters.py::test_the_penalty_by_hand",
         "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
     ),
+    "guards grun": (
+        "tests/guards/test_gates.py::test_the_last_prompt_token_alone_is_rewritten",
+        "tests/guards/test_gates.py::test_the_objective_by_hand",
+        "tests/guards/test_gates.py::test_rows_stay_orthonormal_and_the_gates_tell_the_sets_apart",
+    ),
+    "guards code-unlearn": (
+        "tests/guards/test_codes.py::test_enriched_codes_by_a_table_test",
+        "tests/guards/test_codes.py::test_what_is_left_of_a_state_by_hand",
+        "tests/models/test_codebook.py::test_a_state_is_the_sum_of_its_nearest_codes",
+    ),
     "guards dsg": (
         "tests/guards/test_watching.py::test_the_share_of_active_tokens_by_hand",
         "tests/guards/test_steering.py::test_clamped_features_are_those_of_the_formula",
