@@ -20,7 +20,9 @@ def smaller(line):
     if command in ("audit", "attack", "bench"):
         if command != "bench" or "--protocol" not in line:  # a protocol's numbers are its own
             line = with_option(line, "--n", DEFAULT)
-        line = re.sub(r"(--n )(\d+)", lambda found: found[1] + fewer(found[2]) if int(found[2]) > 25 else found[0], line)
+        line = re.sub(
+            r"(--n )(\d+)", lambda found: found[1] + fewer(found[2]) if int(found[2]) > 25 else found[0], line
+        )
         line = re.sub(r"(--fail-above )(\d+)", lambda found: found[1] + fewer(found[2]), line)
     if command in ("audit", "score"):
         line = re.sub(r"(--k )(\S+)", lambda found: found[1] + ",".join(map(fewer, found[2].split(","))), line)
@@ -29,7 +31,9 @@ def smaller(line):
     if "--method rule" in line:
         for name, value in ROUND.items():
             line = with_option(line, name, value)
-    line = re.sub(r"--guard (dsg\S*)", lambda found: f"--guard {found[1]}{',' if ':' in found[1] else ':'}steps=20", line)
+    line = re.sub(
+        r"--guard (dsg\S*)", lambda found: f"--guard {found[1]}{',' if ':' in found[1] else ':'}steps=20", line
+    )
     return re.sub(r"--attack relearn(:\S+)?", lambda found: "--attack relearn" + short(found[1]), line)
 
 

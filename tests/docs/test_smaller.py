@@ -40,7 +40,10 @@ def test_a_command_keeps_what_it_asks_for(line, ours):
 
 
 def test_code_has_at_most_so_many():
-    assert smaller_code("audit(n=200, k=4); train(max_steps=100, steps=5)") == "audit(n=8, k=4); train(max_steps=2, steps=5)"
+    assert (
+        smaller_code("audit(n=200, k=4); train(max_steps=100, steps=5)")
+        == "audit(n=8, k=4); train(max_steps=2, steps=5)"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
