@@ -71,7 +71,14 @@ def browser(profile: str) -> Any:
         sys.exit("Chromium and chromedriver are needed, and not on the PATH.")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "hide-scrollbars", f"user-data-dir={profile}"):
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "hide-scrollbars",
+        f"user-data-dir={profile}",
+    ):
         options.add_argument(f"--{flag}")
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 

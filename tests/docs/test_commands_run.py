@@ -31,6 +31,7 @@ from tests.docs.desk import (
     ROOT,
     RUN,
     STAGED,
+    WHOLE,
     bare,
     blocks,
     commands,
@@ -62,8 +63,24 @@ def test_commands_run_in_their_order(leakatk, desk, page):
         assert code == 0 or gated(code, line, err), (line, err)
 
 
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1800)
+def test_a_table_of_tofu_is_filled_word_for_word(leakatk, published, monkeypatch):
+    """Every command of the tutorial in its order, on few rows."""
+    take_few(monkeypatch, "tofu/forget01")
+    shutil.rmtree("models")
+    for line in commands(page_named("tutorial-tofu.md")):
+        code, out, err = leakatk(*shlex.split(smaller(line))[1:])
+        assert code == 0, (line, err)
+    rows = read_rows("results")
+    assert {Path(row["model"]).name for row in rows if row["role"] == "model"} == {"full", "npo", "simnpo"}
+    assert out.strip()
+
+
 @pytest.mark.parametrize(
-    "page", [page if page in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in STAGED]
+    "page",
+    [page if page in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in STAGED if page not in WHOLE],
 )
 @pytest.mark.timeout(900)
 def test_commands_run_on_the_stage(leakatk, stage, page):
@@ -85,7 +102,10 @@ def test_commands_run_on_the_stage(leakatk, stage, page):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page",
-    ["protocols.md", *(pytest.param(page, marks=pytest.mark.slow) for page in ON_DATA if page != "protocols.md")],
+    [
+        "protocols.md",
+        *(pytest.param(page, marks=pytest.mark.slow) for page in ON_DATA if page not in ("protocols.md", *WHOLE)),
+    ],
 )
 def test_commands_with_published_data_run(leakatk, published, page):
     lines = shown(page, PUBLISHED)
