@@ -29,6 +29,15 @@ class Audited:
     def scorer(self) -> str:
         return next(iter(self.results.scorers))
 
+    def probes(self) -> dict[str, Run]:
+        """The run of each probe that the audit asked with."""
+        found = {}
+        for place in sorted(self.run.path.glob("probes/*/manifest.json")):
+            run = Run.open(place.parent)
+            if run.manifest.probe in (self.results.probes or {}):
+                found[run.manifest.probe] = run
+        return found
+
 
 def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
     """Open audited runs. InputError for a run that was sampled but never audited."""
