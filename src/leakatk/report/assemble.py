@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from leakatk.benchmarks.protocols import PROTOCOLS
@@ -26,6 +26,7 @@ from leakatk.report.leak_tables import (
     probes_table,
     select,
 )
+from leakatk.report.plain import glossary, summary
 from leakatk.report.prompt_views import prompt_views
 from leakatk.report.redaction import Redaction
 from leakatk.report.rounds import rounds_table
@@ -122,6 +123,12 @@ def content_of(
         command=command or first.command,
         cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
+    )
+    told_kinds = [kinds[audited.label] for audited in yardsticks_last]
+    content = replace(
+        content,
+        summary=summary(yardsticks_last, told_kinds, over, k) if few or not several else (),
+        glossary=glossary(content),
     )
     return redaction.content(content) if redaction else content
 

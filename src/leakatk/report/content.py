@@ -197,7 +197,7 @@ class ReportContent:
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
     gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
-    created: a date, as text.
+    created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
     """
 
     title: str
@@ -221,6 +221,8 @@ class ReportContent:
     command: str = ""
     cost: tuple[tuple[str, float], ...] = ()
     created: str = ""
+    summary: tuple[str, ...] = ()
+    glossary: tuple[tuple[str, str], ...] = ()
 
 
 def group_texts(

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, legend, series_classes, split_panels
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent, TextGroup
 from leakatk.report.ladder_chart import ladder_chart
+from leakatk.report.scales import log_helps
 from leakatk.report.table import is_numeric
 from leakatk.text import number, visible
 
@@ -41,7 +42,7 @@ def render(content: ReportContent) -> str:
     """The report as one HTML document (text; write it as UTF-8)."""
     near, far = split_panels(content.curves)
     classes = series_classes(content.curves)
-    script = _package_text("script.js")
+    script = _package_text("script.js") + _package_text("prompts.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -83,7 +84,9 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
     without = [c for c in curves if "original" not in (c.kind, kinds.get(c.of))]
     zoomed = without if without and ceiling(without) < ceiling(curves) else []
 
-    def draw(shown: Sequence[Curve], suffix: str, width: int, height: int) -> Markup:
+    small_values = curves if log_helps(curves, ceiling(curves)) else []
+
+    def draw(shown: Sequence[Curve], suffix: str, width: int, height: int, log: bool = False) -> Markup:
         svg = curve_chart(
             shown,
             classes=classes,
@@ -94,6 +97,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             ident=f"{ident}-{suffix}",
             threshold=content.threshold if ident == "near" else math.nan,
             description=description,
+            log=log,
         )
         return Markup(svg)
 
@@ -104,6 +108,8 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
         "small": draw(curves, "s", 400, 360),
         "zoom_wide": draw(zoomed, "zw", 860, 440),
         "zoom_small": draw(zoomed, "zs", 400, 360),
+        "log_wide": draw(small_values, "lw", 860, 440, log=True),
+        "log_small": draw(small_values, "ls", 400, 360, log=True),
         "legend": [{**e, "sample": Markup(e["sample"])} for e in legend(curves, classes)],
         "ks": ks,
         "lines": [(c, Number(greedy.get(c.label, math.nan)), [values[c.label].get(k, "") for k in ks]) for c in lines],
