@@ -12,12 +12,14 @@ from leakatk.files.writing import write_atomic
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, ReportContent, Table
 from leakatk.report.decodings import decoding_grids, most_open
+from leakatk.report.differences import differences_table
 from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
     bounds_table,
     captions,
+    columns_of,
     flagged_table,
     forecast_table,
     halves,
@@ -100,6 +102,7 @@ def content_of(
             table
             for table in (
                 *halves(methods_table(every, over=over, texts=redaction is None)),
+                _differences(audits, over),
                 flagged_table(every),
                 *tables,
                 probes_table(audits, over=over),
@@ -131,6 +134,12 @@ def content_of(
         glossary=glossary(content),
     )
     return redaction.content(content) if redaction else content
+
+
+def _differences(audits: Sequence[Audited], over: str) -> Table | None:
+    """Every model minus the first; of a model at several decodings the most open one."""
+    shown = most_open(audits)
+    return differences_table(shown, columns_of(shown, shown[0].scorer, over), headline_k(shown), over=over)
 
 
 def _rounds(audits: Sequence[Audited]) -> tuple[Table, ...]:
@@ -176,7 +185,7 @@ def show(
     texts = [i for i in range(1, len(whole.columns)) if i not in leak and not is_numeric(whole, i)]
     rest = [i for i in range(len(whole.columns)) if i == 0 or i not in (*leak, *texts)]
     about, exact = captions(whole)
-    tables = [first, select(whole, leak, about), flagged_table(audits)]
+    tables = [first, select(whole, leak, about), _differences(audits, over), flagged_table(audits)]
     tables += [probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
