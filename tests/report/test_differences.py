@@ -60,8 +60,8 @@ def test_runs_that_share_nothing_have_no_difference(runs, tmp_path):
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ((0.12, 0.031, 0.2), "leaks more: by 12 points (3.1 to 20)"),
-        ((-0.75, -0.85, -0.6), "leaks less: by 75 points (60 to 85)"),
+        ((0.12, 0.031, 0.2), "12 points more (3.1 to 20)"),
+        ((-0.75, -0.85, -0.6), "75 points less (60 to 85)"),
         ((0.02, -0.051, 0.09), "no difference can be told (−5.1 to 9.0 points)"),
         ((0.0, 0.0, 0.0), "no difference can be told (0 to 0 points)"),
     ],

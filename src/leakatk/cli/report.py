@@ -18,6 +18,7 @@ EXAMPLES = options.examples(
     "leakatk report runs/forgot",
     "leakatk report runs/npo runs/rule runs/retrained --out compare.html --svg compare.svg",
     "leakatk report runs/forgot --redact --hash-ids --pdf forgot.pdf",
+    "leakatk report runs/2026-* --history",
     "leakatk report results --csv",
 )
 
@@ -42,6 +43,9 @@ def run(
     hash_ids: Annotated[
         bool, typer.Option("--hash-ids", help="Redact the questions too, and show ids of prompts as hashes.")
     ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Put all runs in a row by date, whatever they are called.")
+    ] = False,
     svg: Annotated[Path | None, typer.Option("--svg", help="Also save the curve as SVG.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Also save the curve as PNG (extra plots).")] = None,
     chart_pdf: Annotated[
@@ -54,7 +58,7 @@ def run(
 ) -> None:
     """Write one self-contained HTML page about audited runs and print their table.
 
-    Runs of one model at several decodings become a heat map. A directory that `leakatk bench` wrote stands for all its
+    Runs of one model at several decodings become a heat map, audits of one model on several days a history. A directory that `leakatk bench` wrote stands for all its
     runs, with the benchmark's own numbers (utility, privacy) beside the leak.
     """
     if as_json + markdown + csv > 1:
@@ -78,7 +82,7 @@ def run(
         places, tables = opened(runs)
         audits = read_audits(places)
         redaction = Redaction.of(audits, hash_ids=hash_ids) if redacted else None
-        content = content_of(audits, over=over, tables=tables, redaction=redaction)
+        content = content_of(audits, over=over, tables=tables, redaction=redaction, history=history)
         write_atomic(page, render(content))
         if pdf is not None:
             save_pdf(render(content), pdf)

@@ -14,6 +14,7 @@ from leakatk.report.content import KINDS, Curve, Highlight, Kind, ReportContent,
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.differences import differences_table
 from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
+from leakatk.report.history import histories
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
@@ -50,12 +51,13 @@ def content_of(
     command: str = "",
     cost: Sequence[tuple[str, float]] = (),
     redaction: Redaction | None = None,
+    history: bool = False,
 ) -> ReportContent:
     """Everything the report page shows about these runs; with a redaction, what may leave the room.
 
     Of a model that was sampled at several decodings the most open one is told in full, the others stand in the tables
     and the heat map. The headline of one model is told in full, several are told side by side. tables: further ones, such as a
-    benchmark's utility and privacy.
+    benchmark's utility and privacy. history: put all runs in a row by date, whatever they are called.
     """
     every, audits = audits, most_open(audits)
     kinds = {audited.label: _kind(audited, audits) for audited in audits}
@@ -115,6 +117,7 @@ def content_of(
         ladders=tuple(
             ladder_of(found, audited.label, k=k) for audited in audits if (found := read_ladder(audited.run.path))
         ),
+        histories=histories(audits, over, k, together=history),
         rounds=tuple(rounds) or _rounds(audits),
         grids=decoding_grids(every, scorer, k),
         prompts=tuple(view for audited in audits for view in prompt_views(audited, k, redaction)),

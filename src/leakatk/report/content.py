@@ -180,6 +180,26 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One audit of a history. when: its day, as YYYY-MM-DD. value: leak@k."""
+
+    when: str
+    label: str
+    value: Number
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One model by date, earliest first. table: the same in numbers, with each step. notes: what it shows, in sentences."""
+
+    title: str
+    k: int
+    moments: tuple[Moment, ...]
+    table: Table
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Highlight:
     """A key number for the first screen: what it is, the number, and a few words on how to read it."""
 
@@ -209,6 +229,7 @@ class ReportContent:
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
     ladders: tuple[Ladder, ...] = ()
+    histories: tuple[History, ...] = ()
     rounds: tuple[Table, ...] = ()
     grids: tuple[Grid, ...] = ()
     prompts: tuple[PromptView, ...] = ()

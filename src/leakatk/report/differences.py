@@ -28,12 +28,12 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """What it says: "leaks less: by 75 points (60 to 85)"; a point is a hundredth."""
+        """What it says: "75 points less (60 to 85)"; a point is a hundredth."""
         ends = f"{points(self.low)} to {points(self.high)}"
         if self.low > 0:
-            return f"leaks more: by {points(self.value)} points ({ends})"
+            return f"{points(self.value)} points more ({ends})"
         if self.high < 0:
-            return f"leaks less: by {points(-self.value)} points ({points(-self.high)} to {points(-self.low)})"
+            return f"{points(-self.value)} points less ({points(-self.high)} to {points(-self.low)})"
         return f"no difference can be told ({ends} points)"
 
 

@@ -23,6 +23,7 @@ from leakatk.report.content import Cell, Curve, Number, PromptView, ReportConten
 from leakatk.report.ladder_chart import ladder_chart
 from leakatk.report.scales import log_helps
 from leakatk.report.table import is_numeric
+from leakatk.report.time_chart import time_chart
 from leakatk.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
@@ -63,6 +64,14 @@ def render(content: ReportContent) -> str:
                     Markup(ladder_chart(ladder, width=400, ident=f"l{i}s")),
                 )
                 for i, ladder in enumerate(content.ladders)
+            ],
+            histories=[
+                (
+                    history,
+                    Markup(time_chart(history, ident=f"t{i}w", threshold=content.threshold)),
+                    Markup(time_chart(history, width=400, height=280, ident=f"t{i}s", threshold=content.threshold)),
+                )
+                for i, history in enumerate(content.histories)
             ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),
