@@ -40,6 +40,7 @@ from tests.docs.desk import (
     take_few,
 )
 from tests.e2e.test_muse_folds import published as muse_news
+from tests.report.browsers import stand_in
 from tests.scorers.conftest import JudgeServer
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
@@ -48,7 +49,8 @@ SMALLER = {" MODEL": " models/full", " RETRAINED": " models/retrained", "cuda:0"
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_commands_run_in_their_order(leakatk, desk, page):
+def test_commands_run_in_their_order(leakatk, desk, page, monkeypatch):
+    stand_in(desk, monkeypatch)
     needs = {"choosing-n-and-k.md": "leakatk audit models/mine --forget forget.jsonl --n 8 --out runs/mine"}
     for line in [*([needs[page]] if page in needs else []), *commands(ROOT / "docs" / page)]:
         code, _, err = leakatk(*shlex.split(line)[1:])
