@@ -12,7 +12,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("finetune.md", "audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
+RUN = ("finetune.md", "audit.md", "report.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",

@@ -42,6 +42,7 @@ from tests.docs.desk import (
 )
 from tests.docs.smaller import smaller
 from tests.e2e.test_muse_folds import published as muse_news
+from tests.report.browsers import stand_in
 from tests.scorers.conftest import JudgeServer
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
@@ -55,7 +56,8 @@ def gated(code, line, err):
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_commands_run_in_their_order(leakatk, desk, page):
+def test_commands_run_in_their_order(leakatk, desk, page, monkeypatch):
+    stand_in(desk, monkeypatch)
     needs = {"choosing-n-and-k.md": "leakatk audit models/mine --forget forget.jsonl --n 8 --out runs/mine"}
     for line in [*([needs[page]] if page in needs else []), *commands(ROOT / "docs" / page)]:
         line = smaller(line)

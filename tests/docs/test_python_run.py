@@ -12,6 +12,7 @@ from tests.tiny import PROMPTS
 PYTHON = (
     "README.md",
     "audit.md",
+    "report.md",
     "add-a-method.md",
     "add-an-engine.md",
     "add-a-probe.md",
@@ -45,10 +46,17 @@ def test_python_runs(desk, page, monkeypatch):
     names = {"__name__": "page", "prompts": PROMPTS, "forget": PROMPTS, "retain": PROMPTS}
     names["Case"] = str
     names["loaded"] = load_model(desk / "models" / "mine")
+    if page == "report.md":
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: plots)")
     found = blocks(place, "python")
     assert found
     for block in found:
         exec(block if page == "README.md" else smaller_code(block), names)
+    if page == "report.md":
+        drawn = names["axes"].lines[0]
+        assert list(drawn.get_ydata()) == names["curve"].value.tolist()
+        assert not any(p.answer in (desk / "shared.html").read_text() for p in PROMPTS)
+        pytest.importorskip("matplotlib.pyplot").close("all")
     if page == "README.md":
         assert names["scores"].shape == (len(PROMPTS), 200)
         assert (names["curve"].low <= names["curve"].value).all()

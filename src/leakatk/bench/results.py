@@ -27,6 +27,7 @@ from leakatk.metrics.utility import NINE
 from leakatk.probes import PROBES
 from leakatk.registry import spec_name
 from leakatk.report.content import Cell, Number, Table
+from leakatk.report.differences import difference_at
 from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.store import Run
 from leakatk.text import percent, weights_sentence
@@ -353,5 +354,6 @@ def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -
         title=f"{scorer} on {len(shared)} shared prompts",
         columns=("k", Path(a).name, Path(b).name, "difference"),
         rows=tuple((str(k), *(Number(c.value[i], c.low[i], c.high[i]) for c in found)) for i, k in enumerate(ks)),
-        caption=f"{level:.0%} intervals over samples; the difference is paired by prompt.{_lost(runs, shared, scorer)}",
+        caption=f"{Path(a).name} against {Path(b).name} at k = {ks[-1]}: {difference_at(found[2], -1).words}. {level:.0%} intervals over samples; the difference is paired "
+        f"by prompt, a point is a hundredth.{_lost(runs, shared, scorer)}",
     )

@@ -13,6 +13,7 @@ from html import escape
 from itertools import pairwise
 
 from leakatk.report.content import Curve
+from leakatk.report.scales import least_positive, linear, logarithmic
 from leakatk.text import number, percent, shorten, visible
 
 Scale = Callable[[float], float]
@@ -169,12 +170,14 @@ def curve_chart(
     description: str = "",
     threshold: float = math.nan,
     threshold_k: int = 0,
+    log: bool = False,
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
     Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
     drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k. threshold: the bound of a
     gate, drawn as a line across; NaN without one.  threshold_k: the k that it is for, marked on the line; 0 for none.
+    log: a logarithmic y axis, zero in a place of its own.
     """
     if not curves:
         return ""
@@ -195,9 +198,9 @@ def curve_chart(
     def x(k: float) -> float:
         return x0 + 8 + (x1 - x0 - 8) * math.log2(k / k_min) / span
 
-    def y(value: float) -> float:
-        return y0 - (y0 - y1) * min(max(value, 0.0), top) / top
-
+    least = least_positive(curves) if log else math.nan
+    axis = linear(top, _TOPS.get(top, 5), y0, y1) if math.isnan(least) else logarithmic(top, least, y0, y1)
+    y = axis.y
     focus = ' tabindex="0" data-read="1"' if ident else ""
     out = [
         f'<svg class="leak" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -207,14 +210,15 @@ def curve_chart(
     ]
     if greedy:
         out.append(f'<rect class="lane" x="{left}" y="{y1}" width="{lane}" height="{y0 - y1}"/>')
-    steps = _TOPS.get(top, 5)
-    for step in range(steps + 1):
-        value = top * step / steps
+    for value, label in axis.ticks:
         out.append(
-            f'<line class="{"axis" if step == 0 else "grid"}" x1="{left}" x2="{x1}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+            f'<line class="{"grid" if value else "axis"}" x1="{left}" x2="{x1}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
         )
-        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}</text>')
+        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{label}</text>')
+    scale = " (log scale)" if log else ""
+    out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}{scale}</text>')
+    if lines and all(value == 0 for curve in lines for value in curve.value):
+        out.append(f'<text class="dim" x="{x0 + 14}" y="{y0 - 10}">0: none of the samples leaks</text>')
     if lines:
         for tick in _ticks(k_min, k_max, (x1 - x0) / 44):
             out.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{y0}" y2="{y0 + 4}"/>')

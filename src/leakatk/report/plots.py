@@ -49,7 +49,15 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str, threshold
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes: Any = figure.add_subplot()
+    draw(curves, figure.add_subplot(), y_name)
+    try:
+        figure.savefig(path, dpi=200)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from error
+
+
+def draw(curves: Sequence[Curve], axes: Any, y_name: str = "leak@k") -> None:
+    """Draw the curves on matplotlib's axes."""
     classes = series_classes(curves)
     markers = {css: _MARKERS[i % len(_MARKERS)] for i, css in enumerate(dict.fromkeys(classes.values()))}
     greedy_at = 0.5 if any(c.kind == "greedy" for c in curves) else None
@@ -96,10 +104,6 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str, threshold
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from error
 
 
 def _dash(dash: str) -> str | tuple[float, tuple[float, ...]]:

@@ -7,7 +7,7 @@ import io
 import math
 
 from leakatk.report.content import Cell, Number, Table
-from leakatk.text import number, visible
+from leakatk.text import html_paragraph, html_table, number, visible
 
 
 def is_numeric(table: Table, column: int) -> bool:
@@ -25,6 +25,13 @@ def to_markdown(table: Table) -> str:
     if table.caption:
         lines += ["", escaped(table.caption)]
     return "\n".join(lines) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A plain table of HTML with its title and caption; whatever the cells hold stays text."""
+    title = html_paragraph(table.title) if table.title else ""
+    caption = html_paragraph(table.caption) if table.caption else ""
+    return title + html_table(table.columns, [[str(cell) for cell in row] for row in table.rows]) + caption
 
 
 _MARKDOWN = str.maketrans({**{c: "\\" + c for c in "\\`*_[]|#~!$"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
