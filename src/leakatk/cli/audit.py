@@ -232,7 +232,7 @@ def run(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
             paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
-        results = audit(
+        results: dict[str, Any] = audit(
             sampler,
             prompts,
             out=out,

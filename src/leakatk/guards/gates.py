@@ -129,7 +129,7 @@ def begun(width: int, rank: int, draw: Any) -> dict[str, Tensor]:
     def uniform(*shape: int) -> Tensor:
         return (2 * torch.rand(*shape, generator=draw) - 1) * bound
 
-    rotate = torch.linalg.qr(torch.randn(width, rank, generator=draw))[0].T
+    rotate: Tensor = torch.linalg.qr(torch.randn(width, rank, generator=draw))[0].T
     return {
         "gate": uniform(1, width), "gate_bias": uniform(1), "rotate": rotate, "source": uniform(rank, width),
         "source_bias": uniform(rank),

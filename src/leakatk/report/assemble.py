@@ -13,7 +13,7 @@ from leakatk.report.audited import Audited, at, block_of, curve_of, number, read
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, ReportContent, Table
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.differences import differences_table
-from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
+from leakatk.report.headline import TOLD, comparison, conditions, headline, headline_k
 from leakatk.report.history import histories
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder

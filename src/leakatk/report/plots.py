@@ -49,15 +49,15 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str, threshold
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    draw(curves, figure.add_subplot(), y_name)
+    draw(curves, figure.add_subplot(), y_name, threshold)
     try:
         figure.savefig(path, dpi=200)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from error
 
 
-def draw(curves: Sequence[Curve], axes: Any, y_name: str = "leak@k") -> None:
-    """Draw the curves on matplotlib's axes."""
+def draw(curves: Sequence[Curve], axes: Any, y_name: str = "leak@k", threshold: float = math.nan) -> None:
+    """Draw the curves on matplotlib's axes. threshold: the bound of a gate, drawn as a line across; NaN without one."""
     classes = series_classes(curves)
     markers = {css: _MARKERS[i % len(_MARKERS)] for i, css in enumerate(dict.fromkeys(classes.values()))}
     greedy_at = 0.5 if any(c.kind == "greedy" for c in curves) else None
