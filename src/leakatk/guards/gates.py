@@ -127,9 +127,10 @@ def begun(width: int, rank: int, draw: Any) -> dict[str, Tensor]:
     bound = width**-0.5
 
     def uniform(*shape: int) -> Tensor:
-        return (2 * torch.rand(*shape, generator=draw) - 1) * bound
+        values: Tensor = (2 * torch.rand(*shape, generator=draw) - 1) * bound
+        return values
 
-    rotate: Tensor = torch.linalg.qr(torch.randn(width, rank, generator=draw))[0].T
+    rotate = torch.linalg.qr(torch.randn(width, rank, generator=draw))[0].T
     return {
         "gate": uniform(1, width), "gate_bias": uniform(1), "rotate": rotate, "source": uniform(rank, width),
         "source_bias": uniform(rank),
