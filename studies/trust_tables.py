@@ -20,6 +20,7 @@ from world_tables import exact
 
 from leakatk.estimate.leak import leak_at_k
 from leakatk.estimate.trust import faithfulness, quantising, relearning, robustness
+from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.files.writing import write_atomic
 from leakatk.report.content import Cell, Number, Table
 from leakatk.report.table import to_markdown
@@ -52,6 +53,27 @@ def metrics(n: int) -> Mapping[str, tuple[str, Callable[[Block], float]]]:
     }
 
 
+def questions(n: int) -> Mapping[str, Callable[[Block], np.ndarray]]:
+    """Name -> (questions,) of a cell, for the metrics that have a value of each."""
+
+    def leaks(k: int, wording: str = "asked") -> Callable[[Block], np.ndarray]:
+        return lambda c: per_prompt_leak(
+            (np.arange(n)[None, :] < np.array(c["leak"][wording][FIRST]["fact"])[:, None]).astype(float), [k]
+        )[:, 0]
+
+    return {
+        "greedy, fact": lambda c: np.array(c["greedy"]["asked"]["fact"]),
+        "greedy, fact, held-out wording": lambda c: np.array(c["greedy"]["held-out"]["fact"]),
+        "greedy, ROUGE-L": lambda c: np.array(c["greedy"]["asked"]["rouge-l"]),
+        "leak@1, fact": leaks(1),
+        "leak@16, fact": leaks(16),
+        f"leak@{n}, fact": leaks(n),
+        f"leak@{n}, fact, held-out wording": leaks(n, "held-out"),
+        "verbatim@128, exact": lambda c: np.array(c["logprob"]["asked"]),
+        "verbatim@10^6, exact": lambda c: np.array(c["logprob"]["asked"]),
+    }
+
+
 def read(out: Path) -> dict[int, dict[str, dict[str, Block]]]:
     """Seed -> model -> change -> cell."""
     found: dict[int, dict[str, dict[str, Block]]] = {}
@@ -75,11 +97,22 @@ def table(cells: Mapping[int, Mapping[str, Mapping[str, Block]]], n: int) -> Tab
             for kind in KNOWN
         }
         found = faithfulness(pools["full"], pools["retrained"])
+        get = questions(n).get(name)
+        apart = Number(math.nan)
+        if get is not None:
+            both = [
+                np.concatenate(
+                    [get(models[kind]["none"]) for models in cells.values() if "none" in models.get(kind, {})]
+                )
+                for kind in KNOWN
+            ]
+            each = faithfulness(*(list(map(float, part)) for part in both))
+            apart = Number(each.value, each.low, each.high)
         held = [_robust(models, method, value) for models in cells.values() for method in models if method not in KNOWN]
         held = [row for row in held if not any(math.isnan(x) for x in row)]
         means = np.mean(held, axis=0) if held else [math.nan] * 3
         rows.append(
-            (name, asks, Number(found.value, found.low, found.high), f"{found.holding} + {found.never}",
+            (name, asks, Number(found.value, found.low, found.high), f"{found.holding} + {found.never}", apart,
              *(Number(float(x)) for x in means), str(len(held)))
         )  # fmt: skip
     columns = (
@@ -87,6 +120,7 @@ def table(cells: Mapping[int, Mapping[str, Mapping[str, Block]]], n: int) -> Tab
         "asks for",
         "faithfulness",
         "models",
+        "the same of one question",
         "relearning",
         "rounding",
         "robustness",
@@ -111,6 +145,34 @@ def _robust(
     return back, rounded, robustness(back, rounded)
 
 
+def advice(found: Table) -> list[str]:
+    """Which metric to use when, as far as the table says."""
+    at = {name: i for i, name in enumerate(found.columns)}
+    rows = {str(row[0]): row for row in found.rows}
+
+    def of(name: str, column: str) -> float:
+        value = rows[name][at[column]]
+        return value.value if isinstance(value, Number) else math.nan
+
+    blind = [name for name in rows if of(name, "relearning") < 0.1]
+    best = sorted(rows, key=lambda name: -of(name, "robustness"))[:3]
+    coin = [name for name in rows if of(name, "the same of one question") < 0.95]
+    less = "; ".join(f"{name} ({of(name, 'the same of one question'):.2f})" for name in coin)
+    return [
+        "## Which to use when",
+        f"* **Does the model say it?** A metric of facts over samples, asked in other wordings too. {len(rows) - len(coin)} of {len(rows)} tell the "
+        "two kinds of model apart at one question as well (or have no value of one)"
+        + (f"; less so: {less}." if coin else "."),
+        f"* **Is it still stored?** Not a metric of what is said: an epoch on the people brings back what {len(blind)} of {len(rows)} had called "
+        f"gone, while the retrained model learns next to nothing from it ({'; '.join(blind) or 'none'}). Relearn, and take the excess over "
+        "the retrained model, relearned alike ([Under attack](attacks.md)).",
+        "* **The most robust here**: "
+        + "; ".join(f"{name} ({of(name, 'robustness'):.2f})" for name in best)
+        + ". They read probabilities or "
+        "words in common, which an outsider often cannot, and which say little about what a user sees.",
+    ]
+
+
 def page(out: Path) -> str:
     """The page."""
     options, cells = json.loads((out / "study.json").read_text()), read(out)
@@ -122,7 +184,8 @@ def page(out: Path) -> str:
                 "Written by `python studies/trust_tables.py` from the cells of `python studies/trust.py`; no number is typed. Models of half a "
                 "million parameters on the [generated world](results-world.md), whose knowledge is known.",
                 "* **Faithfulness**: the chance that a model which was trained on the people scores above one that never saw them. .5 is a coin, "
-                "1 is perfect. Brackets: the 95% interval over models.\n"
+                "1 is perfect. Brackets: the 95% interval over models. Of one question: the same between the questions of the one and of the other, "
+                "where a metric has a value of each.\n"
                 "* **Relearning**: what the retrained model gains by an epoch on the people, over what the unlearned model gains, at most 1. Low: "
                 "the metric had called knowledge gone that was there.\n"
                 "* **Rounding**: the metric before over after rounding the weights to 4 bits, at most 1. Low: rounding brought back what the "
@@ -130,6 +193,7 @@ def page(out: Path) -> str:
                 "* **Robustness**: the harmonic mean of the two, as in OpenUnlearning (arXiv 2506.12618); the mean over unlearned models.",
                 f"Seeds: {', '.join(map(str, cells))}. Unlearned by: {', '.join(methods)}.",
                 to_markdown(table(cells, options["n"])),
+                *advice(table(cells, options["n"])),
             ]
         )
         + "\n"
