@@ -34,7 +34,12 @@ def test_the_gate_that_decides_says_why():
         answer="CANNOT SAY", why="who knows", not_measured=["1 prompt has no score"], settles="About 90 samples."
     )
     assert together([OPEN, FAIL]).settles == "", "more samples change no FAIL"
-    assert together([OPEN, replace(OPEN, settles="About 5 prompts.")]).settles == "About 90 samples. About 5 prompts."
+    assert together([OPEN, replace(OPEN, settles="About 5 prompts.")]).settles == (
+        "Earlier run: About 90 samples. Earlier run: About 5 prompts."
+    )
+    lost = replace(FAIL, answer="CANNOT SAY", not_measured=["1 prompt has no score", "role: not compared"])
+    assert together([PASS, lost]).not_measured == ["1 prompt has no score", "role: not compared (excess)"]
+    assert together([lost]).not_measured == ["1 prompt has no score", "role: not compared"]
 
 
 def test_without_a_gate_there_is_no_verdict():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.attacks.base import Read
-from leakatk.attacks.rungs import LadderSettings, Rung
+from leakatk.attacks.rungs import LadderSettings, Role, Rung
+from leakatk.auditing.against import judge_pairs
 from leakatk.auditing.verdict import Gate, Setting, Way, judge, settings_of_way, with_worst_case
 from leakatk.runs.store import Run
 
@@ -18,18 +19,35 @@ def verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Ga
     It is judged on the headline scorer. Attacks that read have no samples and do not count, nor do ways of asking that give
     the answer away. With the gate's `worst_case` the samples of all rungs count as one setting.
     """
-    looked_at = [rung for rung in rungs if not isinstance(rung.attack, Read) and not rung.gives_answer]
+    looked_at = _sampled(rungs)
     found = [one for rung in looked_at for one in _settings(rung, out, settings, gate)]
     if gate.worst_case:
         found = with_worst_case(found, f"{len(looked_at)} rungs, {settings.decoding.label}")
     return judge(found, gate).as_dict()
 
 
-def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate) -> list[Setting]:
+def excess_verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Gate) -> dict[str, Any]:
+    """The verdict on what the model leaks above the retrained model under the same attack, paired by prompt.
+
+    Otherwise as `verdict`. The retrained model gives no greedy answers, so those are not compared.
+    """
+    roles: tuple[Role, Role] = ("model", "retrained")
+    mine, theirs = (
+        {one.name: one for rung in _sampled(rungs) for one in _settings(rung, out, settings, gate, role) if one.low}
+        for role in roles
+    )
+    return judge_pairs(mine, theirs, gate, compared="the retrained model").as_dict()
+
+
+def _sampled(rungs: Sequence[Rung]) -> list[Rung]:
+    return [rung for rung in rungs if not isinstance(rung.attack, Read) and not rung.gives_answer]
+
+
+def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate, role: Role = "model") -> list[Setting]:
     """The settings of one rung, each over all its folds."""
     parts: dict[str, list[Setting]] = {}
     for number in range(len(rung.parts)):
-        place = rung.run(out, number, "model")
+        place = rung.run(out, number, role)
         run, cold = Run.open(place), place / "greedy"
         owners = {i: rung.owner(i) for i in run.prompt_ids}
         way = Way("", run, Run.open(cold) if (cold / "manifest.json").exists() else None, owners)

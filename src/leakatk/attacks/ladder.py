@@ -23,7 +23,7 @@ import numpy as np
 from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
-from leakatk.attacks.gate import verdict
+from leakatk.attacks.gate import excess_verdict, verdict
 from leakatk.attacks.rungs import LadderSettings, Role, check_audited, groups_of, left_out, rungs_of, trail_of
 from leakatk.attacks.summary import summarise
 from leakatk.attacks.trails import Trail
@@ -36,7 +36,9 @@ from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.load import ModelSource, check_source
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Known, Prompt, check_unique
+from leakatk.runs.results import GateVerdict
 from leakatk.runs.store import Run
+from leakatk.runs.verdicts import together
 from leakatk.sampling.base import notes_of
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ def attack_ladder(
         raise InputError(
             "Intervals over prompts need at least 2 prompts; use over samples to speak of this prompt alone."
         )
+    if settings.excess_gate and retrained is None:
+        raise InputError("A gate on the excess needs the retrained model: it is a bound on what leaks above that.")
     scorers = settings.scorers or default_scorers(prompts)
     check_defined(scorers, prompts)
     settings = replace(settings, scorers=tuple(scorers), ks=settings.ks or tuple(powers_of_two(settings.n)))
@@ -128,6 +132,11 @@ def attack_ladder(
         summary = summarise(rungs, out, names, settings, notes)
         if settings.gate is not None:
             summary["gate"] = verdict(rungs, out, settings, settings.gate)
+        if settings.excess_gate is not None:
+            summary["excess_gate"] = excess_verdict(rungs, out, settings, settings.excess_gate)
+        gates = [GateVerdict.from_dict(summary[name]) for name in ("gate", "excess_gate") if name in summary]
+        if found := together(gates):
+            summary["verdict"] = found.as_dict()
         write_kept(out / SUMMARY, strict_json(summary, indent=2))
     return summary
 

@@ -48,6 +48,8 @@ class LadderSettings:
     """Level at which the intervals of all rungs hold together."""
     gate: Gate | None = None
     """What must hold of the model under every attack that is sampled; the retrained model does not count."""
+    excess_gate: Gate | None = None
+    """What must hold of its excess over the retrained model under the same attacks."""
     engine: str = "native"
     """An engine that samples the model of this process."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -61,8 +63,9 @@ class LadderSettings:
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        if self.gate and self.gate.k > self.n:
-            raise InputError(f"The gate's k = {self.gate.k} needs at least as many samples a prompt, but n = {self.n}.")
+        for gate in (self.gate, self.excess_gate):
+            if gate and gate.k > self.n:
+                raise InputError(f"The gate's k = {gate.k} needs at least as many samples a prompt, but n = {self.n}.")
         if max(self.ks, default=1) > self.n:
             raise InputError(
                 f"k = {max(self.ks)} needs at least {max(self.ks)} samples a prompt, but n = {self.n}: raise n or lower k."

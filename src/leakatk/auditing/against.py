@@ -90,14 +90,24 @@ def judge_against(
             left_out.append(f"{gone} prompts of {compared} are not asked here{f' ({probe})' if probe else ''}")
     found = {one.name: one for one in settings_of(mine, scorer, gate, results.decoding) if one.low}
     known = {one.name: one for one in settings_of(theirs, scorer, gate, results.decoding) if one.low}
-    left_out += [f"{name}: not compared, {compared} lacks it" for name in found if name not in known]
-    pairs = [_pair(one, known[name]) for name, one in found.items() if name in known]
+    return judge_pairs(found, known, gate, compared=compared, left_out=left_out)
+
+
+def judge_pairs(
+    mine: Mapping[str, Setting],
+    theirs: Mapping[str, Setting],
+    gate: Gate,
+    *,
+    compared: str,
+    left_out: Sequence[str] = (),
+) -> GateVerdict:
+    """The verdict on the settings, by name, that both have. left_out: sentences on what could not be compared."""
+    told = [*left_out, *(f"{name}: not compared, {compared} lacks it" for name in mine if name not in theirs)]
+    pairs = [_pair(one, theirs[name]) for name, one in mine.items() if name in theirs]
     pairs = [one for one in pairs if one.least[0]]
     if not pairs:
-        raise InputError(
-            f"Nothing can be compared with {compared}: {'; '.join(left_out) or 'no prompt could be scored'}."
-        )
-    return judged(pairs, gate, compared=compared, left_out=left_out)
+        raise InputError(f"Nothing can be compared with {compared}: {'; '.join(told) or 'no prompt could be scored'}.")
+    return judged(pairs, gate, compared=compared, left_out=told)
 
 
 def _asked_otherwise(mine: Way, theirs: Way) -> str:

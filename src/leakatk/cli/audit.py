@@ -151,12 +151,10 @@ def run(
     gates = gating.gates_of(
         gate, fail_excess_above, fail_if_worse_than, worse_by, n=n, ks=ks, retrained=retrained, over=over, level=level,
         unscored=unscored, cut=cut,
-        refused={"--sequential": sequential, "--worst-case": worst_case, "--attack": attack},
+        refused={"--sequential": sequential, "--worst-case": worst_case}, attacked=bool(attack),
     )  # fmt: skip
     gate, ks = gates.leak, sorted({*ks, *gates.ks})
-    if not gates and (summary or junit):
-        raise InputError("--summary and --junit hold a verdict; give a gate too, such as --fail-above 64:0.05.")
-    gating.check_files(summary, junit)
+    gating.without_verdict(gates, summary, junit)
     attacks = attacking.above(attack or [], guard=guard, url=url, sequential=sequential, engine=engine)
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
@@ -244,9 +242,9 @@ def run(
         if attacks:
             ladder = attacking.climb(
                 named, prompts, attacks, settings, out=out, known=known, retrained=other or None, folds=folds, over=over,
-                gate=gate, command=options.command(),
+                gate=gate, excess_gate=gates.excess, command=options.command(),
             )  # fmt: skip
-            if gate:
+            if gates:
                 results = Run.open(out).results()
         elif gates:
             results = gating.judge(gates, out, retrained)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import gating, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 from leakatk.registry import spec_name
@@ -110,6 +110,8 @@ def run(
     ] = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
@@ -172,6 +174,7 @@ def run(
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
     gate = options.parse_gate(fail_above, count, worst_case=worst_case, ways=probe or [], unscored=unscored, cut=cut)
+    gating.without_verdict(gate, summary, junit)
     if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
@@ -240,11 +243,14 @@ def run(
         verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate, asked)
         write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
         from leakatk.report.headline import holds
+        from leakatk.runs.results import AuditResults
 
         results = Run.open(looked_at[0]["run"]).results()
         if not any(spec_name(name) == "paraphrase" for name in asked):  # whatever an earlier command asked
             results["wordings"] = {"one": results["m"], "several": 0}
-        options.tell_gate(verdict, holds({**results, "gate": verdict}))
+        results |= {"gate": verdict, "verdict": gating.alone(verdict)}
+        gating.write([AuditResults.from_dict(results)], summary=summary, junit=junit)
+        gating.tell(results, holds(results))
 
 
 def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -> Benchmark:

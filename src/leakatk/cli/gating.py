@@ -12,7 +12,7 @@ from leakatk.cli import options
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from leakatk.auditing.asking import Probed
     from leakatk.auditing.settings import Gate
@@ -81,6 +81,7 @@ def gates_of(
     ks: Sequence[int],
     retrained: str,
     refused: dict[str, Any],
+    attacked: bool = False,
     **how: Any,
 ) -> Gates:
     """The gates together. refused: options that only go with --fail-above.  how: further fields of `Gate`."""
@@ -90,6 +91,8 @@ def gates_of(
         raise InputError(
             f"{given[0]} goes with --fail-above alone; leave out --fail-excess-above and --fail-if-worse-than."
         )
+    if attacked and earlier is not None:
+        raise InputError("--fail-if-worse-than compares audits without an attack; leave out --attack, or audit twice.")
     if fail_excess_above and not retrained:
         raise InputError("--fail-excess-above needs --retrained: it is a bound on the excess over that model.")
     from leakatk.auditing.settings import Gate
@@ -154,6 +157,13 @@ def judge(gates: Gates, out: Path, retrained: str) -> dict[str, Any]:
     return kept
 
 
+def without_verdict(gates: Any, summary: Path | None, junit: Path | None) -> None:
+    """InputError for files that would hold a verdict where nothing gives one, or that could not be written."""
+    if not gates and (summary or junit):
+        raise InputError("--summary and --junit hold a verdict; give a gate too, such as --fail-above 64:0.05.")
+    check_files(summary, junit)
+
+
 def write(found: Sequence[AuditResults], *, summary: Path | None, junit: Path | None) -> None:
     """The verdict on audited runs for a pipeline: a job summary, JUnit XML."""
     if not (summary or junit):
@@ -168,7 +178,29 @@ def write(found: Sequence[AuditResults], *, summary: Path | None, junit: Path | 
         write_atomic(junit, junit_xml(found))
 
 
-def tell(results: dict[str, Any], holds: str) -> None:
+def alone(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of one gate that has no other beside it."""
+    from leakatk.runs.results import GateVerdict
+    from leakatk.runs.verdicts import together
+
+    found = together([GateVerdict.from_dict(gate)])
+    assert found is not None
+    return found.as_dict()
+
+
+def of_ladder(ladder: Mapping[str, Any], model: str) -> AuditResults:
+    """The verdicts of an audit under attack, as those of an audit."""
+    from leakatk.runs.results import AuditResults
+
+    verdicts = {name: ladder[name] for name in ("gate", "excess_gate", "verdict") if name in ladder}
+    about = {
+        "label": f"{Path(model).name} under attack",
+        **{name: ladder[name] for name in ("decoding", "m", "n", "level")},
+    }
+    return AuditResults.from_dict({**about, **verdicts, "scorers": {}})
+
+
+def tell(results: Mapping[str, Any], holds: str) -> None:
     """Say the verdict of every gate on stderr; leave with the exit code of all together unless it is PASS."""
     from leakatk.auditing.verdict import EXIT_CODES
 

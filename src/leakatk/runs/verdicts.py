@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from leakatk.runs.results import Answer, AuditResults, GateVerdict, Verdict
 
 ORDER: tuple[Answer, ...] = ("FAIL", "CANNOT SAY", "PASS")
+NAMES = {None: "leak", "retrained": "excess", "earlier": "earlier run"}
 
 
 def gates_of(results: AuditResults) -> list[GateVerdict]:
@@ -23,10 +24,18 @@ def together(gates: Sequence[GateVerdict]) -> Verdict | None:
         return None
     answer = min((gate.answer for gate in gates), key=ORDER.index)
     first = next(gate for gate in gates if gate.answer == answer)
-    open_ = [gate.settles for gate in gates if gate.answer == answer and gate.settles]
+    several = len(gates) > 1
+    not_measured: dict[str, str] = {}  # a sentence -> the same with the gate that it is of, where it is not of all
+    for gate in gates:
+        for said in gate.not_measured or ():
+            not_measured.setdefault(said, f"{said} ({NAMES[gate.against]})" if several and gate.against else said)
+    open_ = [gate for gate in gates if gate.answer == answer and gate.settles]
+    settles = [
+        f"{NAMES[gate.against].capitalize()}: {gate.settles}" if len(open_) > 1 else gate.settles for gate in open_
+    ]
     return Verdict(
         answer=answer,
         why=first.why or first.reason,
-        not_measured=list(dict.fromkeys(said for gate in gates for said in gate.not_measured or ())),
-        settles=" ".join(dict.fromkeys(open_)) if answer == "CANNOT SAY" else "",
+        not_measured=list(not_measured.values()),
+        settles=" ".join(str(said) for said in settles) if answer == "CANNOT SAY" else "",
     )
