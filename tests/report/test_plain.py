@@ -53,6 +53,11 @@ def test_zero_is_said_in_words_with_what_it_leaves_open(tmp_path):
     assert (
         f"None of 160 replies gives anything away. 95% sure: at most {hundred(high, up=True)} of 100 questions" in said
     )
+    assert (
+        content_of([clean])
+        .highlights[0]
+        .hint.endswith("mean over 10 prompts. None of 160 replies gives anything away.")
+    )
     assert none_leaked(changed(clean, block={"missing": 7}), "fact").startswith("None of 153 ")
 
 

@@ -29,7 +29,7 @@ from leakatk.report.leak_tables import (
     probes_table,
     select,
 )
-from leakatk.report.plain import glossary, summary
+from leakatk.report.plain import glossary, none_leaked, summary
 from leakatk.report.prompt_views import prompt_views
 from leakatk.report.redaction import Redaction
 from leakatk.report.rounds import rounds_table
@@ -88,7 +88,8 @@ def content_of(
                 Highlight(
                     f"leak@{k}",
                     at(curve, k),
-                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts",
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts"
+                    + (f". {none_leaked(told, scorer)}" if curve.value[curve.k.index(k)] == 0 else ""),
                 ),
                 *(
                     []
@@ -211,6 +212,7 @@ def _highlight(audited: Audited, scorer: str, over: str, k: int) -> Highlight:
     block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
     known = {"greedy": block.greedy, "retain": math.nan if block.retain is None else block.retain}
     beside = [f"{name} {number(value)}" for name, value in known.items() if not math.isnan(value)]
+    beside += [none_leaked(audited, scorer)] if curve.value[curve.k.index(k)] == 0 else []
     return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
 
 

@@ -218,6 +218,7 @@ class ReportContent:
     gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
+    redacted: whether answers and texts are left out.
     """
 
     title: str
@@ -244,6 +245,7 @@ class ReportContent:
     created: str = ""
     summary: tuple[str, ...] = ()
     glossary: tuple[tuple[str, str], ...] = ()
+    redacted: bool = False
 
 
 def group_texts(

@@ -113,6 +113,7 @@ class Redaction:
         bare = dataclasses.replace(
             content,
             command="",
+            redacted=True,
             manifests=tuple((label, _harmless(manifest, self.hash_ids)) for label, manifest in content.manifests),
             notes=(*content.notes, self.sentence),
         )
