@@ -84,6 +84,17 @@ def test_several_models_are_told_by_name_and_role(one):
     assert said[2].startswith("Other (which never saw the answers): None of 160 replies")
 
 
+def test_of_many_models_the_extremes_and_the_yardsticks_are_told(one):
+    leaks = {"a": 0.3, "b": 0.1, "c": 0.9, "d": 0.4, "e": 0.5, "full": 1.0, "never": 0.0}
+    many = [changed(one, label=name, block={"curves": {"samples": curve(v, v, v)}}) for name, v in leaks.items()]
+    said = summary(many, ["model"] * 5 + ["original", "reference"], "samples", 4)
+    assert said[0].startswith("The models a, b, c, d, e, full, never were asked")
+    assert "the others are in the table" in said[1]
+    assert [text.split(" a question")[0].split(":")[0] for text in said[2:-1]] == [
+        "Whoever asks b", "Whoever asks c", "Whoever asks full (before forgetting)", "Never (which never saw the answers)",
+    ]  # fmt: skip
+
+
 def test_a_score_that_is_no_yes_or_no_is_told_as_likeness(tmp_path):
     audited(lambda *_: "In Oslo.", tmp_path, scorers=["rouge-l"], ks=[1, 4], n=4, gate=Gate(4, 0.1))
     [graded] = read_audits([tmp_path / "run"])

@@ -131,10 +131,9 @@ def content_of(
         cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
     )
-    told_kinds = [kinds[audited.label] for audited in yardsticks_last]
     content = replace(
         content,
-        summary=summary(yardsticks_last, told_kinds, over, k) if few or not several else (),
+        summary=summary(yardsticks_last, [kinds[one.label] for one in yardsticks_last], over, k),
         glossary=glossary(content),
     )
     return redaction.content(content) if redaction else content

@@ -147,7 +147,7 @@ class Redaction:
         if isinstance(value, Mapping):
             return {self._through(key): self._through(one) for key, one in value.items()}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            ours = ("kind",)  # words of our own that must stay as they are
+            ours = ("kind", "better")  # words of our own that must stay as they are
             names = [one.name for one in dataclasses.fields(value) if one.name not in ours]
             return dataclasses.replace(value, **{name: self._through(getattr(value, name)) for name in names})
         return value
