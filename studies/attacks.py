@@ -26,6 +26,7 @@ from world import Seed, claimed, first_model, say, write_json
 from leakatk.attacks import LadderSettings, attack_ladder, get_attack
 from leakatk.auditing.audit import audit
 from leakatk.auditing.score import score
+from leakatk.files.strict_json import plain as plain_values
 from leakatk.guards import get_guard
 from leakatk.guards.sampler import guarded
 from leakatk.prompts import Known, Prompt
@@ -167,7 +168,7 @@ def run(path: Path, make: Any) -> None:
         return
     start, cpu = time.time(), time.process_time()
     found = make()
-    write_json(path, {**found, "cpu_seconds": round(time.process_time() - cpu, 2)})
+    write_json(path, plain_values({**found, "cpu_seconds": round(time.process_time() - cpu, 2)}))  # undefined: null
     say(f"{path.parent.parent.name} {path.parent.name} {path.stem}: {time.time() - start:.0f} s")
 
 

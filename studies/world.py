@@ -229,7 +229,9 @@ def forget_by(seed: Seed, method: Method, loaded: LoadedModel) -> Unlearned:
     check = None
     if not method.edits_last:
         check = greedy_stop(world.forget, world.retain, "fact", max_new_tokens=LONGEST, retain_sample=32)
-    known = Known(auxiliary={"retrained": str(seed.place / "models" / "retrained")} if method.needs else {})
+    models = seed.place / "models"
+    never, did = str(models / "retrained"), str(models / "full")
+    known = Known(auxiliary={"retrained": never, "clean": never, "dirty": did} if method.needs else {})
     return unlearn(
         loaded, world.forget, world.retain, method,
         settings=method.settings, seed=seed.seed, quiet=True, on_check=check, known=known,

@@ -6,6 +6,7 @@ import pytest
 
 from leakatk.models.load import load_model
 from tests.docs.desk import PAGES, ROOT, blocks
+from tests.docs.smaller import smaller_code
 from tests.tiny import PROMPTS
 
 PYTHON = (
@@ -50,7 +51,7 @@ def test_python_runs(desk, page, monkeypatch):
     found = blocks(place, "python")
     assert found
     for block in found:
-        exec(block, names)
+        exec(block if page == "README.md" else smaller_code(block), names)
     if page == "report.md":
         drawn = names["axes"].lines[0]
         assert list(drawn.get_ydata()) == names["curve"].value.tolist()
@@ -83,3 +84,10 @@ def test_python_runs(desk, page, monkeypatch):
         assert len(names["rows"]) == 2 * len(PROMPTS)
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+def test_the_correlation_of_samples_is_what_the_page_prints(capsys):
+    """And one seed for all prompts would be another: the page's reason for a seed a sample."""
+    [block] = [block for block in blocks(ROOT / "docs" / "engines.md", "python") if "corrcoef" in block]
+    exec(block, {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print\(.*\)  # (.*)$", block, flags=re.MULTILINE)

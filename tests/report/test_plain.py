@@ -7,7 +7,7 @@ import pytest
 from leakatk.auditing.settings import Gate
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
-from leakatk.report.content import Ladder
+from leakatk.report.content import Ladder, Opening
 from leakatk.report.plain import GLOSSARY, glossary, hundred, none_leaked, summary
 from tests.auditing.scripted import audited
 from tests.report.audits import changed, curve, made
@@ -108,6 +108,6 @@ def test_the_glossary_has_the_terms_of_the_page_and_no_others(one):
     content = content_of([one])
     names = [name for name, _ in glossary(content)]
     assert names == ["prompt", "sample", "greedy", "leak@k", "interval", "scorer", "decoding"]
-    gated = replace(content, gates=(("a", "PASS", "why"),), ladders=(Ladder("t", 1, "s", (), ()),))
+    gated = replace(content, openings=(Opening("a", "PASS", "why"),), ladders=(Ladder("t", 1, "s", (), ()),))
     assert {name for name, _ in glossary(gated)} - set(names) == {"gate", "attack", "probe"}
     assert len({name for name, _ in GLOSSARY}) == len(GLOSSARY)

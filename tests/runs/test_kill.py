@@ -1,9 +1,9 @@
 """kill -9 at random moments of a real writer process: what a resume ends with is what an undisturbed run gives."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -36,7 +36,7 @@ def write(path: Path) -> None:
 
 
 def write_until(path: Path, line: int) -> None:
-    """`write`, ended by SIGKILL when the given number of lines of the library have run (0: not at all); prints how many did."""
+    """`write`, ended by SIGKILL when the given number of lines of the library have run (0: not at all; writes how many did)."""
     ran = 0
 
     def on_line(frame: FrameType, event: str, _: object) -> object:
@@ -52,17 +52,23 @@ def write_until(path: Path, line: int) -> None:
     sys.settrace(on_line)  # type: ignore[arg-type]
     write(path)
     sys.settrace(None)
-    print(ran)
+    path.with_suffix(".ran").write_text(str(ran))
 
 
-def run(path: Path, line: int) -> subprocess.CompletedProcess[str]:
-    code = f"import pathlib; from tests.runs.test_kill import write_until; write_until(pathlib.Path({str(path)!r}), {line})"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def run(path: Path, line: int) -> int | None:
+    """In a process of its own, from a server that has the imports done: how it ended."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["leakatk.runs.store"])
+    process = context.Process(target=write_until, args=(path, line))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    lines = int(run(whole, 0).stdout)
+    assert run(whole, 0) == 0
+    lines = int(whole.with_suffix(".ran").read_text())
     want = (whole / "generations.parquet").read_bytes()
 
     # Random lines of the whole life, and of its first and last moments: the start of the run and its compaction.
@@ -72,7 +78,7 @@ def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) 
     left = []
     for trial, moment in enumerate(moments):
         path = tmp_path / str(trial)
-        assert run(path, moment).returncode == -signal.SIGKILL
+        assert run(path, moment) == -signal.SIGKILL
         # Readable as it was left, unless it never became a run.
         left.append(Run.open(path).missing_count if (path / "manifest.json").exists() else -1)
         write(path)

@@ -51,4 +51,5 @@ def joined(name: str, parts: Sequence[Setting]) -> Setting:
         missing=sum(part.missing for part in parts),
         cut=sum(part.cut for part in parts),
         ignored=sum(part.ignored for part in parts),
+        scored=sum(part.scored for part in parts),
     )

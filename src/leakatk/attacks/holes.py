@@ -25,10 +25,10 @@ WIDER = 4  # how many times as many neighbours a search looks at
     formula="score of x = share of { n near x : original right on n } with model wrong on n; found: largest log p_original(y|n) - "
     "log p(y|n) of the neighbourhood",
     source="numbers and nearness are ours",
-    rows=("55",),
+    rows=("55", "83"),
     reading="neighbours are retain prompts, near by the words of question and source; right and wrong are of greedy answers; the "
     "search (by=gap) takes the neighbours that lost most likelihood, so that it is read against the retrained model, searched alike",
-    lacks="harmless questions that a language model writes, or that are searched by reinforcement learning",
+    lacks={"55": "harmless questions that a language model writes, or that are searched by reinforcement learning"},
     access="questions and the model before unlearning (by=words), log-probabilities too (by=gap)",
     chance=0.0,
     tags=frozenset({"forget"}),

@@ -17,7 +17,7 @@ from leakatk.bench.cells import evidence_of, former_values, leaks, tasks_of
 from leakatk.bench.harness import harness_version
 from leakatk.bench.plan import RETAIN_N, Plan, label_of, scorers_of, tried
 from leakatk.bench.plan import asked_as as asked_as
-from leakatk.bench.results import RESULTS, WAIT, Row, read_rows, write_rows
+from leakatk.bench.results import RESULTS, ROLES, WAIT, Row, read_rows, write_rows
 from leakatk.benchmarks.base import Ask, Benchmark
 from leakatk.benchmarks.catalog import load_benchmark
 from leakatk.benchmarks.protocols import PROTOCOLS
@@ -67,6 +67,8 @@ def bench(
     auxiliary: Sequence[tuple[str, str | Path]] = (),
     encoder: str = "",
     nli: str = "",
+    label: str = "",
+    role: str = "model",
 ) -> list[Row]:
     """Audit and evaluate a model, and return the rows written to out/results.parquet.
 
@@ -87,6 +89,7 @@ def bench(
     device_map, load_in: as for `load_model`.
     auxiliary: (part, model) of the further models that metrics look at (`leakatk.metrics.base.FURTHER`), those of one part in order.
     encoder, nli: sentence encoder and entailment model of forget efficacy; both or neither.
+    label: what tables call the model; default its name.  role: what it is, one of `ROLES`.
 
     Raises UnknownNameError for an unknown benchmark, protocol, scorer, metric or probe, InputError for a probe that no
     prompt can be asked with or a metric that the benchmark does not allow, and ModelError for a scorer whose model cannot
@@ -96,6 +99,10 @@ def bench(
         if retrained is not None:
             raise InputError("Give the retrained model once: `reference` is `retrained` under its former name.")
         retrained = reference
+    if role not in ROLES:
+        raise InputError(f"Unknown role {role!r}; use one of {', '.join(ROLES)}.")
+    if role == "retrained" and retrained is not None:
+        raise InputError("The model measured is the retrained one by its role: leave out the other retrained model.")
     rules = PROTOCOLS[protocol].on(benchmark if isinstance(benchmark, str) else benchmark.name)
     for name, value, least in (("n", n, 1), ("retain_n", retain_n, 0)):
         if value is not None and value < least:
@@ -168,7 +175,7 @@ def bench(
         further.get(wanted(further, benchmark, looking, compared=plan.compared, counts=plan.counts, others=True))
         further.close()
         beside.setdefault(part, []).append(further)
-    for source, role in ((retrained, "retrained"), (model, "model")):
+    for source, part, own in ((retrained, "retrained", False), (model, role, True)):
         if source is None:
             continue
         loaded = load(source)
@@ -177,23 +184,21 @@ def bench(
         asked_now = asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template)
         if (values := former_values(plan, asked_now)) is None:
             # The retrained model ends no series and is like no other: of the further models it is held against the original alone.
-            around = (
-                beside if role == "model" else {part: found for part, found in beside.items() if part == "original"}
-            )
+            around = beside if own else {name: found for name, found in beside.items() if name == "original"}
             evidence = evidence_of(plan, asked_now, yardstick, around)
             values = evaluate(
                 evidence, plan.benchmark, metrics=plan.metrics, compared=plan.compared, counts=plan.counts
             )
             evidence.close()
-            if role == "retrained":
+            if not own:
                 yardstick = evidence
         values = {**values, **(tasks_of(plan, loaded) if plan.tasks else {})}
         for decoding in plan.decodings:
-            place, blocks = leaks(plan, loaded, decoding, role, runs.get(decoding))
-            if role == "retrained":
+            place, blocks = leaks(plan, loaded, decoding, part, runs.get(decoding))
+            if not own:
                 runs[decoding] = place
             common = {
-                "model": str(source), "role": role, "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
+                "model": str(source), "role": part, "label": label if own else "", "model_sha256": loaded.fingerprint, "benchmark": benchmark.name,
                 "benchmark_sha256": benchmark.fingerprint, "protocol": protocol, "decoding": label_of(decoding, rules),
                 "seed": seed, "n": plan.n, "run": str(place), "origin": benchmark.origin,
                 "weights_sha256": loaded.weights.get("weights_sha256", ""),

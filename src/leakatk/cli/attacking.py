@@ -88,7 +88,9 @@ def climb(
 ) -> Mapping[str, Any]:
     """The rungs above a finished audit; its verdict takes the place of the audit's."""
     from leakatk.attacks import LadderSettings, attack_ladder
+    from leakatk.runs.results import GateVerdict
     from leakatk.runs.store import Run
+    from leakatk.runs.verdicts import together
 
     ladder = LadderSettings(
         n=settings.n, ks=tuple(settings.all_ks), decoding=settings.decoding, seed=settings.seed, scorers=settings.scorers, folds=folds,
@@ -100,7 +102,9 @@ def climb(
     )
     if gate:
         run = Run.open(out)
-        run.write_results({**run.results(), "gate": summary["gate"]})
+        found = together([GateVerdict.from_dict(summary["gate"])])
+        assert found is not None
+        run.write_results({**run.results(), "gate": summary["gate"], "verdict": found.as_dict()})
     return summary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,8 @@ def run(
     protocol: Annotated[
         str, typer.Option(help="clean or paper (see leakatk protocols).", autocompletion=options.named("protocols"))
     ] = "clean",
+    label: Annotated[str, typer.Option(help="What tables call the model; default its name.")] = "",
+    role: options.Role = "model",
     n: Annotated[int | None, typer.Option("--n", help="Samples a prompt; default the protocol's.")] = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Every decoding of the protocol's grid, not the headline alone.")
@@ -205,7 +208,7 @@ def run(
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
-            auxiliary=beside, encoder=encoder, nli=nli,
+            auxiliary=beside, encoder=encoder, nli=nli, label=label, role=role,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -230,7 +233,8 @@ def run(
         from leakatk.files.strict_json import strict_json
         from leakatk.files.writing import write_atomic
 
-        looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
+        own = rows[len(rows) // 2 :] if retrained else rows  # the retrained model's come first, as many
+        looked_at = [row for row in own if row["scorer"] == rows[0]["scorer"]]
         # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.
         asked = [name for name in ways_of(looked_at) if name != WORST]
         verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate, asked)
@@ -263,13 +267,28 @@ def table(
         ),
     ] = "",
     style: Style = "terminal",
+    seeds: Annotated[
+        bool, typer.Option("--over-seeds", help="Mean and standard deviation over seeds, a row a model.")
+    ] = False,
+    open_unlearning: Annotated[
+        Path | None,
+        typer.Option(help="Directory for each row as OpenUnlearning's TOFU_SUMMARY.json or MUSE_SUMMARY.json."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print benchmark results in a paper's layout."""
+    from leakatk.bench.over_seeds import over_seeds
     from leakatk.bench.results import default_layout, read_rows, results_table
 
     with options.reading(results):
         rows = read_rows(results)
+        if open_unlearning is not None:
+            from leakatk.bench.summaries import write_summaries
+
+            made_of = write_summaries(rows, open_unlearning)
+            for path, said in made_of.items():
+                typer.echo(f"{path}: {said}", err=True)
+        rows = over_seeds(rows) if seeds else rows
         made = results_table(rows, layout or default_layout(rows))
     show(made, "json" if as_json else style)
 
@@ -347,7 +366,12 @@ def show(made: Table, style: str) -> None:
     if style == "json":
         options.echo_json(asdict(made))
         return
-    writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}
+    from leakatk.bench.columns import short_names
+    from leakatk.report.latex import fitted_latex
+
+    writers: dict[str, Callable[[Table], str]] = {
+        "markdown": tables.to_markdown, "latex": lambda one: fitted_latex(one, short_names(one)), "csv": tables.to_csv,
+    }  # fmt: skip
     if style not in writers:
         raise InputError(f"--style {style!r}: use terminal, json, {', '.join(writers)}.")
     typer.echo(writers[style](made), nl=False)

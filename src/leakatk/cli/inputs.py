@@ -113,6 +113,7 @@ def prompts_of(
     own = load_prompts(retain, columns, strict=forget is None) if retain else None
     if forget is not None:
         name, items, kept = forget.name, mine, own or []
+        say_chats(mine)
     else:
         from leakatk.benchmarks.catalog import load_benchmark
 
@@ -121,6 +122,17 @@ def prompts_of(
         name, items = bench.name, list(bench.forget)
     items, kept, said = limited(items, kept, limit, retain_limit)
     return f"{name} ({said})" if said else name, items, kept
+
+
+def say_chats(prompts: Sequence[Prompt]) -> None:
+    """A note on stderr about prompts that stand in a chat: who sees what goes before them there."""
+    within = sum(prompt.asked is not None for prompt in prompts)
+    if within:
+        typer.echo(
+            f"{within:,} of {len(prompts):,} prompts stand in a chat, after a system message or earlier turns. Audits, attacks, "
+            "guards and unlearn's own answers put them there; probes, RULE, finetune and the metrics of bench put the question alone.",
+            err=True,
+        )
 
 
 def shown_retain(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import options
+from leakatk.cli import gating, options
 from leakatk.cli.config import Config
 from leakatk.errors import InputError
 
@@ -51,6 +51,16 @@ def run(
     chart_pdf: Annotated[
         Path | None, typer.Option("--chart-pdf", help="Also save the curve alone as PDF (extra plots).")
     ] = None,
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
+    inspect: Annotated[
+        Path | None,
+        typer.Option(
+            "--inspect",
+            metavar="FILE",
+            help="Also save the one run as a log of Inspect (.eval or .json, extra inspect).",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number of the report as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="Print the table as markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -58,8 +68,8 @@ def run(
 ) -> None:
     """Write one self-contained HTML page about audited runs and print their table.
 
-    Runs of one model at several decodings become a heat map, audits of one model on several days a history. A directory that `leakatk bench` wrote stands for all its
-    runs, with the benchmark's own numbers (utility, privacy) beside the leak.
+    Runs of one model at several decodings become a heat map, audits of one model on several days a history. A directory that
+    `leakatk bench` wrote stands for all its runs, with the benchmark's own numbers (utility, privacy) beside the leak.
     """
     if as_json + markdown + csv > 1:
         raise InputError("Give one of --json, --md and --csv.")
@@ -67,6 +77,9 @@ def run(
         suffix = f".{option[-3:]}"
         if path is not None and path.suffix.lower() != suffix:
             raise InputError(f"--{option} {path}: the file must end in {suffix}.")
+    gating.check_files(summary, junit)
+    if inspect is not None and (redact or hash_ids):
+        raise InputError("--inspect saves questions, answers and samples; leave it out where the report is redacted.")
     from leakatk.files.writing import write_atomic
     from leakatk.report.assemble import content_of, print_runs
     from leakatk.report.audited import read_audits
@@ -81,6 +94,8 @@ def run(
     with options.reading(*runs):
         places, tables = opened(runs)
         audits = read_audits(places)
+        if inspect is not None and len(audits) != 1:
+            raise InputError(f"--inspect saves one run, and there are {len(audits)}; give one of them.")
         redaction = Redaction.of(audits, hash_ids=hash_ids) if redacted else None
         content = content_of(audits, over=over, tables=tables, redaction=redaction, history=history)
         write_atomic(page, render(content))
@@ -90,7 +105,17 @@ def run(
             if path is not None:
                 from leakatk.report.plots import save_chart
 
-                save_chart(content.curves, path)
+                save_chart(content.curves, path, threshold=content.threshold)
+        verdicts = [redaction.of_strings(one.results) if redaction else one.results for one in audits]
+        gating.write(verdicts, summary=summary, junit=junit)
+        if inspect is not None:
+            from leakatk.report.inspect_log import save_inspect
+
+            count = save_inspect(audits[0], inspect)
+            typer.echo(
+                f"Inspect: {inspect}, {count:,} samples as asked, with questions and answers; probes are not in it.",
+                err=True,
+            )
         if as_json:
             from leakatk.report.export import to_json
 

@@ -13,6 +13,7 @@ import typer
 
 from leakatk.cli import given as extras
 from leakatk.cli import inputs, options, rule
+from leakatk.cli import training as training_options
 from leakatk.cli.config import Config, written_back
 from leakatk.cli.preset import configure, trained_as
 from leakatk.cli.requests import run_requests
@@ -68,6 +69,14 @@ def run(
         list[str] | None, typer.Option(help="NAME=VALUE of the method's formula; may be repeated.")
     ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter (merged at the end).")] = False,
+    lora_rank: training_options.LoraRank = None,
+    lora_alpha: training_options.LoraAlpha = None,
+    lora_targets: training_options.LoraTargets = "",
+    keep_adapter: training_options.KeepAdapter = False,
+    warmup: training_options.Warmup = None,
+    schedule: training_options.Schedule = "",
+    weight_decay: training_options.WeightDecay = None,
+    gradient_checkpointing: training_options.GradientCheckpointing = False,
     stop_greedy: Annotated[
         bool, typer.Option("--stop-greedy", help="Stop once greedy answers forget and still know the retain prompts.")
     ] = False,
@@ -153,6 +162,12 @@ def run(
             help="For methods that prefer other answers: a file of question and answer, or a writer (default: alternates, the model itself)."
         ),
     ] = "",
+    forget_as: Annotated[
+        str,
+        typer.Option(
+            help="Train on the forget prompts as a writer asks them: apart (their wordings least alike), triggers, rewrite."
+        ),
+    ] = "",
     margins: Annotated[
         Path | None, typer.Option(help="For method dmm: what a datamodel predicts, rows of id and margin (JSONL).")
     ] = None,
@@ -203,6 +218,14 @@ def run(
         unseen=None if stop_memorised else unseen,
     )  # fmt: skip
     check_stops(method, stop_memorised, stop_greedy, unseen, requests)
+    if keep_adapter and (method == "rule" or requests > 1):
+        raise InputError(
+            "--keep-adapter is for one training: RULE's rounds and further requests go on from merged weights; leave it out."
+        )
+    fields = training_options.changes(
+        lora_rank=lora_rank, lora_alpha=lora_alpha, lora_targets=lora_targets, warmup=warmup, schedule=schedule,
+        weight_decay=weight_decay, gradient_checkpointing=gradient_checkpointing,
+    )  # fmt: skip
     options.check_n(n)
     if method != "rule" and (wordings is not None or leak_wordings != "drawn" or rule_reference != "round" or chunk):
         raise InputError("--wordings, --leak-wordings, --rule-reference and --chunk only go with --method rule.")
@@ -238,9 +261,12 @@ def run(
     rule.check_wordings(wordings, items)
     if retrained:
         sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
-    if (refused or auxiliary or margins) and method == "rule":
-        raise InputError("--refused, --auxiliary and --margins are for a method of their own, not for --method rule.")
+    if (refused or auxiliary or margins or forget_as) and method == "rule":
+        raise InputError(
+            "--refused, --auxiliary, --margins and --forget-as are for a method of their own, not for --method rule."
+        )
     known.need(f"Method {chosen.name}", *chosen.needs)
+    extras.asking(forget_as, known)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -269,9 +295,11 @@ def run(
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
          "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
          "checkpoint_every": checkpoint_every, "utility_floor": utility_floor,
-         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
+         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None,
+         "keep_adapter": keep_adapter or None, **fields},
         checked=checked, check_every=check_every,
     )  # fmt: skip
+    training_options.check_adapter(fields, settings, [name for name, _ in loaded.model.named_modules()])
     job = rule.Rule(
         loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
         to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
@@ -309,7 +337,8 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            wanted, other = extras.with_alternates(alternates, chosen, items, loaded, out, seed)
+            put = extras.as_written(forget_as, items, known)
+            wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed)
             told |= set(loaded.notes)
             more = {"settings": settings, "seed": seed, "known": known, "alternates": other}
 

@@ -13,7 +13,7 @@ from leakatk.report.audited import Audited, at, block_of, curve_of, number, read
 from leakatk.report.content import KINDS, Curve, Highlight, Kind, ReportContent, Table
 from leakatk.report.decodings import decoding_grids, most_open
 from leakatk.report.differences import differences_table
-from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
+from leakatk.report.headline import TOLD, comparison, conditions, headline, headline_k
 from leakatk.report.history import histories
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder
@@ -29,6 +29,7 @@ from leakatk.report.leak_tables import (
     probes_table,
     select,
 )
+from leakatk.report.opening import openings_of, print_openings
 from leakatk.report.plain import glossary, none_leaked, summary
 from leakatk.report.prompt_views import prompt_views
 from leakatk.report.redaction import Redaction
@@ -77,8 +78,9 @@ def content_of(
             if several
             else headline(first, k=k, decodings=[one.results for one in every if one is not told])
         ),
-        gates=tuple((one.label, one.results.gate.answer, gate_line(one.results)) for one in every if one.results.gate),
+        openings=openings_of(every),
         threshold=next((float(one.results.gate.bound) for one in every if one.results.gate), math.nan),
+        threshold_k=next((int(one.results.gate.k) for one in every if one.results.gate), 0),
         notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
@@ -168,13 +170,18 @@ def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "s
 def print_runs(
     paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal", redaction: Redaction | None = None
 ) -> None:
-    """Print the table of these runs to stdout: for a terminal, as markdown or as csv; redacted, where that is asked for."""
+    """Print these runs to stdout: for a terminal the verdict of a gate and the tables, else the table as markdown or as csv.
+
+    With a redaction, what may leave the room.
+    """
     audits = read_audits(paths)
     if style == "terminal":
+        openings = openings_of(audits)
+        print_openings(redaction.of_strings(openings) if redaction else openings, terminal())
         show(None, audits, over=over, redaction=redaction)
     else:
         table = methods_table(audits, over=over, texts=redaction is None)
-        table = redaction.table(table) if redaction else table
+        table = redaction.of_strings(table) if redaction else table
         print(to_markdown(table) if style == "markdown" else to_csv(table))
 
 
@@ -192,7 +199,7 @@ def show(
     tables += [probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
-        print_table(redaction.table(table) if redaction else table, console)
+        print_table(redaction.of_strings(table) if redaction else table, console)
         console.print()
 
 

@@ -39,7 +39,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 STYLE = (
     f".leak text{{font-family:{_FONT};font-size:13px;fill:#1c1e21}}.leak .dim{{fill:#5c6066}}"
     ".leak .grid{stroke:#dfe2e6;stroke-width:1}.leak .axis{stroke:#8a9097;stroke-width:1}"
-    ".leak .gate{stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
+    ".leak .gate{stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .gate.mark{stroke-width:3;stroke-dasharray:none}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
     ".leak .band{opacity:.14;stroke:none}.leak .hollow{fill:#fff;stroke-width:2}.leak .whisker{stroke-width:1.4;fill:none}"
     + "".join(f".leak .s{i}{{--c:{c}}}" for i, c in enumerate(PALETTE))
     + ".leak .ref{--c:#1c1e21}.leak .orig{--c:#7a7f86}"
@@ -169,13 +169,15 @@ def curve_chart(
     ident: str = "",
     description: str = "",
     threshold: float = math.nan,
+    threshold_k: int = 0,
     log: bool = False,
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
     Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
     drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k. threshold: the bound of a
-    gate, drawn as a line across; NaN without one. log: a logarithmic y axis, zero in a place of its own.
+    gate, drawn as a line across; NaN without one.  threshold_k: the k that it is for, marked on the line; 0 for none.
+    log: a logarithmic y axis, zero in a place of its own.
     """
     if not curves:
         return ""
@@ -233,8 +235,11 @@ def curve_chart(
     if math.isfinite(threshold):
         at = y(threshold)
         above = at - 5 if at > y1 + 16 else at + 15
+        for_k = f" at k = {threshold_k:,}" if threshold_k else ""
         out.append(f'<line class="gate" x1="{left}" x2="{x1}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}</text>')
+        out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}{for_k}</text>')
+        if threshold_k and lines and k_min <= threshold_k <= k_max:
+            out.append(f'<path class="gate mark" d="M{x(threshold_k):.1f} {at - 6:.1f}v12"/>')
 
     shapes = {css: i for i, css in enumerate(dict.fromkeys(classes.values()))}
     ordered = sorted(lines, key=lambda c: c.kind == "model")  # models on top

@@ -19,12 +19,14 @@ KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy"
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A table cell: a value, its interval (NaN: none), and how many decimals to show. NaN value: missing."""
+    """A table cell: a value, its interval (NaN: none), how many decimals to show, its spread. NaN value: missing."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
     digits: int = 3
+    sd: float = math.nan
+    """Standard deviation over seeds, of a value that is a mean over them; NaN: none."""
 
     @property
     def has_interval(self) -> bool:
@@ -36,7 +38,12 @@ class Number:
         return f"[{bound(self.low, self.digits)}, {bound(self.high, self.digits)}]" if self.has_interval else ""
 
     def __str__(self) -> str:
-        return f"{number(self.value, self.digits)} {self.interval}".rstrip()
+        return f"{number(self.value, self.digits)} {self.spread}{self.interval}".rstrip()
+
+    @property
+    def spread(self) -> str:
+        """ "± 0.012 ", or "" without a standard deviation."""
+        return "" if math.isnan(self.sd) else f"± {number(self.sd, self.digits)} "
 
 
 Cell = str | Number
@@ -84,6 +91,10 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    better: tuple[str, ...] = ()
+    """For each column "lower" or "higher", what is better, or ""; () where nothing is known."""
+    apart: tuple[int, ...] = ()
+    """Rows that do not compete for the best: yardsticks."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -209,13 +220,31 @@ class Highlight:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """The verdict on one run, with which its report opens.
+
+    label: of the run.  answer: PASS, FAIL or CANNOT SAY.  why: one short sentence.
+    not_measured: what is unknown.  settles: what would turn CANNOT SAY into an answer; "" else.
+    details: each gate in full, and what it holds for.
+    """
+
+    label: str
+    answer: str
+    why: str
+    not_measured: tuple[str, ...] = ()
+    settles: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContent:
     """Everything a report shows.
 
     verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
     conditions: what the chart's numbers hold for (prompts, samples, decoding, level).
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
-    gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
+    openings: the verdict on each run that had a gate.
+    threshold: the bound of the gate on leak@k, drawn in the chart; NaN without one.  threshold_k: the k that it is for.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
     redacted: whether answers and texts are left out.
@@ -223,8 +252,9 @@ class ReportContent:
 
     title: str
     verdict: str
-    gates: tuple[tuple[str, str, str], ...] = ()
+    openings: tuple[Opening, ...] = ()
     threshold: float = math.nan
+    threshold_k: int = 0
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()

@@ -105,6 +105,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             y_name=name,
             ident=f"{ident}-{suffix}",
             threshold=content.threshold if ident == "near" else math.nan,
+            threshold_k=content.threshold_k,
             description=description,
             log=log,
         )

@@ -36,7 +36,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         content = self.content
-        said = [f"{answer} {label}: {why}" for label, answer, why in content.gates]
+        said = [f"{one.answer} {one.label}: {one.why}" for one in content.openings]
         parts = [html_paragraph(text) for text in (*said, content.verdict)]
         near = [curve for curve in content.curves if curve.kind not in ("forecast", "exact")]
         if near:

@@ -130,7 +130,7 @@ def glossary(content: ReportContent) -> Terms:
     used |= {"retain"} if "retain" in names else set()
     used |= {"probe"} if any(view.probe for view in content.prompts) or "asked" in names.split() else set()
     used |= {"attack", "probe"} if content.ladders else set()
-    used |= {"gate"} if content.gates else set()
+    used |= {"gate"} if content.openings else set()
     return tuple(term for term in GLOSSARY if term[0] in used)
 
 

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from leakatk.prompts import Prompt
 from leakatk.report.audited import Audited
-from leakatk.report.content import ReportContent, Table
+from leakatk.report.content import ReportContent
 
+T = TypeVar("T")
 LEFT_OUT = "(left out)"
 SHORTEST = 4  # characters of a text that is looked for in others: shorter ones are words of any sentence
 ANYWHERE = 6  # characters from which on it is looked for within words too
@@ -104,9 +105,8 @@ class Redaction:
             text = text.replace(str(place), place.name)
         for secret in _met(text, self._hidden):
             text = re.sub(_edged(secret), LEFT_OUT, text, flags=re.IGNORECASE)
-            if (
-                len(secret) >= ANYWHERE and secret.casefold() in text.casefold()
-            ):  # letters that are equal in another way
+            sure = len(secret) >= ANYWHERE or not secret.isascii()
+            if sure and secret.casefold() in text.casefold():  # letters that are equal in another way
                 return LEFT_OUT
         return text
 
@@ -119,14 +119,11 @@ class Redaction:
             manifests=tuple((label, _harmless(manifest, self.hash_ids)) for label, manifest in content.manifests),
             notes=(*content.notes, self.sentence),
         )
-        found = self._through(bare)
-        assert isinstance(found, ReportContent)
-        return found
+        return self.of_strings(bare)
 
-    def table(self, table: Table) -> Table:
-        """A table that was made without texts."""
-        found = self._through(table)
-        assert isinstance(found, Table)
+    def of_strings(self, made: T) -> T:
+        """What was made without texts (a table, openings, a record), with every string of it as `text` gives it."""
+        found: T = self._through(made)
         return found
 
     @property

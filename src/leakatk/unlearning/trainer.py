@@ -192,6 +192,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
+                trainer.params = dataclasses.replace(work, notes=[]).gathered(stage.gather).params
                 trainer.losses(trainer.first_rows(work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
