@@ -7,7 +7,7 @@ import pytest
 from leakatk.auditing.settings import Gate
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
-from leakatk.report.content import Ladder
+from leakatk.report.content import Ladder, Opening
 from leakatk.report.plain import GLOSSARY, glossary, hundred, none_leaked, summary
 from tests.auditing.scripted import audited
 from tests.report.audits import changed, curve, made
@@ -53,6 +53,11 @@ def test_zero_is_said_in_words_with_what_it_leaves_open(tmp_path):
     assert (
         f"None of 160 replies gives anything away. 95% sure: at most {hundred(high, up=True)} of 100 questions" in said
     )
+    assert (
+        content_of([clean])
+        .highlights[0]
+        .hint.endswith("mean over 10 prompts. None of 160 replies gives anything away.")
+    )
     assert none_leaked(changed(clean, block={"missing": 7}), "fact").startswith("None of 153 ")
 
 
@@ -79,6 +84,17 @@ def test_several_models_are_told_by_name_and_role(one):
     assert said[2].startswith("Other (which never saw the answers): None of 160 replies")
 
 
+def test_of_many_models_the_extremes_and_the_yardsticks_are_told(one):
+    leaks = {"a": 0.3, "b": 0.1, "c": 0.9, "d": 0.4, "e": 0.5, "full": 1.0, "never": 0.0}
+    many = [changed(one, label=name, block={"curves": {"samples": curve(v, v, v)}}) for name, v in leaks.items()]
+    said = summary(many, ["model"] * 5 + ["original", "reference"], "samples", 4)
+    assert said[0].startswith("The models a, b, c, d, e, full, never were asked")
+    assert "the others are in the table" in said[1]
+    assert [text.split(" a question")[0].split(":")[0] for text in said[2:-1]] == [
+        "Whoever asks b", "Whoever asks c", "Whoever asks full (before forgetting)", "Never (which never saw the answers)",
+    ]  # fmt: skip
+
+
 def test_a_score_that_is_no_yes_or_no_is_told_as_likeness(tmp_path):
     audited(lambda *_: "In Oslo.", tmp_path, scorers=["rouge-l"], ks=[1, 4], n=4, gate=Gate(4, 0.1))
     [graded] = read_audits([tmp_path / "run"])
@@ -92,6 +108,6 @@ def test_the_glossary_has_the_terms_of_the_page_and_no_others(one):
     content = content_of([one])
     names = [name for name, _ in glossary(content)]
     assert names == ["prompt", "sample", "greedy", "leak@k", "interval", "scorer", "decoding"]
-    gated = replace(content, gates=(("a", "PASS", "why"),), ladders=(Ladder("t", 1, "s", (), ()),))
+    gated = replace(content, openings=(Opening("a", "PASS", "why"),), ladders=(Ladder("t", 1, "s", (), ()),))
     assert {name for name, _ in glossary(gated)} - set(names) == {"gate", "attack", "probe"}
     assert len({name for name, _ in GLOSSARY}) == len(GLOSSARY)

@@ -69,11 +69,14 @@ def everything(leakatk, run, place, monkeypatch, *options):
     stand_in(place, monkeypatch)
     where = ["--out", place / "page.html", "--pdf", place / "page.pdf", "--svg", place / "curve.svg"]
     parts = []
+    where += ["--summary", place / "summary.md", "--junit", place / "verdict.xml"]
     for form in ("--json", "--csv", "--md", None):
         code, out, err = leakatk("report", run, *where, *options, *([form] if form else []))
         assert code == 0, err
         parts += [out, err.replace(str(place), "")]
-    parts += [(place / name).read_text() for name in ("page.html", "page.pdf", "curve.svg")]
+    parts += [
+        (place / name).read_text() for name in ("page.html", "page.pdf", "curve.svg", "summary.md", "verdict.xml")
+    ]
     parts.append(json.dumps(embedded((place / "page.html").read_text()), ensure_ascii=False))
     return "\n".join(parts)
 
@@ -157,7 +160,7 @@ def test_labels_notes_and_paths_lose_what_they_hold(run):
         "as a word; a shorter one is a word of any sentence"
     )
     assert short.text("in STRASSBURG now") == LEFT_OUT, "equal letters that the pattern does not meet"
-    assert short.table(Table("male", ("a",), (("male",),))) == Table(LEFT_OUT, ("a",), ((LEFT_OUT,),))
+    assert short.of_strings(Table("male", ("a",), (("male",),))) == Table(LEFT_OUT, ("a",), ((LEFT_OUT,),))
 
 
 def test_manifests_keep_what_says_nothing_of_anyone(run):
@@ -168,6 +171,15 @@ def test_manifests_keep_what_says_nothing_of_anyone(run):
     assert kept["decoding"]["temperature"] == 1.0
     assert "prompts_sha256" in redacted(run).manifests[0][1]
     assert redacted(run).command == ""
+
+
+def test_an_export_that_holds_every_text_is_refused(leakatk, run, tmp_path):
+    for option in ("--redact", "--hash-ids"):
+        code, _, err = leakatk(
+            "report", run, option, "--inspect", tmp_path / "log.json", "--out", tmp_path / "page.html"
+        )
+        assert (code, "saves questions, answers and samples; leave it out" in err) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_redacted_page_does_not_take_the_place_of_the_whole_one(leakatk, run):

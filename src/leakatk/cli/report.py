@@ -68,8 +68,8 @@ def run(
 ) -> None:
     """Write one self-contained HTML page about audited runs and print their table.
 
-    Runs of one model at several decodings become a heat map, audits of one model on several days a history. A directory that `leakatk bench` wrote stands for all its
-    runs, with the benchmark's own numbers (utility, privacy) beside the leak.
+    Runs of one model at several decodings become a heat map, audits of one model on several days a history. A directory that
+    `leakatk bench` wrote stands for all its runs, with the benchmark's own numbers (utility, privacy) beside the leak.
     """
     if as_json + markdown + csv > 1:
         raise InputError("Give one of --json, --md and --csv.")
@@ -106,7 +106,8 @@ def run(
                 from leakatk.report.plots import save_chart
 
                 save_chart(content.curves, path, threshold=content.threshold)
-        gating.write([one.results for one in audits], summary=summary, junit=junit)
+        verdicts = [redaction.of_strings(one.results) if redaction else one.results for one in audits]
+        gating.write(verdicts, summary=summary, junit=junit)
         if inspect is not None:
             from leakatk.report.inspect_log import save_inspect
 

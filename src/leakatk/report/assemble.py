@@ -30,7 +30,7 @@ from leakatk.report.leak_tables import (
     select,
 )
 from leakatk.report.opening import openings_of, print_openings
-from leakatk.report.plain import glossary, summary
+from leakatk.report.plain import glossary, none_leaked, summary
 from leakatk.report.prompt_views import prompt_views
 from leakatk.report.redaction import Redaction
 from leakatk.report.rounds import rounds_table
@@ -90,7 +90,8 @@ def content_of(
                 Highlight(
                     f"leak@{k}",
                     at(curve, k),
-                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts",
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts"
+                    + (f". {none_leaked(told, scorer)}" if curve.value[curve.k.index(k)] == 0 else ""),
                 ),
                 *(
                     []
@@ -132,10 +133,9 @@ def content_of(
         cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
     )
-    told_kinds = [kinds[audited.label] for audited in yardsticks_last]
     content = replace(
         content,
-        summary=summary(yardsticks_last, told_kinds, over, k) if few or not several else (),
+        summary=summary(yardsticks_last, [kinds[one.label] for one in yardsticks_last], over, k),
         glossary=glossary(content),
     )
     return redaction.content(content) if redaction else content
@@ -170,14 +170,18 @@ def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "s
 def print_runs(
     paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal", redaction: Redaction | None = None
 ) -> None:
-    """Print these runs to stdout: for a terminal the verdict of a gate and the tables, else the table as markdown or as csv; redacted, where that is asked for."""
+    """Print these runs to stdout: for a terminal the verdict of a gate and the tables, else the table as markdown or as csv.
+
+    With a redaction, what may leave the room.
+    """
     audits = read_audits(paths)
     if style == "terminal":
-        print_openings(openings_of(audits), terminal())
+        openings = openings_of(audits)
+        print_openings(redaction.of_strings(openings) if redaction else openings, terminal())
         show(None, audits, over=over, redaction=redaction)
     else:
         table = methods_table(audits, over=over, texts=redaction is None)
-        table = redaction.table(table) if redaction else table
+        table = redaction.of_strings(table) if redaction else table
         print(to_markdown(table) if style == "markdown" else to_csv(table))
 
 
@@ -195,7 +199,7 @@ def show(
     tables += [probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
-        print_table(redaction.table(table) if redaction else table, console)
+        print_table(redaction.of_strings(table) if redaction else table, console)
         console.print()
 
 
@@ -214,6 +218,7 @@ def _highlight(audited: Audited, scorer: str, over: str, k: int) -> Highlight:
     block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
     known = {"greedy": block.greedy, "retain": math.nan if block.retain is None else block.retain}
     beside = [f"{name} {number(value)}" for name, value in known.items() if not math.isnan(value)]
+    beside += [none_leaked(audited, scorer)] if curve.value[curve.k.index(k)] == 0 else []
     return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
 
 

@@ -247,6 +247,7 @@ class ReportContent:
     threshold: the bound of the gate on leak@k, drawn in the chart; NaN without one.  threshold_k: the k that it is for.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
+    redacted: whether answers and texts are left out.
     """
 
     title: str
@@ -274,6 +275,7 @@ class ReportContent:
     created: str = ""
     summary: tuple[str, ...] = ()
     glossary: tuple[tuple[str, str], ...] = ()
+    redacted: bool = False
 
 
 def group_texts(

@@ -12,6 +12,7 @@ from leakatk.report.content import ReportContent
 from leakatk.runs.results import CurveResult
 
 Terms = tuple[tuple[str, str], ...]
+MOST = 6  # so many models are told one by one
 
 # Every term with what it means here; a report explains those that it uses, in this order.
 GLOSSARY: Terms = (
@@ -40,7 +41,7 @@ GLOSSARY: Terms = (
 def summary(audits: Sequence[Audited], kinds: Sequence[str], over: str, k: int) -> tuple[str, ...]:
     """What was done and what came out, a paragraph each, in whole numbers of a hundred questions.
 
-    audits: the models that are told.  kinds: what each is ("model", "reference" ...).  k: replies to a question.
+    audits: the models; of more than `MOST` the extremes and the yardsticks are told.  kinds: what each is ("model", "reference" ...).  k: replies to a question.
     """
     first, scorer = audits[0], audits[0].scorer
     several = len(audits) > 1
@@ -52,7 +53,16 @@ def summary(audits: Sequence[Audited], kinds: Sequence[str], over: str, k: int) 
         f"{_questions(m)} about what was to be forgotten. Each question was put {_times(n)}, and every reply was compared "
         "with the true answer.",
     ]
-    said += [_leaked(one, kind, scorer, over, k, several, yes_or_no) for one, kind in zip(audits, kinds, strict=True)]
+    told = list(zip(audits, kinds, strict=True))
+    if len(told) > MOST:
+        leak = {id(one): ends_at(curve_of(one, scorer, over), k)[0] for one in audits}
+        models = sorted((pair for pair in told if pair[1] in ("model", "control")), key=lambda pair: leak[id(pair[0])])
+        yardsticks = [pair for pair in told if pair not in models]
+        told = [*models[:1], *models[1:][-1:], *yardsticks]
+        said.append(
+            "Told here are the models that leak least and most, and those to compare with; the others are in the table."
+        )
+    said += [_leaked(one, kind, scorer, over, k, several, yes_or_no) for one, kind in told]
     if not several and (line := _beyond_guessing(first, scorer, over, k, yes_or_no)):
         said.append(line)
     said.append(

@@ -43,8 +43,8 @@ def _views(
         told = leak.get(prompt.id, math.nan)
         if redaction:
             yield PromptView(
-                id=redaction.name(prompt),
-                question=redaction.question(prompt),
+                id=redaction.name(prompt, mark),
+                question=redaction.question(prompt, mark),
                 answer=LEFT_OUT,
                 groups=found,
                 greedy=LEFT_OUT if prompt.id in greedy else "",

@@ -14,18 +14,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from leakatk.prompts import Prompt
 from leakatk.report.audited import Audited
-from leakatk.report.content import ReportContent, Table
+from leakatk.report.content import ReportContent
 
+T = TypeVar("T")
 LEFT_OUT = "(left out)"
 SHORTEST = 4  # characters of a text that is looked for in others: shorter ones are words of any sentence
 ANYWHERE = 6  # characters from which on it is looked for within words too
 # What of a manifest says nothing of the prompts, the machine or its people.
 KEPT = ("seed", "n", "protocol", "engine", "versions", "schema", "created")
 KEPT_OF_MODEL = ("fingerprint", "weights_sha256", "base_weights_sha256", "dtype", "device")
+
+Secrets = dict[int, dict[str, str]]  # length -> what is looked for, in small letters -> as it is written
 
 
 def hashed(prompt_id: str, prompts_sha256: str) -> str:
@@ -47,65 +50,64 @@ class Redaction:
     hash_ids: bool
     prompts: tuple[Prompt, ...] = ()
     places: tuple[Path, ...] = ()
-    keys: Mapping[str, str] = field(default_factory=dict)
-    """Prompt id -> hash of the set that it belongs to."""
     _texts: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _questions: dict[Prompt, bool] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, audits: Iterable[Audited], *, hash_ids: bool = False) -> Self:
         """The redaction of a report on these runs, the prompts of their probes among them."""
         prompts: list[Prompt] = []
-        keys: dict[str, str] = {}
         places = []
         for audited in audits:
             places.append(audited.run.path)
             for run in (audited.run, *audited.probes().values()):
                 prompts += run.prompts
-                keys.update(dict.fromkeys(run.prompt_ids, audited.run.manifest.prompts_sha256))
-        return cls(hash_ids, tuple(prompts), tuple(places), keys)
+        return cls(hash_ids, tuple(prompts), tuple(places))
 
-    def name(self, prompt: Prompt) -> str:
-        """The prompt's id as the report shows it."""
-        return hashed(prompt.id, self.keys[prompt.id]) if self.hash_ids else prompt.id
+    def name(self, prompt: Prompt, prompts_sha256: str) -> str:
+        """The prompt's id as the report shows it. prompts_sha256: hash of the set that it belongs to."""
+        return hashed(prompt.id, prompts_sha256) if self.hash_ids else prompt.id
 
-    def question(self, prompt: Prompt) -> str:
+    def question(self, prompt: Prompt, prompts_sha256: str) -> str:
         """The question; without it where it would say too much: an answer, its own or another prompt's, stands in it."""
         if self.hash_ids:
-            return f"question {self.name(prompt)}"
-        own = any(_holds(prompt.question, text) for text in _truths(prompt))
-        return f"{LEFT_OUT}: an answer stands in it" if own or self._told(prompt.question) else prompt.question
+            return f"question {self.name(prompt, prompts_sha256)}"
+        return f"{LEFT_OUT}: an answer stands in it" if self._tells(prompt) else prompt.question
 
     @property
     def questions_left_out(self) -> int:
         """How many questions are not shown."""
-        return sum(self.question(prompt) != prompt.question for prompt in self.prompts)
+        return len(self.prompts) if self.hash_ids else sum(map(self._tells, self.prompts))
 
-    def _told(self, text: str) -> bool:
-        folded = text.casefold()
-        return any(secret.casefold() in folded and _holds(text, secret) for secret in self._secrets)
-
-    @cached_property
-    def _secrets(self) -> tuple[str, ...]:
-        """What may stand in no text that comes from elsewhere, the longest first."""
-        return _longest_first(text for prompt in self.prompts for text in _truths(prompt))
+    def _tells(self, prompt: Prompt) -> bool:
+        """Whether an answer stands in the question."""
+        if prompt not in self._questions:
+            told = (*_truths(prompt), *_met(prompt.question, self._secrets))
+            self._questions[prompt] = any(_holds(prompt.question, text) for text in told)
+        return self._questions[prompt]
 
     @cached_property
-    def _hidden(self) -> tuple[str, ...]:
+    def _secrets(self) -> Secrets:
+        """What may stand in no text that comes from elsewhere."""
+        return _by_length(text for prompt in self.prompts for text in _truths(prompt))
+
+    @cached_property
+    def _hidden(self) -> Secrets:
         """The same, with questions and ids where these are hashed."""
-        asked = {text for p in self.prompts for text in (p.question, str(p.query), p.id)} if self.hash_ids else set()
-        return _longest_first([*self._secrets, *asked])
+        found = {text for prompt in self.prompts for text in _truths(prompt)}
+        if self.hash_ids:
+            found |= {text for p in self.prompts for text in (p.question, str(p.query), p.id)}
+        return _by_length(found)
 
     def text(self, text: str) -> str:
         """A text from elsewhere, with every answer in it replaced, and directories by their last part."""
         for place in self.places:
             text = text.replace(str(place), place.name)
-        folded = text.casefold()
-        for secret in self._hidden:
-            if secret.casefold() in folded:
-                text = re.sub(_edged(secret), LEFT_OUT, text, flags=re.IGNORECASE)
-                folded = text.casefold()
-                if len(secret) >= ANYWHERE and secret.casefold() in folded:  # letters that are equal in another way
-                    return LEFT_OUT
+        for secret in _met(text, self._hidden):
+            text = re.sub(_edged(secret), LEFT_OUT, text, flags=re.IGNORECASE)
+            sure = len(secret) >= ANYWHERE or not secret.isascii()
+            if sure and secret.casefold() in text.casefold():  # letters that are equal in another way
+                return LEFT_OUT
         return text
 
     def content(self, content: ReportContent) -> ReportContent:
@@ -113,17 +115,15 @@ class Redaction:
         bare = dataclasses.replace(
             content,
             command="",
+            redacted=True,
             manifests=tuple((label, _harmless(manifest, self.hash_ids)) for label, manifest in content.manifests),
             notes=(*content.notes, self.sentence),
         )
-        found = self._through(bare)
-        assert isinstance(found, ReportContent)
-        return found
+        return self.of_strings(bare)
 
-    def table(self, table: Table) -> Table:
-        """A table that was made without texts."""
-        found = self._through(table)
-        assert isinstance(found, Table)
+    def of_strings(self, made: T) -> T:
+        """What was made without texts (a table, openings, a record), with every string of it as `text` gives it."""
+        found: T = self._through(made)
         return found
 
     @property
@@ -146,7 +146,7 @@ class Redaction:
         if isinstance(value, Mapping):
             return {self._through(key): self._through(one) for key, one in value.items()}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            ours = ("kind",)  # words of our own that must stay as they are
+            ours = ("kind", "better")  # words of our own that must stay as they are
             names = [one.name for one in dataclasses.fields(value) if one.name not in ours]
             return dataclasses.replace(value, **{name: self._through(getattr(value, name)) for name in names})
         return value
@@ -159,9 +159,24 @@ def _truths(prompt: Prompt) -> set[str]:
     return {bare for text in told if (bare := text.strip().rstrip(".").strip())}
 
 
-def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
-    """Those that are long enough to be looked for, each once."""
-    return tuple(sorted({text for text in texts if len(text) >= SHORTEST}, key=lambda text: (-len(text), text)))
+def _by_length(texts: Iterable[str]) -> Secrets:
+    """Those that are long enough to be looked for."""
+    found: Secrets = {}
+    for text in texts:
+        small = text.casefold()
+        if len(text) >= SHORTEST:
+            found.setdefault(len(small), {})[small] = text
+    return found
+
+
+def _met(text: str, secrets: Secrets) -> list[str]:
+    """Those that stand in the text, the longest first: every piece of it of their lengths is looked up."""
+    small = text.casefold()
+    found = []
+    for length in sorted(secrets, reverse=True):
+        pieces = {small[at : at + length] for at in range(len(small) - length + 1)}
+        found += [secrets[length][piece] for piece in sorted(pieces & secrets[length].keys())]
+    return found
 
 
 def _holds(text: str, secret: str) -> bool:

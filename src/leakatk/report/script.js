@@ -120,4 +120,4 @@ for (const box of document.querySelectorAll(".scroll")) {
 }
 
 // ---- what is folded on the screen is open on paper
-addEventListener("beforeprint", () => document.querySelectorAll("details.plain-words").forEach((part) => (part.open = true)));
+addEventListener("beforeprint", () => document.querySelectorAll("details.plain-words, .verdict details").forEach((part) => (part.open = true)));
