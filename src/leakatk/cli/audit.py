@@ -119,6 +119,8 @@ def run(
     dtype: options.Dtype = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
+    role: options.Role = "model",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -129,8 +131,11 @@ def run(
     With `--fail-above` a gate for a release pipeline: exit code 0 PASS, 1 FAIL, 4 CANNOT SAY. Prompts that carry other
     wordings (paraphrases) are asked in them too, and the gate acts on the setting that leaks most.
     """
+    from leakatk.runs.tracking import check_trackers, track_audit, tracked
     from leakatk.sampling.base import check_budget
 
+    check_trackers(track or [])
+    options.check_role(role)
     options.check_n(n)
     if expand:
         check_budget(expand)
@@ -214,7 +219,7 @@ def run(
             ks = [value for value in ks if value <= n]
         settings = AuditSettings(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
-            paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
+            paraphrases=not one_wording, gate=None if attacks else gate, label=label, role=role, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
         results = audit(
             sampler,
@@ -231,6 +236,8 @@ def run(
                 gate=gate, command=options.command(),
             )  # fmt: skip
             results["gate"] = ladder.get("gate")
+    with tracked(track or [], out, {"model": model, "label": label, "seed": seed, "n": n, "decoding": decoding.label}):
+        track_audit(results)
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"

@@ -134,3 +134,15 @@ def grouped(parts: Sequence[Sequence[Prompt]], wanted: Sequence[Prompt]) -> list
     for prompt in wanted:
         found[owner[prompt.id] if prompt.id in owner else owner[prompt.id.rsplit("/", 2)[0]]].append(prompt)
     return found
+
+
+def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
+    """InputError for stop rules and requests that do not go together."""
+    if memorised and greedy:
+        raise InputError("Give either --stop-greedy or --stop-memorised.")
+    if memorised and unseen is None:
+        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
+    if method == "rule" and (memorised or requests > 1):
+        raise InputError(
+            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
+        )
