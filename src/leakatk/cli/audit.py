@@ -243,6 +243,9 @@ def run(
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         write_kept(out / "rounds.json", rounds.read_bytes())
+    from leakatk.report.training import keep_training
+
+    no_curves = keep_training(Path(model), out)
     from leakatk.report.assemble import print_runs, write_report
     from leakatk.report.headline import headline, holds
 
@@ -255,7 +258,7 @@ def run(
             attacking.show(ladder)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    options.say_notes([*results["notes"], *(attacking.notes(ladder) if attacks else [])])
+    options.say_notes([*filter(None, [no_curves]), *results["notes"], *(attacking.notes(ladder) if attacks else [])])
     if gate:
         options.tell_gate(results["gate"], holds(results))
 

@@ -29,6 +29,8 @@ from leakatk.report.leak_tables import (
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
+from leakatk.report.training import FILE as TRAINING
+from leakatk.report.training import training_of
 from leakatk.runs.results import CurveResult
 from leakatk.runs.store import Run
 from leakatk.scorers.keys import keys_of
@@ -111,6 +113,9 @@ def content_of(
             ladder_of(found, audited.label, k=k) for audited in audits if (found := read_ladder(audited.run.path))
         ),
         rounds=tuple(rounds) or _rounds(audits),
+        trainings=tuple(
+            made for audited in audits if (made := training_of(audited.run.path / TRAINING, audited.label)) is not None
+        ),
         grids=decoding_grids(every, scorer, k),
         prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
         headline_k=k,

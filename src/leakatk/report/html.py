@@ -22,6 +22,7 @@ from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, lege
 from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
 from leakatk.report.ladder_chart import ladder_chart
 from leakatk.report.table import is_numeric
+from leakatk.report.training import training_chart
 from leakatk.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
@@ -62,6 +63,16 @@ def render(content: ReportContent) -> str:
                     Markup(ladder_chart(ladder, width=400, ident=f"l{i}s")),
                 )
                 for i, ladder in enumerate(content.ladders)
+            ],
+            trainings=[
+                (
+                    one,
+                    [
+                        Markup(training_chart(name, lines, ident=f"t{i}{j}"))
+                        for j, (name, lines) in enumerate(one.panels)
+                    ],
+                )
+                for i, one in enumerate(content.trainings)
             ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),
