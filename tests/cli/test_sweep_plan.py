@@ -1,7 +1,9 @@
 """Plan of a sweep: every cell once, commands that their own parsers accept, and one sentence for what is wrong."""
 
 import itertools
+import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,13 @@ def test_the_file(tmp_path):
     path.write_text("methods = [")
     with pytest.raises(InputError, match="not valid TOML"):
         read_sweep(path)
+
+
+def test_the_file_of_the_documentation_is_one():
+    """What docs/sweep.md shows is planned and parsed as it stands."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "sweep.md"
+    [text] = re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    sweep = plan_sweep(tomllib.loads(text), Path("out"), UNLEARN, BENCH, {"npo": ("beta",)})
+    check(sweep)
+    assert len(sweep.cells) == 3 * (1 + 4 * 2)
+    assert any(task.words[1] == "runs/world-2/full" for task in sweep.tasks.values())

@@ -39,7 +39,8 @@ LOOP = re.compile(r"\$|layout muse")
 DEMO = re.compile(r"leakatk demo")
 FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
 SERVED = re.compile(r"leakatk guard|runs/served")
-ELSEWHERE = (SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+SWEEP = re.compile(r"leakatk sweep|runs/sweep|--role")
+ELSEWHERE = (SWEEP, SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
 ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md", "tutorial-tofu.md")
 WITH = {
     PUBLISHED: ON_DATA,
@@ -49,6 +50,7 @@ WITH = {
     DEMO: ("quickstart.md", "tutorial-gate.md"),
     FETCHED: ("real-models.md",),
     SERVED: ("guard-server.md",),
+    SWEEP: ("sweep.md",),
 }
 
 

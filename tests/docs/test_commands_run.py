@@ -6,6 +6,7 @@ has a test each: published data, a judge, Ray, a loop of the shell. Tiny models 
 the text of our results are run too.
 """
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -15,12 +16,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from leakatk.bench.results import read_rows
+from leakatk.prompts import save_prompts
 from tests.docs.desk import (
     DEMO,
     JUDGE,
@@ -31,6 +34,7 @@ from tests.docs.desk import (
     ROOT,
     RUN,
     STAGED,
+    SWEEP,
     WHOLE,
     bare,
     blocks,
@@ -44,6 +48,7 @@ from tests.docs.smaller import smaller
 from tests.e2e.test_muse_folds import published as muse_news
 from tests.report.browsers import stand_in
 from tests.scorers.conftest import JudgeServer
+from tests.tiny import PROMPTS
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 # What stands in for the reader's own models and devices.
@@ -143,6 +148,47 @@ def test_the_commands_of_our_results_run(leakatk, published, data_dir, monkeypat
             line = line.replace(name, small)
         code, _, err = leakatk(*shlex.split(line)[1:])
         assert code == 0, (line, err)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_runs(leakatk, stage, monkeypatch):
+    """The page's file with fewer seeds, steps and samples, in this process, one cell at a time."""
+    from leakatk.cli import sweep_run
+    from tests.cli.test_sweep import in_this_process
+
+    turn = threading.Lock()
+
+    def one_at_a_time(words, log, env):
+        with turn:
+            return in_this_process(words, log, env)
+
+    monkeypatch.setattr(sweep_run, "run_words", one_at_a_time)
+    [text] = blocks(page_named("sweep.md"), "toml")
+    smaller = {
+        "[0, 1, 2]": "[0, 1]",
+        "steps = 60": "steps = 1",
+        "steps = 240": "steps = 2",
+        "n = 64": "n = 2",
+        "batch = 16": "batch = 1",
+    }
+    for usual, few in smaller.items():
+        assert usual in text
+        text = text.replace(usual, few)
+    Path("sweep.toml").write_text(text + 'retain-n = 0\ngrad-norm = false\ndecoding = "max_new_tokens=4"\n')
+    for seed in (0, 1):
+        place = Path(f"runs/world-{seed}")
+        place.mkdir(parents=True)
+        for name, model in (("full", "mine"), ("retrained", "retrained")):
+            shutil.copytree(f"models/{model}", place / name)
+        wrong = [dataclasses.replace(prompt, perturbed_answers=("It is not known.", "Nobody.")) for prompt in PROMPTS]
+        save_prompts(wrong, place / "forget.jsonl")
+        save_prompts([dataclasses.replace(p, answer=f"Not {p.answer}") for p in PROMPTS], place / "holdout.jsonl")
+        shutil.copy("retain.jsonl", place / "retain.jsonl")
+    for line in shown("sweep.md", SWEEP):
+        code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0, (line, err)
+    assert len(list(Path("runs/sweep/summaries").rglob("TOFU_SUMMARY.json"))) == 2 * (2 + 4 * 2)
 
 
 @pytest.mark.slow

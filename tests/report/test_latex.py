@@ -82,13 +82,13 @@ def test_type_shrinks_with_the_columns():
 
 def test_the_estimate_is_of_computer_modern():
     """Against its published widths: 5.00 points a digit, 7.50 an A, 8.33 an m, at ten points."""
-    from leakatk.report.latex import _points
+    from leakatk.report.latex import points_of
 
-    assert _points("0123456789", 10) == pytest.approx(50, rel=0.05)
-    assert _points("leakage of model", 10) == pytest.approx(
+    assert points_of("0123456789", 10) == pytest.approx(50, rel=0.05)
+    assert points_of("leakage of model", 10) == pytest.approx(
         2.78 + 4.44 + 5 + 5.28 + 5 + 5 + 4.44 + 3.33 + 5 + 3.06 + 3.33 + 8.33 + 5 + 5.56 + 4.44 + 2.78, rel=0.1
     )
-    assert _points("MU", 10) == pytest.approx(9.17 + 7.5, rel=0.1)
+    assert points_of("MU", 10) == pytest.approx(9.17 + 7.5, rel=0.1)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

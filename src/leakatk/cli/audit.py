@@ -124,6 +124,8 @@ def run(
     dtype: options.Dtype = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
+    role: options.Role = "model",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -134,8 +136,11 @@ def run(
     With `--fail-above` a gate for a release pipeline: exit code 0 PASS, 1 FAIL, 4 CANNOT SAY. Prompts that carry other
     wordings (paraphrases) are asked in them too, and the gate acts on the setting that leaks most.
     """
+    from leakatk.runs.tracking import check_trackers, track_audit, tracked
     from leakatk.sampling.base import check_budget
 
+    check_trackers(track or [])
+    options.check_role(role)
     options.check_n(n)
     if expand:
         check_budget(expand)
@@ -228,7 +233,7 @@ def run(
             ks = [value for value in ks if value <= n]
         settings = AuditSettings(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
-            paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
+            paraphrases=not one_wording, gate=None if attacks else gate, label=label, role=role, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
         results: dict[str, Any] = audit(
             sampler,
@@ -248,11 +253,16 @@ def run(
                 results = Run.open(out).results()
         elif gates:
             results = gating.judge(gates, out, retrained)
+    with tracked(track or [], out, {"model": model, "label": label, "seed": seed, "n": n, "decoding": decoding.label}):
+        track_audit(results)
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         write_kept(out / "rounds.json", rounds.read_bytes())
+    from leakatk.report.training import keep_training
+
+    no_curves = keep_training(Path(model), out)
     from leakatk.report.assemble import print_runs, write_report
     from leakatk.report.headline import headline, holds
     from leakatk.runs.results import AuditResults
@@ -266,7 +276,7 @@ def run(
             attacking.show(ladder)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    options.say_notes([*results["notes"], *(attacking.notes(ladder) if attacks else [])])
+    options.say_notes([*filter(None, [no_curves]), *results["notes"], *(attacking.notes(ladder) if attacks else [])])
     if gates:
         gating.write([AuditResults.from_dict(results)], summary=summary, junit=junit)
         gating.tell(results, holds(results))

@@ -168,6 +168,7 @@ def run(
     from leakatk.benchmarks.protocols import PROTOCOLS
     from leakatk.prompts import columns_from
 
+    options.check_role(role)
     retrained = either(context, "retrained", "reference")
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")

@@ -77,6 +77,7 @@ def run(
     dtype: Annotated[
         str, typer.Option(help="Of the multiplications: auto (bf16 where the machine is fast at it), fp32 or bf16.")
     ] = "auto",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -85,8 +86,10 @@ def run(
     """Fine-tune a pre-trained model twice from the same start: on forget and retain answers (full), and on retain answers alone
     (retrained). The loss is on the answers; a chat model is asked by its chat template.
     """
+    from leakatk.runs.tracking import check_trackers, tracked
     from leakatk.small.finetune import MODELS, recipe_for
 
+    check_trackers(track or [])
     lessons = lessons_for(benchmark, forget, retain, column or [], data, authors)
     if split != "both" and split not in MODELS:
         raise InputError(f"--split must be full, retain or both, got {split!r}.")
@@ -126,7 +129,7 @@ def run(
 
     from leakatk.small.finetune import finetune
 
-    with written_back(context, out):
+    with written_back(context, out), tracked(track or [], out, {"model": model, "seed": seed, **settings.as_dict()}):
         made = finetune(load, lessons, out, settings=settings, splits=splits, seed=seed, recall_limit=recall_limit)
     tell(made, out, as_json=as_json)
     words = ["leakatk", "unlearn", str(out / "full"), "--benchmark", str(out), "--method", "npo", "--out", f"{out}/npo"]

@@ -174,3 +174,15 @@ def _owner(name: str, owner: Mapping[str, int]) -> str:
     while name not in owner:
         name = name.rsplit("/", 2)[0]
     return name
+
+
+def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
+    """InputError for stop rules and requests that do not go together."""
+    if memorised and greedy:
+        raise InputError("Give either --stop-greedy or --stop-memorised.")
+    if memorised and unseen is None:
+        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
+    if method == "rule" and (memorised or requests > 1):
+        raise InputError(
+            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
+        )

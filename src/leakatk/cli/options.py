@@ -163,6 +163,14 @@ WorstCase = Annotated[
 OneWording = Annotated[
     bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track", metavar="NAME",
+        help="Also log numbers to tensorboard, trackio (extra track), wandb or mlflow; may be repeated.",
+    ),
+]  # fmt: skip
+ROLES = ("model", "original", "retrained", "control")
 Role = Annotated[
     str, typer.Option(help="What the model is: model (the one that is judged), original, retrained or control.")
 ]
@@ -234,6 +242,12 @@ def examples(*commands: str) -> str:
 
 
 EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
+
+
+def check_role(role: str) -> None:
+    """InputError for a role that is none; before anything is loaded."""
+    if role not in ROLES:
+        raise InputError(f"--role {role!r}: use {', '.join(ROLES)}.")
 
 
 def check_n(n: int) -> None:

@@ -75,13 +75,9 @@ def run(
 
 def commands() -> tuple[Known, Known]:
     """The options of `leakatk unlearn` and `leakatk bench`."""
-    from typer.main import get_command
-
-    from leakatk.cli.main import app
     from leakatk.cli.sweep_plan import Known
 
-    found = []
-    group: Any = get_command(app)
+    found, group = [], _group()
     for name in ("unlearn", "bench"):
         flags: dict[str, tuple[str, str]] = {}
         valued = set()
@@ -95,16 +91,24 @@ def commands() -> tuple[Known, Known]:
     return found[0], found[1]
 
 
-def check(sweep: Sweep) -> None:
-    """InputError for a command that its own parser refuses: before anything is run."""
+def _group() -> Any:
+    """The parsers of the commands that cells are made of."""
     from typer.main import get_command
 
+    from leakatk.cli import bench, unlearn
+
+    app = typer.Typer()
+    unlearn.add_to(app)
+    bench.add_to(app)
+    return get_command(app)
+
+
+def check(sweep: Sweep) -> None:
+    """InputError for a command that its own parser refuses: before anything is run."""
     from leakatk import progress
-    from leakatk.cli.main import app
     from leakatk.unlearning.methods import METHODS
 
-    group: Any = get_command(app)
-    silent = progress.silent
+    group, silent = _group(), progress.silent
     for task in sweep.tasks.values():
         name, *words = task.words
         try:

@@ -202,6 +202,7 @@ def run(
     ] = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -209,6 +210,7 @@ def run(
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
     from leakatk.prompts import Known, columns_from, load_prompts
+    from leakatk.runs.tracking import check_trackers, tracked
     from leakatk.unlearning.methods import METHODS
     from leakatk.unlearning.requests import split
     from leakatk.unlearning.stop import greedy_stop
@@ -217,7 +219,8 @@ def run(
         method, base, preset, rule_preset, retrained=retrained, reference=reference, judge=judge, original=original,
         unseen=None if stop_memorised else unseen,
     )  # fmt: skip
-    check_stops(method, stop_memorised, stop_greedy, unseen, requests)
+    extras.check_stops(method, stop_memorised, stop_greedy, unseen, requests)
+    check_trackers(track or [])
     if keep_adapter and (method == "rule" or requests > 1):
         raise InputError(
             "--keep-adapter is for one training: RULE's rounds and further requests go on from merged weights; leave it out."
@@ -325,7 +328,12 @@ def run(
         return
     told = set(loaded.notes)
     # RULE holds OUT as a whole; without it training does.
-    with written_back(context, out), claim(out) if method == "rule" else nullcontext():
+    about = {"method": method, "base": base, "seed": seed, "model": model, **settings.as_dict(), **chosen.params}
+    with (
+        written_back(context, out),
+        tracked(track or [], out, about),
+        claim(out) if method == "rule" else nullcontext(),
+    ):
         if retrained:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
@@ -373,18 +381,6 @@ def run(
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(final), *words])}", err=True)
-
-
-def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
-    """InputError for stop rules and requests that do not go together."""
-    if memorised and greedy:
-        raise InputError("Give either --stop-greedy or --stop-memorised.")
-    if memorised and unseen is None:
-        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
-    if method == "rule" and (memorised or requests > 1):
-        raise InputError(
-            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
-        )
 
 
 def given(context: typer.Context, name: str) -> bool:

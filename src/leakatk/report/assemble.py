@@ -36,6 +36,8 @@ from leakatk.report.redaction import Redaction
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
+from leakatk.report.training import FILE as TRAINING
+from leakatk.report.training import training_of
 from leakatk.runs.results import CurveResult
 
 
@@ -122,6 +124,9 @@ def content_of(
         ),
         histories=histories(audits, over, k, together=history),
         rounds=tuple(rounds) or _rounds(audits),
+        trainings=tuple(
+            made for audited in audits if (made := training_of(audited.run.path / TRAINING, audited.label)) is not None
+        ),
         grids=decoding_grids(every, scorer, k),
         prompts=tuple(view for audited in audits for view in prompt_views(audited, k, redaction)),
         headline_k=k,

@@ -211,6 +211,24 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Numbers of a training against its step."""
+
+    name: str
+    step: tuple[float, ...]
+    value: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one model was trained. panels: (name, lines that share an axis)."""
+
+    title: str
+    panels: tuple[tuple[str, tuple[Line, ...]], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Highlight:
     """A key number for the first screen: what it is, the number, and a few words on how to read it."""
 
@@ -262,6 +280,7 @@ class ReportContent:
     ladders: tuple[Ladder, ...] = ()
     histories: tuple[History, ...] = ()
     rounds: tuple[Table, ...] = ()
+    trainings: tuple[Training, ...] = ()
     grids: tuple[Grid, ...] = ()
     prompts: tuple[PromptView, ...] = ()
     headline_k: int = 1

@@ -24,6 +24,7 @@ from leakatk.report.ladder_chart import ladder_chart
 from leakatk.report.scales import log_helps
 from leakatk.report.table import is_numeric
 from leakatk.report.time_chart import time_chart
+from leakatk.report.training import training_chart
 from leakatk.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
@@ -72,6 +73,16 @@ def render(content: ReportContent) -> str:
                     Markup(time_chart(history, width=400, height=280, ident=f"t{i}s", threshold=content.threshold)),
                 )
                 for i, history in enumerate(content.histories)
+            ],
+            trainings=[
+                (
+                    one,
+                    [
+                        Markup(training_chart(name, lines, ident=f"t{i}{j}"))
+                        for j, (name, lines) in enumerate(one.panels)
+                    ],
+                )
+                for i, one in enumerate(content.trainings)
             ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),

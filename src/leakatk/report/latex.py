@@ -135,21 +135,21 @@ def _width(
     def cell(row: int, column: int) -> float:
         found = table.rows[row][column]
         if isinstance(found, str):
-            return _points(found, points)
+            return points_of(found, points)
         beside = " ".join(filter(None, (found.spread.rstrip(), found.interval)))
         bold = 1.15 if (row, column) in best else 1.0
-        small = _points(f" {beside}", 7.0 if points > 8 else 5.0) if beside else 0.0
-        return bold * _points(number(found.value, found.digits), points) + small
+        small = points_of(f" {beside}", 7.0 if points > 8 else 5.0) if beside else 0.0
+        return bold * points_of(number(found.value, found.digits), points) + small
 
     total = 2 * space * (len(columns) - 1)
     for column in columns:
-        head = _points(short.get(table.columns[column], table.columns[column]), points)
+        head = points_of(short.get(table.columns[column], table.columns[column]), points)
         head += points if table.better and table.better[column] else 0.0
         total += max([head, *(cell(row, column) for row in range(len(table.rows)))])
     return total
 
 
-def _points(text: str, size: float) -> float:
+def points_of(text: str, size: float) -> float:
     """Width of a text in points. A digit is half the size of the type; in smaller sizes letters are a little wider."""
     wide = dict.fromkeys(_WIDE, 0.85) | dict.fromkeys(_NARROW, 0.36)
     each = (wide.get(char, 0.74 if char.isupper() else 0.52) for char in re.sub(r"[±–]", "M", text))
