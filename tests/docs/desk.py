@@ -35,7 +35,8 @@ LOOP = re.compile(r"\$|layout muse")
 DEMO = re.compile(r"leakatk demo")
 FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
 SERVED = re.compile(r"leakatk guard|runs/served")
-ELSEWHERE = (SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+FOREIGN = re.compile(r"chats\.jsonl|questions\.csv|batch_output|texts\.jsonl|samples_leak|run\.eval|leakatk push")
+ELSEWHERE = (FOREIGN, SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
 ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md")
 WITH = {
     PUBLISHED: ON_DATA,
@@ -45,6 +46,7 @@ WITH = {
     DEMO: ("quickstart.md",),
     FETCHED: ("real-models.md",),
     SERVED: ("guard-server.md",),
+    FOREIGN: ("other-tools.md",),
 }
 
 
