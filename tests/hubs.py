@@ -39,7 +39,7 @@ class StandInHub:
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
             if name in self.repositories:
-                return 409, {"error": "You already created this model repo"}
+                return 409, {"error": "You already created this model repo", "url": f"{self.url}/{name}"}
             self.repositories[name] = {
                 "private": asked.get("visibility") == "private" or asked.get("private"),
                 "files": {},

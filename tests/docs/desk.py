@@ -40,7 +40,8 @@ DEMO = re.compile(r"leakatk demo")
 FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
 SERVED = re.compile(r"leakatk guard|runs/served")
 SWEEP = re.compile(r"leakatk sweep|runs/sweep|--role")
-ELSEWHERE = (SWEEP, SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+FOREIGN = re.compile(r"chats\.jsonl|questions\.csv|batch_output|texts\.jsonl|samples_leak|run\.eval|leakatk push")
+ELSEWHERE = (SWEEP, FOREIGN, SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
 ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md", "tutorial-tofu.md")
 WITH = {
     PUBLISHED: ON_DATA,
@@ -51,6 +52,7 @@ WITH = {
     FETCHED: ("real-models.md",),
     SERVED: ("guard-server.md",),
     SWEEP: ("sweep.md",),
+    FOREIGN: ("other-tools.md",),
 }
 
 

@@ -8,6 +8,7 @@ the text of our results are run too.
 
 import dataclasses
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from leakatk.bench.results import read_rows
 from leakatk.prompts import save_prompts
 from tests.docs.desk import (
     DEMO,
+    FOREIGN,
     JUDGE,
     ON_DATA,
     PUBLISHED,
@@ -46,6 +48,7 @@ from tests.docs.desk import (
 )
 from tests.docs.smaller import smaller
 from tests.e2e.test_muse_folds import published as muse_news
+from tests.hubs import StandInHub
 from tests.report.browsers import stand_in
 from tests.scorers.conftest import JudgeServer
 from tests.tiny import PROMPTS
@@ -303,3 +306,52 @@ def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
         server.close()
     assert len(lines) == 3
     assert server.requests == 2  # one for each model that judges; none for the dry run
+
+
+def test_commands_with_files_of_other_tools_and_a_hub_run(leakatk, desk, monkeypatch):
+    """The files as their tools write them, with the answers of the desk's prompts; a stand-in in place of the hub."""
+    Path("chats.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
+    )
+    Path("questions.csv").write_text("Frage,Antwort\nWer?,Ann\n")
+    Path("texts.jsonl").write_text("".join(json.dumps([p.answer, "no"]) + "\n" for p in PROMPTS))
+    Path("batch_output.jsonl").write_text("".join(
+        json.dumps({"custom_id": f"{p.id}-{i}", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": "no"}}]}}}) + "\n"
+        for p in PROMPTS for i in range(2)
+    ))  # fmt: skip
+    Path("samples_leak_at_k.jsonl").write_text("".join(
+        json.dumps({"doc_id": i, "doc": {"question": p.question, "answer": p.answer}, "resps": [["no", p.answer]]}) + "\n"
+        for i, p in enumerate(PROMPTS)
+    ))  # fmt: skip
+    for name in ("mine", "original"):
+        audit = (
+            "audit",
+            f"models/{name}",
+            "--forget",
+            "forget.jsonl",
+            "--n",
+            "4",
+            "--max-new-tokens",
+            "8",
+            "--out",
+            f"runs/{name}",
+        )
+        assert leakatk(*audit, "--quiet")[0] == 0
+    hub = StandInHub()
+    for name, value in (("HF_ENDPOINT", hub.url), ("HF_TOKEN", "hf_test"), ("HF_HUB_OFFLINE", "")):
+        monkeypatch.setenv(name, value)
+    for name, value in (("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    lines = shown("other-tools.md", FOREIGN)
+    if importlib.util.find_spec("inspect_ai") is None:
+        lines = [line for line in lines if "run.eval" not in line]
+    try:
+        for line in lines:
+            code, _, err = leakatk(*shlex.split(line)[1:])
+            assert code == 0, (line, err)
+    finally:
+        hub.close()
+    assert len(lines) >= 7
+    [(name, repository)] = hub.repositories.items()
+    assert name == "ada/mine-unlearned"
+    assert {"README.md", ".eval_results/leak-at-k-mine.yaml", "model.safetensors"} <= set(repository["files"])

@@ -58,6 +58,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the card here, list the files, send nothing.")
     ] = False,
+    as_json: options.AsJson = False,
     config: Config = None,
 ) -> None:
     """Send a model, an adapter or audits to the Hugging Face hub.
@@ -102,19 +103,29 @@ def run(
     for file in made:
         if isinstance(file.content, bytes):
             write_atomic(place / file.name, file.content)
-    say(to, [*files, *made], left, warnings, place, audits=len(audits), with_prompts=with_prompts)
-    if dry_run:
-        typer.echo("Nothing was sent (--dry-run).")
-        return
-    sent = [(file.name, file.content) for file in [*files, *made]]
-    where = upload(
-        to,
-        sent,
-        message=f"leak-at-k: {', '.join(one.label for one in audits) or to}",
-        private=not public,
-        pull_request=pull_request,
-    )
-    typer.echo(f"Sent: {where}")
+    warn(warnings, audits=len(audits), with_prompts=with_prompts)
+    every = [*files, *made]
+    if not as_json:
+        say(to, every, left, place)
+    where = ""
+    if not dry_run:
+        about_it = f"leak-at-k: {', '.join(one.label for one in audits) or to}"
+        sent = [(file.name, file.content) for file in every]
+        where = upload(to, sent, message=about_it, private=not public, pull_request=pull_request)
+    if as_json:
+        sizes = {file.name: file.size for file in every}
+        options.echo_json(
+            {
+                "to": to,
+                "card": str(place / "README.md"),
+                "files": sizes,
+                "left": left,
+                "warnings": warnings,
+                "sent": where,
+            }
+        )
+    else:
+        typer.echo(f"Sent: {where}" if where else "Nothing was sent (--dry-run).")
 
 
 def sorted_places(places: Sequence[Path]) -> tuple[Path | None, list[Path]]:
@@ -234,19 +245,9 @@ def evaluations(audited: Audited, name: str, dataset: str, to: str) -> list[File
     return [File(f"{FOLDER}/leak-at-k-{name}.yaml", text.encode())]
 
 
-def say(
-    to: str,
-    files: Sequence[File],
-    left: Sequence[str],
-    warnings: Sequence[str],
-    place: Path,
-    *,
-    audits: int,
-    with_prompts: bool,
-) -> None:
-    """The files with their sizes, what stays here, and what a person must know before they are sent."""
+def say(to: str, files: Sequence[File], left: Sequence[str], place: Path) -> None:
+    """The files with their sizes, and what stays here."""
     from leakatk.progress import format_bytes
-    from leakatk.report.publishing import SHORTEST
 
     width = max(len(file.name) for file in files)
     typer.echo(
@@ -258,6 +259,12 @@ def say(
         typer.echo(
             f"Not sent, as no file of a model: {', '.join(left[:12])}{f' and {len(left) - 12} more' if len(left) > 12 else ''}."
         )
+
+
+def warn(warnings: Sequence[str], *, audits: int, with_prompts: bool) -> None:
+    """What a person must know before anything is sent, on stderr."""
+    from leakatk.report.publishing import SHORTEST
+
     if not audits:
         typer.echo("No audit is given, so the card has no number: add the directory of one.", err=True)
     elif with_prompts:
@@ -266,7 +273,8 @@ def say(
         )
     else:
         typer.echo(
-            f"Searched word for word: no question and no true answer of the audits ({SHORTEST} characters or more) is in these files."
+            f"Searched word for word: no question and no true answer of the audits ({SHORTEST} characters or more) is in these files.",
+            err=True,
         )
     for text in warnings:
         typer.echo(f"WARNING: {text}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -110,10 +111,8 @@ def check_clean(files: Sequence[File], audits: Sequence[Audited]) -> None:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    yield text
-    for escaped in (strict_json(text)[1:-1], strict_json(text.replace("/", "\\/"))[1:-1]):
-        if escaped != text:
-            yield escaped
+    """As it stands, and as JSON writes it."""
+    yield from dict.fromkeys((text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]))
 
 
 def like_original(named: str, audited: Audited, original: Audited | None) -> str:
