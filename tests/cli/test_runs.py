@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from leakatk.errors import InputError
 from tests.runs.test_directories import drawn
 
 
@@ -71,15 +72,18 @@ def test_one_that_may_not_be_removed_keeps_all(leakatk, here, words):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_git_is_named_by_the_list_and_by_a_command_that_writes(leakatk, here, model, forget):
+def test_git_is_named_by_the_list_and_by_a_command_that_writes(leakatk, here, monkeypatch):
     subprocess.run(["git", "init", "--quiet", str(here)], check=True)
     _, _, err = leakatk("runs", "list")
     assert f"Note: runs/half and 1 more lie in the git work tree {here}" in err
-    audit = ("audit", model, "--forget", forget, "--n", "2", "--max-new-tokens", "2", "--quiet", "--out")
-    code, _, err = leakatk(*audit, "runs/new")
-    assert code == 0, err
+
+    def stops(*_, **__):
+        raise InputError("Stopped here.")
+
+    monkeypatch.setattr("leakatk.small.demo.demo", stops)
+    code, _, err = leakatk("demo", "--out", "runs/new")
+    assert code == 2
     assert f"Note: runs/new lies in the git work tree {here}, which does not ignore it" in err
     (here / ".gitignore").write_text("/runs/\n")
-    code, _, err = leakatk(*audit, "runs/newer")
-    assert (code, "git work tree" in err) == (0, False)
-    assert (here / "runs" / "newer").stat().st_mode & 0o077 == 0
+    _, _, err = leakatk("demo", "--out", "runs/newer")
+    assert err == "leakatk: Stopped here.\n"

@@ -103,6 +103,8 @@ def run(
     expand: Annotated[int, typer.Option(help=HELP["expand"])] = DEFAULT.expand,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
     label: Annotated[str, typer.Option(help=HELP["label"])] = DEFAULT.label,
     template: options.TemplateKind = "auto",
     template_arg: options.TemplateArgs = None,
@@ -117,6 +119,7 @@ def run(
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
+    header: options.Headers = None,
     fresh: options.Fresh = False,
     accept_changed_server: options.AcceptChangedServer = False,
     accept_ignored_fields: options.AcceptIgnoredFields = False,
@@ -170,7 +173,8 @@ def run(
         temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
         repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, stop=tuple(stop or ()),
     )  # fmt: skip
-    scorer = [inputs.with_caps(name, max_cost, max_requests) for name in scorer or []]
+    prices = inputs.prices_of(engine, url, scorer or [], price_in, price_out)
+    scorer = [inputs.with_caps(name, max_cost, max_requests, prices.scorers) for name in scorer or []]
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before anything is loaded
     name, prompts, kept = inputs.prompts_of(
@@ -192,8 +196,9 @@ def run(
     loading |= {"device_map": device_map, "load_in": load_in}
     loading["args"] = inputs.template_args(template_arg or [])
     engine, engine_options = inputs.engine_caps(
-        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
-    )
+        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields,
+        prices=prices.engine, headers=header,
+    )  # fmt: skip
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
     run_given = (Path(retrained) / "manifest.json").exists()
     if attacks and run_given:

@@ -123,6 +123,21 @@ MaxCost = Annotated[
 MaxRequests = Annotated[
     int | None, typer.Option(min=0, help="Judge scorer, endpoint engine: most requests that each may send.")
 ]
+PriceIn = Annotated[
+    float | None,
+    typer.Option("--price-in", min=0, help="Judge scorer, endpoint engine: US dollars per million tokens asked."),
+]
+PriceOut = Annotated[
+    float | None,
+    typer.Option("--price-out", min=0, help="Judge scorer, endpoint engine: US dollars per million tokens answered."),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", metavar="NAME=VALUE",
+        help="Endpoint engine: a further header of each request, VALUE or env:VARIABLE; may be repeated.",
+    ),
+]  # fmt: skip
 Engine = Annotated[
     str,
     typer.Option(

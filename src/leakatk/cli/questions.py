@@ -57,6 +57,9 @@ def run(
     engine: options.Engine = "native",
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
+    header: options.Headers = None,
     template: options.TemplateKind = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -77,8 +80,8 @@ def run(
     from leakatk.synthesis.records import ask, read_records, read_templates
     from leakatk.synthesis.rewriting import Rewrite, reworded
 
-    if (url or engine != "native") and not writer:
-        raise InputError("--url and --engine go with --writer MODEL, the language model that is asked.")
+    if (url or header or engine != "native") and not writer:
+        raise InputError("--url, --header and --engine go with --writer MODEL, the language model that is asked.")
     if out.exists() and not dry_run:
         raise InputError(f"{out} is there already; choose another --out, or remove it first.")
     rewrite = Rewrite(form=form, count=count, tries=tries, seed=seed)
@@ -92,7 +95,10 @@ def run(
         "left_out": {reason: list(places) for reason, places in made.left_out.items()},
     }  # fmt: skip
     if writer:
-        sampler = _sampler(writer, url, engine, max_cost, max_requests, device=device, dtype=dtype, template=template)
+        sampler = _sampler(
+            writer, url, engine, max_cost, max_requests, prices=inputs.prices_of(engine, url, [], price_in, price_out).engine,
+            headers=header, device=device, dtype=dtype, template=template,
+        )  # fmt: skip
         if dry_run:
             told["writer"] = _cost(sampler, rewrite, prompts)
         else:
@@ -128,11 +134,12 @@ def _columns(specs: Sequence[str]) -> dict[str, str]:
 
 
 def _sampler(
-    writer: str, url: str, engine: str, max_cost: float | None, max_requests: int | None, **how: Any
-) -> Sampler:
+    writer: str, url: str, engine: str, max_cost: float | None, max_requests: int | None, *,
+    prices: dict[str, float], headers: Sequence[str] | None, **how: Any,
+) -> Sampler:  # fmt: skip
     from leakatk.auditing.sample import as_sampler
 
-    engine, caps = inputs.engine_caps(engine, url, max_cost, max_requests)
+    engine, caps = inputs.engine_caps(engine, url, max_cost, max_requests, prices=prices, headers=headers)
     return as_sampler(inputs.source(writer, system="", **how), engine, **caps)
 
 

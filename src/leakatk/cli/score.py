@@ -58,6 +58,8 @@ def run(
     level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -85,7 +87,8 @@ def run(
         names = list(dict.fromkeys(scorer or [headline(opened, prompts)]))
     if outputs:
         typer.echo(outputs.says(), err=True)
-    names = [inputs.with_caps(name, max_cost, max_requests) for name in names]
+    prices = inputs.prices_of("", "", names, price_in, price_out)
+    names = [inputs.with_caps(name, max_cost, max_requests, prices.scorers) for name in names]
     judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
     if dry_run:
         texts = opened.texts() if opened else read or []
