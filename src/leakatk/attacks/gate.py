@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from leakatk.attacks.base import Read
 from leakatk.attacks.rungs import LadderSettings, Role, Rung
 from leakatk.auditing.against import judge_pairs
 from leakatk.auditing.verdict import Gate, Setting, Way, judge, settings_of_way, with_worst_case
 from leakatk.runs.store import Run
+from leakatk.scorers.base import get_scorer
 
 
 def verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Gate) -> dict[str, Any]:
@@ -47,6 +51,10 @@ def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate, role:
     """The settings of one rung, each over all its folds."""
     parts: dict[str, list[Setting]] = {}
     for number in range(len(rung.parts)):
+        if not rung.asked(out, number, role):
+            unknown = unasked([prompt.id for prompt in rung.parts[number].unseen], settings)
+            parts.setdefault(unknown.name, []).append(unknown)
+            continue
         place = rung.run(out, number, role)
         run, cold = Run.open(place), place / "greedy"
         owners = {i: rung.owner(i) for i in run.prompt_ids}
@@ -55,6 +63,20 @@ def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate, role:
             parts.setdefault(one.name, []).append(one)
     before = "without an attack" if rung.kind == "none" else rung.name
     return [joined(f"{before}: {name}", those) for name, those in parts.items()]
+
+
+def unasked(ids: Sequence[str], settings: LadderSettings) -> Setting:
+    """Prompts that an attack found nothing to ask for: each sample may be the best or the worst, whatever the gate ignores."""
+    judge = get_scorer(settings.scorers[0])
+    counts: dict[str, Any] = {one.name: 0 for one in fields(Setting) if one.type == "int"}
+    return Setting(
+        name="not asked",
+        low={i: np.full(settings.n, judge.low) for i in ids},
+        high={i: np.full(settings.n, judge.high) for i in ids},
+        owners={i: i for i in ids},
+        exact=False,
+        **{**counts, "missing": settings.n * len(ids)},
+    )
 
 
 def joined(name: str, parts: Sequence[Setting]) -> Setting:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from leakatk.attacks.base import Floats, Read, at_least, attack, one_of
+from leakatk.attacks.base import Cost, Floats, Read, at_least, attack, one_of, reading_cost
 from leakatk.attacks.beside import answered, beside
 from leakatk.attacks.inputs import surprises
 from leakatk.models.loaded import LoadedModel
@@ -58,8 +58,8 @@ class Holes(Read):
     def uses(self) -> tuple[str, ...]:
         return ("forget", "retain", "original", "unseen")
 
-    def passes(self, known: Known) -> int:
-        return 2 * len(known.retain) if self.by == "gap" else 0
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
+        return reading_cost(loaded, known, 2 * len(known.retain)) if self.by == "gap" else None
 
     def scores(self, loaded: LoadedModel, known: Known) -> Floats:
         original = beside(loaded, known.original)

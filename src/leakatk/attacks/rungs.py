@@ -24,6 +24,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 
 Role = Literal["model", "retrained"]
+UNASKED = "unasked.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,14 @@ class Rung:
             return out / self.place(number) / role
         beside = self.audited / "reference" if role == "retrained" else self.audited
         return beside / place_of(self.probe) if self.probe else beside
+
+    def unasked(self, out: Path, number: int, role: Role) -> Path:
+        """The file that says that the attack found nothing to ask this model in part `number`."""
+        return out / self.place(number) / f"{role}.{UNASKED}"
+
+    def asked(self, out: Path, number: int, role: Role) -> bool:
+        """Whether this model was asked anything in part `number`."""
+        return self.audited is not None or not self.unasked(out, number, role).exists()
 
     def owner(self, id_: str) -> str:
         """The prompt that what was asked under this id asks for."""

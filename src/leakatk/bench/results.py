@@ -89,7 +89,7 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 # layout -> the columns it shows, where they are there; {k} stands for every k
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
-    "leak": ("greedy", "leak@{k}", "retain", "retain@1"),
+    "leak": ("greedy", "leak@{k}", "retain", "retain@1", "flagged", "false_refusals"),
     "fluency": ("forget_broken", "sampled_broken", "retain_broken", "sampled_cut", "sampled_empty"),
     "excess": ("leak@{k}", "excess@{k}"),
     "grid": (),
@@ -164,6 +164,10 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
 def not_measured(rows: Sequence[Row]) -> str:
     """What the numbers of the rows leave out: prompts without a score, and answers that are cut or empty."""
     said: dict[str, None] = {}
+    if any(row.get("guard") for row in rows):
+        said[
+            "Behind a guard: flagged is the share of the forget prompts that it acts on, false_refusals that of the retain prompts."
+        ] = None
     for row in rows:
         if _known(row, "unscored") and row["unscored"]:
             said[f"{row['scorer']} scores {row['prompts'] - row['unscored']} of {row['prompts']} prompts."] = None

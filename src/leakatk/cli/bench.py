@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import gating, inputs, options
+from leakatk.cli import gating, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 from leakatk.registry import spec_name
@@ -24,6 +24,7 @@ BENCH_EXAMPLES = options.examples(
     "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
     "leakatk bench world --model models/forgot --probe few-shot --probe prefix --out results",
     "leakatk bench world --model models/forgot --out results --fail-above 64:0.05",
+    "leakatk bench world --model models/full --retrained models/retrained --guard curate --out results",
     "leakatk table results --layout tofu --style latex",
 )
 COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
@@ -99,15 +100,19 @@ def run(
     auxiliary: Annotated[
         list[str] | None,
         typer.Option(
-            help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL; may be repeated."
+            help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL, or that the guard needs; may be repeated."
         ),
     ] = None,
     encoder: Annotated[
-        str, typer.Option(help="Sentence encoder of the metric forget_efficacy: a directory or hub id; with --nli.")
+        str,
+        typer.Option(
+            help="Sentence encoder of the guard, or of the metric forget_efficacy with --nli: a directory or hub id."
+        ),
     ] = "",
     nli: Annotated[
         str, typer.Option(help="Entailment model of the metric forget_efficacy: a directory or hub id; with --encoder.")
     ] = "",
+    guard: guarding.Spec = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
     summary: gating.SummaryFile = None,
@@ -180,7 +185,8 @@ def run(
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    beside = inputs.further_models(auxiliary or [], "original=models/full")
+    beside = [] if guard else inputs.further_models(auxiliary or [], "original=models/full")
+    models_of_guard = inputs.auxiliary_models(auxiliary or []) if guard else {}
     found: str | Benchmark = benchmark
     if dry_run or column or limit or retain_limit:
         loaded = load_benchmark(
@@ -196,6 +202,12 @@ def run(
         from leakatk.cli.bench_plan import plan_bench
 
         assert not isinstance(found, str)
+        if guard:
+            from leakatk.guards import get_guard
+
+            found, grad_norm = replace(found, metrics=()), False  # nothing that looks at the weights
+            guarding.behind(guard, auxiliary or [], encoder, found.forget, found.retain)
+            typer.echo(f"Every model behind guard {get_guard(guard).name}: the fit is not in the times.", err=True)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
             paraphrases=bool(gate) and not one_wording, template=template,
@@ -212,7 +224,7 @@ def run(
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
-            auxiliary=beside, encoder=encoder, nli=nli, label=label, role=role,
+            auxiliary=beside, encoder=encoder, nli=nli, label=label, role=role, guard=guard, guard_auxiliary=models_of_guard,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)

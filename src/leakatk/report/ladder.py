@@ -126,6 +126,8 @@ def _rows(summary: Mapping[str, Any], scorer: str) -> list[_Row]:
     found = []
     for rung in summary["rungs"]:
         name = {"probe": f"probe {rung['name']}", "none": "as asked"}.get(rung["kind"], rung["name"])
+        if left := rung.get("not_asked", {}).get("model"):
+            name += ", not asked" if left == summary["m"] else f", {left} of {summary['m']} not asked"
         found.append(
             _Row(f"{name} *" if rung.get("gives_answer") else name, rung.get("access", ""), rung["scorers"][scorer])
         )
