@@ -1,5 +1,6 @@
 """Editing methods: they change the weights once, and train little or nothing."""
 
+from leakatk.unlearning.anchors import to_anchors
 from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect
 from leakatk.unlearning.method import method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL, SUPPRESSION
@@ -44,6 +45,24 @@ method(
     note="Needs prompts that the model refuses: unlearn(..., known=Known(refused=...)). A model that refuses nothing has no such "
     "direction. Take a layer at two thirds of the depth. It does no optimiser steps of the run: checks do not apply.",
 )  # fmt: skip
+
+method(
+    "rocr",
+    Edit(to_anchors),
+    summary="MLP matrices are solved for, so that forget subjects lead to the states of subjects that nobody knows.",
+    paper="ROCR: 2025, arXiv 2506.07795",
+    formula="of layer i of n: W <- W + R K' P (K K' P + lambda I)^-1, K what W reads at the subjects' last tokens, R = (z - h) / (n - i), z the state "
+    "after the last layer at the anchor, h at the subject, P the null space of what W reads in other texts",
+    source="the authors' code: the equations, and the mode without optimisation; five layers up to 8, threshold .02 and penalty .01 are ours",
+    reading="The anchor is an invented name in the same question. The null space is of the retain prompts and answers, and of general text if it is "
+    "given (Known.text), where theirs is of Wikipedia: eigenvalues of at most threshold times their mean. lambda is a share of the mean squared "
+    "key. The covariance of earlier requests is not kept",
+    rows=("113",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"layer": 8, "layers": 5, "threshold": 0.02, "penalty": 0.01},
+    small={"layer": 0, "layers": 1},
+    note="It does no optimiser steps: learning rate, steps and checks do not apply.",
+)
 
 method(
     "reload",
