@@ -127,8 +127,8 @@ def begun(width: int, rank: int, draw: Any) -> dict[str, Tensor]:
     bound = width**-0.5
 
     def uniform(*shape: int) -> Tensor:
-        values: Tensor = (2 * torch.rand(*shape, generator=draw) - 1) * bound
-        return values
+        drawn: Tensor = (2 * torch.rand(*shape, generator=draw) - 1) * bound
+        return drawn
 
     rotate = torch.linalg.qr(torch.randn(width, rank, generator=draw))[0].T
     return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from leakatk.errors import InputError
 from leakatk.models.sparse import SparseSettings, fit_sparse
 from leakatk.prompts import Prompt
 from leakatk.unlearning.chance import generator_of
-from leakatk.unlearning.losses.states import last_state, subject_state
+from leakatk.unlearning.losses.states import last_state, state_before
 from leakatk.unlearning.rehearsal.subjects import Forms
 from leakatk.unlearning.selection import views
 from leakatk.unlearning.streams import decoder_layers
@@ -187,10 +188,42 @@ def mutual_information(left: Floats, right: Floats, components: int = 2) -> floa
     return entropy(x) + entropy(y) - entropy(np.hstack([x, y]))
 
 
-# -- codes of a sparse autoencoder
+# -- subjects, and their codes in a sparse autoencoder
 
 
-def subject_backs(work: Work, stream: str, subjects: Sequence[str]) -> Tensor:
+@dataclass(frozen=True)
+class Subjects:
+    """Where subjects end, in tokens before their prompt's last one: of the forget and retain prompts, and of the stream "nobody"."""
+
+    forget: Tensor
+    retain: Tensor
+    invented: Tensor
+    told: list[bool]
+    """Of each forget prompt, whether anything tells its subject; the others stay as they are in "nobody"."""
+
+
+def subjects_of(work: Work) -> Subjects:
+    """The subjects of all prompts. InputError where no forget prompt tells its own; a note counts those that do not."""
+    forms, own = Forms([p.question for p in (*work.forget, *work.retain)]), Forms([p.question for p in work.forget])
+    told = [bool(own.subject(prompt)) for prompt in work.forget]  # as the stream of invented names has it
+    if not any(told):
+        raise InputError(
+            "Nothing tells whom the forget prompts ask about; give them a source that stands in the question, or several of one form."
+        )
+    if not all(told):
+        work.notes.append(
+            f"{told.count(False)} of {len(told)} forget prompts do not tell whom they ask about; they are left out where subjects are compared."
+        )
+    items = zip(work.streams.items("forget"), work.streams.items("nobody"), strict=True)
+    return Subjects(
+        forget=_backs(work, "forget", [own.subject(prompt) for prompt in work.forget]),
+        retain=_backs(work, "retain", [forms.subject(prompt) for prompt in work.retain]),
+        invented=torch.tensor([_shared_end(one.prompt, other.prompt) for one, other in items]),
+        told=told,
+    )
+
+
+def _backs(work: Work, stream: str, subjects: Sequence[str]) -> Tensor:
     """(n,) how many tokens before its prompt's last one each subject ends; 0 where it is "" or does not stand there."""
     found = []
     for item, subject in zip(work.streams.items(stream), subjects, strict=True):
@@ -200,50 +233,31 @@ def subject_backs(work: Work, stream: str, subjects: Sequence[str]) -> Tensor:
     return torch.tensor(found)
 
 
+def _shared_end(before: Sequence[int], after: Sequence[int]) -> int:
+    """How many tokens at the end two sequences share: where a name was exchanged for another, its last token stands before them."""
+    most = min(len(before), len(after)) - 1
+    count = next((i for i in range(most) if before[-1 - i] != after[-1 - i]), most)
+    return count if count < most else 0
+
+
 def known_and_unknown(work: Work) -> dict[str, Any]:
     """ "sparse" an autoencoder of states, "backs" where each forget subject stands, "unknown_codes" and "known_codes" (m,) mean codes.
 
     Unknown subjects are the forget subjects with other letters, known ones those of both sets; the autoencoder is trained on the
-    prompts' tokens of all. Subjects that nothing tells are left out of the means and counted in a note. InputError where none is told.
+    prompts' tokens of all. Subjects that nothing tells are left out of the unknown mean.
     """
-    params, layer, streams = work.params, work.params["layer"], work.streams
-    forms = Forms([prompt.question for prompt in (*work.forget, *work.retain)])
-    own = [forms.subject(prompt) for prompt in work.forget]
-    others = Forms([prompt.question for prompt in work.forget])
-    there = [bool(others.subject(prompt)) for prompt in work.forget]  # as the stream of invented names has it
-    if not any(there):
-        raise InputError(
-            "Nothing tells whom the forget prompts ask about; give them a source that stands in the question, or several of one form."
-        )
-    if not all(there):
-        work.notes.append(
-            f"{there.count(False)} of {len(there)} forget prompts do not tell whom they ask about; no unknown code is taken of them."
-        )
-    states = [token_states(work, stream, layer, "prompt") for stream in ("forget", "retain", "nobody")]
+    params, layer, subjects = work.params, work.params["layer"], subjects_of(work)
+    places = {"forget": subjects.forget, "retain": subjects.retain, "nobody": subjects.invented}
     settings = SparseSettings(
         features=params["features"], top=params["top"], steps=params["autoencoder_steps"], seed=work.seed
     )
-    sparse = fit_sparse(torch.cat(states), settings)
-    subjects = {"forget": own, "retain": [forms.subject(prompt) for prompt in work.retain]}
-    backs = {stream: subject_backs(work, stream, names) for stream, names in subjects.items()}
-    changed = [
-        _changed(a.prompt, b.prompt) for a, b in zip(streams.items("forget"), streams.items("nobody"), strict=True)
-    ]
-    backs["nobody"] = torch.tensor(changed)
+    sparse = fit_sparse(torch.cat([token_states(work, stream, layer, "prompt") for stream in places]), settings)
     codes = {}
-    for stream, back in backs.items():
-        at_subject = states_of(work, stream, partial(subject_state, layer=layer, backs=back))
+    for stream, backs in places.items():
+        at_subject = states_of(work, stream, partial(state_before, layer=layer, backs=backs))
         codes[stream] = sparse.encode(at_subject.float())
     return {
-        "sparse": sparse, "backs": backs["forget"],
-        "unknown_codes": codes["nobody"][torch.tensor(there)].mean(0),
+        "sparse": sparse, "backs": subjects.forget,
+        "unknown_codes": codes["nobody"][torch.tensor(subjects.told)].mean(0),
         "known_codes": torch.cat([codes["forget"], codes["retain"]]).mean(0),
     }  # fmt: skip
-
-
-def _changed(before: Sequence[int], after: Sequence[int]) -> int:
-    """How many tokens at the end two sequences share: where a name was exchanged for another, its last token stands before them."""
-    count = 0
-    while count < min(len(before), len(after)) - 1 and before[-1 - count] == after[-1 - count]:
-        count += 1
-    return count if count < min(len(before), len(after)) - 1 else 0

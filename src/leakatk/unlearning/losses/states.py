@@ -115,10 +115,10 @@ def told_apart(retain: View, forget: View, p: Params) -> Tensor:
 # -- codes of a sparse autoencoder
 
 
-def subject_state(view: View, layer: int, backs: Tensor) -> Tensor:
-    """(B, d) the states at the last token of the prompts' subjects. backs: how many tokens each is before its prompt's last."""
+def state_before(view: View, layer: int, backs: Tensor, at: str = "block") -> Tensor:
+    """(B, d) the states at one token of each prompt. backs: how many tokens it is before the prompt's last; at: as of `View.hidden`."""
     columns = view.batch.start - 1 - _chosen(view, backs)
-    states = view.hidden(layer)
+    states = view.hidden(layer, at=at)
     found: Tensor = states[torch.arange(len(columns), device=states.device), columns].float()
     return found
 
@@ -126,7 +126,7 @@ def subject_state(view: View, layer: int, backs: Tensor) -> Tensor:
 @each_answer
 def towards_unknown(view: View, p: Params) -> Tensor:
     """E [|z - mu_u|^2 - contrast |z - mu_k|^2], z the codes of the subject's state, mu those of unknown and known subjects."""
-    codes = p["sparse"].encode(subject_state(view, p["layer"], p["backs"]))
+    codes = p["sparse"].encode(state_before(view, p["layer"], p["backs"]))
     near = (codes - p["unknown_codes"].to(codes)).square().sum(-1)
     far = (codes - p["known_codes"].to(codes)).square().sum(-1)
     found: Tensor = (near - p["contrast"] * far).mean()

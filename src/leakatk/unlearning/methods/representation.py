@@ -53,7 +53,7 @@ method(
     params={"layer": 7, "coefficient": 6.5, "alpha": 1.7, "gamma": 1.0, "positions": "answer"},
     small={"layer": 1},
     settings=TrainSettings(learning_rate=7.5e-5, max_steps=500, forget_batch=4, retain_batch=4),
-    small_settings=replace(SMALL, learning_rate=3e-3),
+    small_settings=replace(SMALL, learning_rate=1e-3),
 )
 
 method(
@@ -238,7 +238,7 @@ method(
     rows=("93",),
     tags=REMOVAL | {"forget", "retain"},
     params={"layer": 15, "layers": 2, "rank": 2, "spanned": 0.9, "retain_weight": 1.2},
-    small={"layer": 2, "layers": 3},
+    small={"layer": 1, "layers": 2},
     settings=replace(LEAKATK_STUDY, learning_rate=2e-4, epochs=2, weight_decay=0.0, forget_batch=5, retain_batch=5),
     small_settings=replace(SMALL, learning_rate=0.1, weight_decay=0.0),
 )
