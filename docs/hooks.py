@@ -54,5 +54,7 @@ def repository():
 
 def browsable(remote):
     """https://HOST/OWNER/NAME of a remote as git names it, without a name or a key in it; "" for a path on this machine."""
-    found = re.fullmatch(r"(?:https?://|ssh://)?(?:[^@/]+@)?([\w.-]+\.\w+)(?::\d+)?[:/]([\w.~/-]+?)(?:\.git)?/?", remote)
+    found = re.fullmatch(
+        r"(?:https?://|ssh://)?(?:[^@/]+@)?([\w.-]+\.\w+)(?::\d+)?[:/]([\w.~/-]+?)(?:\.git)?/?", remote
+    )
     return f"https://{found[1]}/{found[2]}" if found else ""
