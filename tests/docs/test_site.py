@@ -67,4 +67,4 @@ def test_the_menu_leads_to_the_repository(monkeypatch):
 def test_tutorials_stand_before_results_and_lines_are_short():
     menu = (ROOT / "mkdocs.yml").read_text()
     assert menu.index("Tutorials:") < menu.index("Use:") < menu.index("Results:")
-    assert re.search(r":is\(p, li[^)]*\) \{ max-width: 80ch; \}", (ROOT / "docs" / "extra.css").read_text())
+    assert re.search(r":is\(p, li[^)]*\) \{ max-width: 65ch; \}", (ROOT / "docs" / "extra.css").read_text())
