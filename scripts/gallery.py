@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-COLOURS = 48
+COLOURS = 160
 LARGEST = 120_000  # bytes of a picture
 
 
@@ -33,9 +33,9 @@ class Picture:
 
 
 PICTURES = (
-    Picture("verdict", "section.first", 1100, 760),
+    Picture("verdict", "body", 1100, 760),
     Picture("prompts", "#prompts", 1100, 760),
-    Picture("phone", "section.first", 400, 760),
+    Picture("phone", "body", 400, 760),
 )
 
 

@@ -1,6 +1,5 @@
 """kill -9 at random moments of a real writer process: what a resume ends with is what an undisturbed run gives."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ from types import FrameType
 from leakatk.prompts import Generation, Prompt
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
+from tests.forked import process
 
 PROMPTS = [Prompt(f"p{i}", f"Question {i}?", f"Answer {i}.") for i in range(20)]
 N = 100
@@ -56,13 +56,11 @@ def write_until(path: Path, line: int) -> None:
 
 
 def run(path: Path, line: int) -> int | None:
-    """In a process of its own, from a server that has the imports done: how it ended."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["leakatk.runs.store"])
-    process = context.Process(target=write_until, args=(path, line))
-    process.start()
-    process.join()
-    return process.exitcode
+    """In a process of its own: how it ended."""
+    writer = process(write_until, path, line)
+    writer.start()
+    writer.join()
+    return writer.exitcode
 
 
 def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
