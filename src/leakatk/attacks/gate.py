@@ -37,7 +37,7 @@ def excess_verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, g
     """
     roles: tuple[Role, Role] = ("model", "retrained")
     mine, theirs = (
-        {one.name: one for rung in _sampled(rungs) for one in _settings(rung, out, settings, gate, role) if one.low}
+        {one.name: one for rung in _sampled(rungs) for one in _settings(rung, out, settings, gate, role, roles) if one.low}
         for role in roles
     )
     return judge_pairs(mine, theirs, gate, compared="the retrained model").as_dict()
@@ -47,11 +47,18 @@ def _sampled(rungs: Sequence[Rung]) -> list[Rung]:
     return [rung for rung in rungs if not isinstance(rung.attack, Read) and not rung.gives_answer]
 
 
-def _settings(rung: Rung, out: Path, settings: LadderSettings, gate: Gate, role: Role = "model") -> list[Setting]:
-    """The settings of one rung, each over all its folds."""
+def _settings(
+    rung: Rung,
+    out: Path,
+    settings: LadderSettings,
+    gate: Gate,
+    role: Role = "model",
+    asked: Sequence[Role] = ("model",),
+) -> list[Setting]:
+    """The settings of one rung, each over all its folds. asked: models of which each must have been asked, or a fold is unknown."""
     parts: dict[str, list[Setting]] = {}
     for number in range(len(rung.parts)):
-        if not rung.asked(out, number, role):
+        if not all(rung.asked(out, number, one) for one in asked):
             unknown = unasked([prompt.id for prompt in rung.parts[number].unseen], settings)
             parts.setdefault(unknown.name, []).append(unknown)
             continue
