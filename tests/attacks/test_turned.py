@@ -9,7 +9,7 @@ from leakatk.attacks.base import AttackFacts
 from leakatk.attacks.turned import turned
 from leakatk.models.load import load_model
 from leakatk.prompts import Known, Query
-from leakatk.report.ladder import _turned_table, tables
+from leakatk.report.ladder import turned_table, tables
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.greedy import greedy_texts
 from leakatk.scorers import get_scorer
@@ -78,7 +78,7 @@ def test_a_model_that_was_not_asked_leaves_no_hole_in_the_table():
         "each_level": 0.95,
         "rungs": [{"name": "hops", "turned": {"retrained": {"recovered": one, "destroyed": one}}}],
     }
-    [table] = _turned_table(summary, "fact", True)
+    [table] = turned_table(summary, "fact", True)
     [row] = table.rows
     assert len(row) == len(table.columns) == 9
     assert row[2::2] == ("not asked", "not asked", "4", "4")

@@ -54,7 +54,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
             f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{notes}{weights}"
         )
     ]
-    found += _turned_table(summary, first, paired)
+    found += turned_table(summary, first, paired)
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
         lines = tuple(
@@ -69,7 +69,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
     return found + worst_table(summary, first)
 
 
-def _turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list[Table]:
+def turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list[Table]:
     """Greedy answers that the questions of an attack turn, of forget and of retain prompts; none where they were not counted."""
     roles = ("model", "retrained") if paired else ("model",)
     rows = [(rung["name"], *_shares(rung["turned"], roles)) for rung in summary["rungs"] if "turned" in rung]
