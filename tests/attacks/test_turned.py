@@ -9,7 +9,7 @@ from leakatk.attacks.base import AttackFacts
 from leakatk.attacks.turned import turned
 from leakatk.models.load import load_model
 from leakatk.prompts import Known, Query
-from leakatk.report.ladder import turned_table, tables
+from leakatk.report.ladder import tables, turned_table
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.greedy import greedy_texts
 from leakatk.scorers import get_scorer
