@@ -464,7 +464,7 @@ def test_an_attack_that_finds_nothing_to_ask_is_a_rung_that_no_gate_passes_over(
     """The model says nothing it should not; only what was not asked keeps the gate from saying so."""
 
     def laddered(attack, unscored="count"):
-        few = dataclasses.replace(FEW, n=2, gate=Gate(1, 0.95, unscored=unscored))
+        few = dataclasses.replace(FEW, n=2, gate=Gate(1, 0.95, unscored=unscored, cut="ignore"))
         place = tmp_path / attack.label.replace(":", "-").replace("=", "-")
         return attack_ladder(blank, forget[:4], [attack], out=place, retrained=retrained, settings=few)
 

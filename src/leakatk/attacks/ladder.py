@@ -227,7 +227,7 @@ def _unasked(loaded: LoadedModel, role: Role, attack: Attack, part: Known, place
     """Kept in a file; what a person must know of it."""
     write_kept(place / f"{role}.{UNASKED}", strict_json({"model": loaded.name, "m": len(part.unseen)}))
     return [
-        f"Not asked: attack {attack.label} finds nothing to ask {loaded.name} for any of {len(part.unseen)} prompts; it says nothing of them."
+        f"Not asked: attack {attack.label} finds nothing to ask {Path(loaded.name).name} for any of {len(part.unseen)} prompts; it says nothing of them."
     ]
 
 
