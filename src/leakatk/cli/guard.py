@@ -88,7 +88,7 @@ def fit(
     from leakatk.guards import get_guard
     from leakatk.guards.base import fitted_on, place_of
     from leakatk.models.pretrained import located
-    from leakatk.prompts import Known, load_prompts
+    from leakatk.prompts import Known, columns_from, load_prompts
 
     guard = get_guard(name)
     title, prompts, kept = inputs.prompts_of(
@@ -96,7 +96,8 @@ def fit(
     )
     shown = inputs.shown_retain(benchmark, data, kept, retain_limit)
     known = Known(
-        tuple(prompts), tuple(shown), neighbours=tuple(load_prompts(neighbours)) if neighbours else (),
+        tuple(prompts), tuple(shown),
+        neighbours=tuple(load_prompts(neighbours, columns_from(column or ()), strict=False)) if neighbours else (),
         auxiliary=inputs.auxiliary_models(auxiliary or []), encoder=encoder,
     )  # fmt: skip
     known.need(f"Guard {guard.name}", *guard.needs)
