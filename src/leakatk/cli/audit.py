@@ -216,7 +216,7 @@ def run(
         text=text,
         folds=folds,
     )
-    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours, column)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))

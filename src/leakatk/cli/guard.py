@@ -91,7 +91,7 @@ def fit(
     from leakatk.guards.requests import in_turn, kept_of
     from leakatk.guards.saved import check_model, is_saved, load_guard
     from leakatk.models.pretrained import located
-    from leakatk.prompts import Known, load_prompts
+    from leakatk.prompts import Known, columns_from, load_prompts
 
     former = load_guard(name) if is_saved(name) else None
     guard = in_turn(former.guard, name) if former else get_guard(name)
@@ -100,7 +100,8 @@ def fit(
     )
     shown = inputs.shown_retain(benchmark, data, kept, retain_limit)
     known = Known(
-        tuple(prompts), tuple(shown), neighbours=tuple(load_prompts(neighbours)) if neighbours else (),
+        tuple(prompts), tuple(shown),
+        neighbours=tuple(load_prompts(neighbours, columns_from(column or ()), strict=False)) if neighbours else (),
         auxiliary=inputs.auxiliary_models(auxiliary or []), encoder=encoder,
     )  # fmt: skip
     known.need(f"Guard {guard.name}", *guard.needs)

@@ -130,8 +130,8 @@ def say_chats(prompts: Sequence[Prompt]) -> None:
     within = sum(prompt.asked is not None for prompt in prompts)
     if within:
         typer.echo(
-            f"{within:,} of {len(prompts):,} prompts stand in a chat, after a system message or earlier turns. Audits, attacks, "
-            "guards and unlearn's own answers put them there; probes, RULE, finetune and the metrics of bench put the question alone.",
+            f"{within:,} of {len(prompts):,} prompts stand in a chat, after a system message or earlier turns. Audits, guards "
+            "and unlearn's own answers put them there; probes, attacks that ask, RULE, finetune and the metrics of bench put the question alone.",
             err=True,
         )
 

@@ -258,7 +258,7 @@ def run(
     )
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
     known = Known(
-        tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
+        tuple(items), tuple(kept),         refused=tuple(load_prompts(refused, columns_from(column or ()), strict=False)) if refused is not None else (),
         auxiliary=inputs.auxiliary_models(auxiliary or ()), margins=extras.margins(margins, [*items, *kept]),
     )  # fmt: skip
     rule.check_wordings(wordings, items)
