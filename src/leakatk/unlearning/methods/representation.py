@@ -135,7 +135,7 @@ method(
         "align_heads": 2,
     },
     settings=TrainSettings(learning_rate=3e-4, max_steps=1000, forget_batch=16, retain_batch=16, weight_decay=0.0),
-    small_settings=replace(SMALL, learning_rate=0.1, weight_decay=0.0, max_steps=50),
+    small_settings=replace(SMALL, learning_rate=3e-3, weight_decay=0.0, max_steps=50),
     note="It has three stages, so it does three times as many steps as are asked for. No term keeps the rest: give it a utility floor.",
 )
 
