@@ -45,7 +45,7 @@ def played(who: str, place: Path, environment: dict[str, str]) -> list[tuple[flo
         seconds = time.perf_counter() - start
         end = "done"
         if done.returncode:
-            end = ANSWERS.get(done.returncode, "") if "--fail-above" in command and "Gate: " in done.stderr else ""
+            end = ANSWERS.get(done.returncode, "") if "--fail-" in command and "Gate: " in done.stderr else ""
             if not end:
                 sys.exit(f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}\nExit code {done.returncode}: {command}")
         print(f"  {end}, {seconds:.0f} s", flush=True)

@@ -13,8 +13,7 @@ from leakatk.report.audited import read_audits
 from leakatk.report.headline import headline
 from leakatk.report.leak_tables import probes_table
 from leakatk.runs.store import Run
-from tests.e2e.test_kill import killed, timed, without_times
-from tests.forked import process
+from tests.e2e.test_kill import killed, spawn, timed, without_times  # noqa: F401
 from tests.tiny import PROMPTS, save_tiny_model
 
 KEPT = [
@@ -97,11 +96,11 @@ def probed_audit(model, out):
     return audit(model, PROMPTS, out=out, probes=["few-shot:shots=2", "prefix"], **{**SHORT, "n": 16})
 
 
-def test_killed_it_ends_with_the_same_numbers(models, tmp_path):
-    timed(probed_audit, models[0], tmp_path / "first")
-    length = timed(probed_audit, models[0], tmp_path / "whole")
+def test_killed_it_ends_with_the_same_numbers(spawn, models, tmp_path):  # noqa: F811
+    timed(spawn, probed_audit, models[0], tmp_path / "first")
+    length = timed(spawn, probed_audit, models[0], tmp_path / "whole")
     wanted = without_times(json.loads((tmp_path / "whole" / "results.json").read_text()))
-    kills = sum(killed(process(probed_audit, models[0], tmp_path / f"run-{i}"), length * (i + 1) / 4) for i in range(3))
+    kills = sum(killed(spawn(probed_audit, models[0], tmp_path / f"run-{i}"), length * (i + 1) / 4) for i in range(3))
     for i in range(3):
         assert without_times(probed_audit(models[0], tmp_path / f"run-{i}")) == wanted
     assert kills >= 1

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -10,7 +11,6 @@ from types import FrameType
 from leakatk.prompts import Generation, Prompt
 from leakatk.runs.manifest import Manifest
 from leakatk.runs.store import Run
-from tests.forked import process
 
 PROMPTS = [Prompt(f"p{i}", f"Question {i}?", f"Answer {i}.") for i in range(20)]
 N = 100
@@ -36,7 +36,7 @@ def write(path: Path) -> None:
 
 
 def write_until(path: Path, line: int) -> None:
-    """`write`, ended by SIGKILL when the given number of lines of the library have run (0: not at all; writes how many did)."""
+    """`write`, ended by SIGKILL when the given number of lines of the library have run (0: not at all); prints how many did."""
     ran = 0
 
     def on_line(frame: FrameType, event: str, _: object) -> object:
@@ -52,21 +52,17 @@ def write_until(path: Path, line: int) -> None:
     sys.settrace(on_line)  # type: ignore[arg-type]
     write(path)
     sys.settrace(None)
-    path.with_suffix(".ran").write_text(str(ran))
+    print(ran)
 
 
-def run(path: Path, line: int) -> int | None:
-    """In a process of its own: how it ended."""
-    writer = process(write_until, path, line)
-    writer.start()
-    writer.join()
-    return writer.exitcode
+def run(path: Path, line: int) -> subprocess.CompletedProcess[str]:
+    code = f"import pathlib; from tests.runs.test_kill import write_until; write_until(pathlib.Path({str(path)!r}), {line})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    assert run(whole, 0) == 0
-    lines = int(whole.with_suffix(".ran").read_text())
+    lines = int(run(whole, 0).stdout)
     want = (whole / "generations.parquet").read_bytes()
 
     # Random lines of the whole life, and of its first and last moments: the start of the run and its compaction.
@@ -76,7 +72,7 @@ def test_killed_at_24_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) 
     left = []
     for trial, moment in enumerate(moments):
         path = tmp_path / str(trial)
-        assert run(path, moment) == -signal.SIGKILL
+        assert run(path, moment).returncode == -signal.SIGKILL
         # Readable as it was left, unless it never became a run.
         left.append(Run.open(path).missing_count if (path / "manifest.json").exists() else -1)
         write(path)
