@@ -464,7 +464,8 @@ def test_an_attack_that_finds_nothing_to_ask_is_a_rung_that_no_gate_passes_over(
     """The model says nothing it should not; only what was not asked keeps the gate from saying so."""
 
     def laddered(attack, unscored="count"):
-        few = dataclasses.replace(FEW, n=2, gate=Gate(1, 0.95, unscored=unscored, cut="ignore"))
+        gate = Gate(1, 0.95, unscored=unscored, cut="ignore")
+        few = dataclasses.replace(FEW, n=2, gate=gate, excess_gate=gate)
         place = tmp_path / attack.label.replace(":", "-").replace("=", "-")
         return attack_ladder(blank, forget[:4], [attack], out=place, retrained=retrained, settings=few)
 
@@ -489,3 +490,4 @@ def test_an_attack_that_finds_nothing_to_ask_is_a_rung_that_no_gate_passes_over(
     assert rung["not_asked"] == {"model": 0, "retrained": 4}
     assert len(next(iter(rung["scorers"].values()))["unpaired"]) == 4
     assert one_sided["gate"]["answer"] == "PASS"
+    assert one_sided["excess_gate"]["answer"] == "CANNOT SAY", "nothing can be held against what it was not asked"
