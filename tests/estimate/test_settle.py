@@ -151,4 +151,7 @@ def test_of_audits_that_could_not_say_most_end_as_told():
             passes, fails = later.high[0] <= bound, later.low[0] > bound
             told = passes if now.value[0] <= bound else fails
             ends["as told" if told else "other" if passes or fails else "open"] += 1
-    assert ends == {"as told": 182, "other": 37, "open": 60, "no number": 19}
+    given = sum(ends.values()) - ends["no number"]
+    assert given > 200
+    assert 0.6 < ends["as told"] / given < 0.7  # measured .65
+    assert 0.08 < ends["other"] / given < 0.18  # measured .13
