@@ -41,7 +41,7 @@ def test_all_gates_are_told_and_the_one_that_decides_says_why(gated):
     results = replace(gated.results, excess_gate=FAIL, earlier_gate=OPEN, verdict=None, gate=None, wordings=None)
     one = opening_of(results)
     assert (one.answer, one.why, one.settles) == ("FAIL", FAIL.why, "")
-    assert one.not_measured == ("1 prompt has no score",)
+    assert one.not_measured == ("1 prompt has no score (earlier run)",)
     assert one.details == (
         "Excess over the retrained model: FAIL; all of it.",
         "Compared with x: CANNOT SAY; all of it.",
