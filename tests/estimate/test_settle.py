@@ -128,6 +128,7 @@ def test_bad_input():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_of_audits_that_could_not_say_most_end_as_told():
     """Grown to the number that each was told, its own samples kept: 65% as told, 13% with the other answer, 22% still open.
 
