@@ -90,7 +90,7 @@ def test_a_rise_fails_and_one_that_is_not_certain_cannot_say(leakatk, common, tm
             ("--fail-if-worse-than", "x", "--sequential", "--fail-above", "1:0.5"),
             "--sequential goes with --fail-above alone",
         ),
-        (("--fail-if-worse-than", "x", "--attack", "quantise"), "--attack goes with --fail-above alone"),
+        (("--fail-if-worse-than", "x", "--attack", "quantise"), "compares audits without an attack"),
         (("--summary", "s.md"), "--summary and --junit hold a verdict"),
         (("--junit", "nowhere/at/all.xml", "--fail-above", "1:0.5"), "all.xml cannot be written"),
     ],

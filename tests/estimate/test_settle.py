@@ -128,6 +128,7 @@ def test_bad_input():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_of_audits_that_could_not_say_most_end_as_told():
     """Grown to the number that each was told, its own samples kept: 65% as told, 13% with the other answer, 22% still open.
 
@@ -151,4 +152,7 @@ def test_of_audits_that_could_not_say_most_end_as_told():
             passes, fails = later.high[0] <= bound, later.low[0] > bound
             told = passes if now.value[0] <= bound else fails
             ends["as told" if told else "other" if passes or fails else "open"] += 1
-    assert ends == {"as told": 182, "other": 37, "open": 60, "no number": 19}
+    given = sum(ends.values()) - ends["no number"]
+    assert given > 200
+    assert 0.6 < ends["as told"] / given < 0.7  # measured .65
+    assert 0.08 < ends["other"] / given < 0.18  # measured .13

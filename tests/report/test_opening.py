@@ -13,7 +13,8 @@ from leakatk.report.content import Opening
 from leakatk.report.headline import gate_line
 from leakatk.report.html import render
 from leakatk.report.opening import lines, opening_of, openings_of, print_openings
-from tests.report.audits import made
+from leakatk.runs.results import CurvesOnly
+from tests.report.audits import changed, curve, made
 from tests.runs.test_verdicts import FAIL, OPEN
 
 SAID = Opening(
@@ -40,7 +41,7 @@ def test_all_gates_are_told_and_the_one_that_decides_says_why(gated):
     results = replace(gated.results, excess_gate=FAIL, earlier_gate=OPEN, verdict=None, gate=None, wordings=None)
     one = opening_of(results)
     assert (one.answer, one.why, one.settles) == ("FAIL", FAIL.why, "")
-    assert one.not_measured == ("1 prompt has no score",)
+    assert one.not_measured == ("1 prompt has no score (earlier run)",)
     assert one.details == (
         "Excess over the retrained model: FAIL; all of it.",
         "Compared with x: CANNOT SAY; all of it.",
@@ -69,6 +70,14 @@ def test_the_page_opens_with_it(gated):
     assert "<script>x" not in shown
     assert "Not measured: 2 of 10 prompts have no score; one wording." in shown
     assert "What would settle it: About 90 samples." in shown
+
+
+def test_what_a_gate_on_the_excess_allows_is_drawn_above_the_retrained_model(gated):
+    theirs = CurvesOnly(curves={"samples": curve(0.1, 0.25, 0.95)})
+    content = content_of([changed(gated, block={"retrained": theirs}, excess_gate=FAIL)])
+    assert content.limit.value == (0.2, 0.35, 1.0), "never above everything"
+    assert "gate: at most 10 points above the retrained model at k = 8" in render(content)
+    assert content_of([gated]).limit is None
 
 
 def test_the_terminal_opens_with_it(gated, capsys):

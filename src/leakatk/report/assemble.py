@@ -83,6 +83,7 @@ def content_of(
         openings=openings_of(every),
         threshold=next((float(one.results.gate.bound) for one in every if one.results.gate), math.nan),
         threshold_k=next((int(one.results.gate.k) for one in every if one.results.gate), 0),
+        limit=next((allowed for one in every if (allowed := _limit(one))), None),
         notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
@@ -271,6 +272,16 @@ def _retrained_curve(audits: Sequence[Audited], kinds: Mapping[str, Kind], score
     if block.retrained is None or "reference" in kinds.values():
         return ()
     return (_drawn("reference", block.retrained.curves[over], "reference"),)
+
+
+def _limit(audited: Audited) -> Curve | None:
+    """What a gate on the excess allows at each k: the retrained model's leak and the bound."""
+    gate, retrained = audited.results.excess_gate, block_of(audited, audited.scorer).retrained
+    if gate is None or retrained is None:
+        return None
+    curve = retrained.curves["samples"]
+    label = f"gate: at most {100 * gate.bound:.6g} points above the retrained model at k = {gate.k:,}"
+    return Curve(label, tuple(curve.k), tuple(min(1.0, value + gate.bound) for value in curve.value))
 
 
 def _drawn(label: str, curve: CurveResult, kind: Kind) -> Curve:

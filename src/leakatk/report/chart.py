@@ -39,7 +39,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 STYLE = (
     f".leak text{{font-family:{_FONT};font-size:13px;fill:#1c1e21}}.leak .dim{{fill:#5c6066}}"
     ".leak .grid{stroke:#dfe2e6;stroke-width:1}.leak .axis{stroke:#8a9097;stroke-width:1}"
-    ".leak .gate{stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .gate.mark{stroke-width:3;stroke-dasharray:none}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
+    ".leak .gate{fill:none;stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .gate.mark{stroke-width:3;stroke-dasharray:none}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
     ".leak .band{opacity:.14;stroke:none}.leak .hollow{fill:#fff;stroke-width:2}.leak .whisker{stroke-width:1.4;fill:none}"
     + "".join(f".leak .s{i}{{--c:{c}}}" for i, c in enumerate(PALETTE))
     + ".leak .ref{--c:#1c1e21}.leak .orig{--c:#7a7f86}"
@@ -171,13 +171,14 @@ def curve_chart(
     threshold: float = math.nan,
     threshold_k: int = 0,
     log: bool = False,
+    limit: Curve | None = None,
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
     Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
     drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k. threshold: the bound of a
     gate, drawn as a line across; NaN without one.  threshold_k: the k that it is for, marked on the line; 0 for none.
-    log: a logarithmic y axis, zero in a place of its own.
+    log: a logarithmic y axis, zero in a place of its own.  limit: what a gate on a difference allows at each k, named by its label.
     """
     if not curves:
         return ""
@@ -185,7 +186,7 @@ def curve_chart(
     lines = [c for c in curves if c.kind != "greedy"]
     greedy = [c for c in curves if c.kind == "greedy"]
     k_max = max([c.k[-1] for c in lines], default=1)
-    top = ceiling(curves, threshold)
+    top = ceiling([*curves, *([limit] if limit else [])], threshold)
     lane = max(48, 14 + (11 if width > 600 else 5) * len(greedy)) if greedy else 0
     left, head, foot = 46, 26, 46
     longest = max((min(len(visible(c.label, lines=False)), _LABEL) for c in lines), default=0)
@@ -240,6 +241,13 @@ def curve_chart(
         out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}{for_k}</text>')
         if threshold_k and lines and k_min <= threshold_k <= k_max:
             out.append(f'<path class="gate mark" d="M{x(threshold_k):.1f} {at - 6:.1f}v12"/>')
+
+    if limit and lines:
+        at_k = [(k, v) for k, v in zip(limit.k, limit.value, strict=True) if k_min <= k <= k_max and math.isfinite(v)]
+        path = " ".join(f"{x(k):.1f},{y(v):.1f}" for k, v in at_k)
+        name = escape(visible(limit.label, lines=False))
+        out.append(f'<polyline class="gate" points="{path}"/>')
+        out += [f'<text class="dim" x="{x(k) + 4:.1f}" y="{y(v) - 5:.1f}">{name}</text>' for k, v in at_k[:1]]
 
     shapes = {css: i for i, css in enumerate(dict.fromkeys(classes.values()))}
     ordered = sorted(lines, key=lambda c: c.kind == "model")  # models on top

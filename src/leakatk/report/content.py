@@ -263,6 +263,7 @@ class ReportContent:
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
     openings: the verdict on each run that had a gate.
     threshold: the bound of the gate on leak@k, drawn in the chart; NaN without one.  threshold_k: the k that it is for.
+    limit: what a gate on the excess allows at each k, drawn beside it.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
     created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
     redacted: whether answers and texts are left out.
@@ -273,6 +274,7 @@ class ReportContent:
     openings: tuple[Opening, ...] = ()
     threshold: float = math.nan
     threshold_k: int = 0
+    limit: Curve | None = None
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()

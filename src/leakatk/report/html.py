@@ -117,6 +117,7 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             ident=f"{ident}-{suffix}",
             threshold=content.threshold if ident == "near" else math.nan,
             threshold_k=content.threshold_k,
+            limit=content.limit if ident == "near" else None,
             description=description,
             log=log,
         )
