@@ -107,16 +107,12 @@ class Limits:
         tokens = f"{self.tokens_in:,.0f} tokens in and {self.tokens_out:,.0f} out"
         tokens += f" (the server did not count those of {self.uncounted:,} answers)" if self.uncounted else ""
         price = math.isnan(self.price_in + self.price_out)
-        cost = (
-            "price unknown"
-            if price
-            else f"{'at most ' if self.uncounted else ''}${self.spent:.{2 if self.spent >= 0.1 else 4}f}"
-        )
+        cost = "price unknown" if price else f"{'at most ' if self.uncounted else ''}{dollars(self.spent)}"
         return f"{self.requests:,} requests, {tokens}, {cost}"
 
     def price_and_caps(self, cost: float) -> str:
         """For an announcement: the price expected, and where it would stop."""
-        price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about ${cost:.2f}"
+        price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about {dollars(cost)}"
         caps = [f"{self.max_requests:,} requests"] if self.max_requests else []
         caps += [f"${self.max_cost:g}"] if self.max_cost else []
         return price + (f"; stops at {' or '.join(caps)}" if caps else "")
@@ -175,6 +171,11 @@ class Server:
 
     def close(self) -> None:
         self.client.close()
+
+
+def dollars(amount: float) -> str:
+    """$1.23; below ten cents with four decimals, $0.0012."""
+    return f"${amount:.{2 if amount >= 0.1 else 4}f}"
 
 
 def shown(url: str) -> str:
