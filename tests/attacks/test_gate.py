@@ -69,7 +69,7 @@ SETTINGS = LadderSettings(n=3, ks=(1,), scorers=("fact",))
 def asked(score):
     """The same prompts, asked, with this score of every sample."""
     rows = {i: np.full(3, score) for i in IDS}
-    return replace(unasked(IDS, SETTINGS), name="asked", low=rows, high=rows, missing=0)
+    return replace(unasked(IDS, SETTINGS), name="asked", low=rows, high=rows, missing=0, scored=18)
 
 
 def test_what_was_not_asked_may_be_the_best_or_the_worst():
