@@ -1,4 +1,4 @@
-"""Options of training that `leakatk unlearn` and `leakatk finetune` share, and how they become settings."""
+"""Options of training that several commands share, and how they become settings."""
 
 from __future__ import annotations
 
