@@ -1,4 +1,4 @@
-"""Representation methods as runs: what is distinctive changes the model, what is not meant to move stays, and killed runs end the same."""
+"""Representation methods as runs: what is distinctive changes the model, what is not meant to move stays, and what is projected away is gone."""
 
 import copy
 from dataclasses import replace
@@ -16,7 +16,6 @@ from leakatk.unlearning.trainer import unlearn
 
 SHORT = TrainSettings(learning_rate=1e-2, max_steps=2, forget_batch=4, retain_batch=4, weight_decay=0.0)
 TINY = {"layer": 0, "layers": 1, "autoencoder_steps": 5, "features": 64, "align_steps": 2, "window": 3, "traced": 2}
-NAMES = ["r2mu", "falcon", "align-then-unlearn", "laf", "i2i", "duck", "kuda", "mrp", "sae-unknown"]
 DOWN = "model.layers.{}.mlp.down_proj.weight"
 
 
@@ -37,25 +36,6 @@ def after(loaded, base_model, forget, retain, method, **options):
 def moved(found, base_model):
     start = dict(base_model.named_parameters())
     return {name for name, value in found.items() if not torch.equal(value, start[name])}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_killed_run_ends_as_a_whole_one(name, loaded, base_model, forget, retain, tmp_path):
-    method, settings = method_of(name), replace(SHORT, checkpoint_every=1, check_every=1, max_steps=3)
-
-    def stop(given, step):
-        from leakatk.unlearning.settings import Check
-
-        if step % 3 == 2:
-            raise KeyboardInterrupt
-        return Check({})
-
-    whole = after(loaded, base_model, forget, retain, method, settings=settings)
-    with pytest.raises(KeyboardInterrupt):
-        after(loaded, base_model, forget, retain, method, settings=settings, out=tmp_path / "o", on_check=stop)
-    again = after(loaded, base_model, forget, retain, method, settings=settings, out=tmp_path / "o")
-    assert all(torch.equal(value, again[key]) for key, value in whole.items())
-    assert moved(whole, base_model)
 
 
 @pytest.mark.parametrize(

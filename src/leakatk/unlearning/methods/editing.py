@@ -108,5 +108,5 @@ method(
     params={"rank": 16, "scale": 1.0},
     small={"rank": 8},
     small_settings=replace(SMALL, learning_rate=1e-3),
-    note="It has four stages that train, so it does four times as many steps as are asked for; checks before the end see the networks in between.",
+    note="It has four stages that train, so it does four times as many steps as are asked for; checks before the end see the networks in between, and a utility floor ends it there.",
 )
