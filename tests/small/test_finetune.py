@@ -28,7 +28,6 @@ from leakatk.small.finetune import (
 from leakatk.unlearning import checkpoint
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.trainer import unlearn
-from tests.docs.desk import end_soon
 from tests.tiny import PROMPTS, save_tiny_model
 
 SETTINGS = TrainSettings(learning_rate=5e-3, max_steps=40, retain_batch=3, checkpoint_every=10)
@@ -225,14 +224,6 @@ def test_a_directory_of_something_else_is_left_alone(load, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.fixture(scope="module")
-def brief(tmp_path_factory):
-    """A model whose answers are a few tokens long: asking it what it knows takes no time."""
-    place = save_tiny_model(tmp_path_factory.mktemp("brief") / "tiny")
-    end_soon(place)
-    return lambda: load_model(place, device="cpu")
-
-
 def killing(monkeypatch, number):
     """Every write counts; just after the one of that number, all ends."""
     writes = []
@@ -260,11 +251,11 @@ def killing(monkeypatch, number):
 
 
 @pytest.mark.parametrize(("tuning", "splits"), [("full", ("full", "retain")), ("lora", ("full",))])
-def test_a_run_killed_after_any_write_ends_bit_for_bit_alike(brief, tmp_path, monkeypatch, tuning, splits):
+def test_a_run_killed_after_any_write_ends_bit_for_bit_alike(load, tmp_path, monkeypatch, tuning, splits):
     settings = replace(SHORT, tuning=tuning, keep_adapter=tuning == "lora")
 
     def run(out):
-        return finetune(brief, Lessons(BENCH), out, settings=settings, splits=splits, quiet=True)
+        return finetune(load, Lessons(BENCH), out, settings=settings, splits=splits, quiet=True)
 
     with monkeypatch.context() as patch:
         writes = killing(patch, 0)
