@@ -463,18 +463,15 @@ class Picky(Ask):
 def test_an_attack_that_finds_nothing_to_ask_is_a_rung_that_no_gate_passes_over(blank, retrained, forget, tmp_path):
     """The model says nothing it should not; only what was not asked keeps the gate from saying so."""
 
-    def laddered(attack, unscored="count"):
-        gate = Gate(1, 0.95, unscored=unscored, cut="ignore")
+    def laddered(attack):
+        gate = Gate(1, 0.95, cut="ignore")
         few = dataclasses.replace(FEW, n=2, gate=gate, excess_gate=gate)
         place = tmp_path / attack.label.replace(":", "-").replace("=", "-")
         return attack_ladder(blank, forget[:4], [attack], out=place, retrained=retrained, settings=few)
 
-    for unscored in ("count", "ignore"):
-        found = laddered(Picky(), unscored)
-        assert found["gate"]["answer"] == "CANNOT SAY"
-        assert [one["name"] for one in found["gate"]["settings"] if one["answer"] == "CANNOT SAY"] == [
-            "picky: not asked"
-        ]
+    found = laddered(Picky())
+    assert found["gate"]["answer"] == "CANNOT SAY"
+    assert [one["name"] for one in found["gate"]["settings"] if one["answer"] == "CANNOT SAY"] == ["picky: not asked"]
     rung = found["rungs"][1]
     assert rung["not_asked"] == {"model": 4, "retrained": 4}
     block = next(iter(rung["scorers"].values()))
