@@ -37,7 +37,12 @@ def excess_verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, g
     """
     roles: tuple[Role, Role] = ("model", "retrained")
     mine, theirs = (
-        {one.name: one for rung in _sampled(rungs) for one in _settings(rung, out, settings, gate, role, roles) if one.low}
+        {
+            one.name: one
+            for rung in _sampled(rungs)
+            for one in _settings(rung, out, settings, gate, role, roles)
+            if one.low
+        }
         for role in roles
     )
     return judge_pairs(mine, theirs, gate, compared="the retrained model").as_dict()
