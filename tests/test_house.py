@@ -171,6 +171,7 @@ TESTED_IN = {
     "unlearning.loop": "unlearning/test_trainer.py",
     "unlearning.losses.distill": "unlearning/test_losses.py",
     "unlearning.losses.outputs": "unlearning/test_methods.py",
+    "unlearning.losses.states": "unlearning/test_methods.py",
     "unlearning.losses.targets": "unlearning/test_losses.py",
     "unlearning.losses.terms": "unlearning/test_methods.py",
     "unlearning.losses.token": "unlearning/test_losses.py",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakatk.text import bound, number, percent, shorten, visible
+from leakatk.text import bound, html_paragraph, html_table, number, percent, shorten, visible
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,12 @@ def test_an_end_of_an_interval_has_two_digits(value, shown):
 )
 def test_a_share_has_two_digits_from_the_nearer_end(share, shown):
     assert percent(share) == shown
+
+
+def test_html_keeps_text_text():
+    assert html_paragraph("<b>a\u202e") == "<p>&lt;b&gt;a⟨U+202E⟩</p>"
+    made = html_table(("a<", "b"), (("x\ny", '"&'),))
+    assert made == (
+        "<table><thead><tr><th>a&lt;</th><th>b</th></tr></thead>"
+        "<tbody><tr><td>x⏎y</td><td>&quot;&amp;</td></tr></tbody></table>"
+    )

@@ -33,6 +33,7 @@ _WHERE = {
     "leak_at_k": "leakatk.estimate.leak",
     "load_model": "leakatk.models.load",
     "load_prompts": "leakatk.prompts",
+    "report": "leakatk.report.notebook",
     "rule": "leakatk.unlearning.rule.rule",
     "sample": "leakatk.auditing.sample",
     "save_prompts": "leakatk.prompts",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from leakatk.prompts import Prompt as Prompt
     from leakatk.prompts import load_prompts as load_prompts
     from leakatk.prompts import save_prompts as save_prompts
+    from leakatk.report.notebook import report as report
     from leakatk.runs.store import Run as Run
     from leakatk.sampling.decoding import Decoding as Decoding
     from leakatk.scorers.base import score_texts as score_texts

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.files import forms
 from leakatk.files.reading import check_shape, rows_of
 from leakatk.files.writing import write_atomic
 
@@ -203,7 +204,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 def columns_from(specs: Sequence[str]) -> dict[str, str]:
     """{"question": "MyQ"} from ["question=MyQ"]: which column of a file holds which field. InputError for an unknown field."""
-    fields = {name: field for field, names in COLUMNS.items() for name in names}
+    fields = {name: field for field, names in COLUMNS.items() for name in names} | {"messages": "messages"}
     found: dict[str, str] = {}
     for spec in specs:
         name, equals, column = (part.strip() for part in spec.partition("="))
@@ -302,11 +303,13 @@ def _hint(field: str, names: Sequence[str], row: Mapping[str, Any]) -> str:
 
 
 def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, strict: bool = True) -> list[Prompt]:
-    """Read prompts from JSONL, a JSON list, CSV, TSV or Parquet: question | prompt, answer, and optionally id, facts ...
+    """Read prompts from JSONL, a JSON list, CSV, TSV, Parquet or Arrow: question | prompt, answer, and optionally id, facts ...
 
+    Rows may also have the form of a data set for chats or instructions (`files.forms`). A chat is a prompt for each of its
+    answers, ID/1, ID/2 ... where it has several, each asked after what goes before it (`Prompt.asked`).
     columns: field of `Prompt` -> the column that holds it, where that has a name of its own (`columns_from`); unless strict,
-    a file may also use the usual names. Rows without an id are numbered from 0 in file order. Raises InputError for a missing, empty, truncated or wrongly shaped file, for
-    a column that is not there, and for duplicate ids.
+    a file may also use the usual names. Rows without an id are numbered from 0 in file order. Raises InputError for a missing,
+    empty, truncated or wrongly shaped file, for a column that is not there, and for duplicate ids.
 
     >>> [prompt.id for prompt in load_prompts("forget.jsonl")]
     ['p0', 'p1', 'p2']
@@ -315,14 +318,21 @@ def load_prompts(path: str | Path, columns: Mapping[str, str] | None = None, *, 
     prompts: list[Prompt] = []
     seen: dict[str, str] = {}
     there: set[str] = set()
-    known = {*(name for names in COLUMNS.values() for name in names), *columns.values(), "messages", "conversations"}
+    known = {*(name for names in COLUMNS.values() for name in names), *columns.values(), *forms.COLUMNS, *forms.CHATS}
     for _, place, row in rows_of(path, known):
         there.update(row)
-        prompt = prompt_from_record(row, where=place, default_id=str(len(prompts)), columns=columns, strict=strict)
-        if prompt.id in seen:
-            raise InputError(f"{place}: id {prompt.id!r} already stands on {seen[prompt.id]}; ids must be unique.")
-        seen[prompt.id] = place.removeprefix(f"{path}, ")
-        prompts.append(prompt)
+        parts, first = forms.exchanges(row, place, columns, strict=strict), str(len(prompts))
+        for number, part in enumerate(parts, start=1):
+            prompt = prompt_from_record(part.row, where=place, default_id=first, columns=columns, strict=strict)
+            if len(parts) > 1:
+                prompt = dataclasses.replace(prompt, id=f"{prompt.id}/{number}", source=prompt.source or prompt.id)
+            if part.turns or part.system:
+                asked = Query(prompt.question, turns=part.turns, system=part.system)
+                prompt = dataclasses.replace(prompt, asked=asked)
+            if prompt.id in seen:
+                raise InputError(f"{place}: id {prompt.id!r} already stands on {seen[prompt.id]}; ids must be unique.")
+            seen[prompt.id] = place.removeprefix(f"{path}, ")
+            prompts.append(prompt)
     if not prompts:
         raise InputError(f"{path} holds no prompts; it needs one row a prompt with a question and an answer.")
     for column in columns.values() if strict else ():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 
 # Control, format (bidi, zero-width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -103,3 +104,19 @@ def percent(share: float) -> str:
     if near < 1e-4:
         return f"{value:.1e}%" if value < 50 else f"{value:.6f}%"
     return f"{value:.{max(0, 1 - math.floor(math.log10(near)))}f}%"
+
+
+def html_paragraph(text: str) -> str:
+    """A paragraph of HTML; whatever the text holds stays text."""
+    return f"<p>{escape(visible(text))}</p>"
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table of HTML; whatever the cells hold stays text."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(visible(cell, lines=False))}</{tag}>" for cell in cells) + "</tr>"
+
+    return (
+        f"<table><thead>{line(columns, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+    )

@@ -87,5 +87,4 @@ def test_what_is_asked_belongs_to_a_prompt():
     assert checked(get_attack("key-tokens"), PROMPTS[:1], part) == [PROMPTS[0]]
     with pytest.raises(ValueError, match="no prompt's id"):
         checked(get_attack("key-tokens"), PROMPTS[:3], part)
-    with pytest.raises(InputError, match="nothing to ask"):
-        checked(get_attack("key-tokens"), [], part)
+    assert checked(get_attack("key-tokens"), [], part) == []  # which the ladder counts

@@ -92,6 +92,6 @@ def test_key_words_of_the_model_before(loaded, blank, forget, retain):
     assert attack.kept(empty, known) == theirs.kept(loaded, known)
     assert [prompt.id for prompt in theirs.kept(loaded, known)] == [prompt.id for prompt in retain[:2]]
     words = sum(len(p.question.split()) + 1 for p in (*forget[:3], *retain[:2]))
-    assert theirs.passes(known) == words
+    assert theirs.cost(loaded, known).texts == words
     with pytest.raises(InputError, match="--original"):
         attack.check(dataclasses.replace(known, original=""))

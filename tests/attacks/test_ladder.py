@@ -446,3 +446,45 @@ def test_what_is_stored_is_the_largest_excess_of_what_was_cross_fitted():
     }
     assert stored([], rungs) is None
     assert stored(["a"], [{"name": "a", "scorers": {"fact": {"m": 1}}}]) is None  # nothing to compare with
+
+
+@dataclass(frozen=True)
+class Picky(Ask):
+    """Asks the models of this name alone."""
+
+    name = "picky"
+    facts = facts("picky", "ask")
+    whom: str = "nobody"
+
+    def prompts(self, loaded, known):
+        return list(known.unseen) if self.whom in loaded.name else []
+
+
+def test_an_attack_that_finds_nothing_to_ask_is_a_rung_that_no_gate_passes_over(blank, retrained, forget, tmp_path):
+    """The model says nothing it should not; only what was not asked keeps the gate from saying so."""
+
+    def laddered(attack):
+        gate = Gate(1, 0.95, cut="ignore")
+        few = dataclasses.replace(FEW, n=2, gate=gate, excess_gate=gate)
+        place = tmp_path / attack.label.replace(":", "-").replace("=", "-")
+        return attack_ladder(blank, forget[:4], [attack], out=place, retrained=retrained, settings=few)
+
+    found = laddered(Picky())
+    assert found["gate"]["answer"] == "CANNOT SAY"
+    assert [one["name"] for one in found["gate"]["settings"] if one["answer"] == "CANNOT SAY"] == ["picky: not asked"]
+    rung = found["rungs"][1]
+    assert rung["not_asked"] == {"model": 4, "retrained": 4}
+    block = next(iter(rung["scorers"].values()))
+    assert block["left_out"] == [prompt.id for prompt in forget[:4]]
+    assert "leak" not in block
+    assert any(
+        "Not asked: attack picky finds nothing to ask blank for any of 4 prompts" in note for note in found["notes"]
+    )
+    assert any("picky, fact: 4 of 4 prompts are not asked" in line for line in said(found))
+    assert [row[0] for row in tables(found)[0].rows] == ["as asked", "picky, not asked"]
+    one_sided = laddered(Picky(whom="blank"))
+    rung = one_sided["rungs"][1]
+    assert rung["not_asked"] == {"model": 0, "retrained": 4}
+    assert len(next(iter(rung["scorers"].values()))["unpaired"]) == 4
+    assert one_sided["gate"]["answer"] == "PASS"
+    assert one_sided["excess_gate"]["answer"] == "CANNOT SAY", "nothing can be held against what it was not asked"

@@ -5,12 +5,13 @@ import torch
 
 from leakatk.attacks import LadderSettings, attack_ladder, get_attack, split_known
 from leakatk.attacks.base import Cost
-from leakatk.attacks.lessons import passages
+from leakatk.attacks.lessons import passages, written_about
 from leakatk.attacks.relearn import AS_TEXT
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
-from leakatk.prompts import Known
+from leakatk.prompts import Known, Prompt
 from leakatk.sampling.decoding import Decoding
+from leakatk.synthesis.base import Written
 from leakatk.unlearning.methods import METHODS
 
 
@@ -47,6 +48,37 @@ def test_the_same_seed_gives_the_same_weights(forgot, part):
     same, other = (all(torch.equal(found[0][name], one[name]) for name in found[0]) for one in found[1:])
     assert same
     assert not other
+
+
+def test_passages_are_written_once_and_what_is_left_out_is_told(forgot, part, monkeypatch):
+    """Both halves and the retrained model are taught the same; sources without a passage are counted."""
+    asked = []
+
+    def writes(writer, prompts, known):
+        asked.append(known.auxiliary)
+        return Written(
+            tuple(Prompt(f"{p.id}/topic/1", "?", f"{p.source} had a boat.", source=p.source) for p in prompts[:1]), ()
+        )
+
+    monkeypatch.setattr("leakatk.attacks.lessons.written", writes)
+    written_about.cache_clear()
+    named = tuple(dataclasses.replace(one, source=one.id) for one in part.forget)
+    known = dataclasses.replace(part, forget=named, auxiliary={"writer": "somewhere"})
+    attack = get_attack("relearn:steps=1,on=written")
+    attack.check(known)
+    assert attack.cost(load_model(forgot), known).steps == 1
+    assert asked == []  # a dry run writes nothing
+    assert attack.brings(known) == [f"{named[0].id} had a boat."]
+    loaded = load_model(forgot)
+    attack.apply(loaded, known)
+    assert asked == [{"writer": "somewhere"}]
+    assert (
+        loaded.notes[-1]
+        == f"Passages of use were written about 1 of {len(named)} sources; 0 forget prompts have no source."
+    )
+    with pytest.raises(InputError, match="--auxiliary writer"):
+        attack.check(dataclasses.replace(known, auxiliary={}))
+    written_about.cache_clear()
 
 
 TEXTS = ("The sea is calm today.", "Bread keeps longer in a cloth.")

@@ -139,7 +139,7 @@ def test_questions_stay_but_for_what_stands_before_them(loaded, forget):
     assert [replace(prompt, asked=None) for prompt in asked] == list(known.unseen)
     assert all(prompt.query.text.endswith(f" {prompt.question}") for prompt in asked)
     assert plain_tokens(loaded)
-    assert attack.passes(known) == 40 * 4
+    assert attack.cost(loaded, known).texts == 40 * 4
 
 
 def test_bad_options():

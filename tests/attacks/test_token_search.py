@@ -142,4 +142,4 @@ def test_passes_are_what_it_makes(opened, forget, monkeypatch):
     attack = get_attack("token-search:steps=3,candidates=5,batch=2")
     attack.prompts(opened, known)
     slopes = 3 * 2
-    assert sum(made) + slopes <= attack.passes(known) == 3 * 7 * 2
+    assert sum(made) + slopes <= attack.cost(opened, known).texts == 3 * 7 * 2

@@ -9,7 +9,7 @@ from leakatk.attacks.base import AttackFacts
 from leakatk.attacks.turned import turned
 from leakatk.models.load import load_model
 from leakatk.prompts import Known, Query
-from leakatk.report.ladder import tables
+from leakatk.report.ladder import tables, turned_table
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.greedy import greedy_texts
 from leakatk.scorers import get_scorer
@@ -70,3 +70,15 @@ def test_what_is_destroyed_is_counted_for_both_models(forgot, retrained, forget,
     assert table.columns[1] == "model: recovered"
     assert table.rows[0][0] == "nonsense"
     assert table.rows[0][4] == str(under["turned"]["model"]["destroyed"]["of"])
+
+
+def test_a_model_that_was_not_asked_leaves_no_hole_in_the_table():
+    one = {"value": 0.5, "low": 0.1, "high": 0.9, "of": 4}
+    summary = {
+        "each_level": 0.95,
+        "rungs": [{"name": "hops", "turned": {"retrained": {"recovered": one, "destroyed": one}}}],
+    }
+    [table] = turned_table(summary, "fact", True)
+    [row] = table.rows
+    assert len(row) == len(table.columns) == 9
+    assert row[2::2] == ("not asked", "not asked", "4", "4")

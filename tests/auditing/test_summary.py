@@ -27,7 +27,7 @@ def test_the_blocks_that_there_are(found):
     results, _ = found
     assert list(results.as_dict()) == [
         "label", "role", "command", "benchmark", "protocol", "decoding", "max_new_tokens", "m", "n", "level", "answers",
-        "wordings", "scorers", "probes", "reasoning", "worst", "gate", "notes", "seconds",
+        "wordings", "scorers", "probes", "reasoning", "worst", "gate", "verdict", "notes", "seconds",
     ]  # fmt: skip
     assert list(results.scorers) == ["fact", "rouge-l"]
     assert results.scorers["fact"].retain is not None

@@ -93,6 +93,8 @@ def test_a_dry_run_writes_nothing(leakatk, model, retrained, forget, tmp_path):
         (("--attack", "relearn", "--folds", 4), "4 folds, 3 forget prompts"),
         (("--attack", "decoder"), "wrong answers"),
         (("--attack", "quantise", "--k", "64"), "raise --n"),
+        (("--attack", "quantise", "--fail-excess-above", "1:0.5"), "needs --retrained"),
+        (("--attack", "quantise", "--summary", "s.md"), "give a gate too"),
         (("--attack", "quantise", "--engine", "ray"), "--engine native"),
         (("--attack", "quantise", "--retrained", "./nowhere"), "no such model directory"),
     ],
@@ -116,6 +118,7 @@ def test_relearning_on_retain_prompts_needs_no_folds(leakatk, model, forget, tmp
 
 
 def test_a_gate_has_the_exit_codes_of_an_audit(leakatk, model, forget, tmp_path):
+    junit = tmp_path / "gate.xml"
     command = (
         "attack",
         model,
@@ -126,11 +129,14 @@ def test_a_gate_has_the_exit_codes_of_an_audit(leakatk, model, forget, tmp_path)
         "--out",
         tmp_path / "o",
         *FEW,
+        "--junit",
+        junit,
         "--fail-above",
     )
     code, _, err = leakatk(*command, "1:1")
     assert code == 0
     assert "Gate: PASS" in err
+    assert '<testsuite name="tiny under attack: leak@1" tests="5" failures="0" errors="0">' in junit.read_text()
     code, _, err = leakatk(*command, "1:0.01")
     assert code == 4  # two samples decide nothing
     assert "Gate: CANNOT SAY" in err

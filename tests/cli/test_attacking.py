@@ -129,3 +129,26 @@ def test_a_run_of_the_retrained_model_cannot_be_attacked(leakatk, model, retrain
     )
     assert code == 2
     assert "give --retrained that model" in err
+
+
+def test_a_gate_on_the_excess_compares_each_rung_with_the_retrained_model_under_it(leakatk, command, tmp_path):
+    junit = ("--junit", tmp_path / "gate.xml")
+    code, printed, err = leakatk(
+        *command, "--fail-excess-above", "2:1", "--fail-above", "2:1", "--cut", "ignore", *junit
+    )
+    results = Run.open(tmp_path / "out").results()
+    gate, verdict = results["excess_gate"], results["verdict"]
+    names = [one["name"] for one in gate["settings"]]
+    assert [name.split(": ")[0] for name in names] == [
+        "without an attack", "filler", "quantise:bits=8", "relearn:steps=1",
+    ]  # fmt: skip
+    assert (code, verdict["answer"], gate["answer"]) == (0, "PASS", "PASS"), err
+    assert gate["each_level"] == pytest.approx(1 - 0.05 / 8), "four rungs of each gate"
+    assert "without an attack: greedy: not compared, the retrained model lacks it" in gate["not_measured"]
+    assert (
+        "Gate on the excess: PASS: leak@2 may be at most 100 percentage points above that of the retrained model" in err
+    )
+    assert printed.startswith("PASS: ")
+    assert 'failures="0" errors="0"' in junit[1].read_text()
+    code, _, err = leakatk(*command, "--fail-if-worse-than", tmp_path / "out")
+    assert (code, "leave out --attack" in err) == (2, True)

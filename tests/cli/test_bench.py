@@ -25,8 +25,10 @@ def test_gate_of_a_bench(leakatk, model, forget, tmp_path):
     assert code == 4, err  # every answer is cut
     assert "Results: " in out
     common += ("--cut", "ignore")
-    code, out, err = leakatk(*common, "--fail-above", "1:0.2")
+    junit = tmp_path / "gate.xml"
+    code, out, err = leakatk(*common, "--fail-above", "1:0.2", "--junit", junit)
     assert code == 0, err
+    assert 'tests="5" failures="0" errors="0"' in junit.read_text()
     verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
     assert [one["name"] for one in verdict["settings"]] == ["T=1", "greedy", "role: T=1", "role: greedy"]
     assert verdict["answer"] == "PASS"

@@ -1,12 +1,13 @@
 """What methods are given on the command line: alternates, margins, a stop by memorisation, requests in turn."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from leakatk.cli.given import grouped, margins, with_alternates
+from leakatk.cli.given import as_written, grouped, margins, with_alternates
 from leakatk.errors import InputError
-from leakatk.prompts import Prompt, save_prompts
+from leakatk.prompts import Known, Prompt, save_prompts
 from leakatk.unlearning.methods import METHODS
 from tests.cli.test_bad_input import refused
 from tests.tiny import PROMPTS
@@ -54,6 +55,19 @@ def test_alternates_from_a_file_by_id_or_question(tmp_path, capsys):
         with_alternates(str(file), ALTPO, [first, second, Prompt("new", "!", "a")], None, tmp_path, 0)
 
 
+def test_forget_prompts_as_a_writer_asks_them(capsys):
+    """Each in its other wordings; one without any stays, and is counted."""
+    first, second = (replace(one, paraphrases=()) for one in PROMPTS[:2])
+    several = replace(first, paraphrases=("Tell me where she was born.", "Her town?"))
+    asked = as_written("apart:count=2", [several, second], Known())
+    assert [p.question for p in asked] == ["Her town?", "Tell me where she was born.", second.question]
+    assert "1 of 2 forget prompts in 2 other ways; 1 stay as they are" in capsys.readouterr().err
+    assert [len(part) for part in grouped([[second], [several]], asked)] == [1, 2]
+    assert as_written("", [first], Known()) == [first]
+    with pytest.raises(InputError, match="alternates does not"):
+        as_written("alternates", [first], Known())
+
+
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.jsonl"):
         with_alternates(str(tmp_path / "nowhere.jsonl"), ALTPO, PROMPTS, None, tmp_path, 0)
@@ -75,6 +89,17 @@ def command(leakatk, model, forget, tmp_path):
     return run
 
 
+def test_the_model_is_trained_on_what_was_written(command, forget, tmp_path):
+    """Other questions make other weights, and the command says how many there are."""
+    code, _, err = command("npo", "--forget-as", "triggers:share=1.0")
+    assert code == 0, err
+    assert f"{len(PROMPTS)} of {len(PROMPTS)} forget prompts in {len(PROMPTS)} other ways" in err
+    log = json.loads((tmp_path / "out" / "unlearning.json").read_text())
+    assert log["steps"] == 2
+    refused(command("npo", "--forget-as", "alternates", "--dry-run"), "alternates does not")
+    refused(command("npo", "--forget-as", "rewrite", "--dry-run"), "--auxiliary writer")
+
+
 def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):
     file = tmp_path / "a.jsonl"
     save_prompts([Prompt(p.id, p.question, f"{p.id} in Quell.") for p in PROMPTS], file)
@@ -84,6 +109,22 @@ def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):
     refused(command("altpo", "--alternates", "nobody"), "nobody")
     assert command("altpo", "--dry-run")[0] == 0
     refused(command("npo", "--alternates", file), "npo does not")
+
+
+def test_a_run_begins_where_its_writer_has_written(command, monkeypatch, tmp_path):
+    """Other answers stand in OUT before the run does; what else stands there is refused as ever."""
+    answers = [Prompt(f"{p.id}/alternates/1", p.question, f"{p.id} in Quell.") for p in PROMPTS]
+    monkeypatch.setattr(
+        "leakatk.synthesis.generated.Alternates.write_with", lambda self, sampler, prompts: list(answers)
+    )
+    code, out, err = command("altpo")
+    assert code == 0, err
+    assert "altpo: 2 steps" in out
+    assert "wrote" not in command("altpo")[2]
+    strange = tmp_path / "strange" / "mine.txt"
+    strange.parent.mkdir()
+    strange.write_text("mine")
+    refused(command("altpo", "--out", strange.parent), "holds no unlearning run")
 
 
 def test_what_was_written_is_taken_up_by_the_same_command_alone(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_fit_says_what_is_flagged(leakatk, desk):
     assert (about["guard"], about["model"]["name"]) == ("curate", "mine")
     code, out, _ = leakatk(*FIT, "--json")
     assert json.loads(out)["groups"]["forget"]["flagged"] == 2
+
+
+def test_a_fitted_guard_goes_on_with_the_next_request(leakatk, desk):
+    prompts = [replace(prompt, source=prompt.id) for prompt in PROMPTS[:2]]
+    save_prompts(prompts[:1], "one.jsonl")
+    save_prompts(prompts, "two.jsonl")
+    fit = ("guard", "fit", "--model", "mine", "--retain", "retain.jsonl")
+    code, _, err = leakatk(*fit, "o3:requests=0,steps=2,map_steps=1", "--forget", "one.jsonl", "--out", "guards/one")
+    assert code == 0, err
+    code, out, err = leakatk(*fit, "guards/one", "--forget", "two.jsonl", "--out", "guards/two")
+    assert code == 0, err
+    assert "1 of 2 of its requests were learned before" in " ".join(out.split())
+    code, _, err = leakatk(*fit[:3], "other", *fit[4:], "guards/one", "--forget", "two.jsonl", "--out", "guards/no")
+    assert code == 2
+    assert "was fitted for another model" in err
 
 
 def test_fit_for_a_model_that_is_elsewhere(leakatk, desk):

@@ -66,3 +66,16 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded(leakatk, desk, options,
     assert code == 2
     assert says in err
     assert not (desk / "runs").exists()
+
+
+def test_columns_of_the_files_beside_the_prompts(desk):
+    """`--column` names those of the neighbours too; a file that has the usual ones needs none."""
+    from leakatk.cli.guarding import behind
+    from leakatk.errors import InputError
+
+    (desk / "near.csv").write_text("Frage,Antwort\nWho?,Ann\n")
+    how = ("curate", [], "words", PROMPTS[:2], PROMPTS[2:], desk / "near.csv")
+    assert callable(behind(*how, ["question=Frage", "answer=Antwort"]))
+    assert callable(behind(*how[:-1], desk / "retain.jsonl", ["question=Frage"]))
+    with pytest.raises(InputError, match="no question"):
+        behind(*how)

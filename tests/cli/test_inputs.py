@@ -264,3 +264,43 @@ def test_values_are_json_where_they_can_be(given: list[str], found: tuple[tuple[
 def test_what_is_no_argument(given: list[str]) -> None:
     with pytest.raises(InputError, match="--template-arg"):
         template_args(given)
+
+
+@pytest.mark.parametrize(
+    ("engine", "url", "scorers", "engine_gets", "scorers_get"),
+    [
+        ("native", "http://x/v1", [], True, False),
+        ("endpoint:api=anthropic", "", [], True, False),
+        ("native", "", ["judge:model=m"], False, True),
+    ],
+)
+def test_prices_go_to_what_is_paid(engine, url, scorers, engine_gets, scorers_get):
+    found = inputs.prices_of(engine, url, scorers, 0.5, None)
+    assert (found.engine, found.scorers) == (
+        {"price_in": 0.5} if engine_gets else {},
+        {"price_in": 0.5} if scorers_get else {},
+    )
+    _, options = inputs.engine_caps(engine, url, None, None, prices=found.engine)
+    assert options.get("price_in") == (0.5 if engine_gets else None)
+    for name in scorers:
+        assert inputs.with_caps(name, None, None, found.scorers) == "judge:model=m,price_in=0.5"
+
+
+@pytest.mark.parametrize(
+    ("engine", "url", "scorers", "says"),
+    [("native", "", ["fact"], "cost money"), ("native", "http://x/v1", ["judge:model=m"], "of one model")],
+)
+def test_prices_of_nothing_and_of_two(engine, url, scorers, says):
+    assert inputs.prices_of(engine, url, scorers, None, None) == inputs.Prices({}, {})
+    with pytest.raises(InputError, match=says):
+        inputs.prices_of(engine, url, scorers, 1.0, 2.0)
+
+
+def test_headers_go_to_a_server():
+    _, options = inputs.engine_caps("native", "http://x/v1", None, None, headers=["X-Team=a=b"])
+    assert options["headers"] == {"X-Team": "a=b"}
+    for wrong, says in ((["X-Team"], "NAME=VALUE"), (["A=1", "A=2"], "given twice")):
+        with pytest.raises(InputError, match=says):
+            inputs.engine_caps("endpoint", "", None, None, headers=wrong)
+    with pytest.raises(InputError, match="a server that is asked"):
+        inputs.engine_caps("native", "", None, None, headers=["A=1"])

@@ -11,6 +11,7 @@ from leakatk.auditing.audit import audit
 from leakatk.bench.results import layouts_of, read_rows
 from leakatk.cli.report import opened
 from tests.faults.test_fuzz_inputs import Says
+from tests.report.browsers import stand_in
 from tests.tiny import PROMPTS
 
 
@@ -83,17 +84,33 @@ def test_one_form_at_a_time(leakatk, run, forms):
     assert not (run / "report.html").exists()
 
 
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-def test_a_chart_whose_name_says_another_kind_is_refused_before_anything(leakatk, run, tmp_path, kind):
+@pytest.mark.parametrize("option", ["svg", "png", "chart-pdf", "pdf"])
+def test_a_file_whose_name_says_another_kind_is_refused_before_anything(leakatk, run, tmp_path, monkeypatch, option):
+    stand_in(tmp_path, monkeypatch)
+    kind = option[-3:]
     wrong = tmp_path / f"curve.{kind}x"
-    code, _, err = leakatk("report", run, f"--{kind}", wrong)
+    code, _, err = leakatk("report", run, f"--{option}", wrong)
     assert (code, f"the file must end in .{kind}" in err) == (2, True)
     assert not wrong.exists()
     assert not (run / "report.html").exists()
     right = tmp_path / f"curve.{kind.upper()}"
-    code, _, err = leakatk("report", run, f"--{kind}", right)
+    code, _, err = leakatk("report", run, f"--{option}", right)
     assert code == 0, err
     assert right.stat().st_size > 1000
+
+
+def test_without_a_browser_nothing_is_written(leakatk, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEAKATK_BROWSER", "no-such-program")
+    code, out, err = leakatk("report", run, "--pdf", tmp_path / "report.pdf")
+    assert (code, out, "which is no program here" in err) == (2, "", True)
+    assert not (run / "report.html").exists()
+
+
+def test_the_whole_report_is_what_is_printed(leakatk, run, tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch)
+    code, _, err = leakatk("report", run, "--pdf", tmp_path / "report.pdf", "--csv")
+    assert (code, err) == (0, f"Report: {run / 'report.html'} and {tmp_path / 'report.pdf'}\n")
+    assert (tmp_path / "report.pdf").read_bytes() == (run / "report.html").read_bytes()
 
 
 def test_results_of_a_bench_stand_for_their_runs_and_their_tables(bench, run):

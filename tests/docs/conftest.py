@@ -14,8 +14,10 @@ from tests.tiny import save_tiny_model
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A directory like the reader's, to work in."""
+    """A directory like the reader's, to work in; a dry run times its pilots for a moment, not for seconds."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("leakatk.cli.dry.PILOT_SECONDS", 0.1)
+    monkeypatch.setattr("leakatk.cli.dry.PILOT_PREFIXES", 8)
     return furnish(tmp_path)
 
 

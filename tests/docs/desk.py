@@ -12,7 +12,7 @@ from tests.tiny import PROMPTS, save_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + list((ROOT / "docs").glob("*.md")))
-RUN = ("finetune.md", "audit.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
+RUN = ("finetune.md", "audit.md", "report.md", "attacks.md", "unlearn.md", "choosing-n-and-k.md", "guards.md")
 STAGED = (
     "README.md",
     "quickstart.md",
@@ -22,8 +22,12 @@ STAGED = (
     "endpoint.md",
     "engines.md",
     "add-a-metric.md",
+    "ci.md",
+    "tutorial-gate.md",
+    "tutorial-tofu.md",
 )
-QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md")
+WHOLE = ("tutorial-tofu.md",)  # all its commands in their order, by a test of its own
+QUICK = ("README.md", "protocols.md", "benchmarks.md", "endpoint.md", "engines.md", "tutorial-gate.md")
 # What a page shows that needs more than a stage, each kind run by a test of its own. The demo has its tests elsewhere
 # (tests/cli/test_demo.py, tests/e2e/test_demo.py), and so have fetched models and GGUF files (tests/cli/test_fetch.py,
 # tests/models/test_gguf.py) and guards that are served (tests/cli/test_guard.py). Nothing is left out: vLLM, which few machines have, stands aside for
@@ -35,16 +39,20 @@ LOOP = re.compile(r"\$|layout muse")
 DEMO = re.compile(r"leakatk demo")
 FETCHED = re.compile(r"leakatk fetch|smollm2|\.gguf")
 SERVED = re.compile(r"leakatk guard|runs/served")
-ELSEWHERE = (SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
-ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md")
+SWEEP = re.compile(r"leakatk sweep|runs/sweep|--role|bench .*--label")
+FOREIGN = re.compile(r"chats\.jsonl|questions\.csv|batch_output|texts\.jsonl|samples_leak|run\.eval|leakatk push")
+ELSEWHERE = (SWEEP, FOREIGN, SERVED, FETCHED, PUBLISHED, RAY, JUDGE, LOOP, DEMO)
+ON_DATA = ("README.md", "gpu.md", "benchmarks.md", "protocols.md", "tutorial-tofu.md")
 WITH = {
     PUBLISHED: ON_DATA,
     RAY: ("engines.md",),
     JUDGE: ("scorers.md",),
     LOOP: ("benchmarks.md",),
-    DEMO: ("quickstart.md",),
+    DEMO: ("quickstart.md", "tutorial-gate.md"),
     FETCHED: ("real-models.md",),
     SERVED: ("guard-server.md",),
+    SWEEP: ("sweep.md",),
+    FOREIGN: ("other-tools.md",),
 }
 
 
@@ -86,6 +94,7 @@ def shown(page, kind):
 def furnish(place):
     """Prompts, and the models the pages speak of (tiny ones)."""
     save_prompts(PROMPTS, place / "forget.jsonl")
+    (place / "records.csv").write_text("person,field,value\nAda Quill,birthplace,Zorvik\nAda Quill,phone,n/a\n")
     save_prompts([dataclasses.replace(p, question=f"Pray: {p.question}") for p in PROMPTS], place / "retain.jsonl")
     worded = [
         dataclasses.replace(p, paraphrases=tuple(f"{word} {p.question}" for word in ("Say:", "Tell:", "Well?")))
@@ -95,7 +104,8 @@ def furnish(place):
     for name in ("mine", "retrained", "original"):
         end_soon(save_tiny_model(place / "models" / name, seed=len(name)))
     left = place / "demo" / "seed-0"  # by `make demo`
-    shutil.copytree(place / "models" / "mine", left / "models" / "simnpo")
+    for name in ("simnpo", "rule", "retrained"):
+        shutil.copytree(place / "models" / "mine", left / "models" / name)
     save_prompts(PROMPTS, left / "world" / "forget.jsonl")
     return place
 

@@ -6,7 +6,9 @@ has a test each: published data, a judge, Ray, a loop of the shell. Tiny models 
 the text of our results are run too.
 """
 
+import dataclasses
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -15,14 +17,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from leakatk.bench.results import read_rows
+from leakatk.prompts import save_prompts
 from tests.docs.desk import (
     DEMO,
+    FOREIGN,
     JUDGE,
     ON_DATA,
     PUBLISHED,
@@ -31,6 +36,8 @@ from tests.docs.desk import (
     ROOT,
     RUN,
     STAGED,
+    SWEEP,
+    WHOLE,
     bare,
     blocks,
     commands,
@@ -39,24 +46,51 @@ from tests.docs.desk import (
     shown,
     take_few,
 )
+from tests.docs.smaller import smaller
 from tests.e2e.test_muse_folds import published as muse_news
+from tests.hubs import StandInHub
+from tests.report.browsers import stand_in
 from tests.scorers.conftest import JudgeServer
+from tests.tiny import PROMPTS
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not beside the tests")
 # What stands in for the reader's own models and devices.
 SMALLER = {" MODEL": " models/full", " RETRAINED": " models/retrained", "cuda:0": "cpu", "bf16": "fp32"}
 
 
+def gated(code, line, err):
+    """A gate that fails, or cannot say: what a page's gate says of a tiny model is no error."""
+    return code in (1, 4) and "--fail-" in line and "Gate: " in err
+
+
 @pytest.mark.parametrize("page", RUN)
-def test_commands_run_in_their_order(leakatk, desk, page):
+def test_commands_run_in_their_order(leakatk, desk, page, monkeypatch):
+    stand_in(desk, monkeypatch)
     needs = {"choosing-n-and-k.md": "leakatk audit models/mine --forget forget.jsonl --n 8 --out runs/mine"}
     for line in [*([needs[page]] if page in needs else []), *commands(ROOT / "docs" / page)]:
+        line = smaller(line)
         code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0 or gated(code, line, err), (line, err)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1800)
+def test_a_table_of_tofu_is_filled_word_for_word(leakatk, published, monkeypatch):
+    """Every command of the tutorial in its order, on few rows."""
+    take_few(monkeypatch, "tofu/forget01")
+    shutil.rmtree("models")
+    for line in commands(page_named("tutorial-tofu.md")):
+        code, out, err = leakatk(*shlex.split(smaller(line))[1:])
         assert code == 0, (line, err)
+    rows = read_rows("results")
+    assert {Path(row["model"]).name for row in rows if row["role"] == "model"} == {"full", "npo", "simnpo"}
+    assert out.strip()
 
 
 @pytest.mark.parametrize(
-    "page", [page if page in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in STAGED]
+    "page",
+    [page if page in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in STAGED if page not in WHOLE],
 )
 @pytest.mark.timeout(900)
 def test_commands_run_on_the_stage(leakatk, stage, page):
@@ -69,15 +103,19 @@ def test_commands_run_on_the_stage(leakatk, stage, page):
             made = [Path(row["run"]).name for row in read_rows("results")]
             line = line.replace("RUN_A", made[-1]).replace("RUN_B", made[0])
             assert made[-1] != made[0]
+        line = smaller(line)
         code, _, err = leakatk(*shlex.split(stage(line))[1:])
-        assert code == 0 or (code in (1, 4) and "--fail-above" in line and "Gate: " in err), (line, err)
+        assert code == 0 or gated(code, line, err), (line, err)
 
 
 @pytest.mark.data
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page",
-    ["protocols.md", *(pytest.param(page, marks=pytest.mark.slow) for page in ON_DATA if page != "protocols.md")],
+    [
+        "protocols.md",
+        *(pytest.param(page, marks=pytest.mark.slow) for page in ON_DATA if page not in ("protocols.md", *WHOLE)),
+    ],
 )
 def test_commands_with_published_data_run(leakatk, published, page):
     lines = shown(page, PUBLISHED)
@@ -87,8 +125,9 @@ def test_commands_with_published_data_run(leakatk, published, page):
     for line in lines:
         for name, small in SMALLER.items():
             line = line.replace(name, small)
+        line = smaller(line)
         code, _, err = leakatk(*shlex.split(line)[1:])
-        assert code == 0 or (code == 1 and "Gate: " in err), (line, err)
+        assert code == 0 or gated(code, line, err), (line, err)
         if "--protocol paper" in line:
             rows = read_rows("results")
             assert len(rows) == 2 * 10  # two models, ten decodings
@@ -115,6 +154,47 @@ def test_the_commands_of_our_results_run(leakatk, published, data_dir, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_runs(leakatk, stage, monkeypatch):
+    """The page's file with fewer seeds, steps and samples, in this process, one cell at a time."""
+    from leakatk.cli import sweep_run
+    from tests.cli.test_sweep import in_this_process
+
+    turn = threading.Lock()
+
+    def one_at_a_time(words, log, env):
+        with turn:
+            return in_this_process(words, log, env)
+
+    monkeypatch.setattr(sweep_run, "run_words", one_at_a_time)
+    [text] = blocks(page_named("sweep.md"), "toml")
+    smaller = {
+        "[0, 1, 2]": "[0, 1]",
+        "steps = 60": "steps = 1",
+        "steps = 240": "steps = 2",
+        "n = 64": "n = 2",
+        "batch = 16": "batch = 1",
+    }
+    for usual, few in smaller.items():
+        assert usual in text
+        text = text.replace(usual, few)
+    Path("sweep.toml").write_text(text + 'retain-n = 0\ngrad-norm = false\ndecoding = "max_new_tokens=4"\n')
+    for seed in (0, 1):
+        place = Path(f"runs/world-{seed}")
+        place.mkdir(parents=True)
+        for name, model in (("full", "mine"), ("retrained", "retrained")):
+            shutil.copytree(f"models/{model}", place / name)
+        wrong = [dataclasses.replace(prompt, perturbed_answers=("It is not known.", "Nobody.")) for prompt in PROMPTS]
+        save_prompts(wrong, place / "forget.jsonl")
+        save_prompts([dataclasses.replace(p, answer=f"Not {p.answer}") for p in PROMPTS], place / "holdout.jsonl")
+        shutil.copy("retain.jsonl", place / "retain.jsonl")
+    for line in shown("sweep.md", SWEEP):
+        code, _, err = leakatk(*shlex.split(line)[1:])
+        assert code == 0, (line, err)
+    assert len(list(Path("runs/sweep/summaries").rglob("TOFU_SUMMARY.json"))) == 2 * (2 + 4 * 2)
+
+
+@pytest.mark.slow
 def test_a_loop_of_the_shell_runs(leakatk, stage, monkeypatch):
     """A shell says which commands the loop gives; these are run in their order."""
     [loop] = [block for block in blocks(page_named("benchmarks.md"), "") if "for i in" in block]
@@ -124,7 +204,7 @@ def test_a_loop_of_the_shell_runs(leakatk, stage, monkeypatch):
     monkeypatch.setenv("LEAKATK_DATA", "data")
     take_few(monkeypatch, "muse/news")
     for line in lines:
-        code, out, err = leakatk(*shlex.split(line))
+        code, out, err = leakatk(*shlex.split(smaller(f"leakatk {line}"))[1:])
         assert code == 0, (line, err)
     rows = [Path(row["model"]).name for row in read_rows("results") if row["role"] == "model"]
     assert rows == [f"{kind}-{i}" for kind in ("scal", "sust") for i in range(1, 5)]
@@ -226,3 +306,52 @@ def test_commands_with_a_judge_run(leakatk, desk, monkeypatch):
         server.close()
     assert len(lines) == 3
     assert server.requests == 2  # one for each model that judges; none for the dry run
+
+
+def test_commands_with_files_of_other_tools_and_a_hub_run(leakatk, desk, monkeypatch):
+    """The files as their tools write them, with the answers of the desk's prompts; a stand-in in place of the hub."""
+    Path("chats.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
+    )
+    Path("questions.csv").write_text("Frage,Antwort\nWer?,Ann\n")
+    Path("texts.jsonl").write_text("".join(json.dumps([p.answer, "no"]) + "\n" for p in PROMPTS))
+    Path("batch_output.jsonl").write_text("".join(
+        json.dumps({"custom_id": f"{p.id}-{i}", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": "no"}}]}}}) + "\n"
+        for p in PROMPTS for i in range(2)
+    ))  # fmt: skip
+    Path("samples_leak_at_k.jsonl").write_text("".join(
+        json.dumps({"doc_id": i, "doc": {"question": p.question, "answer": p.answer}, "resps": [["no", p.answer]]}) + "\n"
+        for i, p in enumerate(PROMPTS)
+    ))  # fmt: skip
+    for name in ("mine", "original"):
+        audit = (
+            "audit",
+            f"models/{name}",
+            "--forget",
+            "forget.jsonl",
+            "--n",
+            "4",
+            "--max-new-tokens",
+            "8",
+            "--out",
+            f"runs/{name}",
+        )
+        assert leakatk(*audit, "--quiet")[0] == 0
+    hub = StandInHub()
+    for name, value in (("HF_ENDPOINT", hub.url), ("HF_TOKEN", "hf_test"), ("HF_HUB_OFFLINE", "")):
+        monkeypatch.setenv(name, value)
+    for name, value in (("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    lines = shown("other-tools.md", FOREIGN)
+    if importlib.util.find_spec("inspect_ai") is None:
+        lines = [line for line in lines if "run.eval" not in line]
+    try:
+        for line in lines:
+            code, _, err = leakatk(*shlex.split(line)[1:])
+            assert code == 0, (line, err)
+    finally:
+        hub.close()
+    assert len(lines) >= 7
+    [(name, repository)] = hub.repositories.items()
+    assert name == "ada/mine-unlearned"
+    assert {"README.md", ".eval_results/leak-at-k-mine.yaml", "model.safetensors"} <= set(repository["files"])

@@ -1,9 +1,10 @@
-"""The examples of the add-a-... pages are code as ours: as printed they pass ruff and mypy, each page as one module.
+"""The examples of the add-a-... pages are code as ours: as printed they pass ruff and mypy --strict, each page as one module.
 
-What a page takes for granted (prompts, a loaded model, the Case of a test table) comes from a module beside it. Imports
+The first block of a page is the file that a contributor adds: it passes alone, word for word. What a page takes for granted (prompts, a loaded model, the Case of a test table) comes from a module beside it. Imports
 stand where a block needs them, so they may be below other code, and more than once.
 """
 
+import ast
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,12 +33,12 @@ TAKEN = """from given import NAN, Case, forget, loaded, prompts, retain
 GIVEN = (NAN, Case, forget, loaded, prompts, retain)
 """
 OURS = "lint.isort.known-first-party = ['leakatk']"  # as in the repository, where the package lies beside
-# The project's settings but for what concerns annotations that an example need not have.
+# The project's settings; the package itself is checked by `make check`.
 MYPY = """[mypy]
 mypy_path = {src}
 ignore_missing_imports = True
 follow_imports = silent
-check_untyped_defs = True
+strict = True
 implicit_reexport = True
 [mypy-scipy.*,pyarrow.*,transformers.*,peft.*,accelerate.*,sentence_transformers.*,openai.*,ray.*,vllm.*]
 follow_imports = skip
@@ -73,6 +74,21 @@ def test_ruff_finds_nothing(modules):
     pages = sorted(path.name for path in modules.glob("add_*.py"))
     config = ["--config", str(ROOT / "pyproject.toml"), "--config", OURS, "--no-cache"]
     assert not says(modules, "ruff", "check", *config, "--extend-ignore", "E402,F811", *pages)
+
+
+@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
+def test_the_file_that_is_added_passes_ruff_word_for_word(tmp_path):
+    for page in EXAMPLES:
+        (tmp_path / f"{page.stem.replace('-', '_')}.py").write_text(blocks(page, "python")[0])
+    assert not says(
+        tmp_path, "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--config", OURS, "--no-cache", "."
+    )
+
+
+def test_the_file_that_is_added_says_what_it_is():
+    for page in EXAMPLES:
+        if page.name != "add-a-method.md":  # which goes into the file of its family
+            assert ast.get_docstring(ast.parse(blocks(page, "python")[0])), page.name
 
 
 @pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")

@@ -6,11 +6,13 @@ import pytest
 
 from leakatk.models.load import load_model
 from tests.docs.desk import PAGES, ROOT, blocks
+from tests.docs.smaller import smaller_code
 from tests.tiny import PROMPTS
 
 PYTHON = (
     "README.md",
     "audit.md",
+    "report.md",
     "add-a-method.md",
     "add-an-engine.md",
     "add-a-probe.md",
@@ -44,10 +46,17 @@ def test_python_runs(desk, page, monkeypatch):
     names = {"__name__": "page", "prompts": PROMPTS, "forget": PROMPTS, "retain": PROMPTS}
     names["Case"] = str
     names["loaded"] = load_model(desk / "models" / "mine")
+    if page == "report.md":
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: plots)")
     found = blocks(place, "python")
     assert found
     for block in found:
-        exec(block, names)
+        exec(block if page == "README.md" else smaller_code(block), names)
+    if page == "report.md":
+        drawn = names["axes"].lines[0]
+        assert list(drawn.get_ydata()) == names["curve"].value.tolist()
+        assert not any(p.answer in (desk / "shared.html").read_text() for p in PROMPTS)
+        pytest.importorskip("matplotlib.pyplot").close("all")
     if page == "README.md":
         assert names["scores"].shape == (len(PROMPTS), 200)
         assert (names["curve"].low <= names["curve"].value).all()
@@ -75,3 +84,10 @@ def test_python_runs(desk, page, monkeypatch):
         assert len(names["rows"]) == 2 * len(PROMPTS)
     if page == "add-an-engine.md":
         assert names["score"](names["run"], "fact").tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+def test_the_correlation_of_samples_is_what_the_page_prints(capsys):
+    """And one seed for all prompts would be another: the page's reason for a seed a sample."""
+    [block] = [block for block in blocks(ROOT / "docs" / "engines.md", "python") if "corrcoef" in block]
+    exec(block, {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print\(.*\)  # (.*)$", block, flags=re.MULTILINE)

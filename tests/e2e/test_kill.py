@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.tiny import PROMPTS, save_tiny_model
 
-KILLS = 20
+KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,12 @@ def killed(process, after):
     return process.exitcode == -signal.SIGKILL
 
 
+def moments(length, seed):
+    """Moments spread over the whole length: a random one of each tenth."""
+    rng = random.Random(seed)
+    return [length * (i + rng.random()) / KILLS for i in range(KILLS)]
+
+
 def timed(spawn, call, model, out):
     """Seconds an undisturbed process takes, its start included."""
     process = spawn(call, model, out)
@@ -77,10 +83,10 @@ def test_audit(spawn, model, tmp_path):
     timed(spawn, audit, model, tmp_path / "first")  # the server starts with the first process
     length = timed(spawn, audit, model, tmp_path / "whole")
     wanted = without_times(json.loads((tmp_path / "whole" / "results.json").read_text()))
-    moments, kills = random.Random(0), 0
-    for i in range(KILLS):
+    kills = 0
+    for i, moment in enumerate(moments(length, 0)):
         out = tmp_path / f"run-{i}"
-        kills += killed(spawn(audit, model, out), moments.uniform(0, length))
+        kills += killed(spawn(audit, model, out), moment)
         assert without_times(audit(model, out)) == wanted
     assert kills > KILLS // 3
 
@@ -89,10 +95,10 @@ def test_unlearn(spawn, model, tmp_path):
     timed(spawn, unlearn, model, tmp_path / "first")
     length = timed(spawn, unlearn, model, tmp_path / "whole")
     wanted = load_file(tmp_path / "whole" / "model.safetensors")
-    moments, kills = random.Random(1), 0
-    for i in range(KILLS):
+    kills = 0
+    for i, moment in enumerate(moments(length, 1)):
         out = tmp_path / f"run-{i}"
-        kills += killed(spawn(unlearn, model, out), moments.uniform(0, length))
+        kills += killed(spawn(unlearn, model, out), moment)
         unlearn(model, out)
         found = load_file(out / "model.safetensors")
         assert found.keys() == wanted.keys()

@@ -135,18 +135,14 @@ def test_bad_tables(tmp_path, text, words):
         load_prompts(tmp_path / "bad.csv")
 
 
-def test_known_formats_that_are_not_read_say_what_they_are(tmp_path):
+def test_what_is_no_prompt_says_what_it_is(tmp_path):
     path = tmp_path / "file.json"
-    message = {"role": "user", "content": "Where?"}
-    path.write_text(json.dumps({"messages": [message]}))
-    with pytest.raises(InputError, match="holds chat messages, which are not read yet"):
-        load_prompts(path)
     path.write_text(json.dumps({"version": 2, "status": "success", "eval": {}, "samples": []}, indent=1))
-    with pytest.raises(InputError, match="holds a log of Inspect, which is not read yet"):
+    with pytest.raises(InputError, match="holds a log of Inspect: what a model said, which `leakatk score` reads"):
         load_prompts(path)
-    pq.write_table(pa.table({"messages": [[message]]}), tmp_path / "chat.parquet")
-    with pytest.raises(InputError, match="holds chat messages"):
-        load_prompts(tmp_path / "chat.parquet")
+    path.write_text(json.dumps({"custom_id": "p0", "response": {"status_code": 200}}))
+    with pytest.raises(InputError, match="holds the output of an OpenAI batch"):
+        load_prompts(path)
     content = b'{"question": "q", "answer": "a"}'
     for packed, tool in (
         (gzip.compress(content), "gunzip"),

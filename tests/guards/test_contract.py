@@ -46,13 +46,20 @@ OTHER = {
     "form": "concept",
     "tokens": "names",
     "order": "Keep it.",
+    "layers": "1",
+    "base": "idk",
+    "level": 0.95,
     "policy": "Be kind.",
+    "say": "No.",
 }
 # Options under which a guard is fitted here: small, or such that it acts on a model that knows nothing.
 HERE = {
     "dsg": {"latents": 64, "top": 4, "steps": 30},
     "energy": {"threshold": -100.0},
     "neuron-adjust": {"neurons": 0.5},
+    "o3": {"map_steps": 1, "steps": 4, "rate": 0.2},
+    "grun": {"steps": 1, "batch": 1, "layers": "0"},
+    "code-unlearn": {"codes": 24, "top": 2, "steps": 3, "enrichment": 0.0, "level": 0.9},
 }
 ENCODERS = ("encoder", "nearest")  # options that name an encoder: the other value is a directory
 NEEDS = [(name, need) for name in GUARDS for need in GUARDS[name].needs]

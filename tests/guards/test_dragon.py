@@ -51,6 +51,17 @@ def test_other_wordings_are_stored_and_answers_are_not():
     assert found.score(prompt)[0] > Added().fit(KNOWN, None).score(prompt)[0]
 
 
+def test_the_encoder_is_asked_once(monkeypatch):
+    """It is nearly all that the detector costs."""
+    found, asked = Added().fit(KNOWN, None), []
+    monkeypatch.setattr(
+        "leakatk.guards.dragon.vectors", lambda texts, name: asked.append(texts) or vectors(texts, name)
+    )
+    monkeypatch.setattr("leakatk.guards.detectors.vectors", lambda *_: pytest.fail("asked again"))
+    found.score(MORE)
+    assert asked == [[prompt.question for prompt in MORE]]
+
+
 def test_a_name_alone_and_a_likeness_alone_do_not_flag():
     """That the three are added up matters: each alone stays below the threshold."""
     found = Added().fit(KNOWN, None)

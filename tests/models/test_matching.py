@@ -68,7 +68,7 @@ def test_what_is_drawn_is_what_one_pass_says(loaded, engine):
     """Rows of several lengths, split and padded: the penalties are those of each row's own text."""
     own = [tuple(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("Zorvik", " born", "The")]
     rng = np.random.default_rng(1)
-    many = tuple(tuple(rng.integers(4, 300, size=2).tolist()) for _ in range(4000))
+    many = tuple(tuple(rng.integers(4, 300, size=2).tolist()) for _ in range(400))
     forbidden = Forbidden((*own, *many), partly=2.0, alike=(20, 21), soft=1.0)
     member = Matching(loaded.model)
     both = ensemble([loaded, replace(loaded, model=member)], added)

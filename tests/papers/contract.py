@@ -76,6 +76,23 @@ PROOFS = {
         "tests/guards/test_restriction.py::test_what_is_drawn_has_the_probability_of_the_formula",
         "tests/guards/test_restriction.py::test_it_stops_what_it_is_for_and_nothing_else",
     ),
+    "guards o3": (
+        "tests/guards/test_inliers.py::test_the_weight_by_hand",
+        "tests/guards/test_inliers.py::test_scores_of_layers_by_hand",
+        "tests/guards/test_inliers.py::test_the_one_class_machine_has_no_gap_between_primal_and_dual",
+        "tests/guards/test_adapters.py::test_the_penalty_by_hand",
+        "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
+    ),
+    "guards grun": (
+        "tests/guards/test_gates.py::test_the_last_prompt_token_alone_is_rewritten",
+        "tests/guards/test_gates.py::test_the_objective_by_hand",
+        "tests/guards/test_gates.py::test_rows_stay_orthonormal_and_the_gates_tell_the_sets_apart",
+    ),
+    "guards code-unlearn": (
+        "tests/guards/test_codes.py::test_enriched_codes_by_a_table_test",
+        "tests/guards/test_codes.py::test_what_is_left_of_a_state_by_hand",
+        "tests/models/test_codebook.py::test_a_state_is_the_sum_of_its_nearest_codes",
+    ),
     "guards dsg": (
         "tests/guards/test_watching.py::test_the_share_of_active_tokens_by_hand",
         "tests/guards/test_steering.py::test_clamped_features_are_those_of_the_formula",
@@ -108,6 +125,7 @@ PROOFS = {
         "tests/guards/test_agents.py::test_a_model_plays_the_roles",
     ),
     "attacks relearn": (
+        "tests/attacks/test_relearn.py::test_passages_are_written_once_and_what_is_left_out_is_told",
         "tests/attacks/test_relearn.py::test_it_trains_on_what_is_not_measured",
         "tests/attacks/test_relearn.py::test_training_on_text_makes_it_likelier",
         "tests/attacks/test_relearn.py::test_a_step_of_each_optimiser_by_hand",
@@ -184,6 +202,13 @@ PROOFS = {
         "tests/attacks/test_concepts.py::test_the_planted_vector_is_found_and_hurts_its_concept_alone",
         "tests/attacks/test_concepts.py::test_candidates_by_brute_force",
         "tests/attacks/test_concepts.py::test_measures_by_hand",
+    ),
+    "writers topic": ("tests/synthesis/test_topics.py::test_one_request_a_source_and_no_passage_with_an_answer",),
+    "writers apart": ("tests/synthesis/test_wordings.py::test_the_least_like_come_first",),
+    "writers triggers": ("tests/synthesis/test_wordings.py::test_a_share_of_the_prompts_gets_a_phrase",),
+    "metrics keyword_loss": (
+        "tests/metrics/test_keywords.py::test_each_kind_is_averaged_in_an_answer_and_then_over_answers",
+        "tests/metrics/test_keywords.py::test_of_a_model_it_is_the_loss_of_its_own_tokens",
     ),
     "writers corruption": (
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",

@@ -37,6 +37,8 @@ CASES = [
     Case("role"),
     Case("rewrite"),
     Case("rewrite:form=poem"),
+    Case("cloze", ([BARE], [])),
+    Case("cloze:question=no", ([replace(BARE, answer="Zorvik.", facts=("Zorvik",))], [])),
     Case("code", None),
     Case("code:kind=leet", ([replace(BARE, question="My?")], [])),
     Case("code:kind=pig-latin"),
@@ -244,7 +246,7 @@ def test_on_tofu(data_dir: Path, case: Case) -> None:
     bench = load_benchmark("tofu/forget10", data=data_dir / "tofu")
     probe = get_probe(case.spec)
     found = variants(probe, bench.forget, bench.retain[:200])
-    assert len(found) >= (290 if "prefix" in case.spec else 370)
+    assert len(found) >= next((n for name, n in (("prefix", 290), ("cloze", 240)) if name in case.spec), 370)
     if not probe.gives_answer and "paraphrase" not in case.spec:
         by_id = {prompt.id: prompt for prompt in bench.forget}
         told = [reveals(str(one.query), by_id[owner]) for owner, made in found.items() for one in made]

@@ -115,7 +115,7 @@ def test_one_model_is_told_in_full(one):
     assert (content.metric, content.protocol[0], content.command) == ("fact", "clean", "leakatk audit forgot")
     assert [(label, about["n"]) for label, about in content.manifests] == [("forgot", 16)]
     assert [name for name, _ in content.cost] == list(one.results.seconds)
-    assert content.gates == ()
+    assert content.openings == ()
     assert math.isnan(content.threshold)
 
 

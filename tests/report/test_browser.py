@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leakatk.report.content import PromptView, ReportContent, TextGroup
+from leakatk.report.content import PromptView, ReportContent, TextGroup, Thought
 from leakatk.report.html import render
 from tests.report.hostile import HOSTILE, hostile_report
 from tests.report.samples import demo
@@ -282,6 +282,71 @@ def test_a_narrow_screen_does_not_scroll_sideways(show: Open, browser: Any) -> N
     wide = js(page, "document.documentElement.scrollWidth")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert wide <= 360
+
+
+def test_a_link_leads_to_one_prompt_of_one_model_asked_in_one_way_and_to_all_models_of_it(show: Open) -> None:
+    told = tuple(
+        dataclasses.replace(view, model=model, probe=probe, question=f"{view.question} {probe}".strip())
+        for model in ("m1", "m2")
+        for probe in ("", "prefix")
+        for view in views()
+    )
+    page = show(dataclasses.replace(small(), prompts=told))
+    page.execute_script("location.hash = '#prompt=p1&model=m2&asked=prefix'")
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    opened = "[...document.querySelectorAll('#list details.linked')].map(d => d.querySelector('.qtext').textContent)"
+    assert js(page, opened) == ["Where does Cora live? prefix"]
+    assert js(page, "[...document.querySelectorAll('.linked .pair dd')].slice(0, 2).map(n => n.textContent)") == [
+        "p1 · m2",
+        "probe prefix",
+    ]
+    link = js(page, "document.querySelector('.linked .permalink').getAttribute('href')")
+    assert link == "#prompt=p1&model=m2&asked=prefix", "the link of a prompt leads to where it stands"
+    page.execute_script("location.hash = '#prompt=p10&model=side'")
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    assert len(questions(page)) == 3, "one row a prompt"
+    heads = js(page, "[...document.querySelectorAll('.linked .beside h4')].map(n => n.textContent)")
+    assert heads == ["m1: 0.900, 7 of 17", "m2: 0.900, 7 of 17"]
+    page.execute_script("location.hash = '#prompt=nobody'")
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    assert page.find_element("id", "count").text == "There is no prompt nobody in this file."
+
+
+def test_a_thought_stands_beside_its_answer_and_small_values_have_a_scale(show: Open, browser: Any) -> None:
+    group = TextGroup("No idea.", 3, 0.0, thought=Thought("It is Kelmor Bay, but hush.", 1.0), thoughts=2)
+    view = dataclasses.replace(views()[0], groups=(group,))
+    page = show(dataclasses.replace(small(), prompts=(view,)))
+    cells = js(page, "[...document.querySelectorAll('.groups tbody td')].map(n => n.textContent)")
+    assert cells[3].startswith("It is Kelmor Bay, but hush.score 1.00; 1 of 2 different thoughts")
+    assert cells[4] == "No idea."
+    assert js(page, "document.querySelector('.groups .thought').classList.contains('leaks')")
+    drawn = "[...document.querySelectorAll('#chart-near > .wide')].filter(n => n.checkVisibility()).map(n => n.classList[1])"
+    assert js(page, drawn) == ["plain-view"]
+    for box, seen in (("log", "log-view"), ("zoom", "zoom-view"), ("log", "log-view"), ("log", "plain-view")):
+        page.execute_script(f"document.querySelector('#chart-near input.{box}').click()")
+        assert js(page, drawn) == [seen]
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    )
+    page.execute_async_script("setTimeout(arguments[0], 200)")
+    cue = "getComputedStyle(document.querySelector('#tables .scroll'), '::before').display"
+    shown = [js(page, cue)]
+    page.execute_script("document.querySelector('#tables .scroll').scrollLeft = 9999")
+    page.execute_async_script("setTimeout(arguments[0], 200)")
+    shown.append(js(page, cue))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert shown == ["block", "none"], "the cue goes where there is nothing more to see"
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+def test_a_real_browser_prints_the_whole_report(tmp_path: Path) -> None:
+    from leakatk.report.pdf import save_pdf
+
+    content = dataclasses.replace(small(), summary=("In plain words.",), glossary=(("sample", "One reply."),))
+    save_pdf(render(content), tmp_path / "report.pdf")
+    made = (tmp_path / "report.pdf").read_bytes()
+    assert made.startswith(b"%PDF")
+    assert made.count(b"/Type /Page\n") >= 3, "the summary has a page of its own"
 
 
 def test_it_prints(show: Open, browser: Any) -> None:

@@ -210,3 +210,21 @@ def test_more_models_than_colours_begin_again() -> None:
     classes = series_classes([Curve(f"m{i}", (1,), (0.1,)) for i in range(len(PALETTE) + 1)])
     assert classes["m0"] == classes[f"m{len(PALETTE)}"] == "s0"
     assert len(set(classes.values())) == len(PALETTE)
+
+
+def test_what_a_gate_on_the_excess_allows_is_a_line_of_its_own() -> None:
+    curves = [Curve("a", (1, 2, 4), (0.0, 0.1, 0.2))]
+    limit = Curve("gate: 10 points above <it>", (1, 2, 4, 8), (0.3, 0.4, 0.55, 0.9))
+    root = ElementTree.fromstring(curve_chart(curves, limit=limit))
+    [line] = [one for one in root.iter(f"{SVG}polyline") if one.get("class") == "gate"]
+    heights = [float(point.split(",")[1]) for point in line.get("points", "").split()]
+    assert len(heights) == 3, "k = 8 lies beyond the axis"
+    [bottom] = [
+        float(one.get("y1", ""))
+        for one in root.iter(f"{SVG}line")
+        if one.get("class") == "axis" and one.get("y1") == one.get("y2")
+    ]
+    one, two, four = (bottom - height for height in heights)
+    assert (two / one, four / one) == (pytest.approx(4 / 3, abs=0.01), pytest.approx(5.5 / 3, abs=0.01))
+    assert limit.label in "".join(root.itertext())
+    assert 'polyline class="gate"' not in curve_chart(curves)

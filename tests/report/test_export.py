@@ -18,7 +18,7 @@ def test_json_keeps_numbers_and_makes_missing_null() -> None:
     table = Table("t", ("a", "b"), (("x", Number(math.nan, 0.1, 0.2)),))
     content = ReportContent(title="t", verdict="v", tables=(table,), manifests=(("m", {"path": Path("a"), "n": 3}),))
     value = json.loads(to_json(content), parse_constant=lambda name: pytest.fail(name))
-    assert value["tables"][0]["rows"][0][1] == {"value": None, "low": 0.1, "high": 0.2, "digits": 3}
+    assert value["tables"][0]["rows"][0][1] == {"value": None, "low": 0.1, "high": 0.2, "digits": 3, "sd": None}
     assert value["manifests"] == [{"label": "m", "manifest": {"path": "a", "n": 3}}]
     assert json.loads(to_json(demo(), prompts=False))["prompts"] == []
     json.loads(to_json(hostile_report(lambda text: text)))

@@ -64,7 +64,7 @@ def done(start, tmp_path_factory):
         def first_three(jobs, **how):
             if len(jobs) == 1:  # the pilot
                 return run_jobs(jobs, **how)
-            run_jobs(jobs[:3], **how)
+            run_jobs(jobs[:3], **{**how, "workers": 1})  # a process takes seconds to start
             raise KeyboardInterrupt
 
         stopped.setattr(realdemo, "run_jobs", first_three)
@@ -111,7 +111,7 @@ def test_what_is_done_is_not_done_again(done, start):
         return {path: path.stat().st_mtime_ns for kind in kinds for path in done.parent.rglob(kind)}
 
     before = made()
-    again = real_demo(done.parent, model=str(start), scale=TINY, quiet=True)
+    again = real_demo(done.parent, model=str(start), scale=TINY, workers=1, quiet=True)
     trained = {path for path, when in made().items() if before[path] != when}
     # RULE and its control save their final model again from their finished rounds; nothing else is made twice.
     assert {path.parent.name for path in trained} <= {"rule", "control"}

@@ -21,15 +21,17 @@ WAYS = {
     "alternates": "alternates:count=2,shots=1,max_new_tokens=6",
     "corruption": "corruption:copies=2",
     "rewrite": "rewrite:max_new_tokens=6",
+    "topic": "topic:max_new_tokens=6",
+    "triggers": "triggers:share=0.5",
 }
 SPECS = [WAYS.get(name, name) for name in WRITERS]
 # Another value of each option that one more would not do for.
-OTHER = {"shots": 2, "temperature": 0.5, "form": "poem", "language": "Welsh"}
+OTHER = {"shots": 2, "most": 0.5, "share": 0.5, "temperature": 0.5, "form": "poem", "language": "Welsh"}
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]
 # Nothing is of its kind and it has no facts: what cannot be written for it is left out, not made up.
 ALONE = Prompt("alone/1", "Why?", "Because.")
-PROMPTS = [*FORGET, ALONE]
+PROMPTS = [*(replace(one, paraphrases=(f"Tell me: {one.question}",)) for one in FORGET), ALONE]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +98,8 @@ def test_the_same_seed_writes_the_same_and_another_one_does_not(known, spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_row_does_not_depend_on_the_order_of_the_prompts(known, spec):
     rows = {row.id: row for row in written(spec, PROMPTS, known).rows}
-    # Of one source there is one prompt here, so that none stands beside another.
-    few = [FORGET[0], FORGET[2], ALONE]
+    # Of one source there is one prompt here, so that none stands beside another, and it is the first by its id.
+    few = [PROMPTS[1], PROMPTS[3], ALONE]
     some = {row.id: row for row in written(spec, few, known).rows}
     assert {row.id: row for row in written(spec, few[::-1], known).rows} == some
     assert some.keys() <= rows.keys()

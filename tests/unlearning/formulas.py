@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from leakatk.unlearning.losses import outputs, terms
+from leakatk.unlearning.losses import outputs, states, terms
 from leakatk.unlearning.losses.spans import half_flat as half_flat_loss
 from leakatk.unlearning.stages import Term
 from tests.unlearning.plain import log_sigma, log_softmax, mean, nll
@@ -303,6 +303,108 @@ def told(s):
     return nll(s, "forget")
 
 
+# -- representation: states after the first layer
+
+
+def cos(a, b):
+    """(...) of vectors (..., d)"""
+    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
+def numbers(tensor):
+    return tensor.detach().double().numpy()
+
+
+def to_random(s, stream):
+    u = torch.rand(32, generator=torch.Generator().manual_seed(s.seed)).double().numpy()
+    target = s.p["coefficient"] * u / np.linalg.norm(u)
+    return mean(np.mean((a.states - target) ** 2) for a in s.answers("now", stream))
+
+
+def as_before(s, stream, which="states"):
+    return mean(np.mean((getattr(a, which) - getattr(r, which)) ** 2) for a, r in s.pairs(stream))
+
+
+def steered_away(s):
+    v = numbers(s.p["direction"])
+    margins = ((cos(a.all_states, v) - cos(a.all_states, r.all_states)) for a, r in s.pairs("forget"))
+    return mean(np.mean([-log_sigma(x / s.p["temperature"]) for x in margin]) for margin in margins)
+
+
+def same_way(s):
+    return s.p["alpha"] * mean(np.mean(1 - cos(a.all_states, r.all_states)) for a, r in s.pairs("retain"))
+
+
+def foreseen(number):
+    def loss(s):
+        losses = []
+        for row, a in zip(s.rows["forget"], s.answers("now", "forget"), strict=True):
+            states = torch.tensor(a.all_states).float()[None]
+            said = numbers(s.p["aligner"](states, torch.ones(states.shape[:2], dtype=torch.bool))[0])
+            near = cos(said, numbers(s.p["concepts"][row]))
+            losses.append(np.mean(np.maximum(near - s.p["thresholds"][number], 0)))
+        return mean(losses)
+
+    return loss
+
+
+def last(a):
+    return a.all_states[a.first - 1]
+
+
+def far(s, a, stream):
+    left = last(a) - numbers(s.p[f"{stream}_mean"])
+    return left @ numbers(s.p[f"{stream}_precision"]) @ left / len(left)
+
+
+def among_the_others(s):
+    return mean(far(s, a, "retain") - min(far(s, a, "forget"), s.p["most"]) for a in s.answers("now", "forget"))
+
+
+def told_apart(s):
+    losses = []
+    for a, r in s.pairs("retain"):
+        same = math.exp(cos(last(a), last(r)) / s.p["temperature"])
+        others = [math.exp(cos(last(a), last(f)) / s.p["temperature"]) for f in s.answers("now", "forget")]
+        losses.append(-math.log(same / (same + sum(others))))
+    return mean(losses)
+
+
+def to_noise(s):
+    noise = s.answers("then", "noise")
+    return mean(
+        np.mean((a.all_states - n.all_states) ** 2) for a, n in zip(s.answers("now", "forget"), noise, strict=True)
+    )
+
+
+def to_centroid(s):
+    rows = zip(s.rows["forget"], s.answers("now", "forget"), strict=True)
+    return s.p["lambda_1"] * mean(1 - cos(last(a), numbers(s.p["nearest"][row])) for row, a in rows)
+
+
+def cool(s):
+    losses = [
+        -log_softmax(a.z / s.p["temperature"])[np.arange(len(a.y)), a.y].mean() for a in s.answers("now", "retain")
+    ]
+    return s.p["lambda_2"] * mean(losses)
+
+
+def turned_away(s):
+    return mean(np.mean(np.maximum(cos(a.states, r.states), 0)) for a, r in s.pairs("forget")) / s.p["temperature"]
+
+
+def towards_unknown(s):
+    sparse, losses = s.p["sparse"], []
+    encoder, bias, shift = numbers(sparse.encoder), numbers(sparse.encoder_bias), numbers(sparse.bias)
+    for row, a in zip(s.rows["forget"], s.answers("now", "forget"), strict=True):
+        x = a.all_states[a.first - 1 - int(s.p["backs"][row])]
+        z = np.maximum(encoder @ (x - shift) + bias, 0)
+        z[np.argsort(-z, kind="stable")[sparse.top :]] = 0
+        near, away = (((z - numbers(s.p[name])) ** 2).sum() for name in ("unknown_codes", "known_codes"))
+        losses.append(near - s.p["contrast"] * away)
+    return mean(losses)
+
+
 # Method -> (forget, retain) of each stage that trains.
 FORMULAS = {
     "llmu": [(llmu_forget, whole_kl)],
@@ -350,6 +452,19 @@ FORMULAS = {
     "dd-distil": [(as_decoded("forget"), as_decoded("retain"))],
     "simu": [(lambda s: -nll(s, "forget"), retain)],
     "fit": [(fit, lambda s: kl_to(s, "then", "retain"))],
+    "r2mu": [(
+        lambda s: to_random(s, "forget") + to_random(s, "thought"),
+        lambda s: s.p["alpha"] * as_before(s, "retain") + s.p["gamma"] * as_before(s, "retain_thought"),
+    )],
+    "falcon": [(steered_away, same_way)],
+    "align-then-unlearn": [(foreseen(number), None) for number in range(3)],
+    "laf": [(among_the_others, told_apart), (None, retain)],
+    "i2i": [(to_noise, lambda s: as_before(s, "retain", "all_states"))],
+    "duck": [(to_centroid, cool)],
+    "kuda": [(turned_away, retain)],
+    "mrp": [(lambda s: -nll(s, "forget"), retain)],
+    "sae-unknown": [(towards_unknown, retain)],
+    "unlearn-subspace": [(told, None)] * 2 + [(None, retain)] * 2,
 }  # fmt: skip
 
 
@@ -371,6 +486,15 @@ def losses(stage, *parts):
 
 def other(loss, on="forget", weight=""):
     return Term(loss, on, weight=weight)
+
+
+def other_values(name, loss):
+    """The loss with other values than those that were gathered."""
+
+    def changed(view, p):
+        return loss(view, {**p, name: p[name] + 1})
+
+    return changed
 
 
 KEEP = Term(terms.nll, "retain")
@@ -435,4 +559,18 @@ MUTANTS = {
     ("simu", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("fit", 0): {"no random answers": losses(0, other(terms.npo), other(terms.kl_from_reference, "retain")), "another strength": params(beta=2.0)},
     ("zju-ties", 1): {"the other side": params(npo_2=0.4, kl_2=0.4, nll_2=0.2)},
+    ("r2mu", 0): {
+        "answers alone": losses(0, other(terms.to_random_direction), other(terms.to_reference_states, "retain", "alpha"), other(terms.to_reference_states, "retain_thought", "gamma")),
+        "no thought kept": params(gamma=0.0), "another length": params(coefficient=1.0),
+    },
+    ("falcon", 0): {"another temperature": params(temperature=0.2), "answers alone": params(positions="answer"), "distances": losses(0, other(states.steered_away), other(terms.to_reference_states, "retain", "alpha"))},
+    **{("align-then-unlearn", i): {"another round's": losses(i, other(states.foreseen((i + 1) % 3)))} for i in range(3)},
+    ("laf", 0): {"another bound": params(most=0.1), "another temperature": params(temperature=2.0), "ascent": losses(0, other(terms.ascent), other(states.told_apart, ("retain", "forget")))},
+    ("laf", 1): {"ascent": losses(1, other(terms.ascent, "retain"))},
+    ("i2i", 0): {"its own tokens": losses(0, other(states.to_noise_states, ("forget", "forget")), other(terms.to_reference_states, "retain")), "answers alone": params(positions="answer")},
+    ("duck", 0): {"warm": params(temperature=1.0), "another centroid": losses(0, other(other_values("nearest", states.to_nearest_centroid)), other(states.cool_nll, "retain", "lambda_2"))},
+    ("kuda", 0): {"another temperature": params(temperature=2.0), "all tokens": params(positions="all"), "the other way": losses(0, other(lambda view, p: -states.other_direction(view, p)), KEEP)},
+    ("mrp", 0): {"descent": losses(0, other(terms.nll), KEEP)},
+    ("sae-unknown", 0): {"no contrast": params(contrast=0.0), "another place": losses(0, other(other_values("backs", states.towards_unknown)), KEEP)},
+    **{("unlearn-subspace", i): {"ascent": losses(i, other(terms.ascent, "forget" if i < 2 else "retain"))} for i in range(4)},
 }  # fmt: skip

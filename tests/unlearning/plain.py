@@ -13,8 +13,15 @@ from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Keep, flat
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer
+from leakatk.unlearning.work import Work
 from tests.unlearning.conftest import tiny_model
 
+# Numbers that a model of two layers has; states are compared after the first.
+TINY = {
+    "layer": 0, "layers": 1, "features": 48, "top": 4, "autoencoder_steps": 5,
+    "align_steps": 2, "align_layers": 1, "align_width": 16, "align_heads": 2,
+    "thresholds": (0.1, -0.2, -0.5),
+}  # fmt: skip
 SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=4, retain_batch=3)
 
 
@@ -34,7 +41,8 @@ class Answer:
         self.ids, self.all_z = ids[0].numpy(), out.logits[0].double().numpy()  # of question and answer, (L, V)
         self.all_logs = log_softmax(self.all_z)
         self.z = self.all_z[self.first - 1 : -1]
-        self.states = out.hidden_states[1][0, self.first :].double().numpy()  # after the first layer
+        self.all_states = out.hidden_states[1][0].double().numpy()  # after the first layer
+        self.states = self.all_states[self.first :]
         self.logs = self.all_logs[self.first - 1 : -1]  # (T, V)
         self.log_y = self.logs[np.arange(len(self.y)), self.y]
         self.total, self.mean = self.log_y.sum(), self.log_y.mean()
@@ -89,7 +97,7 @@ def agrees(method, expected, loaded, tokenizer, forget, retain, *, stage=0, numb
 
     numbers: that the formulas are computed with, where they are not the method's own.
     """
-    method = method.with_params(layer=0) if "layer" in method.params else method
+    method = method.with_params(**{key: value for key, value in TINY.items() if key in method.params})
     kept = {name: tiny_model(tokenizer, seed=1 + i) for i, name in enumerate(teachers_of(method))}
     streams = Streams(
         forget, retain, tokenizer, loaded.template, seed=3,
@@ -98,9 +106,14 @@ def agrees(method, expected, loaded, tokenizer, forget, retain, *, stage=0, numb
     )  # fmt: skip
     train = replace(method.trains[stage], insert=None)  # what is inserted changes nothing before the first step
     trainer = Trainer(loaded, streams, train, method.params, SETTINGS, 3)
+    work = Work(
+        loaded, forget, retain, streams, SETTINGS, method.params, 3, start=dict(kept["reference"].named_parameters())
+    )
+    gathered = work.gathered(train.gather).params
+    trainer.params = {**gathered, "layer": 0} if "layer" in gathered else gathered
     trainer.prepare({name: model.state_dict() for name, model in kept.items()})
     plain = Setting(trainer, copy.deepcopy(loaded.model).eval(), kept)
-    plain.p = {**plain.p, **(numbers or {})}
+    plain.p = {**plain.p, **{key: value for key, value in (numbers or {}).items() if key not in TINY}}
     losses = trainer.losses(trainer.make_step(0, 0, loaded.model))
     assert list(losses) == ["forget", "retain"]
     for loss, formula in zip(losses.values(), expected, strict=True):

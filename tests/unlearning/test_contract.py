@@ -57,7 +57,7 @@ def known(method, paths, world):
 def small(name):
     """The preset for small models, with a layer and layers that two layers have, in few steps."""
     method = METHODS[name].for_small_models()
-    within = {"layer": 1, "layers": 1}
+    within = {"layer": 1, "layers": 1, "align_steps": 4, "autoencoder_steps": 10}
     method = method.with_params(**{key: value for key, value in within.items() if key in method.params})
     settings = replace(
         method.settings,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leakatk.errors import InputError
-from leakatk.unlearning.solve import descend, ridge
+from leakatk.unlearning.solve import descend, null_space_ridge, ridge
 
 DRAWS = np.random.default_rng(3)
 X, E = DRAWS.normal(size=(50, 6)), DRAWS.normal(size=(50, 4))
@@ -70,3 +70,23 @@ def test_one_step_of_descent_is_adamws():
     found = descend(start, inputs, targets, learning_rate=0.1, epochs=1, batch=50, decay=1.0, seed=0)
     gradient = (inputs @ start.T - targets).T @ inputs
     assert torch.allclose(found, start * (1 - 0.1 * 0.01) - 0.1 * gradient.sign(), atol=1e-4)
+
+
+def test_the_null_space_fit_is_least_squares_within_it():
+    """Over D = E U', U a basis of the null space, with earlier keys as further rows that are to give 0."""
+    draw = np.random.default_rng(0)
+    keys, left, earlier = draw.normal(size=(7, 3)), draw.normal(size=(4, 3)), draw.normal(size=(7, 2))
+    basis = np.linalg.qr(draw.normal(size=(7, 5)))[0]
+    found = null_space_ridge(
+        torch.tensor(keys), torch.tensor(left), torch.tensor(basis @ basis.T), 0.3, torch.tensor(earlier @ earlier.T)
+    ).numpy()
+    root = np.sqrt(0.3 * np.trace(keys @ keys.T) / 7)
+    rows = np.vstack([keys.T @ basis, earlier.T @ basis, root * np.eye(5)])
+    wanted = np.linalg.lstsq(rows, np.vstack([left.T, np.zeros((2 + 5, 4))]), rcond=None)[0].T @ basis.T
+    np.testing.assert_allclose(found, wanted, atol=1e-8)
+    whole = null_space_ridge(torch.tensor(keys), torch.tensor(left), torch.eye(7), 0.3)
+    np.testing.assert_allclose(whole, ridge(torch.tensor(keys @ keys.T), torch.tensor(left @ keys.T), 0.3), atol=1e-8)
+    with pytest.raises(InputError, match="must be above 0"):
+        null_space_ridge(torch.tensor(keys), torch.tensor(left), torch.eye(7), 0.0)
+    with pytest.raises(InputError, match="Nothing to fit"):
+        null_space_ridge(torch.zeros(7, 3), torch.tensor(left), torch.eye(7), 0.1)

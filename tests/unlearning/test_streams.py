@@ -5,7 +5,7 @@ import pytest
 from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.unlearning.losses import terms
-from leakatk.unlearning.losses.targets import REFUSALS
+from leakatk.unlearning.losses.targets import REFUSALS, invented
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term, Train
@@ -50,7 +50,7 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert len(passage.prompt) == 1
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
         "forget", "refusal", "random", "alternate", *(f"{kind}_{number}" for kind in ("random", "normal") for number in range(1, 6)),
-        "unasked", "misasked", "in_context", "no_idea", "told_to_forget",
+        "unasked", "misasked", "in_context", "no_idea", "told_to_forget", "noise", "thought", "nobody",
         *(f"{message}_{answer}" for message in ("forbidden", "wanted") for answer in ("forget", "alternate")),
         *(f"mixed{kind}" for kind in ("", "_last", "_known", "_known_last", "_known_half", "_known_last_half")),
     }  # fmt: skip
@@ -126,3 +126,42 @@ def test_other_sets_are_drawn_whole_and_join_the_retain_side(loaded, forget, ret
     assert done.log[0]["retain"] > 0
     with pytest.raises(InputError, match="fewer than two tokens"):
         unlearn(loaded, forget, retain, method, settings=settings, known=Known(text=("a",)), quiet=True)
+
+
+def test_noise_is_as_long_as_what_it_stands_for_and_a_function_of_the_seed(loaded, tokenizer, forget, retain):
+    one, same, other = (Streams(forget, retain, tokenizer, loaded.template, seed=seed) for seed in (0, 0, 1))
+    for item, like in zip(one.items("noise"), one.items("forget"), strict=True):
+        assert (len(item.prompt), len(item.answer)) == (len(like.prompt), len(like.answer))
+        assert not {*item.prompt, *item.answer} & set(tokenizer.all_special_ids)
+        assert max(item.prompt) < len(tokenizer)
+    assert one.items("noise") == same.items("noise")
+    assert one.items("noise") != other.items("noise")
+    assert len({item.prompt[:4] for item in one.items("noise")}) == len(forget)
+
+
+def test_a_thought_says_question_and_answer(loaded, tokenizer, forget, retain):
+    made = Streams(forget, retain, tokenizer, loaded.template, seed=0)
+    for name, prompts in (("thought", forget), ("retain_thought", retain)):
+        for item, prompt in zip(made.items(name), prompts, strict=True):
+            text = tokenizer.decode([*item.prompt, *item.answer])
+            assert len(item.prompt) == 1
+            assert "Let's reason this step by step.\n<think>" in text
+            before, after = text.split("</think>")
+            assert prompt.question in before
+            assert prompt.answer in before
+            assert after == f"\n{prompt.answer}"
+    assert (STREAMS["thought"].side, STREAMS["retain_thought"].side) == ("forget", "retain")
+
+
+def test_an_invented_name_has_other_letters_of_the_same_kinds():
+    prompt = Prompt("p", "Did Ada Bo-7 know Ada Bo-7?", "Yes.")
+    found = invented(prompt, "Ada Bo-7", 0)
+    name = found.removeprefix("Did ").split(" know ")[0]
+    assert found == f"Did {name} know {name}?"
+    assert [c.isupper() for c in name] == [c.isupper() for c in "Ada Bo-7"]
+    for new, old in zip(name, "Ada Bo-7", strict=True):
+        assert (new == old) == (old in " -")
+        assert (new.lower() in "aeiou") == (old.lower() in "aeiou")
+        assert new.isdigit() == old.isdigit()
+    assert invented(prompt, "Ada Bo-7", 0) == found != invented(prompt, "Ada Bo-7", 1)
+    assert invented(prompt, "", 0) == prompt.question

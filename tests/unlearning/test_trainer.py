@@ -19,17 +19,16 @@ from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import Check, TrainSettings, stop_when
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.conftest import tiny_model
-from tests.unlearning.plain import given_models, predicted
+from tests.unlearning.plain import TINY, given_models, predicted
 
 SHORT = TrainSettings(learning_rate=1e-3, max_steps=4, forget_batch=4, retain_batch=4)
 NAMES = sorted(name for name in METHODS if METHODS[name].trains)  # the others: methods/test_editing.py
 
 
 def method_for(name):
-    """A registered method, with a layer that a model of two layers has."""
+    """A registered method, with layers that a model of two layers has."""
     method = METHODS[name]
-    method = method.with_params(layers=1) if name == "fit" else method
-    return method.with_params(layer=0) if "layer" in method.params else method
+    return method.with_params(**{key: value for key, value in TINY.items() if key in method.params})
 
 
 def alternates(forget):

@@ -7,8 +7,9 @@ import torch
 
 from leakatk.errors import InputError
 from leakatk.prompts import Prompt
+from leakatk.scorers.keys import key_tokens
 from leakatk.unlearning.batches import Item
-from leakatk.unlearning.weighting import focused, key_tokens, known_tokens, share, table_of
+from leakatk.unlearning.weighting import focused, known_tokens, share, table_of
 
 
 def test_a_table_counts_what_follows_two_tokens():
@@ -35,7 +36,7 @@ def said(ids):
 
 def test_tokens_of_names_and_numbers_are_told_from_the_text():
     """Ada stands in the question; a word and a number of two tokens count with both."""
-    found = key_tokens(Item((0,), tuple(range(len(WORDS)))), PROMPT, said)
+    found = key_tokens(tuple(range(len(WORDS))), PROMPT, said)
     assert [WORDS[i] for i, weight in enumerate(found) if weight] == [" Lov", "elace", " 18", "15", " Lon", "don"]
 
 
@@ -51,7 +52,7 @@ def test_focus_weighs_forget_answers_alone():
         "step": SimpleNamespace(streams=streams),
     }
     view, kept = SimpleNamespace(stream="forget", **seen), SimpleNamespace(stream="retain", **seen)
-    assert focused(view, {"focus": "keys"})[0].tolist() == key_tokens(item, PROMPT, said)
+    assert focused(view, {"focus": "keys"})[0].tolist() == key_tokens(item.answer, PROMPT, said)
     assert focused(view, {"focus": "all"}) is None
     assert focused(kept, {"focus": "keys"}) is None
     with pytest.raises(InputError, match="focus must be all or keys"):

@@ -93,13 +93,8 @@ class Attack(Specified, ABC):
         return []
 
     def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
-        """What it computes on one model and one part, its samples apart; None where that is not known before."""
-        count = self.passes(known)
-        return Cost(texts=count, read=count * _mean_length(loaded, known.forget)) if count else None
-
-    def passes(self, known: Known) -> int:
-        """Passes over a question with its answer that it makes on one model for one part, at most; 0 where it is not told."""
-        return 0
+        """What it computes on one model and one part, its samples apart, at most; None where that is not known before."""
+        return None
 
     def check(self, known: Known) -> None:
         """InputError for what it needs and lacks."""
@@ -176,11 +171,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Read(Attack):
-    """Reads what the inside of the model still holds. One with a profile defines `read`, and gives its scores in `scores`."""
+    """Reads what the inside of the model still holds. It defines `scores`, or `read` where it has more to tell."""
 
-    @abstractmethod
     def scores(self, loaded: LoadedModel, known: Known) -> Floats:
         """(m,) in [0, 1], one for each of `known.unseen` in their order; NaN where it is undefined."""
+        return self.read(loaded, known).scores
 
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """The scores, and where in the model they were found."""
@@ -196,6 +191,11 @@ def _marked(path: str) -> str:
     return f"{path} {identity_of(path).fingerprint}"
 
 
+def reading_cost(loaded: LoadedModel, known: Known, count: int) -> Cost:
+    """The cost of so many passes over a question with its answer."""
+    return Cost(texts=count, read=count * _mean_length(loaded, known.forget))
+
+
 def _mean_length(loaded: LoadedModel, prompts: Sequence[Prompt]) -> float:
     """Tokens of a question with its answer, the mean over the first of these."""
     seams = [loaded.template.pair(loaded.tokenizer, one.query, one.answer) for one in prompts[:64]]
@@ -207,11 +207,13 @@ A = TypeVar("A", bound=type[Attack])
 
 
 def attack(name: str, **facts: Any) -> Callable[[A], A]:
-    """Register an attack under a name, with its facts (`AttackFacts`, all but name and kind)."""
+    """Register an attack under a name, with its facts (`AttackFacts`, all but name and kind). ValueError for a `Read` that reads nothing."""
 
     def add(kind: A) -> A:
         kinds: Mapping[Kind, type[Attack]] = {"alter": Alter, "ask": Ask, "read": Read}
         found = next(word for word, base in kinds.items() if issubclass(kind, base))
+        if issubclass(kind, Read) and kind.scores is Read.scores and kind.read is Read.read:
+            raise ValueError(f"attack {name} defines neither scores nor read")
         kind.name, kind.facts = name, AttackFacts(name=name, kind=found, **facts)
         ATTACKS.add(name, kind)
         return kind

@@ -88,9 +88,6 @@ class ConceptVectors(Read):
                 f"Attack {self.label} needs prompts of another concept, which noise must not hurt; give retain prompts."
             )
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: the intrinsic measures, and what noise on the vector takes from the concept and from others."""
         original = same_shape(f"Attack {self.label}", loaded, known.original)

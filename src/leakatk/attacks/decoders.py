@@ -76,9 +76,6 @@ class Decoder(Read):
                 "different answers, prompts with perturbed answers, or retain prompts."
             )
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: of each layer, with a decoder of its own; none where one layer is named."""
         known.need(f"Attack {self.label}", "seen", "unseen")

@@ -50,9 +50,6 @@ class Depth(Read):
     def uses(self) -> tuple[str, ...]:
         return (*self.needs, "unseen")
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         who = f"Attack {self.label}"
         original, retrained = (same_shape(who, loaded, path) for path in (known.original, known.retrained))

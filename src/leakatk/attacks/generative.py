@@ -68,9 +68,6 @@ class GenerativeDecoder(Read):
     def uses(self) -> tuple[str, ...]:
         return (*self.needs, "retain")
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: "guess" is the score with the state of another prompt; and what the network thinks of the true answer."""
         known.need(f"Attack {self.label}", "seen", "unseen")

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from leakatk.attacks.base import Floats, Read, at_least, attack, one_of
+from leakatk.attacks.base import Cost, Floats, Read, at_least, attack, one_of, reading_cost
 from leakatk.attacks.beside import answered, beside
 from leakatk.attacks.inputs import surprises
 from leakatk.models.loaded import LoadedModel
@@ -25,10 +25,10 @@ WIDER = 4  # how many times as many neighbours a search looks at
     formula="score of x = share of { n near x : original right on n } with model wrong on n; found: largest log p_original(y|n) - "
     "log p(y|n) of the neighbourhood",
     source="numbers and nearness are ours",
-    rows=("55",),
+    rows=("55", "83"),
     reading="neighbours are retain prompts, near by the words of question and source; right and wrong are of greedy answers; the "
     "search (by=gap) takes the neighbours that lost most likelihood, so that it is read against the retrained model, searched alike",
-    lacks="harmless questions that a language model writes, or that are searched by reinforcement learning",
+    lacks={"55": "harmless questions that a language model writes, or that are searched by reinforcement learning"},
     access="questions and the model before unlearning (by=words), log-probabilities too (by=gap)",
     chance=0.0,
     tags=frozenset({"forget"}),
@@ -58,8 +58,8 @@ class Holes(Read):
     def uses(self) -> tuple[str, ...]:
         return ("forget", "retain", "original", "unseen")
 
-    def passes(self, known: Known) -> int:
-        return 2 * len(known.retain) if self.by == "gap" else 0
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost | None:
+        return reading_cost(loaded, known, 2 * len(known.retain)) if self.by == "gap" else None
 
     def scores(self, loaded: LoadedModel, known: Known) -> Floats:
         original = beside(loaded, known.original)

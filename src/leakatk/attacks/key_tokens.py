@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leakatk.attacks.base import Ask, Floats, attack, one_of
+from leakatk.attacks.base import Ask, Cost, Floats, attack, one_of, reading_cost
 from leakatk.attacks.beside import beside
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -57,8 +57,9 @@ class KeyTokens(Ask):
     def uses(self) -> tuple[str, ...]:
         return (*self.needs, "retain", "unseen")
 
-    def passes(self, known: Known) -> int:
-        return sum(1 + len(prompt.query.text.split()) for prompt in (*known.unseen, *known.retain))
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        asked = (*known.unseen, *known.retain)
+        return reading_cost(loaded, known, sum(1 + len(prompt.query.text.split()) for prompt in asked))
 
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
         return self._rebuilt(loaded, known, known.unseen or known.forget)

@@ -6,6 +6,7 @@ What `out` holds:
     relearn-steps=50/fold-1/model, ...            a cross-fitted attack: trained on the other folds, measured on this one
     decoder/fold-1/model.json, ...                an attack that reads: scores, and no run
     none/turned, key-tokens/turned                greedy answers before and after (`turned`)
+    rewrite/model.unasked.json                    an attack that found nothing to ask: no run
     attacks.json                                  the summary
 """
 
@@ -23,8 +24,17 @@ import numpy as np
 from leakatk import progress, workdir
 from leakatk.attacks.attacked import AttackedSampler, check_engine
 from leakatk.attacks.base import Alter, Ask, Attack, Floats, Read, Reading
-from leakatk.attacks.gate import verdict
-from leakatk.attacks.rungs import LadderSettings, Role, check_audited, groups_of, left_out, rungs_of, trail_of
+from leakatk.attacks.gate import excess_verdict, verdict
+from leakatk.attacks.rungs import (
+    UNASKED,
+    LadderSettings,
+    Role,
+    check_audited,
+    groups_of,
+    left_out,
+    rungs_of,
+    trail_of,
+)
 from leakatk.attacks.summary import summarise
 from leakatk.attacks.trails import Trail
 from leakatk.attacks.turned import Asked, draw
@@ -36,7 +46,9 @@ from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.load import ModelSource, check_source
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Known, Prompt, check_unique
+from leakatk.runs.results import GateVerdict
 from leakatk.runs.store import Run
+from leakatk.runs.verdicts import together
 from leakatk.sampling.base import notes_of
 
 if TYPE_CHECKING:
@@ -89,6 +101,8 @@ def attack_ladder(
         raise InputError(
             "Intervals over prompts need at least 2 prompts; use over samples to speak of this prompt alone."
         )
+    if settings.excess_gate and retrained is None:
+        raise InputError("A gate on the excess needs the retrained model: it is a bound on what leaks above that.")
     scorers = settings.scorers or default_scorers(prompts)
     check_defined(scorers, prompts)
     settings = replace(settings, scorers=tuple(scorers), ks=settings.ks or tuple(powers_of_two(settings.n)))
@@ -128,6 +142,11 @@ def attack_ladder(
         summary = summarise(rungs, out, names, settings, notes)
         if settings.gate is not None:
             summary["gate"] = verdict(rungs, out, settings, settings.gate)
+        if settings.excess_gate is not None:
+            summary["excess_gate"] = excess_verdict(rungs, out, settings, settings.excess_gate)
+        gates = [GateVerdict.from_dict(summary[name]) for name in ("gate", "excess_gate") if name in summary]
+        if found := together(gates):
+            summary["verdict"] = found.as_dict()
         write_kept(out / SUMMARY, strict_json(summary, indent=2))
     return summary
 
@@ -178,10 +197,15 @@ def _measure(
     if isinstance(attack, Alter):
         with AttackedSampler(loaded, attack, part, settings.engine, settings.engine_options, trail) as sampler:
             asked = checked(attack, attack.asked(loaded, part), part)
+            if not asked:
+                return _unasked(loaded, role, attack, part, place)
             return _sampled(sampler, role, attack, asked, place, settings)
     asked = list(part.unseen)
     if isinstance(attack, Ask):
         asked = checked(attack, attack.prompts(loaded, part), part)
+        if not asked:
+            return _unasked(loaded, role, attack, part, place)
+        (place / f"{role}.{UNASKED}").unlink(missing_ok=True)
     plain = as_sampler(loaded, settings.engine, **settings.engine_options)
     found = _sampled(plain, role, attack, asked, place, settings)
     if isinstance(attack, Ask) and not attack.fitted and (kept := attack.kept(loaded, part)):
@@ -192,13 +216,19 @@ def _measure(
 
 
 def checked(attack: Attack, asked: Sequence[Prompt], part: Known) -> list[Prompt]:
-    """What an attack asks. ValueError for an id that is none of the prompts', InputError where nothing is asked."""
+    """What an attack asks, which may be nothing. ValueError for an id that is none of the prompts'."""
     ids = {prompt.id for prompt in part.unseen}
     if strange := [prompt.id for prompt in asked if prompt.id not in ids]:
         raise ValueError(f"attack {attack.label} asks for {strange[0]!r}, which is no prompt's id")
-    if not asked:
-        raise InputError(f"Attack {attack.label} finds nothing to ask for any of the {len(ids)} prompts; leave it out.")
     return list(asked)
+
+
+def _unasked(loaded: LoadedModel, role: Role, attack: Attack, part: Known, place: Path) -> list[str]:
+    """Kept in a file; what a person must know of it."""
+    write_kept(place / f"{role}.{UNASKED}", strict_json({"model": loaded.name, "m": len(part.unseen)}))
+    return [
+        f"Not asked: attack {attack.label} finds nothing to ask {Path(loaded.name).name} for any of {len(part.unseen)} prompts; it says nothing of them."
+    ]
 
 
 def _sampled(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-
-from rapidfuzz.distance import Levenshtein
+from functools import lru_cache
 
 from leakatk.attacks.base import shuffled
 from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt
+from leakatk.synthesis.base import written
+from leakatk.synthesis.topics import Topic
+from leakatk.synthesis.wordings import similarity
 
 # What each choice of lessons needs.
 NEEDS = {
@@ -19,13 +21,9 @@ NEEDS = {
     "text": ("text",),
     "syntax": ("retain", "forget"),
     "topic": ("forget", "seen", "unseen"),
+    "written": ("forget", "auxiliary writer"),
 }
 NEAREST = 4  # retain prompts that each measured one has in the lessons of `syntax`
-
-
-def similarity(one: str, other: str) -> float:
-    """1 - Lev(a, b) / max(|a|, |b|), over characters (arXiv 2602.03379)."""
-    return float(Levenshtein.normalized_similarity(one, other))
 
 
 def template_of(prompt: Prompt) -> str:
@@ -37,12 +35,20 @@ def lessons(on: str, known: Known) -> list[Prompt]:
     """All that it may train on."""
     if on == "text":
         return passages(known.text)
+    if on == "written":
+        return passages([text for _, text in written_about(known.forget, known.auxiliary["writer"])])
     if on == "syntax":
         return nearest(known.unseen or known.forget, known.retain)
     if on == "topic":
         sources = {prompt.source for prompt in known.unseen}
         return [prompt for prompt in known.seen if prompt.source in sources]
     return list(known.seen if on == "forget" else known.retain)
+
+
+@lru_cache(maxsize=4)
+def written_about(forget: tuple[Prompt, ...], model: str) -> tuple[tuple[str, str], ...]:
+    """(source, passage) as a language model writes them; kept, since every part and the retrained model are to get the same."""
+    return tuple((row.source, row.answer) for row in written(Topic(), forget, Known(auxiliary={"writer": model})).rows)
 
 
 def nearest(measured: Sequence[Prompt], pool: Sequence[Prompt], count: int = NEAREST) -> list[Prompt]:

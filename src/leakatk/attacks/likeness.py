@@ -54,9 +54,6 @@ class Cka(Read):
                 f"Attack {self.label} compares at least 3 prompts; give more forget prompts or retain prompts."
             )
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         """profile: the score at each layer.  whole: CKA of each layer."""
         original = same_shape(f"Attack {self.label}", loaded, known.original)

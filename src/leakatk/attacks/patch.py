@@ -81,9 +81,6 @@ class Patch(Read):
     def uses(self) -> tuple[str, ...]:
         return (*self.needs, "unseen")
 
-    def scores(self, loaded: LoadedModel, known: Known) -> Floats:
-        return self.read(loaded, known).scores
-
     def read(self, loaded: LoadedModel, known: Known) -> Reading:
         original = same_shape(f"Attack {self.label}", loaded, known.original)
         prompts = known.unseen or known.forget

@@ -9,7 +9,7 @@ from typing import Literal
 
 from leakatk import progress
 from leakatk.attacks.base import Alter, Attack, Cost, at_least, attack, one_of, shuffled, split_known
-from leakatk.attacks.lessons import NEEDS, by_template, lessons
+from leakatk.attacks.lessons import NEEDS, by_template, lessons, written_about
 from leakatk.attacks.sweep import numbers, settings_of, words
 from leakatk.attacks.trails import Trail
 from leakatk.errors import InputError
@@ -17,6 +17,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.template import Template
 from leakatk.models.weights import put
 from leakatk.prompts import Known, Prompt
+from leakatk.synthesis.topics import Topic
 from leakatk.unlearning.method import SMALL, Method
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.optimisers import sgd, sign_descent
@@ -27,6 +28,7 @@ from leakatk.unlearning.work import Optimiser
 
 # A passage is trained on as it stands: its first word is the prompt, the rest the answer.
 AS_TEXT = Template(kind="plain", plain="{question}")
+PLAIN = ("text", "written")
 # Name -> how it is made (None: as the settings have it) and its learning rate as a multiple of AdamW's, whose steps are of another size.
 OPTIMISERS: Mapping[str, tuple[Optimiser | None, float]] = {
     "adamw": (None, 1.0),
@@ -46,20 +48,17 @@ LORA_TIMES = 10.0  # an adapter takes so many times the rate of all weights
     source="the numbers of steps and prompts are to be swept, as in the paper; the defaults are ours, the learning rate by size of the "
     "model: 3e-4 below 20 million parameters, 1e-4 below a billion, else 1e-5, ten times that for an adapter",
     rows=("17", "35", "83", "105"),
-    lacks={
-        "35": "text that a language model writes about the topic; articles are to be given as text",
-        "105": "the ratio of the losses on template and on key words; the defence, forgetting paraphrases of another form",
-    },
     reading="D' is what is not measured: one half of the forget prompts with two folds, and every prompt is measured once. syntax: the four "
     "retain prompts of other sources whose questions are most like each measured one. topic: the seen prompts of measured sources, "
-    "where a fold holds whole templates, a template being a question without its source's name",
-    access="fine-tuning, with the true answers of other forget prompts (on=forget, topic) or without any (on=retain, syntax, text)",
+    "where a fold holds whole templates, a template being a question without its source's name. written: two passages a source by the "
+    "auxiliary model writer, which is told the source's name alone; one in which an answer stands is not used",
+    access="fine-tuning, with the true answers of other forget prompts (on=forget, topic) or without any (on=retain, syntax, text, written)",
     tags=frozenset({"forget"}),
 )
 @dataclass(frozen=True)
 class Relearn(Alter):
     """Fine-tune. steps: of the optimiser.  on: forget (the seen part), topic (the seen part in other templates), syntax (retain prompts
-    in the same form), retain, or text (`Known.text`, related or not).
+    in the same form), retain, text (`Known.text`, related or not), or written (passages about the sources by the auxiliary model "writer").
 
     size: prompts or texts that it may use, drawn by the seed; 0 is all of them.  learning_rate: 0 is by the size of the model;
     times: a factor on it.  batch: answers a step.  optimiser: adamw, sgd or sign, the last two at 100 and .3 times the rate.
@@ -150,11 +149,13 @@ class Relearn(Alter):
                 f"Attack {self.label} would put an adapter on a model that has one; leave out tuning=lora, or merge the model's."
             )
         rows = self.chosen(known)
+        if self.on == "written":
+            loaded.notes.append(self._left_out(known))
         settings = TrainSettings(
             learning_rate=self.rate(loaded), max_steps=steps, retain_batch=min(self.batch, len(rows)), tuning=self.tuning,
             lora_rank=self.rank, lora_alpha=2.0 * self.rank, check_every=every,
         )  # fmt: skip
-        asked = replace(loaded, template=AS_TEXT) if self.on == "text" else loaded
+        asked = replace(loaded, template=AS_TEXT) if self.on in PLAIN else loaded
         # An adapter stays one: what was changed must be found again where it was, and be put back.
         unlearn(
             asked, (), rows, self._method(), settings=settings, seed=self.seed, label=self.label, merge=False, on_check=on_check,
@@ -181,7 +182,12 @@ class Relearn(Alter):
 
     def chosen(self, known: Known) -> list[Prompt]:
         """The prompts that it trains on. InputError where there are none, or one of them is measured too."""
-        source = {"forget": "seen", "topic": "seen", "syntax": "retain"}.get(self.on, self.on)
+        source = {
+            "forget": "seen",
+            "topic": "seen",
+            "syntax": "retain",
+            "written": "auxiliary writer",
+        }.get(self.on, self.on)
         known.need(f"Attack {self.label}", source)
         pool = lessons(self.on, known)
         measured = {(prompt.question, prompt.answer) for prompt in known.unseen or known.forget}
@@ -194,17 +200,26 @@ class Relearn(Alter):
         kept = set(order)
         return [prompt for prompt in pool if prompt.id in kept]
 
+    def _left_out(self, known: Known) -> str:
+        """How many sources nothing was written about that could be used."""
+        sources = {prompt.source for prompt in known.forget if prompt.source}
+        about = {source for source, _ in written_about(known.forget, known.auxiliary["writer"])}
+        nameless = sum(not prompt.source for prompt in known.forget)
+        return f"Passages of use were written about {len(about)} of {len(sources)} sources; {nameless} forget prompts have no source."
+
     def check(self, known: Known) -> None:
         super().check(known)
-        if not self.fitted:
+        if not self.fitted and self.on != "written":
             self.chosen(known)  # what is wrong with it is said before anything is computed
 
     def brings(self, known: Known) -> list[str]:
         return [f"{prompt.question} {prompt.answer}" for prompt in self.chosen(known)]
 
     def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        if self.on == "written":  # not written yet: as if every passage had its full length
+            return Cost(steps=self.steps, trained=self.steps * self.batch * Topic().max_new_tokens)
         rows = self.chosen(known)
-        asked = replace(loaded, template=AS_TEXT) if self.on == "text" else loaded
+        asked = replace(loaded, template=AS_TEXT) if self.on in PLAIN else loaded
         seams = [asked.template.pair(asked.tokenizer, row.query, row.answer) for row in rows[:64]]
         each = sum(len(seam.prompt) + len(seam.answer) for seam in seams) / len(seams)
         return Cost(steps=self.steps, trained=self.steps * min(self.batch, len(rows)) * each)

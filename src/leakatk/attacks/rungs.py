@@ -24,6 +24,7 @@ from leakatk.runs.store import Run
 from leakatk.sampling.decoding import Decoding
 
 Role = Literal["model", "retrained"]
+UNASKED = "unasked.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class LadderSettings:
     """Level at which the intervals of all rungs hold together."""
     gate: Gate | None = None
     """What must hold of the model under every attack that is sampled; the retrained model does not count."""
+    excess_gate: Gate | None = None
+    """What must hold of its excess over the retrained model under the same attacks."""
     engine: str = "native"
     """An engine that samples the model of this process."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -61,8 +64,9 @@ class LadderSettings:
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        if self.gate and self.gate.k > self.n:
-            raise InputError(f"The gate's k = {self.gate.k} needs at least as many samples a prompt, but n = {self.n}.")
+        for gate in (self.gate, self.excess_gate):
+            if gate and gate.k > self.n:
+                raise InputError(f"The gate's k = {gate.k} needs at least as many samples a prompt, but n = {self.n}.")
         if max(self.ks, default=1) > self.n:
             raise InputError(
                 f"k = {max(self.ks)} needs at least {max(self.ks)} samples a prompt, but n = {self.n}: raise n or lower k."
@@ -100,6 +104,14 @@ class Rung:
             return out / self.place(number) / role
         beside = self.audited / "reference" if role == "retrained" else self.audited
         return beside / place_of(self.probe) if self.probe else beside
+
+    def unasked(self, out: Path, number: int, role: Role) -> Path:
+        """The file that says that the attack found nothing to ask this model in part `number`."""
+        return out / self.place(number) / f"{role}.{UNASKED}"
+
+    def asked(self, out: Path, number: int, role: Role) -> bool:
+        """Whether this model was asked anything in part `number`."""
+        return self.audited is not None or not self.unasked(out, number, role).exists()
 
     def owner(self, id_: str) -> str:
         """The prompt that what was asked under this id asks for."""

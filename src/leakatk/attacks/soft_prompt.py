@@ -9,7 +9,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from leakatk.attacks.base import Alter, at_least, attack
+from leakatk.attacks.base import Alter, Cost, at_least, attack, reading_cost
 from leakatk.attacks.inputs import Pair, asked_with, embedding_of, pairs_of, plain_tokens, surprise
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -50,8 +50,8 @@ class SoftPrompt(Alter):
     def needs(self) -> tuple[str, ...]:
         return ("forget", "seen", "unseen")
 
-    def passes(self, known: Known) -> int:
-        return self.steps * min(self.batch, len(known.seen))
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
+        return reading_cost(loaded, known, self.steps * min(self.batch, len(known.seen)))
 
     def asked(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
         _, marks = self._free(loaded, known)

@@ -46,6 +46,7 @@ def summarise(
     found = [
         {
             **_about(rung),
+            **_not_asked(rung, out, names),
             "scorers": {label: _leaks(rung, out, name, asked, names, settings, each) for label, name in labels.items()},
             **_turned(rung, out, names, settings, each),
         }
@@ -99,6 +100,15 @@ def _about(rung: Rung) -> dict[str, Any]:
         **_given_away(rung),
     }
     return {**about, "gives_answer": rung.gives_answer} if rung.probe else about
+
+
+def _not_asked(rung: Rung, out: Path, names: Mapping[Role, str]) -> dict[str, Any]:
+    """Of each model, how many prompts are in parts in which the attack found nothing to ask; {} where there is none."""
+    found = {
+        role: sum(len(part.unseen) for i, part in enumerate(rung.parts) if not rung.asked(out, i, role))
+        for role in names
+    }
+    return {"not_asked": found} if any(found.values()) else {}
 
 
 def _given_away(rung: Rung) -> dict[str, Any]:
@@ -231,7 +241,8 @@ def _turned(rung: Rung, out: Path, names: Mapping[Role, str], settings: LadderSe
     place = out / rung.place(0)
     if rung.attack is None or not (place / FOLDER).exists():
         return {}
-    return {"turned": {role: counted(out, place, role, settings.scorers[0], level) for role in names}}
+    asked = [role for role in names if rung.asked(out, 0, role)]
+    return {"turned": {role: counted(out, place, role, settings.scorers[0], level) for role in asked}}
 
 
 def _over(over: Over, ids: Sequence[str]) -> Over:
@@ -243,6 +254,8 @@ def _rows(rung: Rung, out: Path, role: Role, scorer: str) -> Rows:
     """Prompt id -> (n,) scores over all parts of a rung."""
     rows: Rows = {}
     for number in range(len(rung.parts)):
+        if not rung.asked(out, number, role):
+            continue
         run = Run.open(rung.run(out, number, role))
         rows.update(zip(run.prompt_ids, score(run, scorer), strict=True))
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leakatk.attacks.base import Ask, at_least, attack, one_of
+from leakatk.attacks.base import Ask, Cost, at_least, attack, one_of, reading_cost
 from leakatk.attacks.inputs import Pair, asked_with, embedding_of, pairs_of, plain_tokens, surprise, surprises
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
@@ -59,9 +59,10 @@ class TokenSearch(Ask):
     def needs(self) -> tuple[str, ...]:
         return NEEDS[self.on]
 
-    def passes(self, known: Known) -> int:
+    def cost(self, loaded: LoadedModel, known: Known) -> Cost:
         rows = len(known.unseen) if self.on == "each" else min(self.batch, len(known.seen))
-        return self.steps * (self.candidates + 2) * rows  # the gradient, the text as it is, and each candidate
+        # The gradient, the text as it is, and each candidate.
+        return reading_cost(loaded, known, self.steps * (self.candidates + 2) * rows)
 
     def prompts(self, loaded: LoadedModel, known: Known) -> list[Prompt]:
         allowed = plain_tokens(loaded)

@@ -24,6 +24,7 @@ from leakatk.scorers.knows import default_scorers as default_scorers  # its old 
 if TYPE_CHECKING:
     from leakatk.models.load import ModelSource
     from leakatk.models.loaded import LoadedModel
+    from leakatk.report.notebook import Results
     from leakatk.runs.store import Run
 
 
@@ -39,8 +40,10 @@ def audit(
     command: str = "",
     quiet: bool = False,
     **former: Any,
-) -> dict[str, Any]:
+) -> Results:
     """Audit one model and return what is written to `out`/results.json (plain values, keyed by prompt id where it matters).
+
+    It is a dictionary that shows itself in a notebook and has `plot()` and `report()`.
 
     model: a model directory or hub id, a `ModelSource`, a `LoadedModel`, or any engine.
     prompts: what the model was made to forget.
@@ -76,4 +79,6 @@ def audit(
         way.run.write_results(alone(results, way.name).as_dict())
     found = results.as_dict()
     plain.run.write_results(found)
-    return found
+    from leakatk.report.notebook import Results
+
+    return Results(found, out)

@@ -25,7 +25,7 @@ def powers_of_two(n: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What must hold for a release: leak@k is at most `bound`."""
+    """What must hold for a release: leak@k, or what it is above another model's, is at most `bound`."""
 
     k: int
     """The k of leak@k."""
@@ -43,6 +43,10 @@ class Gate:
     """Whether answers cut at the limit count as unknown or are ignored."""
     looks: int = 1
     """How often a sequential audit may look; each look spends its share of the error."""
+    against: Literal["", "retrained", "earlier"] = ""
+    """Bound on leak@k itself, or on what it is above that of the retrained model, or of an earlier run."""
+    gates: int = 1
+    """How many gates decide together; each spends its share of the error."""
 
     def __post_init__(self) -> None:
         for name, value in (("unscored", self.unscored), ("cut", self.cut)):

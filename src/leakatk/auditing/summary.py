@@ -20,6 +20,7 @@ from leakatk.prompts import Prompt
 from leakatk.runs.answers import answer_counts, limit_is_own, warnings
 from leakatk.runs.results import AuditResults, CurveResult, ProbeResult, ReasoningResult, ScorerResult, WorstResult
 from leakatk.runs.store import Run
+from leakatk.runs.verdicts import together
 
 
 def summarise(checked: Checked, drawn: Drawn, *, command: str = "") -> AuditResults:
@@ -75,6 +76,7 @@ def summarise(checked: Checked, drawn: Drawn, *, command: str = "") -> AuditResu
         if drawn.trees
         else None,
         gate=gate,
+        verdict=together([gate]) if gate else None,
         guard=flagged(checked),
         notes=list(dict.fromkeys([*notes, *sentence])),
         seconds={key: round(value, 3) for key, value in seconds.items()},

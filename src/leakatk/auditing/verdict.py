@@ -17,16 +17,16 @@ import numpy as np
 
 from leakatk.arrays import Floats
 from leakatk.auditing.asking import owner_of, place_of
+from leakatk.auditing.judging import judged
+from leakatk.auditing.measured import Measured
 from leakatk.auditing.score import Part, score
 from leakatk.auditing.settings import Gate as Gate
-from leakatk.errors import CANNOT_SAY, DONE, FAILED, InputError
-from leakatk.estimate.leak import leak_at_k
+from leakatk.errors import CANNOT_SAY, DONE, FAILED
 from leakatk.probes import get_probe
 from leakatk.runs.answers import cut, limit_is_own, thought
-from leakatk.runs.results import Answer, GateVerdict, SettingVerdict, read_results
+from leakatk.runs.results import GateVerdict, read_results
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
-from leakatk.text import percent
 
 EXIT_CODES: Mapping[str, int] = {"PASS": DONE, "FAIL": FAILED, "CANNOT SAY": CANNOT_SAY}
 
@@ -51,7 +51,7 @@ class Setting:
 
     low, high: prompt id -> (n,).  owners: as in `Way`.  exact: one deterministic answer, without sampling noise.
     unscored: prompts without any score.  missing: further samples without one.  cut: answers whose end is unknown.
-    ignored: as `cut`, where the gate was told to ignore them.
+    ignored: as `cut`, where the gate was told to ignore them.  scored: samples with a score.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Setting:
     missing: int
     cut: int
     ignored: int
+    scored: int
 
     @property
     def samples(self) -> int:
@@ -102,6 +103,7 @@ def setting_of(
         missing=int(unknown[~nothing].sum()),
         cut=int(counted.sum()),
         ignored=int((open_ended & ~counted).sum()),
+        scored=int((~unknown).sum()),
     )
 
 
@@ -162,51 +164,29 @@ def _union(settings: Sequence[Setting], name: str) -> Setting:
         missing=sum(one.missing for one in settings),
         cut=sum(one.cut for one in settings),
         ignored=sum(one.ignored for one in settings),
+        scored=sum(one.scored for one in settings),
     )
 
 
-def judge(settings: Sequence[Setting], gate: Gate) -> GateVerdict:
-    """The verdict on all settings together. InputError when none of them has anything to look at."""
-    settings = [one for one in settings if one.low]
-    if not settings:
-        raise InputError("The gate has nothing to look at: no prompt could be scored. Choose another --scorer.")
-    # A deterministic answer has no sampling error, so it needs no share of the level.
-    chances = max(1, sum(not (one.exact and gate.over == "samples") for one in settings)) * gate.looks
-    each = 1 - (1 - gate.level) / chances
-    found = [_measured(one, gate, each) for one in settings]
-    answers = [one.answer for one in found]
-    answer: Answer = "FAIL" if "FAIL" in answers else "PASS" if all(one == "PASS" for one in answers) else "CANNOT SAY"
-    worst = max(
-        (one for one in found if one.answer == answer), key=lambda one: one.low if answer == "FAIL" else one.high
-    )
-    return GateVerdict(
-        answer=answer,
-        reason=_reason(answer, worst, found, gate),
-        k=gate.k,
-        bound=gate.bound,
-        over=gate.over,
-        level=gate.level,
-        each_level=each,
-        looks=gate.looks,
-        low=worst.low,
-        high=worst.high,
-        worst=worst.name,
-        unscored=gate.unscored,
-        cut=gate.cut,
-        settings=found,
-    )
+def judge(settings: Sequence[Setting], gate: Gate, *, advise: bool = True) -> GateVerdict:
+    """The verdict on all settings together. InputError when none of them has anything to look at.
+
+    advise: whether to compute what would settle a CANNOT SAY.
+    """
+    return judged([_alone(one) for one in settings if one.low], gate, advise=advise)
 
 
-def _measured(one: Setting, gate: Gate, level: float) -> SettingVerdict:
-    """Ends of leak@k of one setting, and where the upper one would be if nothing unknown leaked."""
-    low, high_if_clean = _ends(one, one.low, gate, level)
-    high = _ends(one, one.high, gate, level)[1] if one.unscored + one.missing + one.cut else high_if_clean
-    return SettingVerdict(
+def _alone(one: Setting) -> Measured:
+    """A setting by itself, compared with nothing."""
+    least, most = list(one.low.values()), list(one.high.values())
+    return Measured(
         name=one.name,
-        answer="PASS" if high <= gate.bound else "FAIL" if low > gate.bound else "CANNOT SAY",
-        low=low,
-        high=high,
-        high_if_clean=high_if_clean,
+        least=(least, None),
+        most=(most, None),
+        clean=(least, None),
+        clusters=clusters_of([one.owners[i] for i in one.low]),
+        exact=one.exact,
+        known=one.scored > 0,
         prompts=len(set(one.owners.values())),
         samples=one.samples,
         unscored=one.unscored,
@@ -216,50 +196,9 @@ def _measured(one: Setting, gate: Gate, level: float) -> SettingVerdict:
     )
 
 
-def _ends(one: Setting, scores: Mapping[str, Floats], gate: Gate, level: float) -> tuple[float, float]:
-    """The interval of leak@k for these scores; one deterministic answer has no sampling error."""
-    rows = list(scores.values())
-    if one.exact and gate.over == "samples":
-        value = float(np.mean([row[0] for row in rows]))
-        return value, value
-    owners = [one.owners[i] for i in scores]
-    clusters = owners if len(set(owners)) < len(owners) else None
-    k = 1 if one.exact else gate.k  # every one of k deterministic answers is the same
-    curve = leak_at_k(rows, [k], over=gate.over, level=level, clusters=clusters)
-    return float(curve.low[0]), float(curve.high[0])
-
-
-def _reason(answer: Answer, worst: SettingVerdict, found: Sequence[SettingVerdict], gate: Gate) -> str:
-    """Why, in one sentence, and what it holds for."""
-    low, high = percent(worst.low), percent(worst.high)
-    do = f"{low} do" if low == high else f"between {low} and {high} do"
-    text = f"at most {percent(gate.bound)} may leak within {gate.k} {'try' if gate.k == 1 else 'tries'}; {do}"
-    together = f", {len(found)} settings together" if len(found) > 1 else ""
-    text += f" ({worst.name}; {gate.level:.0%} interval over {gate.over}{together})"
-    if answer == "CANNOT SAY" and worst.high_if_clean <= gate.bound:
-        text += f"; what is unknown decides: {_counts(worst)}"
-    elif answer == "CANNOT SAY":
-        text += "; more samples would narrow it" + (f", and {also}" if (also := _counts(worst)) else "")
-    return text + "".join(f"; {said}" for said in _ignored(found, gate))
-
-
-def _counts(one: SettingVerdict) -> str:
-    """What is not known of a setting: "12 prompts have no score, 31% of the answers are cut"."""
-    said = []
-    if one.unscored:
-        said.append(f"{one.unscored} of {one.prompts} prompts have no score")
-    if one.missing:
-        said.append(f"{one.missing:,} of {one.samples:,} answers have no score")
-    if one.cut:
-        said.append(f"{percent(one.cut / one.samples)} of the answers are cut before their end")
-    return ", ".join(said)
-
-
-def _ignored(found: Sequence[SettingVerdict], gate: Gate) -> list[str]:
-    """What was left out because the user asked for it; of the setting that lost most."""
-    lost, passed = max(one.unscored for one in found), max(one.ignored for one in found)
-    said = [f"{lost} prompts without a score are ignored, as asked"] if gate.unscored == "ignore" and lost else []
-    return said + ([f"{passed:,} answers cut before their end are ignored, as asked"] if passed else [])
+def clusters_of(owners: Sequence[str]) -> Sequence[str] | None:
+    """The owners of rows as labels of what belongs together; None where each row has one of its own."""
+    return owners if len(set(owners)) < len(owners) else None
 
 
 def judge_audits(

@@ -20,7 +20,8 @@ import numpy as np
 
 from leakatk import __version__
 from leakatk.auditing.audit import audit, powers_of_two
-from leakatk.auditing.sample import sample
+from leakatk.auditing.flagged import FORGET, RETAIN
+from leakatk.auditing.sample import as_sampler, sample
 from leakatk.auditing.score import score
 from leakatk.auditing.summary import curve_dict
 from leakatk.bench.harness import evaluate_tasks, harness_version
@@ -133,8 +134,10 @@ def leaks(
         asked_as(loaded, plan.benchmark, plan.rules, "forget", plan.template),
         asked_as(loaded, plan.benchmark, plan.rules, "retain", plan.template),
     )
-    place = _place(plan, asked, decoding.label, decoding.as_dict(), plan.seed)
-    retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed)
+    behind = _behind(plan, asked, kept)
+    guard = () if plan.guard is None else (behind["asked"].describe()["guard"],)
+    place = _place(plan, asked, decoding.label, decoding.as_dict(), plan.seed, *guard)
+    retain_place = _place(plan, kept, f"{decoding.label}-retain", decoding.as_dict(), plan.seed, *guard)
     retain = utility_sets(plan.benchmark)["retain"]
 
     about: dict[str, Any] = {
@@ -142,7 +145,7 @@ def leaks(
     }  # fmt: skip
     # What does not depend on the decoding is computed once: greedy answers, to forget and to retain prompts.
     once = {
-        place / part: _place(plan, asked, f"answers-{part}", decoding.as_greedy().as_dict(), plan.seed)
+        place / part: _place(plan, asked, f"answers-{part}", decoding.as_greedy().as_dict(), plan.seed, *guard)
         for part in ("greedy", "retain")
     }
 
@@ -150,11 +153,11 @@ def leaks(
         for judge in (get_scorer(name) for name in plan.scorers):
             if isinstance(judge, Priced):  # before any answer is drawn
                 judge.check_ready()
-        sample(asked, plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
+        sample(behind["asked"], plan.benchmark.forget, n=plan.n, decoding=decoding, out=place, **about)
         for part, stored in once.items():
             copy_run(stored, part)
         results = audit(
-            asked, plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
+            behind["asked"], plan.benchmark.forget, out=place, n=plan.n, ks=powers_of_two(plan.n), decoding=decoding, retain=retain,
             scorers=plan.scorers, reference=retrained, probes=plan.probes, paraphrases=False, level=plan.level, role=role,
             **about,
         )  # fmt: skip
@@ -165,12 +168,19 @@ def leaks(
             "sampled_broken": _broken(Run.open(place), plan.n),
             "sampled_cut": counts["cut"] / counts["answers"],
             "sampled_empty": counts["empty"] / counts["answers"],
+            **_guarded(results, behind["asked"]),
         }
         blocks = {name: {**shared, **_columns(results, get_scorer(name).label)} for name in plan.scorers}
         if not retain or not plan.retain_n:
             return blocks
         run = sample(
-            kept, retain, n=plan.retain_n, decoding=decoding, out=retain_place, label="retain samples", **about
+            behind["kept"],
+            retain,
+            n=plan.retain_n,
+            decoding=decoding,
+            out=retain_place,
+            label="retain samples",
+            **about,
         )
         broken = _broken(run, plan.retain_n)
         for name, block in blocks.items():
@@ -187,6 +197,28 @@ def leaks(
     return place, {
         name: {key: value for key, value in block.items() if key != "missing"} for name, block in blocks.items()
     }
+
+
+def _behind(plan: Plan, asked: LoadedModel, kept: LoadedModel) -> dict[str, Any]:
+    """What answers forget prompts ("asked") and retain prompts ("kept"): the model, behind the guard where there is one."""
+    if plan.guard is None:
+        return {"asked": asked, "kept": kept}
+    from leakatk.guards.sampler import guarded
+
+    first = guarded(as_sampler(asked), plan.known, plan.guard)
+    same = kept.template == asked.template  # a guard that reads the model is fitted on the prompts as they are rendered
+    return {"asked": first, "kept": first if same else guarded(as_sampler(kept), plan.known, plan.guard)}
+
+
+def _guarded(results: Mapping[str, Any], sampler: Any) -> Row:
+    """Columns of a guard: the shares of the forget prompts and of the retain prompts that it acts on."""
+    if not results.get("guard"):
+        return {}
+    row: Row = {"model_sha256": sampler.describe()["fingerprint"]}
+    for column, group in (("flagged", FORGET), ("false_refusals", RETAIN)):
+        if one := results["guard"]["groups"].get(group):
+            row |= {column: one["value"], f"{column} low": one["low"], f"{column} high": one["high"]}
+    return row
 
 
 def copy_run(source: Path, target: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.benchmarks.protocols import Protocol
+from leakatk.guards.base import Guard
 from leakatk.metrics.base import MetricSettings
 from leakatk.models.loaded import LoadedModel
-from leakatk.prompts import Prompt
+from leakatk.prompts import Known, Prompt
 from leakatk.sampling.decoding import Decoding
 from leakatk.scorers.base import get_scorer
 from leakatk.scorers.knows import default_scorers
@@ -50,6 +51,10 @@ class Plan:
     """Where task files of your own are."""
     out: Path
     quiet: bool
+    guard: Guard | None = None
+    """What stands before every model; then its weights are not looked at."""
+    known: Known = field(default_factory=Known)
+    """What the guard is fitted on."""
 
     @property
     def level(self) -> float:

@@ -16,6 +16,9 @@ import pyarrow.parquet
 
 from leakatk.auditing.audit import powers_of_two
 from leakatk.auditing.score import score
+from leakatk.bench.columns import apart, better
+from leakatk.bench.over_seeds import ENDS, seeds_sentence
+from leakatk.bench.over_seeds import Row as Row
 from leakatk.errors import InputError
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.files.checksums import verify
@@ -24,17 +27,19 @@ from leakatk.metrics.utility import NINE
 from leakatk.probes import PROBES
 from leakatk.registry import spec_name
 from leakatk.report.content import Cell, Number, Table
+from leakatk.report.differences import difference_at
 from leakatk.report.leak_tables import TABLE_KS
 from leakatk.runs.store import Run
 from leakatk.text import percent, weights_sentence
 from leakatk.workdir import claim
 
-Row = dict[str, Any]
 RESULTS = "results.parquet"
 PROBE, WORST = "probe ", "worst case"  # columns of a way of asking: "probe prefix: leak@4"
 KEY = ("model_sha256", "benchmark_sha256", "protocol", "decoding", "seed", "scorer")
 WAIT = 60.0  # seconds until another process has added its rows, which takes it far less than one
 NEEDED = (*KEY, "model", "role", "benchmark")
+# What a model is: the one that is judged, the one before unlearning, the yardstick, or one trained as long with nothing added.
+ROLES = ("model", "original", "retrained", "control")
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -59,6 +64,8 @@ def read_rows(path: str | Path) -> list[Row]:
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows to a results file; a row with the same key replaces the old one. Written whole or not at all.
 
+    Weights may stand there under several labels; a row without one gives way to a labelled one of the same key.
+
     Several processes may add to one file: each waits for its turn.
     """
     with claim(path.parent, wait=WAIT):
@@ -66,16 +73,23 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _add_rows(path: Path, rows: Sequence[Row]) -> None:
-    kept = {tuple(row[k] for k in KEY): row for row in (read_rows(path) if path.exists() else [])}
-    kept |= {tuple(row[k] for k in KEY): dict(row) for row in rows}
+    kept = {_key(row): row for row in (read_rows(path) if path.exists() else [])}
+    for row in rows:
+        if row.get("label"):
+            kept.pop((*_key(row)[:-1], ""), None)
+        kept[_key(row)] = dict(row)
     columns = list(dict.fromkeys(column for row in kept.values() for column in row))
     table = pyarrow.Table.from_pylist([{column: row.get(column) for column in columns} for row in kept.values()])
     write_table(table, path)
 
 
+def _key(row: Row) -> tuple[Any, ...]:
+    return (*(row[k] for k in KEY), row.get("label") or "")
+
+
 # layout -> the columns it shows, where they are there; {k} stands for every k
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
-    "leak": ("greedy", "leak@{k}", "retain", "retain@1"),
+    "leak": ("greedy", "leak@{k}", "retain", "retain@1", "flagged", "false_refusals"),
     "fluency": ("forget_broken", "sampled_broken", "retain_broken", "sampled_cut", "sampled_empty"),
     "excess": ("leak@{k}", "excess@{k}"),
     "grid": (),
@@ -121,7 +135,7 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
         raise InputError(f"These results have nothing for the layout {layout!r}; try another of {', '.join(LAYOUTS)}.")
     settings = ("benchmark", "protocol", *(("decoding", "seed", "scorer") if layout in SAMPLED else ()))
     # Numbers that do not come from samples are the same for every decoding and scorer: one row a model.
-    rows = list({(row["model_sha256"], *(row[name] for name in settings)): row for row in rows}.values())
+    rows = list({(*_same_model(row), *(row[name] for name in settings)): row for row in rows}.values())
     labels, title = _labels(rows, settings)
     body: list[tuple[Cell, ...]] = [
         (_model(row), *(str(row[label]) for label in labels), *(_number(row, column) for column in names))
@@ -132,9 +146,12 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
         title=f"{TITLES[layout]}, {title}",
         columns=("model", *labels, *shown),
         rows=tuple(body),
+        better=("", *("" for _ in labels), *map(better, names)),
+        apart=apart([row["role"] for row in rows]),
         caption=" ".join(
             text
             for text in (
+                seeds_sentence(rows, names),
                 _flagged(rows) if "over_unlearned" in names else "",
                 not_measured(rows) if layout in SAMPLED else "",
                 weights_of(rows),
@@ -147,6 +164,10 @@ def results_table(rows: Sequence[Row], layout: str = "leak") -> Table:
 def not_measured(rows: Sequence[Row]) -> str:
     """What the numbers of the rows leave out: prompts without a score, and answers that are cut or empty."""
     said: dict[str, None] = {}
+    if any(row.get("guard") for row in rows):
+        said[
+            "Behind a guard: flagged is the share of the forget prompts that it acts on, false_refusals that of the retain prompts."
+        ] = None
     for row in rows:
         if _known(row, "unscored") and row["unscored"]:
             said[f"{row['scorer']} scores {row['prompts'] - row['unscored']} of {row['prompts']} prompts."] = None
@@ -184,9 +205,7 @@ def layouts_of(rows: Sequence[Row]) -> list[str]:
 def _expanded(column: str, ks: Sequence[int], rows: Sequence[Row]) -> list[str]:
     """The columns that one name of a layout stands for."""
     if column.endswith(":"):
-        return list(
-            dict.fromkeys(c for row in rows for c in row if c.startswith(column) and c[-4:] not in (" low", "high"))
-        )
+        return list(dict.fromkeys(c for row in rows for c in row if c.startswith(column) and not c.endswith(ENDS)))
     return [column.format(k=k) for k in ks] if "{k}" in column else [column]
 
 
@@ -196,7 +215,8 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
     decodings = list(dict.fromkeys(str(row["decoding"]) for row in rows))
     cells: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
-        cells.setdefault((row["model_sha256"], *(str(row[name]) for name in settings)), {})[str(row["decoding"])] = row
+        key = (*_same_model(row), *(str(row[name]) for name in settings))
+        cells.setdefault(key, {})[str(row["decoding"])] = row
     labels, title = _labels(rows, settings)
     body: list[tuple[Cell, ...]] = []
     for found in cells.values():
@@ -208,7 +228,9 @@ def _grid_table(rows: Sequence[Row], column: str) -> Table:
         title=f"{column}, {title}",
         columns=columns,
         rows=tuple(body),
-        caption=f"{not_measured(rows)} {weights_of(rows)}".strip(),
+        better=("", *("" for _ in labels), *(better(column) for _ in decodings)),
+        apart=apart([next(iter(found.values()))["role"] for found in cells.values()]),
+        caption=" ".join(filter(None, (seeds_sentence(rows, [column]), not_measured(rows), weights_of(rows)))),
     )
 
 
@@ -237,12 +259,23 @@ def _probes_table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
         for way, start in starts.items()
         if any(_known(row, start + name) for name in names)
     ]
+    asked = [start + name for start in starts.values() for name in names]
     caption = "The worst case looks at k samples of every way of asking, not at k in all."
     if any(map(_gives_answer, starts)):
         caption += " * gives the answer away: read its excess; it is no part of the worst case."
-    caption = " ".join(text for text in (caption, not_measured(rows), weights_of(rows)) if text)
+    caption = " ".join(
+        text for text in (seeds_sentence(rows, asked), caption, not_measured(rows), weights_of(rows)) if text
+    )
     columns = ("model", *labels, "asked", *names)
-    return Table(title=f"By the way of asking, {title}", columns=columns, rows=tuple(body), caption=caption)
+    shown_rows = [row for row in rows for start in starts.values() if any(_known(row, start + name) for name in names)]
+    return Table(
+        title=f"By the way of asking, {title}",
+        columns=columns,
+        rows=tuple(body),
+        caption=caption,
+        better=("", *("" for _ in labels), "", *map(better, names)),
+        apart=apart([row["role"] for row in shown_rows]),
+    )
 
 
 def _gives_answer(way: str) -> bool:
@@ -255,13 +288,19 @@ def _labels(rows: Sequence[Row], settings: Sequence[str]) -> tuple[list[str], st
     """The settings that differ between rows (columns of their own), and those that do not as a title."""
     labels = [name for name in settings if len({str(row[name]) for row in rows}) > 1]
     same = (
-        f"seed {rows[0][name]}" if name == "seed" else str(rows[0][name]) for name in settings if name not in labels
+        f"seed{'s' * (', ' in str(rows[0][name]))} {rows[0][name]}" if name == "seed" else str(rows[0][name])
+        for name in settings
+        if name not in labels
     )
     return labels, ", ".join(same)
 
 
+def _same_model(row: Row) -> tuple[str, str]:
+    return row["model_sha256"], row.get("label") or ""
+
+
 def _model(row: Row) -> str:
-    name = Path(row["model"]).name
+    name = row.get("label") or Path(row["model"]).name
     return name if row["role"] in (name, "model") else f"{name} ({row['role']})"
 
 
@@ -284,7 +323,8 @@ def _number(row: Row, name: str) -> Number:
         value = row.get(column)
         return math.nan if value is None else float(value)
 
-    return Number(get(name), get(f"{name} low"), get(f"{name} high"), digits=1 if name.startswith("privleak") else 3)
+    digits = 1 if name.startswith("privleak") else 3
+    return Number(get(name), get(f"{name} low"), get(f"{name} high"), digits=digits, sd=get(f"{name} sd"))
 
 
 def _lost(runs: Sequence[Run], shared: Sequence[str], scorer: str) -> str:
@@ -318,5 +358,6 @@ def compare(a: str | Path, b: str | Path, *, scorer: str, level: float = 0.95) -
         title=f"{scorer} on {len(shared)} shared prompts",
         columns=("k", Path(a).name, Path(b).name, "difference"),
         rows=tuple((str(k), *(Number(c.value[i], c.low[i], c.high[i]) for c in found)) for i, k in enumerate(ks)),
-        caption=f"{level:.0%} intervals over samples; the difference is paired by prompt.{_lost(runs, shared, scorer)}",
+        caption=f"{Path(a).name} against {Path(b).name} at k = {ks[-1]}: {difference_at(found[2], -1).words}. {level:.0%} intervals over samples; the difference is paired "
+        f"by prompt, a point is a hundredth.{_lost(runs, shared, scorer)}",
     )

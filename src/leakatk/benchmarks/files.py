@@ -9,6 +9,7 @@ from pathlib import Path
 
 from leakatk.benchmarks.base import Benchmark
 from leakatk.errors import InputError
+from leakatk.files import forms
 from leakatk.files.reading import read_text, rows_of
 from leakatk.prompts import COLUMNS, Prompt, load_prompts
 
@@ -86,7 +87,12 @@ def check_file(path: str | Path, columns: Mapping[str, str] | None = None) -> Fi
             missing.append(f"{gain}: {len(prompts) - having} of {len(prompts)} rows have no {column}")
         else:
             missing.append(f"{gain}: add a column {column}")
-    known = {*(name for names in COLUMNS.values() for name in names), *(columns or {}).values()}
+    known = {
+        *(name for names in COLUMNS.values() for name in names),
+        *(columns or {}).values(),
+        *forms.COLUMNS,
+        *forms.CHATS,
+    }
     unused = dict.fromkeys(name for _, _, row in rows_of(path, known) for name in row if name not in known)
     warnings = [f"Columns that nothing uses: {', '.join(unused)}."] if unused else []
     return FileReport(str(path), len(prompts), tuple(usable), tuple(missing), (*warnings, *_warnings(prompts)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leakatk.cli import attacking, guarding, inputs, options
+from leakatk.cli import attacking, gating, guarding, inputs, options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -68,6 +68,9 @@ def run(
     seed: options.Seed = 0,
     over: options.Over = "samples",
     fail_above: options.FailAbove = "",
+    fail_excess_above: gating.FailExcessAbove = "",
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
     level: Annotated[float, typer.Option(help="Level at which the intervals of all attacks hold together.")] = 0.95,
@@ -96,6 +99,11 @@ def run(
     gate = options.parse_gate(
         fail_above, n, worst_case=False, ways=[], unscored=unscored, cut=cut, over=over, level=level
     )
+    gates = gating.gates_of(
+        gate, fail_excess_above, None, 0, n=n, ks=ks, retrained=retrained, refused={}, unscored=unscored, cut=cut, over=over,
+        level=level,
+    )  # fmt: skip
+    gating.without_verdict(gates, summary, junit)
     if not attack:
         raise InputError("Give at least one --attack, such as relearn:steps=50 or quantise:bits=4.")
     from leakatk.attacks import LadderSettings, attack_ladder, get_attack
@@ -115,7 +123,7 @@ def run(
     )
     settings = LadderSettings(
         n=n, ks=tuple(ks), decoding=decoding, seed=seed, scorers=tuple(scorer or ()), folds=folds, over=over, level=level,
-        gate=gate, engine=engine, benchmark=name, command=options.command(),
+        gate=gates.leak, excess_gate=gates.excess, engine=engine, benchmark=name, command=options.command(),
     )  # fmt: skip
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
     loading |= {"device_map": device_map, "load_in": load_in}
@@ -126,17 +134,16 @@ def run(
         plan(rungs_of(made, known, settings), mine, known, settings, paired=other is not None, out=out, as_json=as_json)
         return
     with written_back(context, out):
-        summary = attack_ladder(mine, prompts, made, out=out, known=known, retrained=other, settings=settings)
+        ladder = attack_ladder(mine, prompts, made, out=out, known=known, retrained=other, settings=settings)
     if as_json:
-        options.echo_json(summary)
+        options.echo_json(ladder)
     else:
-        attacking.show(summary)
+        attacking.show(ladder)
         typer.echo(f"Summary: {out / 'attacks.json'}")
-    options.say_notes(attacking.notes(summary))
-    if gate:
-        options.tell_gate(
-            summary["gate"], f"it holds for these {summary['m']:,} prompts, in one wording, under these attacks"
-        )
+    options.say_notes(attacking.notes(ladder))
+    if gates:
+        gating.write([gating.of_ladder(ladder, model)], summary=summary, junit=junit)
+        gating.tell(ladder, f"it holds for these {ladder['m']:,} prompts, in one wording, under these attacks")
 
 
 def plan(

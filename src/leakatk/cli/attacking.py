@@ -84,6 +84,7 @@ def climb(
     folds: int,
     over: Any,
     gate: Gate | None,
+    excess_gate: Gate | None = None,
     command: str,
 ) -> Mapping[str, Any]:
     """The rungs above a finished audit; its verdict takes the place of the audit's."""
@@ -92,15 +93,17 @@ def climb(
 
     ladder = LadderSettings(
         n=settings.n, ks=tuple(settings.all_ks), decoding=settings.decoding, seed=settings.seed, scorers=settings.scorers, folds=folds,
-        over=over, level=settings.level, gate=gate, engine=settings.engine, engine_options=settings.engine_options,
+        over=over, level=settings.level, gate=gate, excess_gate=excess_gate, engine=settings.engine, engine_options=settings.engine_options,
         benchmark=settings.benchmark, command=command,
     )  # fmt: skip
     summary = attack_ladder(
         model, prompts, attacks, out=out / PLACE, known=known, retrained=retrained, settings=ladder, audited=out
     )
-    if gate:
+    if "verdict" in summary:
         run = Run.open(out)
-        run.write_results({**run.results(), "gate": summary["gate"]})
+        names = ("gate", "excess_gate", "verdict")
+        verdicts: dict[str, Any] = {name: summary[name] for name in names if name in summary}
+        run.write_results({**run.results(), **verdicts})
     return summary
 
 

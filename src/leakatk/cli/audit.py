@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.auditing.settings import AuditSettings
-from leakatk.cli import attacking, guarding, inputs, options
+from leakatk.cli import attacking, gating, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 
 if TYPE_CHECKING:
     from leakatk.auditing.asking import Probed
-    from leakatk.auditing.settings import Gate
     from leakatk.prompts import Prompt
     from leakatk.sampling.base import Sampler
     from leakatk.sampling.decoding import Decoding
@@ -26,6 +25,7 @@ EXAMPLES = options.examples(
     "leakatk audit models/forgot --forget forget.jsonl --out runs/forgot",
     "leakatk audit models/forgot --benchmark world --retrained models/retrained --out runs/forgot",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --k 1,64 --fail-above 64:0.05",
+    "leakatk audit models/forgot --forget forget.jsonl --out runs/gate --fail-if-worse-than runs/before --junit gate.xml",
     "leakatk audit models/forgot --benchmark world --probe role --out runs/asked --fail-above 64:0.05 --worst-case",
     "leakatk audit models/forgot --benchmark world --attack relearn --attack quantise:bits=4 --retrained models/retrained --out runs/ladder",
     "leakatk audit models/forgot --forget forget.jsonl --out runs/exact --expand 1000",
@@ -82,6 +82,11 @@ def run(
     over: options.Over = "samples",
     level: Annotated[float, typer.Option(help=HELP["level"])] = DEFAULT.level,
     fail_above: options.FailAbove = "",
+    fail_excess_above: gating.FailExcessAbove = "",
+    fail_if_worse_than: gating.FailIfWorseThan = None,
+    worse_by: gating.WorseBy = gating.RISE,
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
@@ -98,6 +103,8 @@ def run(
     expand: Annotated[int, typer.Option(help=HELP["expand"])] = DEFAULT.expand,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
     label: Annotated[str, typer.Option(help=HELP["label"])] = DEFAULT.label,
     template: options.TemplateKind = "auto",
     template_arg: options.TemplateArgs = None,
@@ -112,6 +119,7 @@ def run(
     url: Annotated[
         str, typer.Option(help="Base URL of an OpenAI-compatible server; MODEL is its name there (engine endpoint).")
     ] = "",
+    header: options.Headers = None,
     fresh: options.Fresh = False,
     accept_changed_server: options.AcceptChangedServer = False,
     accept_ignored_fields: options.AcceptIgnoredFields = False,
@@ -119,6 +127,8 @@ def run(
     dtype: options.Dtype = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
+    role: options.Role = "model",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -129,8 +139,11 @@ def run(
     With `--fail-above` a gate for a release pipeline: exit code 0 PASS, 1 FAIL, 4 CANNOT SAY. Prompts that carry other
     wordings (paraphrases) are asked in them too, and the gate acts on the setting that leaks most.
     """
+    from leakatk.runs.tracking import check_trackers, track_audit, tracked
     from leakatk.sampling.base import check_budget
 
+    check_trackers(track or [])
+    options.check_role(role)
     options.check_n(n)
     if expand:
         check_budget(expand)
@@ -142,6 +155,14 @@ def run(
         level=level,
     )  # fmt: skip
     ks = sorted({*ks, gate.k}) if gate else ks
+    retrained = either(context, "retrained", "reference")
+    gates = gating.gates_of(
+        gate, fail_excess_above, fail_if_worse_than, worse_by, n=n, ks=ks, retrained=retrained, over=over, level=level,
+        unscored=unscored, cut=cut,
+        refused={"--sequential": sequential, "--worst-case": worst_case}, attacked=bool(attack),
+    )  # fmt: skip
+    gate, ks = gates.leak, sorted({*ks, *gates.ks})
+    gating.without_verdict(gates, summary, junit)
     attacks = attacking.above(attack or [], guard=guard, url=url, sequential=sequential, engine=engine)
     if sequential and not gate:
         raise InputError("--sequential needs --fail-above K:BOUND: it stops when that verdict is certain.")
@@ -152,7 +173,8 @@ def run(
         temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
         repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, stop=tuple(stop or ()),
     )  # fmt: skip
-    scorer = [inputs.with_caps(name, max_cost, max_requests) for name in scorer or []]
+    prices = inputs.prices_of(engine, url, scorer or [], price_in, price_out)
+    scorer = [inputs.with_caps(name, max_cost, max_requests, prices.scorers) for name in scorer or []]
     for name in scorer:
         get_scorer(name)  # an unknown name is an error before anything is loaded
     name, prompts, kept = inputs.prompts_of(
@@ -162,20 +184,22 @@ def run(
     from leakatk.auditing.audit import audit, check_defined
     from leakatk.auditing.sample import as_sampler
     from leakatk.cli.dry import memory_of
+    from leakatk.runs.store import Run
 
     if over != "samples" and len(prompts) < 2:
         raise InputError(f"--over {over} needs at least 2 prompts; use --over samples to speak of this prompt alone.")
     check_defined(scorer, prompts)
+    gating.check(gates, prompts, decoding, retrained)
     asked = probed(probe or [], prompts, kept)
     asked = asked if one_wording else with_wordings(asked, prompts, kept)
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
     loading |= {"device_map": device_map, "load_in": load_in}
     loading["args"] = inputs.template_args(template_arg or [])
     engine, engine_options = inputs.engine_caps(
-        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields
-    )
+        engine, url, max_cost, max_requests, changed_server=accept_changed_server, ignored_fields=accept_ignored_fields,
+        prices=prices.engine, headers=header,
+    )  # fmt: skip
     engine_options |= {name: value for name, value in (("replicas", replicas), ("inner", inner)) if value is not None}
-    retrained = either(context, "retrained", "reference")
     run_given = (Path(retrained) / "manifest.json").exists()
     if attacks and run_given:
         raise InputError(
@@ -192,7 +216,7 @@ def run(
         text=text,
         folds=folds,
     )
-    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours)
+    around = guarding.behind(guard, [] if attacks else auxiliary or [], encoder, prompts, shown, neighbours, column)
     named = inputs.source(model, **loading)
     need = memory_of(named) if dry_run and not url else {}
     sampler = around(as_sampler(named, engine, **engine_options))
@@ -210,13 +234,13 @@ def run(
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name}
     with written_back(context, out):
         if gate and sequential:
-            gate, n = sequential_gate(sampler, prompts, asked, gate, n, out, scorer, greedy=greedy, **shared)
+            gate, n = gating.sequential_gate(sampler, prompts, asked, gate, n, out, scorer, greedy=greedy, **shared)
             ks = [value for value in ks if value <= n]
         settings = AuditSettings(
             n=n, ks=tuple(ks), scorers=tuple(scorer), level=level, expand=expand, greedy=greedy, probes=tuple(probe or ()),
-            paraphrases=not one_wording, gate=None if attacks else gate, label=label, engine=engine, engine_options=engine_options, **shared,
+            paraphrases=not one_wording, gate=None if attacks else gate, label=label, role=role, engine=engine, engine_options=engine_options, **shared,
         )  # fmt: skip
-        results = audit(
+        results: dict[str, Any] = audit(
             sampler,
             prompts,
             out=out,
@@ -228,16 +252,25 @@ def run(
         if attacks:
             ladder = attacking.climb(
                 named, prompts, attacks, settings, out=out, known=known, retrained=other or None, folds=folds, over=over,
-                gate=gate, command=options.command(),
+                gate=gate, excess_gate=gates.excess, command=options.command(),
             )  # fmt: skip
-            results["gate"] = ladder.get("gate")
+            if gates:
+                results = Run.open(out).results()
+        elif gates:
+            results = gating.judge(gates, out, retrained)
+    with tracked(track or [], out, {"model": model, "label": label, "seed": seed, "n": n, "decoding": decoding.label}):
+        track_audit(results)
     from leakatk.files.writing import write_kept
 
     rounds = Path(model) / "rounds" / "rounds.json"
     if rounds.exists():  # RULE's record: the report shows it, and the model may be gone when the report is made again
         write_kept(out / "rounds.json", rounds.read_bytes())
+    from leakatk.report.training import keep_training
+
+    no_curves = keep_training(Path(model), out)
     from leakatk.report.assemble import print_runs, write_report
     from leakatk.report.headline import headline, holds
+    from leakatk.runs.results import AuditResults
 
     page = write_report([out], out / "report.html", over=over)
     if as_json:
@@ -248,9 +281,10 @@ def run(
             attacking.show(ladder)
         typer.echo(headline(results))
         typer.echo(f"Report: {page}")
-    options.say_notes([*results["notes"], *(attacking.notes(ladder) if attacks else [])])
-    if gate:
-        options.tell_gate(results["gate"], holds(results))
+    options.say_notes([*filter(None, [no_curves]), *results["notes"], *(attacking.notes(ladder) if attacks else [])])
+    if gates:
+        gating.write([AuditResults.from_dict(results)], summary=summary, junit=junit)
+        gating.tell(results, holds(results))
 
 
 def plan_audit(
@@ -317,51 +351,3 @@ def plan_audit(
         options.echo_json(cost)
     else:
         typer.echo("\n".join([*lines, *says_memory(memory)]))
-
-
-def sequential_gate(
-    sampler: Sampler,
-    prompts: list[Prompt],
-    asked: list[Probed],
-    gate: Gate,
-    n: int,
-    out: Path,
-    scorers: list[str],
-    *,
-    decoding: Decoding,
-    greedy: bool,
-    **how: Any,
-) -> tuple[Gate, int]:
-    """Grow the runs in `out` by doubling until the gate says PASS or FAIL, or n is reached; the gate and the n it took.
-
-    The gate that comes back spends on each look its share of the error, so that the verdict holds whenever one stops.
-    """
-    from dataclasses import replace
-
-    from leakatk.auditing.sample import sample
-    from leakatk.auditing.verdict import Way, judge, settings_of
-    from leakatk.scorers.knows import default_scorers
-
-    scorer = (scorers or default_scorers(prompts))[0]
-    sizes = [n]
-    while sizes[0] // 2 >= max(gate.k, 16):
-        sizes.insert(0, sizes[0] // 2)
-    gate = replace(gate, looks=len(sizes))
-
-    def way(items: list[Prompt], count: int, place: Path, probe: str, owners: dict[str, str]) -> Way:
-        run = sample(sampler, items, n=count, decoding=decoding, out=out / place, probe=probe, **how)
-        if not greedy:
-            return Way(probe, run, None, owners)
-        one = sample(sampler, items, n=1, decoding=decoding.as_greedy(), out=out / place / "greedy", probe=probe, **how)
-        return Way(probe, run, one, owners)
-
-    for size in sizes:
-        ways = [
-            way(prompts, size, Path(), "", {}),
-            *(way(one.prompts, size, one.place, one.label, one.owners) for one in asked),
-        ]
-        verdict = judge(settings_of(ways, scorer, gate, decoding.label), gate)
-        typer.echo(f"Gate after {size:,} samples a prompt: {verdict.answer}.", err=True)
-        if verdict.answer != "CANNOT SAY":
-            break
-    return gate, size

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import inputs, options
+from leakatk.cli import gating, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 from leakatk.registry import spec_name
@@ -23,6 +24,7 @@ BENCH_EXAMPLES = options.examples(
     "leakatk bench world --model models/forgot --decoding temperature=0.7,top_p=0.9 --task mmlu --out results",
     "leakatk bench world --model models/forgot --probe few-shot --probe prefix --out results",
     "leakatk bench world --model models/forgot --out results --fail-above 64:0.05",
+    "leakatk bench world --model models/full --retrained models/retrained --guard curate --out results",
     "leakatk table results --layout tofu --style latex",
 )
 COMPARE_EXAMPLES = options.examples("leakatk compare runs/rule runs/control --scorer fact")
@@ -70,6 +72,8 @@ def run(
     protocol: Annotated[
         str, typer.Option(help="clean or paper (see leakatk protocols).", autocompletion=options.named("protocols"))
     ] = "clean",
+    label: Annotated[str, typer.Option(help="What tables call the model; default its name.")] = "",
+    role: options.Role = "model",
     n: Annotated[int | None, typer.Option("--n", help="Samples a prompt; default the protocol's.")] = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Every decoding of the protocol's grid, not the headline alone.")
@@ -96,17 +100,23 @@ def run(
     auxiliary: Annotated[
         list[str] | None,
         typer.Option(
-            help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL; may be repeated."
+            help="A further model that a metric looks at, as original=MODEL, earlier=MODEL, alike=MODEL or retrained=MODEL, or that the guard needs; may be repeated."
         ),
     ] = None,
     encoder: Annotated[
-        str, typer.Option(help="Sentence encoder of the metric forget_efficacy: a directory or hub id; with --nli.")
+        str,
+        typer.Option(
+            help="Sentence encoder of the guard, or of the metric forget_efficacy with --nli: a directory or hub id."
+        ),
     ] = "",
     nli: Annotated[
         str, typer.Option(help="Entailment model of the metric forget_efficacy: a directory or hub id; with --encoder.")
     ] = "",
+    guard: guarding.Spec = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
+    summary: gating.SummaryFile = None,
+    junit: gating.JUnitFile = None,
     worst_case: options.WorstCase = False,
     unscored: options.Unscored = "count",
     cut: options.Cut = "count",
@@ -163,17 +173,20 @@ def run(
     from leakatk.benchmarks.protocols import PROTOCOLS
     from leakatk.prompts import columns_from
 
+    options.check_role(role)
     retrained = either(context, "retrained", "reference")
     if template not in ("auto", "chat", "plain"):
         raise InputError(f"--template {template!r}: use auto, chat or plain.")
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
     gate = options.parse_gate(fail_above, count, worst_case=worst_case, ways=probe or [], unscored=unscored, cut=cut)
+    gating.without_verdict(gate, summary, junit)
     if gate and gate.k not in powers_of_two(count):
         raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
-    beside = inputs.further_models(auxiliary or [], "original=models/full")
+    beside = [] if guard else inputs.further_models(auxiliary or [], "original=models/full")
+    models_of_guard = inputs.auxiliary_models(auxiliary or []) if guard else {}
     found: str | Benchmark = benchmark
     if dry_run or column or limit or retain_limit:
         loaded = load_benchmark(
@@ -189,6 +202,12 @@ def run(
         from leakatk.cli.bench_plan import plan_bench
 
         assert not isinstance(found, str)
+        if guard:
+            from leakatk.guards import get_guard
+
+            found, grad_norm = replace(found, metrics=()), False  # nothing that looks at the weights
+            guarding.behind(guard, auxiliary or [], encoder, found.forget, found.retain)
+            typer.echo(f"Every model behind guard {get_guard(guard).name}: the fit is not in the times.", err=True)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
             paraphrases=bool(gate) and not one_wording, template=template,
@@ -205,7 +224,7 @@ def run(
             ask=ask or None,  # type: ignore[arg-type]
             probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
-            auxiliary=beside, encoder=encoder, nli=nli,
+            auxiliary=beside, encoder=encoder, nli=nli, label=label, role=role, guard=guard, guard_auxiliary=models_of_guard,
         )  # fmt: skip
     if as_json:
         options.echo_json(rows)
@@ -230,17 +249,21 @@ def run(
         from leakatk.files.strict_json import strict_json
         from leakatk.files.writing import write_atomic
 
-        looked_at = [row for row in rows if row["role"] == "model" and row["scorer"] == rows[0]["scorer"]]
+        own = rows[len(rows) // 2 :] if retrained else rows  # the retrained model's come first, as many
+        looked_at = [row for row in own if row["scorer"] == rows[0]["scorer"]]
         # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.
         asked = [name for name in ways_of(looked_at) if name != WORST]
         verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate, asked)
         write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
         from leakatk.report.headline import holds
+        from leakatk.runs.results import AuditResults
 
         results = Run.open(looked_at[0]["run"]).results()
         if not any(spec_name(name) == "paraphrase" for name in asked):  # whatever an earlier command asked
             results["wordings"] = {"one": results["m"], "several": 0}
-        options.tell_gate(verdict, holds({**results, "gate": verdict}))
+        results |= {"gate": verdict, "verdict": gating.alone(verdict)}
+        gating.write([AuditResults.from_dict(results)], summary=summary, junit=junit)
+        gating.tell(results, holds(results))
 
 
 def limited(benchmark: Benchmark, limit: int | None, retain_limit: int | None) -> Benchmark:
@@ -263,13 +286,28 @@ def table(
         ),
     ] = "",
     style: Style = "terminal",
+    seeds: Annotated[
+        bool, typer.Option("--over-seeds", help="Mean and standard deviation over seeds, a row a model.")
+    ] = False,
+    open_unlearning: Annotated[
+        Path | None,
+        typer.Option(help="Directory for each row as OpenUnlearning's TOFU_SUMMARY.json or MUSE_SUMMARY.json."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print benchmark results in a paper's layout."""
+    from leakatk.bench.over_seeds import over_seeds
     from leakatk.bench.results import default_layout, read_rows, results_table
 
     with options.reading(results):
         rows = read_rows(results)
+        if open_unlearning is not None:
+            from leakatk.bench.summaries import write_summaries
+
+            made_of = write_summaries(rows, open_unlearning)
+            for path, said in made_of.items():
+                typer.echo(f"{path}: {said}", err=True)
+        rows = over_seeds(rows) if seeds else rows
         made = results_table(rows, layout or default_layout(rows))
     show(made, "json" if as_json else style)
 
@@ -347,7 +385,12 @@ def show(made: Table, style: str) -> None:
     if style == "json":
         options.echo_json(asdict(made))
         return
-    writers = {"markdown": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}
+    from leakatk.bench.columns import short_names
+    from leakatk.report.latex import fitted_latex
+
+    writers: dict[str, Callable[[Table], str]] = {
+        "markdown": tables.to_markdown, "latex": lambda one: fitted_latex(one, short_names(one)), "csv": tables.to_csv,
+    }  # fmt: skip
     if style not in writers:
         raise InputError(f"--style {style!r}: use terminal, json, {', '.join(writers)}.")
     typer.echo(writers[style](made), nl=False)

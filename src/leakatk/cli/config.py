@@ -104,8 +104,11 @@ def written_back(context: typer.Context, directory: Path) -> Iterator[None]:
     It is there from the start, so that an interrupted run has it too. A command that is refused before it began leaves
     nothing behind; one that goes on in a directory replaces the file when it is done.
     """
+    from leakatk.cli.options import say_notes
+    from leakatk.runs.exposure import exposed
     from leakatk.workdir import CONFIG, abandon, occupied
 
+    say_notes(exposed([directory]))
     made, new = not directory.exists(), not occupied(directory)
     if new:
         _write(context, directory)

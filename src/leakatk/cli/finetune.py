@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leakatk.cli import inputs, options
+from leakatk.cli import training as training_options
 from leakatk.cli.config import Config, written_back
 from leakatk.errors import InputError
 
@@ -54,17 +55,14 @@ def run(
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Answers a step.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Micro-batches a step, to save memory.")] = None,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Compute activations twice: less memory, more time.")
-    ] = False,
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter and keep it as one.")] = False,
-    lora_rank: Annotated[int | None, typer.Option(help="Rank of the adapter (default 16).")] = None,
-    lora_alpha: Annotated[
-        float | None, typer.Option(help="The adapter counts alpha / rank times (default 32).")
-    ] = None,
-    lora_targets: Annotated[
-        str, typer.Option(help="Modules that get an adapter, such as q_proj,v_proj; default all linear ones.")
-    ] = "",
+    lora_rank: training_options.LoraRank = None,
+    lora_alpha: training_options.LoraAlpha = None,
+    lora_targets: training_options.LoraTargets = "",
+    warmup: training_options.Warmup = None,
+    schedule: training_options.Schedule = "",
+    weight_decay: training_options.WeightDecay = None,
+    gradient_checkpointing: training_options.GradientCheckpointing = False,
     checkpoint_every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints (0: none).")] = 50,
     recall_limit: Annotated[
         int, typer.Option(min=0, help="Prompts of a set that are asked greedily at the end (0: none).")
@@ -79,6 +77,7 @@ def run(
     dtype: Annotated[
         str, typer.Option(help="Of the multiplications: auto (bf16 where the machine is fast at it), fp32 or bf16.")
     ] = "auto",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -87,8 +86,10 @@ def run(
     """Fine-tune a pre-trained model twice from the same start: on forget and retain answers (full), and on retain answers alone
     (retrained). The loss is on the answers; a chat model is asked by its chat template.
     """
+    from leakatk.runs.tracking import check_trackers, tracked
     from leakatk.small.finetune import MODELS, recipe_for
 
+    check_trackers(track or [])
     lessons = lessons_for(benchmark, forget, retain, column or [], data, authors)
     if split != "both" and split not in MODELS:
         raise InputError(f"--split must be full, retain or both, got {split!r}.")
@@ -100,7 +101,10 @@ def run(
     from leakatk.models.placement import check_tuning
 
     check_tuning(load_in, "lora" if lora else "full")
-
+    fields = training_options.changes(
+        lora_rank=lora_rank, lora_alpha=lora_alpha, lora_targets=lora_targets, warmup=warmup, schedule=schedule,
+        weight_decay=weight_decay, gradient_checkpointing=gradient_checkpointing,
+    )  # fmt: skip
     how: dict[str, Any] = {
         "device": device, "dtype": "auto" if lora else "fp32", "template": template, "system": system,
         "args": inputs.template_args(template_arg or []), "device_map": device_map, "load_in": load_in,
@@ -108,10 +112,9 @@ def run(
     }  # fmt: skip
     first = [inputs.load(model, **how)]  # the second model starts from a second copy
     settings = configure(
-        first[0], preset, lora=lora, targets=lora_targets,
+        first[0], preset, lora=lora,
         asked={"learning_rate": lr, "epochs": epochs, "max_steps": steps, "retain_batch": batch, "dtype": dtype,
-               "gradient_accumulation": accumulate, "gradient_checkpointing": gradient_checkpointing or None,
-               "lora_rank": lora_rank, "lora_alpha": lora_alpha, "checkpoint_every": checkpoint_every},
+               "gradient_accumulation": accumulate, "checkpoint_every": checkpoint_every, **fields},
     )  # fmt: skip
     say_plan(first[0], lessons)
     from leakatk.small.pilot import check_disk
@@ -126,7 +129,7 @@ def run(
 
     from leakatk.small.finetune import finetune
 
-    with written_back(context, out):
+    with written_back(context, out), tracked(track or [], out, {"model": model, "seed": seed, **settings.as_dict()}):
         made = finetune(load, lessons, out, settings=settings, splits=splits, seed=seed, recall_limit=recall_limit)
     tell(made, out, as_json=as_json)
     words = ["leakatk", "unlearn", str(out / "full"), "--benchmark", str(out), "--method", "npo", "--out", f"{out}/npo"]
@@ -153,7 +156,7 @@ def lessons_for(
     return lessons_of(Benchmark(name=name, forget=tuple(items), retain=tuple(kept)))
 
 
-def configure(loaded: LoadedModel, preset: str, *, lora: bool, targets: str, asked: dict[str, Any]) -> TrainSettings:
+def configure(loaded: LoadedModel, preset: str, *, lora: bool, asked: dict[str, Any]) -> TrainSettings:
     """The recipe for this model with what was asked for."""
     from leakatk.small.finetune import recipe_for
 
@@ -161,14 +164,8 @@ def configure(loaded: LoadedModel, preset: str, *, lora: bool, targets: str, ask
     given = {name: value for name, value in asked.items() if value is not None}
     if {"epochs", "max_steps"} <= set(given):
         raise InputError("Give either --steps or --epochs, not both.")
-    if targets:
-        given["lora_targets"] = tuple(name.strip() for name in targets.split(",") if name.strip())
-        ends = {name.rpartition(".")[2] for name, _ in loaded.model.named_modules()}
-        if unknown := [name for name in given["lora_targets"] if name.rpartition(".")[2] not in ends]:
-            raise InputError(
-                f"--lora-targets: the model has no module {unknown[0]!r}; it has, for instance, q_proj or c_attn."
-            )
-    if "max_steps" in given and recipe.warmup_epochs:
+    training_options.check_adapter(given, recipe, [name for name, _ in loaded.model.named_modules()])
+    if "max_steps" in given and recipe.warmup_epochs and "warmup_steps" not in given:
         recipe = replace(recipe, warmup_epochs=0.0, warmup_steps=given["max_steps"] // 10)
     return recipe.changed(given)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from leakatk.files.reading import read_records
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
-    from leakatk.prompts import Prompt
+    from leakatk.prompts import Known, Prompt
+    from leakatk.synthesis import Writer
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import OnCheck
 
@@ -57,6 +58,8 @@ def with_alternates(
     from leakatk.synthesis import pairs, written
     from leakatk.synthesis.base import get_writer
     from leakatk.synthesis.generated import Alternates
+    from leakatk.unlearning.checkpoint import ALTERNATES
+    from leakatk.workdir import claim
 
     if not needs_alternates(method):
         if spec:
@@ -70,7 +73,7 @@ def with_alternates(
     writer = get_writer(spec or "alternates")
     writer = replace(writer, seed=seed) if isinstance(writer, Alternates) else writer
     what = repr((writer, [record(prompt) for prompt in forget]))
-    kept = out / f"alternates-{hashlib.sha256(what.encode()).hexdigest()[:12]}.jsonl"
+    kept = out / ALTERNATES.format(hashlib.sha256(what.encode()).hexdigest()[:12])
     if kept.is_file():
         return pairs(forget, load_prompts(kept))
     if isinstance(writer, Alternates):
@@ -85,8 +88,8 @@ def with_alternates(
             f"Writer {writer.label} has no alternate answer for {len(missing)} of {len(forget)} prompts (the first: {missing[0]!r}); take "
             "another writer, or give a file with --alternates FILE."
         )
-    out.mkdir(parents=True, exist_ok=True)
-    save_prompts(rows, kept)
+    with claim(out):  # so that the run knows it for its own
+        save_prompts(rows, kept)
     typer.echo(f"Writer {writer.label} wrote {len(rows)} other answers to {len(forget)} questions: {kept}.", err=True)
     return pairs(forget, rows)
 
@@ -114,6 +117,36 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
     return found, alternates
 
 
+def asking(spec: str, known: Known) -> Writer | None:
+    """The writer of --forget-as, None without. InputError for one whose rows are no other ways of asking, or that lacks something."""
+    from leakatk.synthesis import WRITERS, get_writer
+
+    if not spec:
+        return None
+    found = get_writer(spec)
+    if not found.facts.asks:
+        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks)
+        raise InputError(f"--forget-as takes a writer that asks in another way ({names}); {found.name} does not.")
+    known.need(f"Writer {found.label}", *found.needs)
+    return found
+
+
+def as_written(spec: str, forget: Sequence[Prompt], known: Known) -> list[Prompt]:
+    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
+    from leakatk.synthesis import reasked, written
+
+    found = asking(spec, known)
+    if found is None:
+        return list(forget)
+    made = written(found, forget, known)
+    left = f"; {len(made.left_out)} stay as they are" if made.left_out else ""
+    typer.echo(
+        f"Writer {found.label} put {len(forget) - len(made.left_out)} of {len(forget)} forget prompts in {len(made.rows)} other ways{left}.",
+        err=True,
+    )
+    return reasked(forget, made.rows)
+
+
 def memorised_check(loaded: LoadedModel, forget: Sequence[Prompt], unseen: Sequence[Prompt]) -> OnCheck:
     """Stop where the forget answers are extracted no better than unseen ones are before the first step."""
     from leakatk.metrics.memorisation import memorised
@@ -132,5 +165,24 @@ def grouped(parts: Sequence[Sequence[Prompt]], wanted: Sequence[Prompt]) -> list
     owner = {prompt.id: number for number, part in enumerate(parts) for prompt in part}
     found: list[list[Prompt]] = [[] for _ in parts]
     for prompt in wanted:
-        found[owner[prompt.id] if prompt.id in owner else owner[prompt.id.rsplit("/", 2)[0]]].append(prompt)
+        found[owner[_owner(prompt.id, owner)]].append(prompt)
     return found
+
+
+def _owner(name: str, owner: Mapping[str, int]) -> str:
+    """The prompt that a row was written for, perhaps from what was written for it before."""
+    while name not in owner:
+        name = name.rsplit("/", 2)[0]
+    return name
+
+
+def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
+    """InputError for stop rules and requests that do not go together."""
+    if memorised and greedy:
+        raise InputError("Give either --stop-greedy or --stop-memorised.")
+    if memorised and unseen is None:
+        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
+    if method == "rule" and (memorised or requests > 1):
+        raise InputError(
+            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
+        )

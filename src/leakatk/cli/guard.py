@@ -50,7 +50,8 @@ def fit(
     name: Annotated[
         str,
         typer.Argument(
-            help="Guard, as NAME or NAME:option=value (see leakatk guards).", autocompletion=options.named("guards")
+            help="Guard, as NAME or NAME:option=value (see leakatk guards); or the directory of a fitted one that learns requests in turn.",
+            autocompletion=options.named("guards"),
         ),
     ],
     model: Annotated[str, typer.Option(help="The model it is for: directory, hub id, or its name on a server.")],
@@ -87,16 +88,20 @@ def fit(
         raise InputError(f"--level must be between 0 and 1, got {level}.")
     from leakatk.guards import get_guard
     from leakatk.guards.base import fitted_on, place_of
+    from leakatk.guards.requests import in_turn, kept_of
+    from leakatk.guards.saved import check_model, is_saved, load_guard
     from leakatk.models.pretrained import located
-    from leakatk.prompts import Known, load_prompts
+    from leakatk.prompts import Known, columns_from, load_prompts
 
-    guard = get_guard(name)
+    former = load_guard(name) if is_saved(name) else None
+    guard = in_turn(former.guard, name) if former else get_guard(name)
     title, prompts, kept = inputs.prompts_of(
         benchmark, forget, retain, data, held=True, column=column, limit=limit, retain_limit=retain_limit
     )
     shown = inputs.shown_retain(benchmark, data, kept, retain_limit)
     known = Known(
-        tuple(prompts), tuple(shown), neighbours=tuple(load_prompts(neighbours)) if neighbours else (),
+        tuple(prompts), tuple(shown),
+        neighbours=tuple(load_prompts(neighbours, columns_from(column or ()), strict=False)) if neighbours else (),
         auxiliary=inputs.auxiliary_models(auxiliary or []), encoder=encoder,
     )  # fmt: skip
     known.need(f"Guard {guard.name}", *guard.needs)
@@ -115,12 +120,16 @@ def fit(
     from leakatk.auditing.flagged import shares
     from leakatk.guards.sampler import fitted
     from leakatk.guards.saved import save_guard
+    from leakatk.runs.exposure import exposed
 
+    options.say_notes(exposed([out]))
     loading: dict[str, Any] = {"device": device, "dtype": dtype, "template": template, "system": system}
     loading["args"] = inputs.template_args(template_arg or [])
     loaded = inputs.load(model, **loading) if here else None
-    ready = fitted(guard, known, loaded)
     about = {"name": model, "fingerprint": loaded.fingerprint if loaded else ""}
+    if former:
+        check_model(former, name, about)
+    ready = fitted(guard, known, loaded)
     save_guard(ready, known, about, out)
     groups = shares(
         ready.detector.flags,
@@ -133,6 +142,8 @@ def fit(
         options.echo_json({"guard": guard.name, "model": about, "out": str(out), "level": level, "groups": told_groups})
     else:
         typer.echo(f"Guard {guard.name} for {model}: {out}. It flags {_told(groups, level)}.")
+        if former:
+            typer.echo(f"{kept_of(former.guard, ready)} of its requests were learned before.")
     if not here:
         options.say_notes([f"{model} is not on this machine: the guard knows it by its name alone."])
     if not groups.keys() & {"retain", "neighbours"}:

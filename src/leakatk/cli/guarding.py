@@ -52,10 +52,12 @@ def behind(
     forget: Sequence[Prompt],
     retain: Sequence[Prompt],
     neighbours: Path | None = None,
+    column: Sequence[str] | None = None,
 ) -> Callable[[Sampler], Sampler]:
     """What puts an engine behind the guard; without one, what leaves it alone.
 
     retain: what the guard may be fitted on.  neighbours: a file with prompts that it is measured on.
+    column: columns of that file with names of their own, where it has them.
 
     InputError, before any model is loaded, for a guard that there is not, or what it needs and is not given.
     """
@@ -64,7 +66,7 @@ def behind(
             raise InputError("--auxiliary, --encoder and --neighbours are for a guard; give --guard NAME too.")
         return lambda sampler: sampler
     from leakatk.guards import get_guard
-    from leakatk.prompts import Known, load_prompts
+    from leakatk.prompts import Known, columns_from, load_prompts
 
     if Path(spec).is_dir():
         return _saved(spec, auxiliary, encoder)
@@ -72,7 +74,7 @@ def behind(
     known = Known(
         tuple(forget),
         tuple(retain),
-        neighbours=tuple(load_prompts(neighbours)) if neighbours else (),
+        neighbours=tuple(load_prompts(neighbours, columns_from(column or ()), strict=False)) if neighbours else (),
         auxiliary=inputs.auxiliary_models(auxiliary),
         encoder=encoder,
     )

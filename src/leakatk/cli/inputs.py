@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,7 @@ def prompts_of(
     own = load_prompts(retain, columns, strict=forget is None) if retain else None
     if forget is not None:
         name, items, kept = forget.name, mine, own or []
+        say_chats(mine)
     else:
         from leakatk.benchmarks.catalog import load_benchmark
 
@@ -121,6 +123,17 @@ def prompts_of(
         name, items = bench.name, list(bench.forget)
     items, kept, said = limited(items, kept, limit, retain_limit)
     return f"{name} ({said})" if said else name, items, kept
+
+
+def say_chats(prompts: Sequence[Prompt]) -> None:
+    """A note on stderr about prompts that stand in a chat: who sees what goes before them there."""
+    within = sum(prompt.asked is not None for prompt in prompts)
+    if within:
+        typer.echo(
+            f"{within:,} of {len(prompts):,} prompts stand in a chat, after a system message or earlier turns. Audits, guards "
+            "and unlearn's own answers put them there; probes, attacks that ask, RULE, finetune and the metrics of bench put the question alone.",
+            err=True,
+        )
 
 
 def shown_retain(
@@ -184,10 +197,12 @@ def engine_caps(
     *,
     changed_server: bool = False,
     ignored_fields: bool = False,
+    prices: Mapping[str, float] | None = None,
+    headers: Sequence[str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """(engine, its options) with --url, --max-cost and --max-requests; an address alone asks for the endpoint engine.
 
-    changed_server, ignored_fields: what of a server is accepted.
+    changed_server, ignored_fields: what of a server is accepted.  prices: as `prices_of` gives them.  headers: as --header.
     """
     if url and engine == "native":
         engine = "endpoint"
@@ -195,21 +210,62 @@ def engine_caps(
         raise InputError(f"--url {url!r}: give the whole address, such as https://api.openai.com/v1.")
     options: dict[str, Any] = {"url": url} if url else {}
     if spec_name(engine) == "endpoint":
-        caps = {"max_cost": max_cost, "max_requests": max_requests}
+        caps = {"max_cost": max_cost, "max_requests": max_requests, **(prices or {})}
         options |= {name: value for name, value in caps.items() if value is not None}
         accepted = {"accept_changed_server": changed_server, "accept_ignored_fields": ignored_fields}
         options |= {name: True for name, given in accepted.items() if given}
+        options |= {"headers": _headers(headers)} if headers else {}
+    elif headers:
+        raise InputError("--header goes with --url or --engine endpoint, a server that is asked.")
     elif changed_server or ignored_fields:
         raise InputError("--accept-changed-server and --accept-ignored-fields go with --url, a server that is asked.")
     return engine, options
 
 
-def with_caps(scorer: str, max_cost: float | None, max_requests: int | None) -> str:
-    """The scorer's name with --max-cost and --max-requests as its options, where it is one that costs money."""
+def _headers(given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name.strip() in found:
+            why = "is given twice" if equals else "write NAME=VALUE, such as X-Team=research"
+            raise InputError(f"--header {name.strip()}: {why}.")
+        found[name.strip()] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Prices:
+    """--price-in and --price-out, given to what they are for: the engine, or the scorers that are paid."""
+
+    engine: dict[str, float]
+    scorers: dict[str, float]
+
+
+def prices_of(engine: str, url: str, scorers: Sequence[str], price_in: float | None, price_out: float | None) -> Prices:
+    """Whose prices these are. InputError where nothing is paid, or both an endpoint and a judge are."""
     from leakatk.scorers import SCORERS, Priced
 
-    caps = [f"max_cost={max_cost}"] if max_cost is not None else []
-    caps += [f"max_requests={max_requests}"] if max_requests is not None else []
+    given = {name: value for name, value in (("price_in", price_in), ("price_out", price_out)) if value is not None}
+    asked = bool(url) or spec_name(engine) == "endpoint"
+    paid = [name for name in scorers if issubclass(SCORERS[spec_name(name)], Priced)]
+    if given and asked and paid:
+        raise InputError(
+            "--price-in and --price-out are of one model, and an endpoint and a judge are asked; write --scorer "
+            f"{spec_name(paid[0])}:price_in=...,price_out=... and --engine endpoint:price_in=...,price_out=..."
+        )
+    if given and not asked and not paid:
+        raise InputError("--price-in and --price-out go with --url, --engine endpoint or a judge, which cost money.")
+    return Prices(given if asked else {}, {} if asked else given)
+
+
+def with_caps(
+    scorer: str, max_cost: float | None, max_requests: int | None, prices: Mapping[str, float] | None = None
+) -> str:
+    """The scorer's name with --max-cost, --max-requests and prices as its options, where it is one that costs money."""
+    from leakatk.scorers import SCORERS, Priced
+
+    given = {"max_cost": max_cost, "max_requests": max_requests, **(prices or {})}
+    caps = [f"{name}={value}" for name, value in given.items() if value is not None]
     if not caps or not issubclass(SCORERS[spec_name(scorer)], Priced):
         return scorer
     return scorer + ("," if ":" in scorer else ":") + ",".join(caps)

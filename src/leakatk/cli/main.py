@@ -28,12 +28,17 @@ from leakatk.cli import (
     options,
     papers,
     plan,
+    push,
+    questions,
     report,
+    runs,
     score,
+    sweep,
     train_small,
     unlearn,
 )
 from leakatk.cli.crash import ended, say
+from leakatk.cli.grouping import group_options
 from leakatk.errors import BAD_INPUT, DONE, INTERRUPTED
 from leakatk.hush import hushed
 from leakatk.output import Printed, printed
@@ -88,8 +93,12 @@ for module in (
     guard,
     score,
     report,
+    runs,
+    push,
     bench,
+    sweep,
     plan,
+    questions,
     finetune,
     train_small,
     papers,
@@ -98,6 +107,7 @@ for module in (
 ):
     module.add_to(app)
 names.add_to(app)
+group_options(app)
 
 
 @hushed()

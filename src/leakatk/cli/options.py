@@ -123,6 +123,21 @@ MaxCost = Annotated[
 MaxRequests = Annotated[
     int | None, typer.Option(min=0, help="Judge scorer, endpoint engine: most requests that each may send.")
 ]
+PriceIn = Annotated[
+    float | None,
+    typer.Option("--price-in", min=0, help="Judge scorer, endpoint engine: US dollars per million tokens asked."),
+]
+PriceOut = Annotated[
+    float | None,
+    typer.Option("--price-out", min=0, help="Judge scorer, endpoint engine: US dollars per million tokens answered."),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", metavar="NAME=VALUE",
+        help="Endpoint engine: a further header of each request, VALUE or env:VARIABLE; may be repeated.",
+    ),
+]  # fmt: skip
 Engine = Annotated[
     str,
     typer.Option(
@@ -162,6 +177,17 @@ WorstCase = Annotated[
 ]
 OneWording = Annotated[
     bool, typer.Option("--one-wording", help="Do not ask prompts in the other wordings that they carry.")
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track", metavar="NAME",
+        help="Also log numbers to tensorboard, trackio (extra track), wandb or mlflow; may be repeated.",
+    ),
+]  # fmt: skip
+ROLES = ("model", "original", "retrained", "control")
+Role = Annotated[
+    str, typer.Option(help="What the model is: model (the one that is judged), original, retrained or control.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_set_quiet, expose_value=False, help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
@@ -233,6 +259,12 @@ def examples(*commands: str) -> str:
 EXIT_CODES = f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in errors.EXIT_CODES.items())}."
 
 
+def check_role(role: str) -> None:
+    """InputError for a role that is none; before anything is loaded."""
+    if role not in ROLES:
+        raise InputError(f"--role {role!r}: use {', '.join(ROLES)}.")
+
+
 def check_n(n: int) -> None:
     from leakatk.auditing.settings import MAX_N
 
@@ -260,8 +292,9 @@ def parse_ks(text: str, n: int, *, drawn: bool = False) -> list[int]:
 
 
 def parse_gate(
-    text: str, n: int, *, worst_case: bool, ways: list[str], unscored: str = "count", cut: str = "count", **how: Any
-) -> Gate | None:
+    text: str, n: int, *, worst_case: bool, ways: list[str], unscored: str = "count", cut: str = "count",
+    option: str = "--fail-above", **how: Any,
+) -> Gate | None:  # fmt: skip
     """ "64:0.05" -> the gate; "" -> None. ways: probes and attacks.  how: further fields of it (over, level)."""
     if worst_case and not (text and ways):
         raise InputError(
@@ -277,11 +310,11 @@ def parse_gate(
     except InputError:
         raise
     except ValueError:
-        raise InputError(f"--fail-above {text!r}: give K:BOUND, such as 64:0.05.") from None
+        raise InputError(f"{option} {text!r}: give K:BOUND, such as 64:0.05.") from None
     if gate.k < 1 or not 0 <= gate.bound <= 1:
-        raise InputError(f"--fail-above {text!r}: K must be at least 1 and BOUND between 0 and 1.")
+        raise InputError(f"{option} {text!r}: K must be at least 1 and BOUND between 0 and 1.")
     if gate.k > n:
-        raise InputError(f"--fail-above {text}: k = {gate.k} needs at least as many samples, but --n is {n}.")
+        raise InputError(f"{option} {text}: k = {gate.k} needs at least as many samples, but --n is {n}.")
     return gate
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = options.examples(
     "leakatk score runs/forgot",
     "leakatk score generations_n200.json --scorer rouge-l --scorer keys --k 1,16,128",
+    "leakatk score batch_output.jsonl --prompts forget.jsonl",
     "leakatk score runs/forgot --scorer judge:model=gpt-4o-mini --max-cost 5 --dry-run",
 )
 
@@ -32,8 +33,19 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     source: Annotated[
-        Path, typer.Argument(help="A run directory, or a generations_n*.json file (prompt, ground_truth, responses).")
+        Path,
+        typer.Argument(
+            help="A run directory, or what another tool wrote: Leak@k's generations, samples of lm-eval, a log of Inspect, OpenAI "
+            "batch or vLLM outputs, rows with an answer, chats, texts."
+        ),
     ],
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts", metavar="FILE", help="Questions and true answers, where the source does not hold them."
+        ),
+    ] = None,
+    column: options.Columns = None,
     scorer: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,6 +58,8 @@ def run(
     level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.95,
     max_cost: options.MaxCost = None,
     max_requests: options.MaxRequests = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
     per_prompt: Annotated[bool, typer.Option("--per-prompt", help="One line a prompt too.")] = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -59,15 +73,22 @@ def run(
     import numpy as np
 
     from leakatk.auditing.score import score
-    from leakatk.runs.external import read_generations
+    from leakatk.runs.external import read_outputs
     from leakatk.runs.store import Run
     from leakatk.scorers.base import get_scorer
 
     with options.reading(source):
         opened = Run.open(source) if source.is_dir() else None
-        prompts, read = (opened.prompts, None) if opened else read_generations(source)
+        given = prompts_given(prompts_file, column, opened=opened is not None)
+        outputs = None if opened else read_outputs(source, given)
+        prompts, read = (
+            (opened.prompts, None) if opened else (outputs.prompts, outputs.texts) if outputs else ((), None)
+        )
         names = list(dict.fromkeys(scorer or [headline(opened, prompts)]))
-    names = [inputs.with_caps(name, max_cost, max_requests) for name in names]
+    if outputs:
+        typer.echo(outputs.says(), err=True)
+    prices = inputs.prices_of("", "", names, price_in, price_out)
+    names = [inputs.with_caps(name, max_cost, max_requests, prices.scorers) for name in names]
     judges = [get_scorer(name).keeping(source if opened else source.parent) for name in names]
     if dry_run:
         texts = opened.texts() if opened else read or []
@@ -84,7 +105,8 @@ def run(
             refused.append(f"Scorer {name} is undefined on every prompt of {source}; choose another.")
             continue
         ks = options.parse_ks(k, min(len(row) for row in rows if not np.isnan(row).all()), drawn=True)
-        blocks.append(block_of(judge, prompts, rows, ks, over=over, level=level))
+        block = block_of(judge, prompts, rows, ks, over=over, level=level)
+        blocks.append(block | ({"read": outputs.counts()} if outputs else {}))
     if not blocks:
         raise InputError(" ".join(refused))
     for line in refused:
@@ -94,6 +116,17 @@ def run(
         return
     for i, block in enumerate(blocks):
         typer.echo(("\n" if i else "") + "\n".join(lines_of(block, per_prompt=per_prompt)))
+
+
+def prompts_given(file: Path | None, column: Sequence[str] | None, *, opened: bool) -> list[Prompt]:
+    from leakatk.prompts import columns_from, load_prompts
+
+    columns = columns_from(column or ())
+    if columns and file is None:
+        raise InputError("--column only goes with --prompts FILE: it names a column of that file.")
+    if file is not None and opened:
+        raise InputError("--prompts is for what other tools wrote; a run directory has its prompts.")
+    return load_prompts(file, columns) if file is not None else []
 
 
 def headline(run: Run | None, prompts: Sequence[Prompt]) -> str:

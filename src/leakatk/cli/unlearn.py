@@ -13,6 +13,7 @@ import typer
 
 from leakatk.cli import given as extras
 from leakatk.cli import inputs, options, rule
+from leakatk.cli import training as training_options
 from leakatk.cli.config import Config, written_back
 from leakatk.cli.preset import configure, trained_as
 from leakatk.cli.requests import run_requests
@@ -68,6 +69,14 @@ def run(
         list[str] | None, typer.Option(help="NAME=VALUE of the method's formula; may be repeated.")
     ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train a LoRA adapter (merged at the end).")] = False,
+    lora_rank: training_options.LoraRank = None,
+    lora_alpha: training_options.LoraAlpha = None,
+    lora_targets: training_options.LoraTargets = "",
+    keep_adapter: training_options.KeepAdapter = False,
+    warmup: training_options.Warmup = None,
+    schedule: training_options.Schedule = "",
+    weight_decay: training_options.WeightDecay = None,
+    gradient_checkpointing: training_options.GradientCheckpointing = False,
     stop_greedy: Annotated[
         bool, typer.Option("--stop-greedy", help="Stop once greedy answers forget and still know the retain prompts.")
     ] = False,
@@ -153,6 +162,12 @@ def run(
             help="For methods that prefer other answers: a file of question and answer, or a writer (default: alternates, the model itself)."
         ),
     ] = "",
+    forget_as: Annotated[
+        str,
+        typer.Option(
+            help="Train on the forget prompts as a writer asks them: apart (their wordings least alike), triggers, rewrite."
+        ),
+    ] = "",
     margins: Annotated[
         Path | None, typer.Option(help="For method dmm: what a datamodel predicts, rows of id and margin (JSONL).")
     ] = None,
@@ -187,6 +202,7 @@ def run(
     ] = "auto",
     device_map: options.DeviceMap = "",
     load_in: options.LoadIn = "",
+    track: options.Track = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -194,6 +210,7 @@ def run(
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
     from leakatk.prompts import Known, columns_from, load_prompts
+    from leakatk.runs.tracking import check_trackers, tracked
     from leakatk.unlearning.methods import METHODS
     from leakatk.unlearning.requests import split
     from leakatk.unlearning.stop import greedy_stop
@@ -202,7 +219,16 @@ def run(
         method, base, preset, rule_preset, retrained=retrained, reference=reference, judge=judge, original=original,
         unseen=None if stop_memorised else unseen,
     )  # fmt: skip
-    check_stops(method, stop_memorised, stop_greedy, unseen, requests)
+    extras.check_stops(method, stop_memorised, stop_greedy, unseen, requests)
+    check_trackers(track or [])
+    if keep_adapter and (method == "rule" or requests > 1):
+        raise InputError(
+            "--keep-adapter is for one training: RULE's rounds and further requests go on from merged weights; leave it out."
+        )
+    fields = training_options.changes(
+        lora_rank=lora_rank, lora_alpha=lora_alpha, lora_targets=lora_targets, warmup=warmup, schedule=schedule,
+        weight_decay=weight_decay, gradient_checkpointing=gradient_checkpointing,
+    )  # fmt: skip
     options.check_n(n)
     if method != "rule" and (wordings is not None or leak_wordings != "drawn" or rule_reference != "round" or chunk):
         raise InputError("--wordings, --leak-wordings, --rule-reference and --chunk only go with --method rule.")
@@ -232,15 +258,18 @@ def run(
     )
     true = load_prompts(unseen, columns_from(column or ()), strict=False) if unseen is not None else []
     known = Known(
-        tuple(items), tuple(kept), refused=tuple(load_prompts(refused)) if refused is not None else (),
+        tuple(items), tuple(kept),         refused=tuple(load_prompts(refused, columns_from(column or ()), strict=False)) if refused is not None else (),
         auxiliary=inputs.auxiliary_models(auxiliary or ()), margins=extras.margins(margins, [*items, *kept]),
     )  # fmt: skip
     rule.check_wordings(wordings, items)
     if retrained:
         sampled = rule.calibrated_settings(sampled, tokens, wordings, items)
-    if (refused or auxiliary or margins) and method == "rule":
-        raise InputError("--refused, --auxiliary and --margins are for a method of their own, not for --method rule.")
+    if (refused or auxiliary or margins or forget_as) and method == "rule":
+        raise InputError(
+            "--refused, --auxiliary, --margins and --forget-as are for a method of their own, not for --method rule."
+        )
     known.need(f"Method {chosen.name}", *chosen.needs)
+    extras.asking(forget_as, known)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -269,9 +298,11 @@ def run(
         {"learning_rate": lr, "max_steps": steps, "epochs": epochs, "forget_batch": batch, "retain_batch": batch,
          "gradient_accumulation": accumulate, "tuning": "lora" if lora else None,
          "checkpoint_every": checkpoint_every, "utility_floor": utility_floor,
-         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None},
+         "dtype": dtype if given(context, "dtype") and dtype in ("fp32", "bf16") else None,
+         "keep_adapter": keep_adapter or None, **fields},
         checked=checked, check_every=check_every,
     )  # fmt: skip
+    training_options.check_adapter(fields, settings, [name for name, _ in loaded.model.named_modules()])
     job = rule.Rule(
         loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
         to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
@@ -297,7 +328,12 @@ def run(
         return
     told = set(loaded.notes)
     # RULE holds OUT as a whole; without it training does.
-    with written_back(context, out), claim(out) if method == "rule" else nullcontext():
+    about = {"method": method, "base": base, "seed": seed, "model": model, **settings.as_dict(), **chosen.params}
+    with (
+        written_back(context, out),
+        tracked(track or [], out, about),
+        claim(out) if method == "rule" else nullcontext(),
+    ):
         if retrained:
             if not scorer:  # the strictest metric judges, ROUGE-L detects
                 job = replace(job, detector=get_scorer(default_scorers(items)[-1]))
@@ -309,7 +345,8 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            wanted, other = extras.with_alternates(alternates, chosen, items, loaded, out, seed)
+            put = extras.as_written(forget_as, items, known)
+            wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed)
             told |= set(loaded.notes)
             more = {"settings": settings, "seed": seed, "known": known, "alternates": other}
 
@@ -344,18 +381,6 @@ def run(
     words += [word for spec in column or [] for word in ("--column", spec)]
     words += [word for spec in template_arg or [] for word in ("--template-arg", spec)]
     typer.echo(f"Next: {shlex.join(['leakatk', 'audit', str(final), *words])}", err=True)
-
-
-def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None, requests: int) -> None:
-    """InputError for stop rules and requests that do not go together."""
-    if memorised and greedy:
-        raise InputError("Give either --stop-greedy or --stop-memorised.")
-    if memorised and unseen is None:
-        raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
-    if method == "rule" and (memorised or requests > 1):
-        raise InputError(
-            "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
-        )
 
 
 def given(context: typer.Context, name: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from leakatk.arrays import Floats, Ints
+from leakatk.estimate.plotting import axes_for, draw_curve
+from leakatk.text import bound, html_table, number
 
 Over = Literal["samples", "prompts", "both"]
 
@@ -30,6 +32,15 @@ class LeakCurve:
     n: int | tuple[int, ...]
     missing: int
 
+    def _repr_html_(self) -> str:
+        return _table(self, "leak@k")
+
+    def plot(self, ax: Any = None, *, label: str = "") -> Any:
+        """Draw it on matplotlib's axes, new ones where none are given; returns them (extra plots)."""
+        ax = axes_for(ax)
+        draw_curve(ax, self.k, self.value, self.low, self.high, label=label)
+        return ax
+
 
 @dataclass(frozen=True, eq=False)
 class ExcessCurve:
@@ -45,3 +56,19 @@ class ExcessCurve:
     m: int
     model: LeakCurve
     reference: LeakCurve
+
+    def _repr_html_(self) -> str:
+        return _table(self, "excess@k")
+
+    def plot(self, ax: Any = None, *, label: str = "") -> Any:
+        """Draw it on matplotlib's axes, new ones where none are given; returns them (extra plots)."""
+        ax = axes_for(ax)
+        draw_curve(ax, self.k, self.value, self.low, self.high, label=label, y_name="excess@k")
+        return ax
+
+
+def _table(curve: LeakCurve | ExcessCurve, name: str) -> str:
+    """The curve as a table of HTML."""
+    ends = zip(curve.k, curve.value, curve.low, curve.high, strict=True)
+    rows = [(f"{int(k):,}", number(float(v)), f"{bound(float(a))} to {bound(float(b))}") for k, v, a, b in ends]
+    return html_table(("k", name, f"{curve.level:.0%} interval over {curve.over}"), rows)

@@ -65,26 +65,46 @@ def _unit_interval(
 ) -> tuple[Floats, Floats]:
     mean = values.mean(axis=0)
     tail = (1 - level) / 2
+    seen: tuple[Any, Any]
     if over == "samples":
         variance, degrees = sample_variance(rows, ks), None
-        floor, ceiling = _certain_samples(np.array([row.size for row in rows]), ks, tail)
-        seen_low, seen_high = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
+        certain = certain_samples(np.array([row.size for row in rows]), ks, tail)
+        seen = min(float(row.min()) for row in rows), max(float(row.max()) for row in rows)
     else:
-        totals, groups = _cluster_deviations(values, clusters)
+        totals, groups = cluster_deviations(values, clusters)
         variance = groups / (groups - 1) * (totals**2).sum(axis=0) / len(values) ** 2
         if over == "both":
             variance = np.maximum(variance, sample_variance(rows, ks))
         degrees = groups - 1
-        ceiling = np.full(ks.size, -np.expm1(np.log(tail) / groups))
-        floor = 1 - ceiling
-        seen_low, seen_high = values.min(axis=0), values.max(axis=0)
+        certain = certain_prompts(groups, ks, tail)
+        seen = values.min(axis=0), values.max(axis=0)
+    return ends(mean, variance, tail, degrees, certain=certain, seen=seen, prompts=len(rows))
+
+
+def ends(
+    mean: Floats,
+    variance: Floats,
+    tail: float,
+    degrees: int | None,
+    *,
+    certain: tuple[Floats, Floats],
+    seen: tuple[Any, Any],
+    prompts: int,
+) -> tuple[Floats, Floats]:
+    """(low, high), each (K,), of means in [0, 1] with these variances, and with what lies beyond everything seen.
+
+    degrees: of freedom of the variance; None for intervals over samples.
+    certain: (lowest, highest) mean that all, or none, of the draws leaking leaves open.
+    seen: the smallest and the largest score, or value of a prompt.
+    """
+    (floor, ceiling), (seen_low, seen_high) = certain, seen
     low, high = effective_trials_interval(mean, variance, tail, degrees)
     # What lies beyond everything seen: a share `ceiling` of it could still be out there, up to a score of 1 (or down to 0).
     low = np.minimum(low, mean - seen_low * (1 - floor))
-    if over == "samples" and seen_low < 1:
+    if degrees is None and seen_low < 1:
         # Every prompt reached the top (k near n). Each did so with a chance of at most its leak@k, and the product of
         # these chances is at least `tail`, so their mean is at least its m-th root.
-        low = np.where(mean >= _FULL, np.minimum(low, tail ** (1 / len(rows))), low)
+        low = np.where(mean >= _FULL, np.minimum(low, tail ** (1 / prompts)), low)
     high = np.maximum(high, mean + (1 - seen_high) * ceiling)
     return np.clip(low, 0, mean), np.clip(high, mean, 1)
 
@@ -158,7 +178,7 @@ def leak_variance(n: int, ks: Ints, grid: Floats) -> Floats:
     return np.maximum(second - truth**2, 0)
 
 
-def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Floats, Floats]:
+def certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Floats, Floats]:
     """(lowest, highest) mean leak@k that all, or none, of the samples leaking has a chance of at least `tail`."""
     m, n, k = trials.size, float(trials.min()), ks.astype(float)
     ceiling = -np.expm1(k * np.log(tail) / (n * m))
@@ -169,7 +189,13 @@ def _certain_samples(trials: Ints, ks: Ints, tail: float) -> tuple[Floats, Float
     return floor, ceiling
 
 
-def _cluster_deviations(values: Floats, clusters: Sequence[Any] | None) -> tuple[Floats, int]:
+def certain_prompts(groups: int, ks: Ints, tail: float) -> tuple[Floats, Floats]:
+    """The same for other prompts: the value of each of `groups` prompts (or clusters) at the bottom, or at the top."""
+    ceiling = np.full(ks.size, -np.expm1(np.log(tail) / groups))
+    return 1 - ceiling, ceiling
+
+
+def cluster_deviations(values: Floats, clusters: Sequence[Any] | None) -> tuple[Floats, int]:
     """Deviations from the mean summed by cluster, (G, K), and G."""
     deviations = values - values.mean(axis=0)
     if clusters is None:
@@ -200,15 +226,27 @@ def difference_interval(
     """
     correlation = np.zeros(model.k.size)
     if model.over != "samples":
-        a, _ = _cluster_deviations(model.per_prompt, clusters)
-        b, _ = _cluster_deviations(reference.per_prompt, clusters)
-        scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-        correlation = np.divide((a * b).sum(axis=0), scale, out=correlation, where=scale > 0)
-    value = model.value - reference.value
+        correlation = correlation_of(model.per_prompt, reference.per_prompt, clusters)
+    return square_and_add(
+        (model.value, model.low, model.high), (reference.value, reference.low, reference.high), correlation
+    )
+
+
+def correlation_of(model: Floats, reference: Floats, clusters: Sequence[Any] | None) -> Floats:
+    """(K,) correlation over the prompts, or clusters, of two (m, K) tables; 0 where one of them does not vary."""
+    a, _ = cluster_deviations(model, clusters)
+    b, _ = cluster_deviations(reference, clusters)
+    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return np.asarray(np.divide((a * b).sum(axis=0), scale, out=np.zeros(scale.size), where=scale > 0))
+
+
+def square_and_add(
+    model: tuple[Floats, Floats, Floats], reference: tuple[Floats, Floats, Floats], correlation: Floats
+) -> tuple[Floats, Floats]:
+    """(low, high) of a difference from the (value, low, high) of both."""
+    (a, a_low, a_high), (b, b_low, b_high) = model, reference
 
     def reach(first: Floats, second: Floats) -> Floats:
         return np.sqrt(np.maximum(first**2 + second**2 - 2 * correlation * first * second, 0))
 
-    low = value - reach(model.value - model.low, reference.high - reference.value)
-    high = value + reach(model.high - model.value, reference.value - reference.low)
-    return low, high
+    return a - b - reach(a - a_low, b_high - b), a - b + reach(a_high - a, b - b_low)

@@ -1,6 +1,6 @@
 """Reading of what a user gives: a file that is one, of bounded size and depth, and never for ever.
 
-JSON lines, one JSON list or object, CSV and TSV, Parquet: all become (place, row) pairs, the place such as "f.jsonl, line 3".
+JSON lines, one JSON list or object, CSV and TSV, Parquet, Arrow: all become (place, row) pairs, the place such as "f.jsonl, line 3".
 """
 
 from __future__ import annotations
@@ -40,11 +40,14 @@ _PACKED = (  # how a file begins, what it is then, what to do
     (b"BZh", "compressed with bzip2; unpack it first with `bunzip2 -c {0} > FILE`"),
     (b"\xfd7zXZ\x00", "compressed with xz; unpack it first with `xz -dc {0} > FILE`"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it first with `zstd -dc {0} > FILE`"),
-    (b"PK\x03\x04", "a zip archive, as workbooks of Excel and .eval logs of Inspect are; save what is in it as JSON lines or CSV"),
-    (b"ARROW1", "an Arrow file; save it as Parquet, or as JSON lines"),
+    (b"PK\x03\x04", "a zip archive, as workbooks of Excel are; save what is in it as JSON lines or CSV"),
     (b"version https://git-lfs", "a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`"),
 )  # fmt: skip
 PARQUET = b"PAR1"
+ARROW = (
+    b"ARROW1",
+    b"\xff\xff\xff\xff",
+)  # how a file of Arrow (Feather) begins, and a stream, as datasets keeps on disk
 
 
 @contextmanager
@@ -192,23 +195,43 @@ def rows_of(path: str | Path, wanted: Iterable[str] | None = None) -> Iterator[t
 
     wanted: the columns whose values are needed; of a table, others are None. InputError for what cannot be read.
     """
+    for number, place, value in values_of(path, wanted):
+        yield number, place, _as_object(place, value)
+
+
+def values_of(path: str | Path, wanted: Iterable[str] | None = None) -> Iterator[tuple[int, str, Any]]:
+    """`rows_of` for rows that may be anything that JSON can say, such as texts."""
     path = Path(path)
     with opened(path, MAX_LINES) as file:
         start = file.read(64)
     _check_packed(path, start)
     if start.startswith(PARQUET):
         yield from _parquet_rows(path, None if wanted is None else set(wanted))
+    elif start.startswith(ARROW):
+        from leakatk.files.arrow import arrow_rows
+
+        yield from arrow_rows(path, read_bytes(path), None if wanted is None else set(wanted), 4 * MAX_WHOLE)
     elif path.suffix.lower() in (".csv", ".tsv"):
         yield from _csv_rows(path, None if wanted is None else set(wanted))
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        for number, row in enumerate(parse_json(read_text(path), path), start=1):
-            place = f"{path}, line {number}"
-            yield number, place, _as_object(place, row)
+        text = read_text(path)
+        if _is_list(text.lstrip().partition("\n")[0]) and "\n" in text.strip():  # a list a line
+            yield from _json_lines(path)
+            return
+        for number, row in enumerate(parse_json(text, path), start=1):
+            yield number, f"{path}, line {number}", row
     else:
         yield from _json_lines(path)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, str, Row]]:
+def _is_list(line: str) -> bool:
+    try:
+        return isinstance(parse_json(line, ""), list)
+    except InputError:
+        return False
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, str, Any]]:
     at, empty = 0, True
     with opened(path, MAX_LINES) as file:
         # Split on newlines alone: JSON strings may hold other separators such as U+2028.
@@ -239,14 +262,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, str, Row]]:
                     f'{{"question": ..., "answer": ...}}{table}.'
                 ) from error
             empty = False
-            yield number, place, _as_object(place, row)
+            yield number, place, row
         else:
             raise InputError(f"{path} holds more than {MAX_ROWS:,} lines, the most that is read; split it.")
     if empty:
         raise InputError(f"{path} is empty; it needs one JSON object a line.")
 
 
-def _whole_file(path: Path) -> list[tuple[int, str, Row]] | None:
+def _whole_file(path: Path) -> list[tuple[int, str, Any]] | None:
     """The rows of a file that is one list or one object over several lines; None when it is neither."""
     try:
         value = parse_json(read_text(path), path)
@@ -256,8 +279,7 @@ def _whole_file(path: Path) -> list[tuple[int, str, Row]] | None:
         return [(1, str(path), value)]
     if not isinstance(value, list):
         return None
-    places = ((number, f"{path}, row {number}", row) for number, row in enumerate(value, start=1))
-    return [(number, place, _as_object(place, row)) for number, place, row in places]
+    return [(number, f"{path}, row {number}", row) for number, row in enumerate(value, start=1)]
 
 
 def _as_object(place: str, row: object) -> Row:
@@ -355,20 +377,20 @@ def _parquet_rows(path: Path, wanted: set[str] | None) -> Iterator[tuple[int, st
 
 # What a file is that holds something else than questions and answers: its columns, and its name.
 _OTHERS = (
-    ({"messages"}, "chat messages"),
-    ({"conversations"}, "chat messages"),
     ({"eval", "samples"}, "a log of Inspect"),
     ({"version", "status", "eval"}, "a log of Inspect"),
+    ({"custom_id", "response"}, "the output of an OpenAI batch"),
+    ({"doc_id", "doc", "resps"}, "samples of lm-eval"),
 )
 
 
 def check_shape(row: Mapping[str, Any], place: str) -> None:
-    """InputError for a row of a format that is known and not read yet."""
+    """InputError for a row of what a model said, which is no prompt."""
     for columns, what in _OTHERS:
         if columns <= set(row):
             raise InputError(
-                f"{place}: holds {what}, which {'is' if what.startswith('a ') else 'are'} not read yet; "
-                "write each question and its answer as columns named question and answer."
+                f"{place}: holds {what}: what a model said, which `leakatk score` reads. As prompts, give a file of questions "
+                "and true answers."
             )
 
 

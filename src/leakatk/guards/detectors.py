@@ -159,7 +159,11 @@ class Classifier(Threshold):
     def score(self, prompts: Sequence[Prompt]) -> Floats:
         if not prompts:
             return np.zeros(0)
-        found: Floats = _sigmoid(vectors(put(prompts), self.encoder) @ self.weights[:-1] + self.weights[-1])
+        return self.of_vectors(vectors(put(prompts), self.encoder))
+
+    def of_vectors(self, rows: Floats) -> Floats:
+        """(m,) of prompts whose vectors are known already."""
+        found: Floats = _sigmoid(rows @ self.weights[:-1] + self.weights[-1])
         return found
 
     def describe(self) -> dict[str, Any]:

@@ -62,10 +62,11 @@ class Added(Threshold):
         if not prompts:
             return np.zeros(0)
         texts = put(prompts)
-        near = (vectors(texts, self.encoder) @ self.store.T).max(axis=1)
-        sure = Classifier(encoder=self.encoder, weights=self.weights).score(prompts) > self.sure
+        rows = vectors(texts, self.encoder)  # the encoder is most of what the detector costs: asked once
+        near = (rows @ self.store.T).max(axis=1)
+        sure = Classifier(encoder=self.encoder, weights=self.weights).of_vectors(rows) > self.sure
         if self.form == "privacy":
-            other = [float(any(mentions(name, plain(text)) for name in self.names)) for text in texts]
+            other = [float(any(mentions(name, text) for name in self.names)) for text in map(plain, texts)]
         else:
             other = [float(rouge_l(list(self.texts), [text] * len(self.texts)).f1.max()) for text in texts]
         found: Floats = near + sure + np.array(other)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from leakatk.guards.actions import Refuse
+from leakatk.guards.adapters import Adapters
 from leakatk.guards.base import guard
+from leakatk.guards.codes import WithoutCodes
+from leakatk.guards.gates import Gated
+from leakatk.guards.inliers import Requests
 from leakatk.guards.steering import Clamp, Neurons
 from leakatk.guards.watching import ActiveShare, Energy, KeySpace
 
@@ -61,4 +65,45 @@ guard(
     "the prompt. On a model that `eua` has not trained the energies say nothing.",
     tags=_SUPPRESSES | {"retain"},
     example="leakatk audit models/eua --benchmark world --guard energy --out runs/guarded",
+)
+guard(
+    "o3",
+    detect=Requests(),
+    act=Adapters(),
+    summary="Each request has a LoRA adapter orthogonal to earlier ones, added as far as a prompt is like the prompts of the request.",
+    paper="O3, Gao et al. 2024, arXiv 2407.10223 (code: GCYZSL/O3-LLM-UNLEARNING)",
+    formula="base + sum_t w_t LoRA_t;  LoRA_t: CE(random answers) + 0.1 / layers sum ||A_old A_t'||^2;  w = sigmoid(10 (1 - |F(s) - F(2 s0 - s)|) "
+    "- 2), F: normal laws of s on stored and on held-out prompts; s: one-class machine on layers' scores 1000 max cos - Mahalanobis / 2",
+    source="rank 8, alpha 16, 0.1 and the weights' formula: the paper. threshold 0.2, steps, rate, ranks of the maps: ours.",
+    rows=("108",),
+    reading="The encoder is the guarded model: mean states of each layer, moved by a linear map that is trained to tell masked prompts apart "
+    "(entropy against the unmasked); its own training stands for the masked one. Cosine and distance point one way. The one-class machine "
+    "is linear. Below threshold an adapter is off; the weight has two decimals. Requests are parts of the forget prompts in order, or sources.",
+    tags=_SUPPRESSES | {"forget"},
+)
+guard(
+    "grun",
+    act=Gated(),
+    summary="Small gated modules rewrite the last prompt token's state, where a gate takes the prompt for one to be forgotten.",
+    paper="GRUN: Ren et al. 2025, code: renjie3/GRUN",
+    formula="h' = h + g(h) R'(W h + b - R h) at the last prompt token, R with orthonormal rows, g = sigma(v h + a); w (F + retain_weight NLL(y_r)) + "
+    "gate_weight BCE(g; 1 on forget, 0 on retain), w rising over warm_up steps",
+    source="the authors' code: layers 20, 25 and 31 of 32, rank 4, linear gate, gate_weight 10, beta .1, AdamW lr 4e-3, batches of 16. Steps 200: ours.",
+    rows=("10",),
+    reading="The frozen model with its modules is no plain model, so it is a guard here and every prompt is asked with it. R goes back to "
+    "orthonormal rows after each step, by a QR decomposition. Requests one after the other would add modules: fit it on all of them.",
+    tags=_SUPPRESSES | {"forget", "retain"},
+)
+guard(
+    "code-unlearn",
+    act=WithoutCodes(),
+    summary="Codes of a codebook that forget texts use much more often than others are taken out of the states.",
+    paper="CodeUnlearn: Wu et al. 2024, arXiv 2410.10866",
+    formula="h' = h - sum of the codes c in S(h) that are gone, S(h) the `top` codes nearest by cosine; gone: log2(f_forget / f_retain) > enrichment, "
+    "chi-square p < level",
+    source="the mechanism; its numbers are not known here: enrichment 1, level .05, 1024 codes, 8 a state, 500 steps are ours.",
+    rows=("94",),
+    reading="The model is not tuned with the codebook, as the paper does, so what the codebook leaves over stays in the states. Retain texts are the "
+    "control, where the paper replaces the topic's words.",
+    tags=_SUPPRESSES | {"forget", "retain"},
 )

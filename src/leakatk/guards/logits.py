@@ -29,7 +29,7 @@ guard(
     formula="p' = max(0, p + alpha (p - p_bad)), renormalised: p_bad + g (p - p_bad), alpha = g - 1",
     source="g from 1 to 5: the paper; here 3, so alpha 2. bad: the paper's.",
     rows=("67",),
-    lacks="a world whose models obey system messages, on which to measure it",
+    lacks="",
     reading="The paper decodes greedily; for sampling, what falls below 0 is cut off. Without good=TEXT the model answers as it is asked; "
     "the paper's good message is 'Do not provide any personal data.' It helps a model that says more under the bad message, as `cfg-orpo` trains one.",
     tags=_SUPPRESSES,

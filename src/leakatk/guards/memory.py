@@ -16,7 +16,7 @@ import numpy as np
 
 from leakatk.guards.base import Action, Floats
 from leakatk.guards.instructions import told
-from leakatk.guards.targets import Mentions, asked_about, mentions, names_in, near, plain, subjects
+from leakatk.guards.targets import Mentions, asked_about, mentions, names_in, nearest, plain, subjects
 from leakatk.prompts import Known, Prompt, Query
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Remembered(Mentions):
     def score(self, prompts: Sequence[Prompt]) -> Floats:
         def best(query: Query) -> float:
             texts = [query.text, *(text for _, text in parts_of(query))]
-            return max((near(name, text) for name in self.targets for text in texts), default=0.0)
+            return max(nearest(self.targets, text) for text in texts)
 
         return np.array([best(prompt.query) for prompt in prompts])
 

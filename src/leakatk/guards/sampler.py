@@ -61,7 +61,8 @@ def placed(sampler: Sampler, ready: Guard, known: Known, *, hashes: Mapping[str,
     """The engine with a fitted guard around it. hashes: of the prompts it was fitted on, where `known` holds these no more."""
     check_engine(sampler, ready)
     if ready.detector.reads_model and (loaded := loaded_of(sampler)) is not None:
-        ready = replace(ready, detector=ready.detector.onto(loaded))
+        detector = ready.detector.onto(loaded)
+        ready = replace(ready, detector=detector, action=ready.action.beside(detector))
     combines = place_of(ready.action) == "combine"
     acting = combined(sampler, ready, known) if combines else sampler
     everything = combines and isinstance(ready.detector, Always)  # nothing is left to the model alone

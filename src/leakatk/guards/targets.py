@@ -84,7 +84,7 @@ class Mentions(Threshold):
         return made.fitted(known, known.retain)
 
     def score(self, prompts: Sequence[Prompt]) -> Floats:
-        return np.array([max((near(name, text) for name in self.targets), default=0.0) for text in put(prompts)])
+        return np.array([nearest(self.targets, text) for text in put(prompts)])
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "targets": len(self.targets)}
@@ -92,7 +92,13 @@ class Mentions(Threshold):
 
 def near(name: str, text: str) -> float:
     """1 less the letters to change, as a share of the name, for it to stand in the text (rapidfuzz's partial ratio)."""
-    return float(fuzz.partial_ratio(name, plain(text))) / 100 if len(name) <= len(text) else 0.0
+    return nearest([name], text)
+
+
+def nearest(names: Sequence[str], text: str) -> float:
+    """The largest `near` of these names, 0 without any. The text is made plain once."""
+    bare, size = plain(text), len(text)
+    return max((float(fuzz.partial_ratio(name, bare)) / 100 for name in names if len(name) <= size), default=0.0)
 
 
 def asked_about(prompt: Prompt, targets: Sequence[str], least: float = 0.9) -> list[str]:

@@ -11,6 +11,7 @@ from leakatk.metrics import fluency as fluency
 from leakatk.metrics import forgetting as forgetting
 from leakatk.metrics import gibberish as gibberish
 from leakatk.metrics import in_context as in_context
+from leakatk.metrics import keywords as keywords
 from leakatk.metrics import klom as klom
 from leakatk.metrics import membership as membership
 from leakatk.metrics import memorisation as memorisation

@@ -43,7 +43,6 @@ part(
     "words in what the attack brings",
     source="minimal information: what an attack is trained on is never measured; the shares are ours",
     rows=("26",),
-    lacks="the same fact in several forms of a task",
     tags=frozenset({"retrained"}),
     example="leakatk attack MODEL --benchmark world --attack relearn --retrained RETRAINED --out runs/attacked",
 )

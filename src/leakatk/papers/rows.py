@@ -100,7 +100,7 @@ OWED = {
     "97": {"methods": "the method DMM", "metrics": "KLoM, the distance of outputs from retrained models"},
     "100": {"metrics": "the measure MEMO"},
     "104": {"metrics": "the measures of gibberish"},
-    "108": {"methods": "an adapter for each request", "guards": "the detector that switches it on"},
+    "108": {"guards": "an adapter for each request, and the detector that switches it on"},
     "111": {"methods": "the scope-aware loss"},
     "113": {"methods": "the method ROCR", "benchmarks": "ORT"},
     "114": {"methods": "the method MemFlex"},

@@ -1,6 +1,7 @@
 """Probes: the same knowledge asked for in another way, so that leak@k can be measured under it."""
 
 from leakatk.probes.base import PROBES, Around, Probe, get_probe, variants
+from leakatk.probes.cloze import Cloze
 from leakatk.probes.code import Code
 from leakatk.probes.context import Context
 from leakatk.probes.framing import Filler, Role, Trigger
@@ -13,6 +14,7 @@ from leakatk.probes.typos import Typos
 __all__ = [
     "PROBES",
     "Around",
+    "Cloze",
     "Code",
     "Context",
     "Dialogue",

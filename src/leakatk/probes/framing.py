@@ -64,8 +64,8 @@ class Filler(Probe):
     summary="the question in a harmless phrase, such as a polite one",
     paper="after the benign triggers of arXiv 2506.00359, in our words and without its data poisoning",
     rows=("111",),
-    lacks="forget data rewritten with them before unlearning",
-    reading="the phrases alone, in our words",
+    lacks="the scope-aware loss",
+    reading="the phrases alone, in our words; the writer `triggers` puts them into forget data",
 )
 @dataclass(frozen=True)
 class Trigger(Probe):
@@ -87,7 +87,6 @@ class Trigger(Probe):
     paper="after the jailbreak prompts in Lynch et al. 2024 (Eight Methods), arXiv 2402.16835, in our words",
     rows=("83",),
     reading="our words for its jailbreaks",
-    lacks="downstream tasks, and side effects on near domains",
 )
 @dataclass(frozen=True)
 class Role(Probe):

@@ -44,6 +44,12 @@ class Limits:
     """Requests sent so far."""
     spent: float = 0.0
     """US dollars reserved or spent so far."""
+    tokens_in: float = 0.0
+    """Tokens asked so far, as servers counted them."""
+    tokens_out: float = 0.0
+    """Tokens answered so far, as servers counted them."""
+    uncounted: int = 0
+    """Answers whose tokens no server counted."""
     reached: str = ""
     """The limit that was reached, in words; "" while none was."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -81,9 +87,32 @@ class Limits:
         with self._lock:
             self.spent += 0.0 if math.isnan(reserved) else actual - reserved
 
+    def give_back(self, cost: float) -> None:
+        """Take back a reservation of a request that was not sent."""
+        with self._lock:
+            self.requests -= 1
+            self.spent -= 0.0 if math.isnan(cost) else cost
+
+    def count(self, reserved: float, tokens_in: float, tokens_out: float) -> None:
+        """Settle an answer by the tokens that the server counted; NaN where it did not: the reservation then stays."""
+        known = not math.isnan(tokens_in + tokens_out)
+        with self._lock:
+            self.tokens_in += tokens_in if known else 0.0
+            self.tokens_out += tokens_out if known else 0.0
+            self.uncounted += not known
+        self.settle(reserved, self.cost(tokens_in, tokens_out) if known else reserved)
+
+    def said(self) -> str:
+        """What it took, afterwards: "1,200 requests, 24,000 tokens in and 9,100 out, $0.01"."""
+        tokens = f"{self.tokens_in:,.0f} tokens in and {self.tokens_out:,.0f} out"
+        tokens += f" (the server did not count those of {self.uncounted:,} answers)" if self.uncounted else ""
+        price = math.isnan(self.price_in + self.price_out)
+        cost = "price unknown" if price else f"{'at most ' if self.uncounted else ''}{dollars(self.spent)}"
+        return f"{self.requests:,} requests, {tokens}, {cost}"
+
     def price_and_caps(self, cost: float) -> str:
         """For an announcement: the price expected, and where it would stop."""
-        price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about ${cost:.2f}"
+        price = "price unknown (give price_in, price_out)" if math.isnan(cost) else f"about {dollars(cost)}"
         caps = [f"{self.max_requests:,} requests"] if self.max_requests else []
         caps += [f"${self.max_cost:g}"] if self.max_cost else []
         return price + (f"; stops at {' or '.join(caps)}" if caps else "")
@@ -114,7 +143,8 @@ class Failure:
 @dataclass
 class Server:
     """An address, and the openai client that asks there. url: as it may be shown.  secrets: masked in all it says.
-    headers: of its last answer, in lower case.  check: for errors, what to look at when it refuses."""
+    headers: of its last answer, in lower case.  check: for errors, what to look at when it refuses.  api: whose protocol it
+    speaks (`leakatk.remote.providers`)."""
 
     client: Any
     url: str
@@ -122,6 +152,7 @@ class Server:
     check: str
     headers: dict[str, str] = field(default_factory=dict)
     answered: bool = False  # at least once, as it should
+    api: str = "openai"
 
     def mask(self, value: Any) -> Any:
         """A value as the server gave it, the secrets hidden."""
@@ -142,6 +173,11 @@ class Server:
         self.client.close()
 
 
+def dollars(amount: float) -> str:
+    """$1.23; below ten cents with four decimals, $0.0012."""
+    return f"${amount:.{2 if amount >= 0.1 else 4}f}"
+
+
 def shown(url: str) -> str:
     """An address without user, password and query, which may hold a key."""
     parts = urlsplit(url or OPENAI)
@@ -149,8 +185,21 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
-def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str, option: str, model: str) -> Server:
-    """A server to ask. who, extra, option: words for the errors (the judge; judge; judge:base_url=URL)."""
+def hidden_in(url: str, *others: str) -> tuple[str, ...]:
+    """What must not be told: the secret parts of an address, and the others, longest first."""
+    parts = urlsplit(url)
+    found = {*others, parts.password or "", *(value for _, value in parse_qsl(parts.query))}
+    return tuple(sorted({text for text in found if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True))
+
+
+def connect(
+    base_url: str, *, key_env: str, timeout: float, who: str, extra: str, option: str, model: str,
+    headers: Mapping[str, str] | None = None, azure: str = "",
+) -> Server:  # fmt: skip
+    """A server to ask. who, extra, option: words for the errors (the judge; judge; judge:base_url=URL).
+
+    headers: further ones of each request.  azure: the version of Azure's API, "" for OpenAI's protocol.
+    """
     try:
         import openai
     except ImportError:
@@ -161,16 +210,17 @@ def connect(base_url: str, *, key_env: str, timeout: float, who: str, extra: str
     if not key and not base_url:
         raise ModelError(f"{who} needs {key_env}, or {option} for your own server.")
     try:
-        parts = urlsplit(base_url or OPENAI)
-        hidden = [key, parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        secrets = hidden_in(base_url or OPENAI, key, *(headers or {}).values())
         url = shown(base_url)
     except ValueError as error:
         raise InputError(f"{option}: not an address that can be asked ({first_line(error)}).") from None
-    secrets = tuple(sorted({text for text in hidden if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True))
     # A local server takes any key. Retries are ours, so that the limits count every request.
-    client = openai.OpenAI(
-        api_key=key or "none", base_url=base_url or None, max_retries=0, http_client=bounded_client(openai, timeout)
-    )
+    shared = {"api_key": key or "none", "max_retries": 0, "http_client": bounded_client(openai, timeout)}
+    shared |= {"default_headers": dict(headers)} if headers else {}
+    if azure:
+        client = openai.AzureOpenAI(azure_endpoint=base_url, api_version=azure, **shared)
+    else:
+        client = openai.OpenAI(base_url=base_url or None, **shared)
     return Server(client, url, secrets, f"{key_env}, the model name {model!r} and {option.replace('URL', url)}")
 
 
@@ -201,7 +251,7 @@ def ask(server: Server, body: Mapping[str, Any], limits: Limits, most: float, *,
             status=error.status_code,
             code=server.mask(str(error.code or "")),
             param=server.mask(str(error.param or "")),
-            retry_after=_seconds(error.response.headers.get("retry-after")),
+            retry_after=seconds_of(error.response.headers.get("retry-after")),
         )
     except (openai.APIError, BadReplyError, ValueError) as error:
         # No connection, time-out, a body cut short or of another shape. It may have been paid for: keep the reservation.
@@ -214,8 +264,7 @@ def ask(server: Server, body: Mapping[str, Any], limits: Limits, most: float, *,
             what = f"{type(error).__name__} ({printable(server.mask(first_line(cause)))})"
         return Failure(what, foreign=True)
     server.answered = True
-    tokens_in, tokens_out = answer.tokens
-    limits.settle(most, most if math.isnan(tokens_in + tokens_out) else limits.cost(tokens_in, tokens_out))
+    limits.count(most, *answer.tokens)
     return answer
 
 
@@ -249,7 +298,8 @@ def printable(text: object, most: int = 200) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text))[:most]
 
 
-def _seconds(retry_after: str | None) -> float:
+def seconds_of(retry_after: str | None) -> float:
+    """Of a header; NaN where it is none, or says a date."""
     try:
         return float(retry_after or "")
     except ValueError:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from leakatk.benchmarks.protocols import PROTOCOLS
 from leakatk.files.writing import write_atomic
 from leakatk.report.audited import Audited, at, block_of, curve_of, number, read_audits
-from leakatk.report.content import KINDS, Curve, Highlight, Kind, PromptView, ReportContent, Table, group_texts
+from leakatk.report.content import KINDS, Curve, Highlight, Kind, ReportContent, Table
 from leakatk.report.decodings import decoding_grids, most_open
-from leakatk.report.headline import TOLD, comparison, conditions, gate_line, headline, headline_k
+from leakatk.report.differences import differences_table
+from leakatk.report.headline import TOLD, comparison, conditions, headline, headline_k
+from leakatk.report.history import histories
 from leakatk.report.html import render
 from leakatk.report.ladder import ladder_of, read_ladder
 from leakatk.report.leak_tables import (
     bounds_table,
     captions,
+    columns_of,
     flagged_table,
     forecast_table,
     halves,
@@ -26,12 +29,16 @@ from leakatk.report.leak_tables import (
     probes_table,
     select,
 )
+from leakatk.report.opening import openings_of, print_openings
+from leakatk.report.plain import glossary, none_leaked, summary
+from leakatk.report.prompt_views import prompt_views
+from leakatk.report.redaction import Redaction
 from leakatk.report.rounds import rounds_table
 from leakatk.report.table import is_numeric, to_csv, to_markdown
 from leakatk.report.terminal import print_table, terminal
+from leakatk.report.training import FILE as TRAINING
+from leakatk.report.training import training_of
 from leakatk.runs.results import CurveResult
-from leakatk.runs.store import Run
-from leakatk.scorers.keys import keys_of
 
 
 def content_of(
@@ -46,12 +53,14 @@ def content_of(
     tables: Sequence[Table] = (),
     command: str = "",
     cost: Sequence[tuple[str, float]] = (),
+    redaction: Redaction | None = None,
+    history: bool = False,
 ) -> ReportContent:
-    """Everything the report page shows about these runs.
+    """Everything the report page shows about these runs; with a redaction, what may leave the room.
 
     Of a model that was sampled at several decodings the most open one is told in full, the others stand in the tables
     and the heat map. The headline of one model is told in full, several are told side by side. tables: further ones, such as a
-    benchmark's utility and privacy.
+    benchmark's utility and privacy. history: put all runs in a row by date, whatever they are called.
     """
     every, audits = audits, most_open(audits)
     kinds = {audited.label: _kind(audited, audits) for audited in audits}
@@ -63,7 +72,7 @@ def content_of(
     k = headline_k(audits)
     other = other_scorers_table(every, over=over)
     protocol = first.protocol
-    return ReportContent(
+    content = ReportContent(
         title=title or (f"Audit of {first.label}" if len(audits) == 1 else f"{len(audits)} models compared"),
         verdict=verdict
         or (
@@ -71,8 +80,10 @@ def content_of(
             if several
             else headline(first, k=k, decodings=[one.results for one in every if one is not told])
         ),
-        gates=tuple((one.label, one.results.gate.answer, gate_line(one.results)) for one in every if one.results.gate),
+        openings=openings_of(every),
         threshold=next((float(one.results.gate.bound) for one in every if one.results.gate), math.nan),
+        threshold_k=next((int(one.results.gate.k) for one in every if one.results.gate), 0),
+        limit=next((allowed for one in every if (allowed := _limit(one))), None),
         notes=(*(tuple(notes) or _default_notes(over)), *_run_notes(every)),
         highlights=tuple(highlights)
         or (
@@ -82,7 +93,8 @@ def content_of(
                 Highlight(
                     f"leak@{k}",
                     at(curve, k),
-                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts",
+                    f"expected worst of {k} {'sample' if k == 1 else 'samples'}, mean over {first.m if block.m is None else block.m} prompts"
+                    + (f". {none_leaked(told, scorer)}" if curve.value[curve.k.index(k)] == 0 else ""),
                 ),
                 *(
                     []
@@ -97,7 +109,8 @@ def content_of(
         tables=tuple(
             table
             for table in (
-                *halves(methods_table(every, over=over)),
+                *halves(methods_table(every, over=over, texts=redaction is None)),
+                _differences(audits, over),
                 flagged_table(every),
                 *tables,
                 probes_table(audits, over=over),
@@ -110,9 +123,13 @@ def content_of(
         ladders=tuple(
             ladder_of(found, audited.label, k=k) for audited in audits if (found := read_ladder(audited.run.path))
         ),
+        histories=histories(audits, over, k, together=history),
         rounds=tuple(rounds) or _rounds(audits),
+        trainings=tuple(
+            made for audited in audits if (made := training_of(audited.run.path / TRAINING, audited.label)) is not None
+        ),
         grids=decoding_grids(every, scorer, k),
-        prompts=tuple(view for audited in audits for view in _prompt_views(audited, k)),
+        prompts=tuple(view for audited in audits for view in prompt_views(audited, k, redaction)),
         headline_k=k,
         metric=scorer,
         conditions=conditions(audits, scorer, over),
@@ -122,6 +139,18 @@ def content_of(
         cost=tuple(cost) or _cost(every),
         created=str(audits[0].run.manifest.created).replace("T", " ").replace("+00:00", " UTC"),
     )
+    content = replace(
+        content,
+        summary=summary(yardsticks_last, [kinds[one.label] for one in yardsticks_last], over, k),
+        glossary=glossary(content),
+    )
+    return redaction.content(content) if redaction else content
+
+
+def _differences(audits: Sequence[Audited], over: str) -> Table | None:
+    """Every model minus the first; of a model at several decodings the most open one."""
+    shown = most_open(audits)
+    return differences_table(shown, columns_of(shown, shown[0].scorer, over), headline_k(shown), over=over)
 
 
 def _rounds(audits: Sequence[Audited]) -> tuple[Table, ...]:
@@ -144,29 +173,39 @@ def write_report(paths: Sequence[str | Path], out: str | Path, *, over: str = "s
     return Path(out)
 
 
-def print_runs(paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal") -> None:
-    """Print the table of these runs to stdout: for a terminal, as markdown or as csv."""
+def print_runs(
+    paths: Sequence[str | Path], *, over: str = "samples", style: str = "terminal", redaction: Redaction | None = None
+) -> None:
+    """Print these runs to stdout: for a terminal the verdict of a gate and the tables, else the table as markdown or as csv.
+
+    With a redaction, what may leave the room.
+    """
     audits = read_audits(paths)
     if style == "terminal":
-        show(None, audits, over=over)
+        openings = openings_of(audits)
+        print_openings(redaction.of_strings(openings) if redaction else openings, terminal())
+        show(None, audits, over=over, redaction=redaction)
     else:
-        table = methods_table(audits, over=over)
+        table = methods_table(audits, over=over, texts=redaction is None)
+        table = redaction.of_strings(table) if redaction else table
         print(to_markdown(table) if style == "markdown" else to_csv(table))
 
 
-def show(first: Table | None, audits: Sequence[Audited], *, over: str = "samples") -> None:
+def show(
+    first: Table | None, audits: Sequence[Audited], *, over: str = "samples", redaction: Redaction | None = None
+) -> None:
     """Print tables for people: the leak curve in one, what stands beside it in another, a sample of each model in a third."""
     console = terminal()
-    whole = methods_table(audits, over=over)
+    whole = methods_table(audits, over=over, texts=redaction is None)
     leak = [i for i, name in enumerate(whole.columns) if i == 0 or name == "greedy" or name.startswith("leak@")]
     texts = [i for i in range(1, len(whole.columns)) if i not in leak and not is_numeric(whole, i)]
     rest = [i for i in range(len(whole.columns)) if i == 0 or i not in (*leak, *texts)]
     about, exact = captions(whole)
-    tables = [first, select(whole, leak, about), flagged_table(audits)]
+    tables = [first, select(whole, leak, about), _differences(audits, over), flagged_table(audits)]
     tables += [probes_table(audits, over=over), select(whole, rest, exact)]
     tables += [select(whole, [0, *texts], "")] if texts else []
     for table in (table for table in tables if table is not None and len(table.columns) > 1):
-        print_table(table, console)
+        print_table(redaction.of_strings(table) if redaction else table, console)
         console.print()
 
 
@@ -185,6 +224,7 @@ def _highlight(audited: Audited, scorer: str, over: str, k: int) -> Highlight:
     block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
     known = {"greedy": block.greedy, "retain": math.nan if block.retain is None else block.retain}
     beside = [f"{name} {number(value)}" for name, value in known.items() if not math.isnan(value)]
+    beside += [none_leaked(audited, scorer)] if curve.value[curve.k.index(k)] == 0 else []
     return Highlight(f"{audited.label}: leak@{k}", at(curve, k), ", ".join(beside))
 
 
@@ -234,44 +274,15 @@ def _retrained_curve(audits: Sequence[Audited], kinds: Mapping[str, Kind], score
     return (_drawn("reference", block.retrained.curves[over], "reference"),)
 
 
+def _limit(audited: Audited) -> Curve | None:
+    """What a gate on the excess allows at each k: the retrained model's leak and the bound."""
+    gate, retrained = audited.results.excess_gate, block_of(audited, audited.scorer).retrained
+    if gate is None or retrained is None:
+        return None
+    curve = retrained.curves["samples"]
+    label = f"gate: at most {100 * gate.bound:.6g} points above the retrained model at k = {gate.k:,}"
+    return Curve(label, tuple(curve.k), tuple(min(1.0, value + gate.bound) for value in curve.value))
+
+
 def _drawn(label: str, curve: CurveResult, kind: Kind) -> Curve:
     return Curve(label, tuple(curve.k), tuple(curve.value), tuple(curve.low), tuple(curve.high), kind=kind)
-
-
-def _prompt_views(audited: Audited, k: int) -> list[PromptView]:
-    run, block = audited.run, block_of(audited, audited.scorer)
-    scores = run.scores(audited.scorer)
-    curve_ks = block.curves["samples"].k
-    leak = {i: row[curve_ks.index(k)] for i, row in zip(block.prompt_ids, block.per_prompt, strict=True)}
-    greedy = _greedy_of(audited)
-    views = []
-    rows = zip(run.prompts, run.texts(), scores, run.logprobs(), strict=True)
-    for prompt, texts, row, logprobs in rows:
-        answer, hit = greedy.get(prompt.id, ("", math.nan))
-        views.append(
-            PromptView(
-                id=prompt.id,
-                question=str(prompt.query),
-                answer=prompt.answer,
-                leak=leak.get(prompt.id, math.nan),
-                groups=group_texts(texts, row, logprobs.tolist()),
-                greedy=answer,
-                greedy_score=hit,
-                facts=prompt.facts or tuple(sorted(keys_of(prompt))),
-                model=audited.label,
-            )
-        )
-    return views
-
-
-def _greedy_of(audited: Audited) -> dict[str, tuple[str, float]]:
-    """The greedy answers and scores, read from greedy/ beside the samples."""
-    # greedy/ may be there and unfinished: from an audit that was then told to do without.
-    if (
-        math.isnan(block_of(audited, audited.scorer).greedy)
-        or not (audited.run.path / "greedy" / "manifest.json").exists()
-    ):
-        return {}
-    run = Run.open(audited.run.path / "greedy")
-    hits = [float(row[0]) for row in run.scores(audited.scorer)]
-    return {i: (texts[0], hit) for i, texts, hit in zip(run.prompt_ids, run.texts(), hits, strict=True)}

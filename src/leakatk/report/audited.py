@@ -20,6 +20,8 @@ class Audited:
 
     run: Run
     results: AuditResults
+    own: str = ""
+    """The label that the audit was given; `label` may have been made longer to tell runs apart."""
 
     @property
     def label(self) -> str:
@@ -28,6 +30,15 @@ class Audited:
     @property
     def scorer(self) -> str:
         return next(iter(self.results.scorers))
+
+    def probes(self) -> dict[str, Run]:
+        """The run of each probe that the audit asked with."""
+        found = {}
+        for place in sorted(self.run.path.glob("probes/*/manifest.json")):
+            run = Run.open(place.parent)
+            if run.manifest.probe in (self.results.probes or {}):
+                found[run.manifest.probe] = run
+        return found
 
 
 def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
@@ -46,10 +57,11 @@ def read_audits(paths: Sequence[str | Path]) -> list[Audited]:
             )
         if not run.n:
             raise RunError(f"{path} holds no samples; run the same audit again: what is missing is sampled.")
-        found.append(Audited(run, AuditResults.from_dict(kept, f"{path}/results.json")))
+        results = AuditResults.from_dict(kept, f"{path}/results.json")
+        found.append(Audited(run, results, own=results.label))
     for name in (_decoding, lambda audited: Path(audited.run.path).name):  # tell runs of one label apart
         labels = [audited.label for audited in found]
-        if len(set(labels)) < len(labels):
+        if len(set(labels)) < len(labels) and len({name(one) for one in found}) > 1:
             found = [replace(one, results=replace(one.results, label=f"{one.label} ({name(one)})")) for one in found]
     return found
 

@@ -13,6 +13,7 @@ from html import escape
 from itertools import pairwise
 
 from leakatk.report.content import Curve
+from leakatk.report.scales import least_positive, linear, logarithmic
 from leakatk.text import number, percent, shorten, visible
 
 Scale = Callable[[float], float]
@@ -38,7 +39,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 STYLE = (
     f".leak text{{font-family:{_FONT};font-size:13px;fill:#1c1e21}}.leak .dim{{fill:#5c6066}}"
     ".leak .grid{stroke:#dfe2e6;stroke-width:1}.leak .axis{stroke:#8a9097;stroke-width:1}"
-    ".leak .gate{stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
+    ".leak .gate{fill:none;stroke:#b3261e;stroke-width:1.4;stroke-dasharray:8 4}.leak .gate.mark{stroke-width:3;stroke-dasharray:none}.leak .lane{fill:#f3f4f6}.leak .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}"
     ".leak .band{opacity:.14;stroke:none}.leak .hollow{fill:#fff;stroke-width:2}.leak .whisker{stroke-width:1.4;fill:none}"
     + "".join(f".leak .s{i}{{--c:{c}}}" for i, c in enumerate(PALETTE))
     + ".leak .ref{--c:#1c1e21}.leak .orig{--c:#7a7f86}"
@@ -168,12 +169,16 @@ def curve_chart(
     ident: str = "",
     description: str = "",
     threshold: float = math.nan,
+    threshold_k: int = 0,
+    log: bool = False,
+    limit: Curve | None = None,
 ) -> str:
     """An <svg> of the curves. labels: name the curves at their right end (needs the width). "" when there are none.
 
     Each series is a <g data-label=...> that scripts can hide. ident: prefix of ids, unique in the page; when given, the
     drawing takes the keyboard focus and has a column <rect class="hit" data-k=...> for every k. threshold: the bound of a
-    gate, drawn as a line across; NaN without one.
+    gate, drawn as a line across; NaN without one.  threshold_k: the k that it is for, marked on the line; 0 for none.
+    log: a logarithmic y axis, zero in a place of its own.  limit: what a gate on a difference allows at each k, named by its label.
     """
     if not curves:
         return ""
@@ -181,7 +186,7 @@ def curve_chart(
     lines = [c for c in curves if c.kind != "greedy"]
     greedy = [c for c in curves if c.kind == "greedy"]
     k_max = max([c.k[-1] for c in lines], default=1)
-    top = ceiling(curves, threshold)
+    top = ceiling([*curves, *([limit] if limit else [])], threshold)
     lane = max(48, 14 + (11 if width > 600 else 5) * len(greedy)) if greedy else 0
     left, head, foot = 46, 26, 46
     longest = max((min(len(visible(c.label, lines=False)), _LABEL) for c in lines), default=0)
@@ -194,9 +199,9 @@ def curve_chart(
     def x(k: float) -> float:
         return x0 + 8 + (x1 - x0 - 8) * math.log2(k / k_min) / span
 
-    def y(value: float) -> float:
-        return y0 - (y0 - y1) * min(max(value, 0.0), top) / top
-
+    least = least_positive(curves) if log else math.nan
+    axis = linear(top, _TOPS.get(top, 5), y0, y1) if math.isnan(least) else logarithmic(top, least, y0, y1)
+    y = axis.y
     focus = ' tabindex="0" data-read="1"' if ident else ""
     out = [
         f'<svg class="leak" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -206,14 +211,15 @@ def curve_chart(
     ]
     if greedy:
         out.append(f'<rect class="lane" x="{left}" y="{y1}" width="{lane}" height="{y0 - y1}"/>')
-    steps = _TOPS.get(top, 5)
-    for step in range(steps + 1):
-        value = top * step / steps
+    for value, label in axis.ticks:
         out.append(
-            f'<line class="{"axis" if step == 0 else "grid"}" x1="{left}" x2="{x1}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+            f'<line class="{"grid" if value else "axis"}" x1="{left}" x2="{x1}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
         )
-        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}</text>')
+        out.append(f'<text class="dim" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{label}</text>')
+    scale = " (log scale)" if log else ""
+    out.append(f'<text class="dim" x="4" y="14">{escape(visible(y_name, lines=False))}{scale}</text>')
+    if lines and all(value == 0 for curve in lines for value in curve.value):
+        out.append(f'<text class="dim" x="{x0 + 14}" y="{y0 - 10}">0: none of the samples leaks</text>')
     if lines:
         for tick in _ticks(k_min, k_max, (x1 - x0) / 44):
             out.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{y0}" y2="{y0 + 4}"/>')
@@ -230,8 +236,18 @@ def curve_chart(
     if math.isfinite(threshold):
         at = y(threshold)
         above = at - 5 if at > y1 + 16 else at + 15
+        for_k = f" at k = {threshold_k:,}" if threshold_k else ""
         out.append(f'<line class="gate" x1="{left}" x2="{x1}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}</text>')
+        out.append(f'<text class="dim" x="{x0 + 4}" y="{above:.1f}">gate: at most {percent(threshold)}{for_k}</text>')
+        if threshold_k and lines and k_min <= threshold_k <= k_max:
+            out.append(f'<path class="gate mark" d="M{x(threshold_k):.1f} {at - 6:.1f}v12"/>')
+
+    if limit and lines:
+        at_k = [(k, v) for k, v in zip(limit.k, limit.value, strict=True) if k_min <= k <= k_max and math.isfinite(v)]
+        path = " ".join(f"{x(k):.1f},{y(v):.1f}" for k, v in at_k)
+        name = escape(visible(limit.label, lines=False))
+        out.append(f'<polyline class="gate" points="{path}"/>')
+        out += [f'<text class="dim" x="{x(k) + 4:.1f}" y="{y(v) - 5:.1f}">{name}</text>' for k, v in at_k[:1]]
 
     shapes = {css: i for i, css in enumerate(dict.fromkeys(classes.values()))}
     ordered = sorted(lines, key=lambda c: c.kind == "model")  # models on top

@@ -19,12 +19,14 @@ KINDS: tuple[Kind, ...] = ("model", "original", "reference", "control", "greedy"
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A table cell: a value, its interval (NaN: none), and how many decimals to show. NaN value: missing."""
+    """A table cell: a value, its interval (NaN: none), how many decimals to show, its spread. NaN value: missing."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
     digits: int = 3
+    sd: float = math.nan
+    """Standard deviation over seeds, of a value that is a mean over them; NaN: none."""
 
     @property
     def has_interval(self) -> bool:
@@ -36,7 +38,12 @@ class Number:
         return f"[{bound(self.low, self.digits)}, {bound(self.high, self.digits)}]" if self.has_interval else ""
 
     def __str__(self) -> str:
-        return f"{number(self.value, self.digits)} {self.interval}".rstrip()
+        return f"{number(self.value, self.digits)} {self.spread}{self.interval}".rstrip()
+
+    @property
+    def spread(self) -> str:
+        """ "± 0.012 ", or "" without a standard deviation."""
+        return "" if math.isnan(self.sd) else f"± {number(self.sd, self.digits)} "
 
 
 Cell = str | Number
@@ -84,6 +91,10 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    better: tuple[str, ...] = ()
+    """For each column "lower" or "higher", what is better, or ""; () where nothing is known."""
+    apart: tuple[int, ...] = ()
+    """Rows that do not compete for the best: yardsticks."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -94,17 +105,28 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model thought before an answer, and its score (NaN: not scored)."""
+
+    text: str
+    score: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
 class TextGroup:
     """One distinct text among a prompt's samples.
 
     count: how often it was drawn. score: its core-metric score in [0, 1]. logprob: log probability of the text under the
-    decoding (NaN: unknown).
+    decoding (NaN: unknown). thought: the most leaking of what was thought before it; None where the model does not think.
+    thoughts: how many distinct ones there are.
     """
 
     text: str
     count: int
     score: float
     logprob: float = math.nan
+    thought: Thought | None = None
+    thoughts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +135,7 @@ class PromptView:
 
     leak: leak@k at the report's headline k. greedy: the greedy answer ("" unknown), greedy_score its score.
     facts: the parts of the answer that must not appear; marked wherever they occur. model: which model, when several.
+    probe: how it was asked, "" as it stands. mark: its name in a redacted report.
     """
 
     id: str
@@ -124,6 +147,8 @@ class PromptView:
     greedy_score: float = math.nan
     facts: tuple[str, ...] = ()
     model: str = ""
+    probe: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +191,44 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One audit of a history. when: its day, as YYYY-MM-DD. value: leak@k."""
+
+    when: str
+    label: str
+    value: Number
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One model by date, earliest first. table: the same in numbers, with each step. notes: what it shows, in sentences."""
+
+    title: str
+    k: int
+    moments: tuple[Moment, ...]
+    table: Table
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Numbers of a training against its step."""
+
+    name: str
+    step: tuple[float, ...]
+    value: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one model was trained. panels: (name, lines that share an axis)."""
+
+    title: str
+    panels: tuple[tuple[str, tuple[Line, ...]], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Highlight:
     """A key number for the first screen: what it is, the number, and a few words on how to read it."""
 
@@ -175,27 +238,51 @@ class Highlight:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """The verdict on one run, with which its report opens.
+
+    label: of the run.  answer: PASS, FAIL or CANNOT SAY.  why: one short sentence.
+    not_measured: what is unknown.  settles: what would turn CANNOT SAY into an answer; "" else.
+    details: each gate in full, and what it holds for.
+    """
+
+    label: str
+    answer: str
+    why: str
+    not_measured: tuple[str, ...] = ()
+    settles: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContent:
     """Everything a report shows.
 
     verdict: one sentence with its numbers. notes: paragraphs in plain language: what this shows and what it does not.
     conditions: what the chart's numbers hold for (prompts, samples, decoding, level).
     headline_k: the k of `PromptView.leak`. leak_threshold: a text group counts as leaking at a score >= this.
-    gates: (run label, PASS | FAIL | CANNOT SAY, why). threshold: the bound of the gate, drawn in the chart; NaN without one.
+    openings: the verdict on each run that had a gate.
+    threshold: the bound of the gate on leak@k, drawn in the chart; NaN without one.  threshold_k: the k that it is for.
+    limit: what a gate on the excess allows at each k, drawn beside it.
     protocol: (name, what it means). manifests: (run label, manifest) pairs. cost: (phase, seconds) pairs.
-    created: a date, as text.
+    created: a date, as text. summary, glossary: paragraphs and (term, meaning) for readers without the field's words.
+    redacted: whether answers and texts are left out.
     """
 
     title: str
     verdict: str
-    gates: tuple[tuple[str, str, str], ...] = ()
+    openings: tuple[Opening, ...] = ()
     threshold: float = math.nan
+    threshold_k: int = 0
+    limit: Curve | None = None
     notes: tuple[str, ...] = ()
     highlights: tuple[Highlight, ...] = ()
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
     ladders: tuple[Ladder, ...] = ()
+    histories: tuple[History, ...] = ()
     rounds: tuple[Table, ...] = ()
+    trainings: tuple[Training, ...] = ()
     grids: tuple[Grid, ...] = ()
     prompts: tuple[PromptView, ...] = ()
     headline_k: int = 1
@@ -207,23 +294,43 @@ class ReportContent:
     command: str = ""
     cost: tuple[tuple[str, float], ...] = ()
     created: str = ""
+    summary: tuple[str, ...] = ()
+    glossary: tuple[tuple[str, str], ...] = ()
+    redacted: bool = False
 
 
 def group_texts(
-    texts: Sequence[str], scores: Iterable[float], logprobs: Iterable[float] | None = None
+    texts: Sequence[str],
+    scores: Iterable[float],
+    logprobs: Iterable[float] | None = None,
+    thoughts: Sequence[Thought] | None = None,
 ) -> tuple[TextGroup, ...]:
     """The distinct texts of one prompt's samples, most leaking first, then most frequent.
 
-    texts, scores, logprobs: one per sample. A text has one score (scorers are deterministic); its log-probability is the
-    largest seen, since the same text may come from several token sequences.
+    texts, scores, logprobs, thoughts: one per sample. A text has one score (scorers are deterministic); its log-probability
+    is the largest seen, since the same text may come from several token sequences, and its thought the most leaking one.
     """
     count: dict[str, int] = {}
     score: dict[str, float] = {}
     logprob: dict[str, float] = {}
-    for text, s, lp in zip(texts, scores, logprobs or [math.nan] * len(texts), strict=True):
+    before: dict[str, dict[str, Thought]] = {}
+    none: list[Thought | None] = [None] * len(texts)
+    for text, s, lp, thought in zip(
+        texts, scores, logprobs or [math.nan] * len(texts), none if thoughts is None else thoughts, strict=True
+    ):
         count[text] = count.get(text, 0) + 1
         score[text] = float(s)
         best = logprob.get(text, math.nan)
         logprob[text] = float(lp) if math.isnan(best) or lp > best else best
-    groups = [TextGroup(t, count[t], score[t], logprob[t]) for t in count]
+        if thought is not None:
+            before.setdefault(text, {}).setdefault(thought.text, thought)
+    groups = [
+        TextGroup(t, count[t], score[t], logprob[t], _most_leaking(before.get(t)), len(before.get(t, ())))
+        for t in count
+    ]
     return tuple(sorted(groups, key=lambda g: (-(g.score if g.score == g.score else -1.0), -g.count, g.text)))
+
+
+def _most_leaking(thoughts: Mapping[str, Thought] | None) -> Thought | None:
+    """The thought with the highest score, the first of equal ones."""
+    return max((thoughts or {}).values(), key=lambda one: one.score if one.score == one.score else -1.0, default=None)

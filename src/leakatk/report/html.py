@@ -19,9 +19,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from leakatk.report.chart import PALETTE, ceiling, curve_chart, far_panels, legend, series_classes, split_panels
-from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent
+from leakatk.report.content import Cell, Curve, Number, PromptView, ReportContent, TextGroup
 from leakatk.report.ladder_chart import ladder_chart
+from leakatk.report.scales import log_helps
 from leakatk.report.table import is_numeric
+from leakatk.report.time_chart import time_chart
+from leakatk.report.training import training_chart
 from leakatk.text import number, visible
 
 MAX_TEXT = 4_000  # characters of one text; what is cut is said
@@ -41,7 +44,7 @@ def render(content: ReportContent) -> str:
     """The report as one HTML document (text; write it as UTF-8)."""
     near, far = split_panels(content.curves)
     classes = series_classes(content.curves)
-    script = _package_text("script.js")
+    script = _package_text("script.js") + _package_text("prompts.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -63,6 +66,24 @@ def render(content: ReportContent) -> str:
                 )
                 for i, ladder in enumerate(content.ladders)
             ],
+            histories=[
+                (
+                    history,
+                    Markup(time_chart(history, ident=f"t{i}w", threshold=content.threshold)),
+                    Markup(time_chart(history, width=400, height=280, ident=f"t{i}s", threshold=content.threshold)),
+                )
+                for i, history in enumerate(content.histories)
+            ],
+            trainings=[
+                (
+                    one,
+                    [
+                        Markup(training_chart(name, lines, ident=f"t{i}{j}"))
+                        for j, (name, lines) in enumerate(one.panels)
+                    ],
+                )
+                for i, one in enumerate(content.trainings)
+            ],
             data=Markup(prompt_data(content)),
             has_prompts=bool(content.prompts),
             manifests=[(label, _flat(manifest)) for label, manifest in content.manifests],
@@ -83,7 +104,9 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
     without = [c for c in curves if "original" not in (c.kind, kinds.get(c.of))]
     zoomed = without if without and ceiling(without) < ceiling(curves) else []
 
-    def draw(shown: Sequence[Curve], suffix: str, width: int, height: int) -> Markup:
+    small_values = curves if log_helps(curves, ceiling(curves)) else []
+
+    def draw(shown: Sequence[Curve], suffix: str, width: int, height: int, log: bool = False) -> Markup:
         svg = curve_chart(
             shown,
             classes=classes,
@@ -93,7 +116,10 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
             y_name=name,
             ident=f"{ident}-{suffix}",
             threshold=content.threshold if ident == "near" else math.nan,
+            threshold_k=content.threshold_k,
+            limit=content.limit if ident == "near" else None,
             description=description,
+            log=log,
         )
         return Markup(svg)
 
@@ -104,6 +130,8 @@ def _chart(curves: Sequence[Curve], classes: dict[str, str], ident: str, content
         "small": draw(curves, "s", 400, 360),
         "zoom_wide": draw(zoomed, "zw", 860, 440),
         "zoom_small": draw(zoomed, "zs", 400, 360),
+        "log_wide": draw(small_values, "lw", 860, 440, log=True),
+        "log_small": draw(small_values, "ls", 400, 360, log=True),
         "legend": [{**e, "sample": Markup(e["sample"])} for e in legend(curves, classes)],
         "ks": ks,
         "lines": [(c, Number(greedy.get(c.label, math.nan)), [values[c.label].get(k, "") for k in ks]) for c in lines],
@@ -122,15 +150,17 @@ def prompt_data(content: ReportContent) -> str:
     At most `DATA_BUDGET` bytes: when the texts are more, each prompt keeps its most leaking and most frequent ones
     (their order in `groups`), and the counts of what was left out are stored and shown.
     """
-    views = sorted(content.prompts, key=lambda p: -p.leak if p.leak == p.leak else 1.0)
+    views = sorted(content.prompts, key=lambda p: (bool(p.probe), -p.leak if p.leak == p.leak else 1.0))
     aside = {curve.label for curve in content.curves if curve.kind in ("original", "reference")}  # shown last
     models = sorted(dict.fromkeys(p.model for p in content.prompts), key=lambda name: name in aside)
+    probes = list(dict.fromkeys(["", *(p.probe for p in content.prompts)]))
     share = max(DATA_BUDGET / max(len(views), 1), 4_000.0)
     left = float(DATA_BUDGET)
     rows: list[str] = []
     whole = sum(_size(view) for view in views) < DATA_BUDGET
     for view in views:
-        row = _prompt_row(view, models.index(view.model), content.leak_threshold, math.inf if whole else share)
+        at = models.index(view.model), probes.index(view.probe)
+        row = _prompt_row(view, *at, content.leak_threshold, math.inf if whole else share)
         if len(row.encode()) > left:
             break
         left -= len(row.encode())
@@ -140,6 +170,7 @@ def prompt_data(content: ReportContent) -> str:
         "threshold": content.leak_threshold,
         "metric": visible(content.metric, lines=False),
         "models": [visible(m, lines=False) for m in models],
+        "probes": [visible(probe, lines=False) for probe in probes],
         "omitted": len(views) - len(rows),
     }
     return f'{_json(head)[:-1]},"prompts":[{",".join(rows)}]}}'
@@ -149,23 +180,33 @@ def _size(view: PromptView) -> int:
     """Roughly its bytes in the page."""
     return (
         200
-        + sum(min(len(g.text), MAX_TEXT) + 40 for g in view.groups)
+        + sum(min(len(g.text), MAX_TEXT) + 40 + _thought(g) for g in view.groups)
         + 2 * len(view.question + view.answer + view.greedy)
     )
 
 
-def _prompt_row(view: PromptView, model: int, threshold: float, room: float) -> str:
+def _thought(group: TextGroup) -> int:
+    return min(len(group.thought.text), MAX_TEXT) if group.thought else 0
+
+
+def _prompt_row(view: PromptView, model: int, probe: int, threshold: float, room: float) -> str:
     groups: list[list[Any]] = []
     used = 0.0
     for group in view.groups:
         used += min(len(group.text.encode("utf-8", "replace")), MAX_TEXT) + 40
         if used > room and groups:
             break
-        groups.append([_text(group.text), group.count, _round(group.score), _round(group.logprob)])
+        row = [_text(group.text), group.count, _round(group.score), _round(group.logprob)]
+        if group.thought is not None:
+            used += min(len(group.thought.text.encode("utf-8", "replace")), MAX_TEXT)
+            row += [_text(group.thought.text), _round(group.thought.score), group.thoughts]
+        groups.append(row)
     return _json(
         {
             "m": model,
+            "w": probe,
             "id": visible(view.id, lines=False),
+            "mark": view.mark,
             "q": _text(view.question),
             "a": _text(view.answer),
             "leak": _round(view.leak),

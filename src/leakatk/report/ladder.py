@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
             f"Leak under attack, scorer {first}", tuple(columns), tuple(rows), f"{share}; {together}.{notes}{weights}"
         )
     ]
-    found += _turned_table(summary, first, paired)
+    found += turned_table(summary, first, paired)
     if summary["reads"]:
         names = ("attack", "chance", "model", *(("retrained", "excess") if paired else ()))
         lines = tuple(
@@ -69,13 +69,14 @@ def tables(summary: Mapping[str, Any], scorer: str = "") -> list[Table]:
     return found + worst_table(summary, first)
 
 
-def _turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list[Table]:
+def turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list[Table]:
     """Greedy answers that the questions of an attack turn, of forget and of retain prompts; none where they were not counted."""
-    rows = [(rung["name"], *_shares(rung["turned"])) for rung in summary["rungs"] if "turned" in rung]
+    roles = ("model", "retrained") if paired else ("model",)
+    rows = [(rung["name"], *_shares(rung["turned"], roles)) for rung in summary["rungs"] if "turned" in rung]
     if not rows:
         return []
     columns = ["attack"]
-    for role in ("model", "retrained") if paired else ("model",):
+    for role in roles:
         columns += [f"{role}: {word}" for word in ("recovered", "of", "destroyed", "of")]
     caption = (
         "Recovered: share of the forget prompts not answered as they stand. Destroyed: share of the retain prompts that are. "
@@ -84,15 +85,14 @@ def _turned_table(summary: Mapping[str, Any], scorer: str, paired: bool) -> list
     return [Table(f"Greedy answers that the questions turn, scorer {scorer}", tuple(columns), tuple(rows), caption)]
 
 
-def _shares(counts: Mapping[str, Any]) -> list[Cell]:
-    """Cells of `turned`, the model's and the retrained one's."""
-    roles = [counts[role] for role in ("model", "retrained") if role in counts]
-    return [
-        cell
-        for one in roles
-        for name in ("recovered", "destroyed")
-        for cell in (_number(one[name]), str(one[name]["of"]))
-    ]
+def _shares(counts: Mapping[str, Any], roles: Sequence[str]) -> list[Cell]:
+    """Cells of `turned`, those of each model; of one that was not asked they say so."""
+    cells: list[Cell] = []
+    for role in roles:
+        for name in ("recovered", "destroyed"):
+            one = counts.get(role, {}).get(name)
+            cells += [_number(one), str(one["of"])] if one else [Number(math.nan), "not asked"]
+    return cells
 
 
 def _places(one: Mapping[str, Any], paired: bool, level: float) -> list[Table]:
@@ -126,6 +126,8 @@ def _rows(summary: Mapping[str, Any], scorer: str) -> list[_Row]:
     found = []
     for rung in summary["rungs"]:
         name = {"probe": f"probe {rung['name']}", "none": "as asked"}.get(rung["kind"], rung["name"])
+        if left := rung.get("not_asked", {}).get("model"):
+            name += ", not asked" if left == summary["m"] else f", {left} of {summary['m']} not asked"
         found.append(
             _Row(f"{name} *" if rung.get("gives_answer") else name, rung.get("access", ""), rung["scorers"][scorer])
         )

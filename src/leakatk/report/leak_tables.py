@@ -16,8 +16,8 @@ TABLE_KS = (1, 4, 16, 64, 128)
 EXACT = "verbatim@k: exact, from the probability of the true answer."
 
 
-def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
-    """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, a sample text."""
+def methods_table(audits: Sequence[Audited], *, over: str = "samples", texts: bool = True) -> Table:
+    """One row a model: greedy, leak@k with intervals, excess, exact verbatim leak, retain, and where wanted a sample text."""
     scorer, told_k = audits[0].scorer, headline_k(audits)
     ks = columns_of(audits, scorer, over)
     excess_k = excess_k_of(audits, scorer, over, told_k)
@@ -30,7 +30,7 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
     columns += [f"excess@{excess_k}"] if excess_k else []
     columns += [f"verbatim@{_count(k)}" for k in exact_ks] if with_exact else []
     columns += ["retain"] if with_retain else []
-    columns += ["a sample"]
+    columns += ["a sample"] if texts else []
     rows = []
     for audited in audits:
         block, curve = block_of(audited, scorer), curve_of(audited, scorer, over)
@@ -43,7 +43,7 @@ def methods_table(audits: Sequence[Audited], *, over: str = "samples") -> Table:
             row += [Number(exact.value[exact.k.index(k)]) if exact else "" for k in exact_ks]
         if with_retain:
             row.append(number(block.retain))
-        row.append(_sample_text(audited))
+        row += [_sample_text(audited)] if texts else []
         rows.append(tuple(row))
     caption = conditions(audits, scorer, over)
     if excess_k and excess_k < told_k:
@@ -219,10 +219,11 @@ def halves(table: Table) -> tuple[Table, ...]:
     rest = [i for i, name in enumerate(table.columns) if name.startswith("verbatim@") or name == "a sample"]
     leak = [i for i in range(len(table.columns)) if i not in rest]
     about, exact = captions(table)
-    return (
-        replace(select(table, leak, about), title=table.title),
-        replace(select(table, [0, *rest], exact), title="The true answer word for word, and a sample"),
-    )
+    first = replace(select(table, leak, about), title=table.title)
+    if not rest:
+        return (first,)
+    sample = ", and a sample" if "a sample" in table.columns else ""
+    return (first, replace(select(table, [0, *rest], exact), title=f"The true answer word for word{sample}"))
 
 
 def captions(table: Table) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ from leakatk.errors import InputError
 from leakatk.files.writing import write_atomic
 from leakatk.report.chart import DASHES, PALETTE, series_classes, standalone_svg
 from leakatk.report.content import Curve
-from leakatk.text import visible
+from leakatk.text import percent, visible
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def save_chart(curves: Sequence[Curve], path: str | Path, *, y_name: str = "leak@k") -> None:
+def save_chart(
+    curves: Sequence[Curve], path: str | Path, *, y_name: str = "leak@k", threshold: float = math.nan
+) -> None:
     """Write the curves to `path`; its suffix chooses the format: .svg, .png or .pdf.
+
+    threshold: the bound of a gate, drawn as a line across; NaN without one.
 
     InputError for another suffix, for no curves, and when .png or .pdf is asked for without matplotlib.
     """
@@ -24,16 +29,16 @@ def save_chart(curves: Sequence[Curve], path: str | Path, *, y_name: str = "leak
     if not curves:
         raise InputError(f"Nothing to draw in {path}: there are no curves; audit a model first.")
     if path.suffix.lower() == ".svg":
-        write_atomic(path, standalone_svg(curves, y_name=y_name))
+        write_atomic(path, standalone_svg(curves, y_name=y_name, threshold=threshold))
     elif path.suffix.lower() in (".png", ".pdf"):
-        _with_matplotlib(curves, path, y_name)
+        _with_matplotlib(curves, path, y_name, threshold)
     else:
         raise InputError(
             f"{path}: a chart can be written as .svg, .png or .pdf, not {path.suffix or 'without a suffix'!r}."
         )
 
 
-def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str) -> None:
+def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str, threshold: float) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -44,7 +49,15 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes: Any = figure.add_subplot()
+    draw(curves, figure.add_subplot(), y_name, threshold)
+    try:
+        figure.savefig(path, dpi=200)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from error
+
+
+def draw(curves: Sequence[Curve], axes: Any, y_name: str = "leak@k", threshold: float = math.nan) -> None:
+    """Draw the curves on matplotlib's axes. threshold: the bound of a gate, drawn as a line across; NaN without one."""
     classes = series_classes(curves)
     markers = {css: _MARKERS[i % len(_MARKERS)] for i, css in enumerate(dict.fromkeys(classes.values()))}
     greedy_at = 0.5 if any(c.kind == "greedy" for c in curves) else None
@@ -71,6 +84,10 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str) -> None:
         )
         if curve.low and curve.kind != "control":
             axes.fill_between(curve.k, curve.low, curve.high, color=colour, alpha=0.14, linewidth=0)
+    if math.isfinite(threshold):
+        axes.axhline(
+            threshold, color="#b3261e", lw=1.2, ls=(0.0, (4.0, 2.0)), label=f"gate: at most {percent(threshold)}"
+        )
     axes.set_xscale("log", base=2)
     ks = sorted({k for c in curves if c.kind != "greedy" for k in c.k})
     ticks: list[float] = [*ks[:: -(-len(ks) // 12)]]
@@ -87,10 +104,6 @@ def _with_matplotlib(curves: Sequence[Curve], path: Path, y_name: str) -> None:
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)
-    try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}; choose another place.") from error
 
 
 def _dash(dash: str) -> str | tuple[float, tuple[float, ...]]:

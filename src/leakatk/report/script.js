@@ -51,10 +51,15 @@ for (const chart of document.querySelectorAll(".chart")) {
       }
     });
   }
-  const zoom = chart.querySelector("input.zoom");
-  if (zoom) {
-    zoom.closest("label").hidden = false;
-    zoom.addEventListener("change", () => chart.classList.toggle("zoomed", zoom.checked));
+  const drawings = { zoom: "zoomed", log: "logged" }; // one of them at a time
+  for (const box of chart.querySelectorAll("input.zoom, input.log")) {
+    box.closest("label").hidden = false;
+    box.addEventListener("change", () => {
+      for (const other of chart.querySelectorAll("input.zoom, input.log")) {
+        if (other !== box) other.checked = false;
+        chart.classList.toggle(drawings[other.className], other.checked);
+      }
+    });
   }
   readout(chart);
 }
@@ -107,196 +112,12 @@ function readout(chart) {
   }
 }
 
-// ---- prompts
-const PAGE = 50; // prompts shown at a time
-const TEXTS = 12; // texts of a prompt shown at a time
-if ($("list")) prompts();
-
-function prompts() {
-  const all = data.prompts;
-  const haystack = new Map(); // made on the first search, prompt by prompt
-  let found = [];
-  let shown = 0;
-  let wanted = "";
-
-  data.models.forEach((name, i) => $("model").append(new Option(name || "the model", String(i))));
-  if (data.models.length > 1) $("model").append(new Option("all models", "all"));
-  $("model-box").hidden = data.models.length < 2;
-  document.querySelectorAll(".controls, .columns").forEach((part) => (part.hidden = false));
-
-  function matches(p) {
-    if (!wanted) return true;
-    let hay = haystack.get(p);
-    if (hay === undefined) {
-      hay = [p.id, p.q, p.a, p.greedy, ...p.groups.map((g) => g[0])].join("\n").toLowerCase();
-      haystack.set(p, hay);
-    }
-    return hay.includes(wanted);
-  }
-  const greedyLeaks = (p) => p.gs !== null && p.gs >= data.threshold;
-  const filters = {
-    all: () => true,
-    leak: (p) => p.hits > 0,
-    clean: (p) => p.hits === 0,
-    greedy: greedyLeaks,
-    hidden: (p) => p.hits > 0 && !greedyLeaks(p),
-  };
-  const byText = (a, b) => a.localeCompare(b, undefined, { numeric: true });
-  const leakOf = (p) => (p.leak === null ? -1 : p.leak);
-  const orders = {
-    leak: (a, b) => leakOf(b) - leakOf(a) || b.hits - a.hits || byText(a.id, b.id),
-    "-leak": (a, b) => leakOf(a) - leakOf(b) || a.hits - b.hits || byText(a.id, b.id),
-    id: (a, b) => byText(a.id, b.id) || a.m - b.m,
-    q: (a, b) => byText(a.q, b.q) || a.m - b.m,
-  };
-
-  function update() {
-    wanted = $("q").value.trim().toLowerCase();
-    const model = $("model").value;
-    const keep = filters[$("show").value];
-    found = all.filter((p) => (model === "all" || p.m === Number(model)) && keep(p) && matches(p)).sort(orders[$("sort").value]);
-    shown = 0;
-    $("list").replaceChildren();
-    more();
-    let text = `${found.length.toLocaleString("en")} prompt${found.length === 1 ? "" : "s"}`;
-    if (data.omitted) text += ` (${data.omitted.toLocaleString("en")} more are not in this file)`;
-    $("count").textContent = text;
-  }
-
-  function more() {
-    const next = found.slice(shown, shown + PAGE);
-    $("list").append(...next.map(view));
-    shown += next.length;
-    $("more").hidden = shown >= found.length;
-    $("more").textContent = `Show more prompts (${(found.length - shown).toLocaleString("en")} left)`;
-  }
-
-  function view(p) {
-    const box = el("details", "prompt");
-    const head = el("summary");
-    const leak = el("span", p.leak ? "value" : "value zero", num(p.leak));
-    leak.title = `leak@${data.k}`;
-    const hits = el("span", "hits", `${p.hits} of ${p.n}`);
-    hits.title = "samples that leak";
-    const question = el("span", "qtext", p.q);
-    question.dir = "auto";
-    if ($("model").value === "all") question.append(el("span", "tag", data.models[p.m]));
-    head.append(leak, hits, question);
-    box.append(head);
-    box.fill = () => {
-      if (box.childElementCount === 1) box.append(body(p));
-    };
-    box.addEventListener("toggle", () => box.open && box.fill());
-    return box;
-  }
-
-  function body(p) {
-    const marker = pattern(p);
-    const box = el("div", "body");
-    const pairs = el("dl", "pair");
-    const add = (name, node) => pairs.append(el("dt", "", name), node);
-    add("id", el("dd", "", p.id + (data.models.length > 1 ? ` · ${data.models[p.m]}` : "")));
-    add("true answer", marked("dd", p.a, marker));
-    if (p.greedy || p.gs !== null) {
-      const greedy = marked("dd", p.greedy, marker);
-      if (p.gs !== null) greedy.firstChild.append(el("span", "tag", `score ${num(p.gs, 2)}`));
-      add("greedy", greedy);
-    }
-    const others = all.filter((o) => o.id === p.id && o !== p);
-    if (others.length) add("elsewhere", el("dd", "", others.map((o) => `${data.models[o.m]} ${num(o.leak)}`).join(" · ")));
-    box.append(pairs);
-    if (!p.groups.length) return box;
-    const table = el("table", "groups");
-    const row = table.createTHead().insertRow();
-    for (const name of ["drawn", "score", "probability", "text"]) {
-      const th = el("th", "", name);
-      th.scope = "col";
-      row.append(th);
-    }
-    const rows = table.createTBody();
-    box.append(table);
-    const button = el("button", "morex");
-    button.type = "button";
-    let done = 0;
-    const fill = () => {
-      for (const [text, count, score, logprob] of p.groups.slice(done, done + TEXTS)) {
-        const tr = rows.insertRow();
-        const leaking = score !== null && score >= data.threshold;
-        if (leaking) tr.className = "leaking";
-        tr.append(el("td", "", `${count}×`), el("td", "", num(score, 2)));
-        tr.append(el("td", "", logprob === null ? "–" : num(Math.exp(logprob), 3)));
-        const cell = marked("td", text, marker);
-        if (leaking) cell.setAttribute("aria-label", `leaks: ${text}`);
-        tr.append(cell);
-      }
-      done = Math.min(done + TEXTS, p.groups.length);
-      button.textContent = `Show more texts (${p.groups.length - done} left)`;
-      button.hidden = done >= p.groups.length;
-    };
-    button.addEventListener("click", fill);
-    fill();
-    box.append(button);
-    if (p.distinct > p.groups.length) {
-      box.append(el("p", "dim", `${p.distinct - p.groups.length} of ${p.distinct} distinct texts are left out here to keep this file small; the run directory has them all.`));
-    }
-    return box;
-  }
-
-  // What to mark: the facts; without them, words of the answer that are not in the question (softly: a hint, no verdict).
-  function pattern(p) {
-    const escape = (s) => s.replace(/[.*+?^${}()|[\]\\\/-]/g, "\\$&").replace(/\s+/g, "\\s+");
-    let parts = p.facts.filter((f) => f.trim());
-    const soft = parts.length === 0;
-    if (soft) {
-      const known = new Set(p.q.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []);
-      parts = [...new Set(p.a.match(/[\p{L}\p{N}]{4,}/gu) || [])].filter((w) => !known.has(w.toLowerCase())).slice(0, 60);
-    }
-    if (!parts.length) return null;
-    parts.sort((a, b) => b.length - a.length);
-    const edge = soft ? "(?![\\p{L}\\p{N}])" : "";
-    const front = soft ? "(?<![\\p{L}\\p{N}])" : "";
-    try {
-      return { regex: new RegExp(`${front}(?:${parts.map(escape).join("|")})${edge}`, "giu"), soft };
-    } catch {
-      return null;
-    }
-  }
-
-  function marked(tag, text, marker) {
-    const node = el(tag);
-    const inner = el("div", "text clip");
-    inner.dir = "auto";
-    node.append(inner);
-    if (!text) {
-      inner.append(el("span", "dim", "(empty)"));
-      return node;
-    }
-    let last = 0;
-    if (marker) {
-      for (const hit of text.matchAll(marker.regex)) {
-        if (!hit[0]) continue;
-        inner.append(text.slice(last, hit.index), el("mark", marker.soft ? "soft" : "", hit[0]));
-        last = hit.index + hit[0].length;
-      }
-    }
-    inner.append(text.slice(last));
-    return node;
-  }
-
-  let timer = 0;
-  $("q").addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(update, 120);
-  });
-  for (const id of ["model", "show", "sort"]) $(id).addEventListener("change", update);
-  $("more").addEventListener("click", more);
-  const openWorst = (count) => {
-    for (const box of [...$("list").children].slice(0, count)) {
-      box.fill(); // at once: the toggle event comes too late for printing
-      box.open = true;
-    }
-  };
-  addEventListener("beforeprint", () => openWorst(5));
-  update();
-  openWorst(1);
+// ---- tables wider than the screen say so
+for (const box of document.querySelectorAll(".scroll")) {
+  const cue = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4);
+  box.addEventListener("scroll", cue, { passive: true });
+  new ResizeObserver(cue).observe(box);
 }
+
+// ---- what is folded on the screen is open on paper
+addEventListener("beforeprint", () => document.querySelectorAll("details.plain-words, .verdict details").forEach((part) => (part.open = true)));

@@ -7,7 +7,7 @@ import io
 import math
 
 from leakatk.report.content import Cell, Number, Table
-from leakatk.text import number, visible
+from leakatk.text import html_paragraph, html_table, number, visible
 
 
 def is_numeric(table: Table, column: int) -> bool:
@@ -17,43 +17,55 @@ def is_numeric(table: Table, column: int) -> bool:
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table under its title; markup in the cells is escaped."""
-    head = " | ".join(_markdown(name) for name in table.columns)
+    head = " | ".join(escaped(name) for name in table.columns)
     align = " | ".join("---:" if is_numeric(table, i) else "---" for i in range(len(table.columns)))
-    lines = [f"**{_markdown(table.title)}**", ""] if table.title else []
+    lines = [f"**{escaped(table.title)}**", ""] if table.title else []
     lines += [f"| {head} |", f"| {align} |"]
-    lines += [f"| {' | '.join(_markdown(str(cell)) for cell in row)} |" for row in table.rows]
+    lines += [f"| {' | '.join(escaped(str(cell)) for cell in row)} |" for row in table.rows]
     if table.caption:
-        lines += ["", _markdown(table.caption)]
+        lines += ["", escaped(table.caption)]
     return "\n".join(lines) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A plain table of HTML with its title and caption; whatever the cells hold stays text."""
+    title = html_paragraph(table.title) if table.title else ""
+    caption = html_paragraph(table.caption) if table.caption else ""
+    return title + html_table(table.columns, [[str(cell) for cell in row] for row in table.rows]) + caption
 
 
 _MARKDOWN = str.maketrans({**{c: "\\" + c for c in "\\`*_[]|#~!$"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text for Markdown: nothing in it is markup."""
     return visible(text, lines=False).translate(_MARKDOWN)
 
 
 def to_csv(table: Table) -> str:
-    """Full precision; a column with intervals becomes three (name, name low, name high). Missing: an empty field.
+    """Full precision; a column with intervals becomes three (name, name low, name high), and one with standard deviations has
+    them beside it (name sd). Missing: an empty field.
 
     Text that a spreadsheet would run as a formula is prefixed with an apostrophe.
     """
     columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     intervals = [any(isinstance(cell, Number) and cell.has_interval for cell in column) for column in columns]
+    spreads = [any(isinstance(cell, Number) and cell.spread for cell in column) for column in columns]
     header: list[str] = []
-    for name, wide in zip(table.columns, intervals, strict=True):
+    for name, wide, spread in zip(table.columns, intervals, spreads, strict=True):
         name = _spreadsheet(name)
-        header += [name, f"{name} low", f"{name} high"] if wide else [name]
+        header += [name, *([f"{name} low", f"{name} high"] if wide else []), *([f"{name} sd"] if spread else [])]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
         fields: list[str] = []
-        for cell, wide in zip(row, intervals, strict=True):
+        for cell, wide, spread in zip(row, intervals, spreads, strict=True):
             values = [_spreadsheet(cell)] if isinstance(cell, str) else [_plain(cell.value)]
             if wide:
                 values += ["", ""] if isinstance(cell, str) else [_plain(cell.low), _plain(cell.high)]
+            if spread:
+                values += [""] if isinstance(cell, str) else [_plain(cell.sd)]
             fields += values
         writer.writerow(fields)
     return out.getvalue()
@@ -79,6 +91,7 @@ _LATEX = {
     "–": "--",
     "—": "---",
     "−": "$-$",
+    "±": r"$\pm$",
     "∞": r"$\infty$",
     "…": r"\ldots{}",
     "⟨": r"$\langle$",
@@ -93,17 +106,17 @@ def to_latex(table: Table) -> str:
     Plain pdfLaTeX can set it: a character beyond Latin-1 is written as its code.
     """
     columns = "".join("r" if is_numeric(table, i) else "l" for i in range(len(table.columns)))
-    lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{_latex(table.title)}}}" if table.title else ""]
+    lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{latex_text(table.title)}}}" if table.title else ""]
     lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
-    lines += ["    " + " & ".join(map(_latex, table.columns)) + r" \\", r"    \midrule"]
+    lines += ["    " + " & ".join(map(latex_text, table.columns)) + r" \\", r"    \midrule"]
     lines += ["    " + " & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows]
     lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\smallskip{{\footnotesize {_latex(table.caption)}}}"] if table.caption else []
+    lines += [rf"  \par\smallskip{{\footnotesize {latex_text(table.caption)}}}"] if table.caption else []
     lines += [r"\end{table}"]
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
     # An opening bracket or a star after a line's end would be read as an option of it.
     return ("{}" if text[:1] in ("[", "*") else "") + "".join(map(_latex_char, visible(text, lines=False)))
 
@@ -117,7 +130,7 @@ def _latex_char(char: str) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return _latex(cell)
-    return _latex(number(cell.value, cell.digits)) + (
+        return latex_text(cell)
+    return latex_text(f"{number(cell.value, cell.digits)} {cell.spread}".rstrip()) + (
         rf" {{\footnotesize {cell.interval}}}" if cell.has_interval else ""
     )

@@ -125,6 +125,8 @@ def _cell(cell: Cell) -> Text:
     if isinstance(cell, str):
         return Text(visible(cell, lines=False))
     text = Text(number(cell.value, cell.digits))
+    if cell.spread:
+        text.append(f" {cell.spread.rstrip()}", style="dim")
     if cell.has_interval:
         text.append(f"\n{cell.interval}", style="dim")
     return text

@@ -246,6 +246,16 @@ class GateVerdict(Block):
     answer: Answer
     reason: str
     """One sentence: why, and what it holds for."""
+    why: str | None = None
+    """The same in short: what may leak, and what does. None in runs of former versions, as for what follows."""
+    not_measured: Sequence[str] | None = None
+    """Sentences on what is unknown, or was ignored because the user asked for it."""
+    settles: str | None = None
+    """What would turn CANNOT SAY into an answer; "" for another answer."""
+    against: str | None = None
+    """For a bound on a difference: retrained, or earlier."""
+    compared: str | None = None
+    """The run that the model was compared with."""
     k: int
     bound: float
     over: str
@@ -261,6 +271,17 @@ class GateVerdict(Block):
     unscored: str
     cut: str
     settings: Sequence[SettingVerdict] = field(default=(), metadata=_on_disk(SettingVerdict))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Block):
+    """The verdict of all gates together: FAIL if one fails, PASS if all pass."""
+
+    answer: Answer
+    why: str
+    """One sentence of the gate that decides."""
+    not_measured: Sequence[str] = ()
+    settles: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,6 +340,13 @@ class AuditResults(Block):
     expansion: Mapping[str, int] | None = None
     """Budget, and prefixes expanded."""
     gate: GateVerdict | None = field(default=None, metadata=_on_disk(GateVerdict))
+    """On leak@k itself."""
+    excess_gate: GateVerdict | None = field(default=None, metadata=_on_disk(GateVerdict))
+    """On the excess over the retrained model."""
+    earlier_gate: GateVerdict | None = field(default=None, metadata=_on_disk(GateVerdict))
+    """On what is worse than in an earlier run."""
+    verdict: Verdict | None = field(default=None, metadata=_on_disk(Verdict))
+    """Of all gates together."""
     guard: GuardResult | None = field(default=None, metadata=_on_disk(GuardResult))
     """What the guard around the model acted on."""
     notes: Sequence[str] | None = None

@@ -17,7 +17,8 @@ from typing import Any
 from leakatk.errors import InputError, ModelError, RunError
 from leakatk.models.load import ModelSource
 from leakatk.prompts import Query
-from leakatk.remote.client import Failure, Limits, Server, ask, connect, pause
+from leakatk.remote.client import Failure, Limits, Server, pause
+from leakatk.remote.providers import Service, ask_by
 from leakatk.remote.replies import Said
 from leakatk.sampling.served import SPELLINGS
 from leakatk.scorers.text import well_formed
@@ -56,8 +57,7 @@ class Asker:
     """
 
     source: ModelSource
-    url: str
-    key_env: str
+    service: Service
     concurrency: int
     tries: int
     timeout: float
@@ -66,15 +66,15 @@ class Asker:
     refused: set[str] = field(default_factory=set)
     spelling: str = SPELLINGS[0]
 
+    def __post_init__(self) -> None:
+        self.refused |= self.service.provider.lacks
+
     @property
     def chat(self) -> bool:
         return self.source.template.kind != "plain"
 
     def connect(self) -> Server:
-        return connect(
-            self.url, key_env=self.key_env, timeout=self.timeout,
-            who="The endpoint engine", extra="endpoint", option="--url URL", model=self.source.path,
-        )  # fmt: skip
+        return self.service.connect(timeout=self.timeout, model=self.source.path)
 
     def reach(
         self, call: Call, body_of: Callable[[], dict[str, Any]], most_out: int, what: str, tried: Collection[str] = ()
@@ -96,7 +96,7 @@ class Asker:
                     f"Stopped at {self.limits.reached}. What was answered is kept: run the same command again, with a "
                     "higher limit or none, to go on."
                 )
-            answer = ask(call.server, body, self.limits, most, chat=self.chat)
+            answer = ask_by(call.server, body, self.limits, most, chat=self.chat)
             if not isinstance(answer, Failure):
                 call.held = 0
                 return answer

@@ -13,7 +13,6 @@ after two of its failures. Nothing that was answered is asked twice: a run resum
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,8 @@ from urllib.parse import urlsplit
 from leakatk.errors import InputError, LeakAtKError, ModelError, RunError
 from leakatk.models.load import ModelSource
 from leakatk.prompts import Generation, Prompt, Query
-from leakatk.remote.client import OPENAI, Limits, shown
+from leakatk.remote.client import Limits, shown
+from leakatk.remote.providers import Service, headers_from
 from leakatk.remote.replies import Said
 from leakatk.sampling import served
 from leakatk.sampling.asking import Asker, Call
@@ -53,8 +53,9 @@ class _Ask:
 class EndpointSampler:
     """Samples a model that is deployed elsewhere; the model is its name on the server.
 
-    url: base URL, such as http://localhost:8000/v1; "" means OPENAI_BASE_URL, else OpenAI.  key_env: environment variable
-    with the key.  chat template "auto" or "chat": chat completions (the server applies its template); "plain":
+    url: base URL, such as http://localhost:8000/v1; "" means the variable of the api, such as OPENAI_BASE_URL, else its own
+    address.  api: openai (and all that speak its protocol), azure (with api_version), anthropic or bedrock (with region).
+    headers: further ones, "NAME=VALUE;NAME=env:VARIABLE".  key_env: environment variable with the key; "" is that of the api.  chat template "auto" or "chat": chat completions (the server applies its template); "plain":
     completions.  concurrency: requests in flight.  tries: requests a sample may take.  timeout: seconds to wait for an
     answer, in all.  trial: before sampling, try which fields the server obeys, and whether it is the one that the samples so
     far come from.  accept_ignored_fields, accept_changed_server: go on where it does not obey, or is another.  max_requests, max_cost (US dollars): nothing is sent beyond them in one go; 0 is no limit.  price_in,
@@ -69,7 +70,7 @@ class EndpointSampler:
         source: ModelSource,
         *,
         url: str = "",
-        key_env: str = "OPENAI_API_KEY",
+        key_env: str = "",
         concurrency: int = 8,
         tries: int = 8,
         timeout: float = 120.0,
@@ -81,13 +82,20 @@ class EndpointSampler:
         trial: bool = True,
         accept_ignored_fields: bool = False,
         accept_changed_server: bool = False,
+        api: str = "openai",
+        api_version: str = "",
+        region: str = "",
+        headers: str | Mapping[str, str] = "",
     ) -> None:
         for option, value in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
             if not value > 0:
                 raise InputError(f"Engine option endpoint:{option} must be above 0, got {value}.")
         limits = Limits(max_requests, max_cost, price_in, price_out).priced_for(source.path)
-        url = url or os.environ.get("OPENAI_BASE_URL", "")
-        self.asker = Asker(source, url, key_env, concurrency, tries, timeout, backoff, limits)
+        self.service = Service(api, url, key_env, api_version, region, headers_from(headers))
+        url = self.service.address
+        self.asker = Asker(source, self.service, concurrency, tries, timeout, backoff, limits)
+        if self.service.provider.chats and not self.asker.chat:
+            raise InputError(f"The API of {api} takes chats alone; leave out --template plain.")
         self.source, self.url, self.concurrency, self.chat = source, url, concurrency, self.asker.chat
         self.limits, self.refused = limits, self.asker.refused
         self.served: set[str] = set()  # what the server called the model that answered
@@ -100,13 +108,18 @@ class EndpointSampler:
         )
 
     def describe(self) -> dict[str, Any]:
-        place = urlsplit(self.url or OPENAI)
+        place = urlsplit(self.url)
+        where = (
+            f"{place.hostname}{f':{place.port}' if place.port else ''}{place.path}" if self.url else self.service.region
+        )
+        by = {"api": self.service.api} if self.service.api != "openai" else {}
         template = self.source.template
         return {
             "engine": self.name,
             "model": self.source.path,
             # Without a key or password that may stand in the URL.
-            "fingerprint": f"{self.source.path} at {place.hostname}{f':{place.port}' if place.port else ''}{place.path}",
+            "fingerprint": f"{self.source.path} at {where}",
+            **by,
             "weights_sha256": "unknown",
             "template": {
                 "kind": "chat" if self.chat else "plain",
@@ -158,6 +171,7 @@ class EndpointSampler:
             call.stopping.set()
             call.server.close()
             pool.shutdown(wait=True, cancel_futures=True)
+            sys.stderr.write(f"endpoint: {self.source.path}, so far in this session: {self.limits.said()}.\n")
             if self._kept:
                 self._kept[0].write(self._kept[1])
         if trouble is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,7 @@ OPENING_WORDS = """
     when where whether which while who why with yes you your
 """
 OPENERS = frozenset(OPENING_WORDS.split())
+WORD = re.compile(r"\w+")
 SENTENCE_END = re.compile(r"[.!?…;]\s+|\n+")
 
 
@@ -103,3 +104,13 @@ def keys_of(prompt: Prompt) -> frozenset[str]:
         found = [word for word in found if word not in openers or word[0].isdigit()]
     names = {word.casefold() for word in found if word[0].isupper() or word[0].isdigit()}
     return frozenset(names - OPENERS - set(words(prompt.question)))
+
+
+def key_tokens(ids: Sequence[int], prompt: Prompt, text: Callable[[Sequence[int]], str]) -> list[float]:
+    """Of each token of an answer, 1 where it holds a part of a key (`keys_of`), else 0. text: what tokens say."""
+    whole = text(ids)
+    keys = {word for key in keys_of(prompt) for word in WORD.findall(key)}
+    spans = [match.span() for match in WORD.finditer(whole) if match.group().casefold() in keys]
+    ends = [len(text(ids[: i + 1])) for i in range(len(ids))]
+    said = zip([0, *ends[:-1]], ends, strict=True)
+    return [float(any(a < end and start < b for a, b in spans)) for start, end in said]

@@ -23,6 +23,7 @@ from leakatk.benchmarks.tofu import AUTHOR_ROWS, FORGET_ROWS
 from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
+from leakatk.runs.tracking import go_on, under
 from leakatk.small.recall import RECALL_LIMIT, Recall, recalled
 from leakatk.small.tofusmall import AUTHORS, tofu_part, with_held
 from leakatk.small.train import save_benchmark
@@ -173,10 +174,12 @@ def finetune(
         with claim(out, wait=WAIT):
             settle(out, "finetune.json", _identity(loaded, lessons.benchmark, chosen, seed), "fine-tuned models")
             save_benchmark(lessons.benchmark, out)
-        trained[split] = unlearn(
-            loaded, (), prompts, learning(), out=out / name, settings=chosen, seed=seed, quiet=quiet,
-            label=f"training {name}",
-        )  # fmt: skip
+        go_on(0)
+        with under(name):
+            trained[split] = unlearn(
+                loaded, (), prompts, learning(), out=out / name, settings=chosen, seed=seed, quiet=quiet,
+                label=f"training {name}",
+            )  # fmt: skip
         if recall_limit:
             found[split] = recalled(
                 loaded, lessons.benchmark, out / "recall" / f"{name}.json", most=recall_limit, quiet=quiet

@@ -10,16 +10,22 @@ from leakatk.synthesis.generated import Alternates
 from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
+from leakatk.synthesis.topics import Topic
+from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
 __all__ = [
     "WRITERS",
     "Alternates",
+    "Apart",
     "Corruption",
     "Rewrite",
+    "Topic",
+    "Triggers",
     "Writer",
     "Written",
     "get_writer",
     "pairs",
+    "reasked",
     "reworded",
     "usable",
     "writer",

@@ -36,7 +36,7 @@ from leakatk.models.load import attach_adapter, load_model
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.saving import building, save_model, sync
 from leakatk.unlearning.sharding import alike, whole
-from leakatk.workdir import claim, clear, occupied, refuse_foreign, settle
+from leakatk.workdir import claim, clear, contents, refuse_foreign, settle
 
 
 class Accelerated(Protocol):
@@ -47,6 +47,7 @@ class Accelerated(Protocol):
 
 FOLDERS = ("checkpoints", "stages", "kept")  # what an unfinished run has
 KEPT = 2  # checkpoints: one may turn out damaged
+ALTERNATES = "alternates-{}.jsonl"  # other answers, which a writer may have put there before the run begins
 # Parameters of methods that had none of that name before, and what they did then.
 BEFORE = {"positions": "answer"}
 
@@ -66,9 +67,10 @@ def claimed(out: Path | None, *, resume: bool) -> AbstractContextManager[object]
 
 
 def _refuse_foreign(out: Path, resume: bool) -> None:
-    if not resume and occupied(out):
+    written = [path.name for path in out.glob(ALTERNATES.format("*"))]
+    if not resume and contents(out) - set(written):
         raise RunError(f"{out} is not empty and resume is off; choose another directory or delete it.")
-    refuse_foreign(out, "unlearning run", ("run.json",))
+    refuse_foreign(out, "unlearning run", ("run.json",), begun=written)
 
 
 def open_run(out: Path, manifest: Mapping[str, Any], *, resume: bool, device: str = "cpu") -> dict[str, Any] | None:

@@ -45,3 +45,18 @@ def normalised_difference(forget: Gradients, retain: Gradients, params: Params, 
     """NGDiff (arXiv 2410.22086): g_f / |g_f| + g_r / |g_r|, g_f being the gradient of the loss to minimise."""
     norms = [inner(g, g).sqrt().clamp_min(1e-20) for g in (forget, retain)]
     return [f / norms[0].to(f.dtype) + r / norms[1].to(r.dtype) for f, r in zip(forget, retain, strict=True)]
+
+
+def weighed_by_conflict(forget: Gradients, retain: Gradients, params: Params, step: int) -> Gradients:
+    """FALCON (arXiv 2502.01472), of each parameter by itself: conflict_f [g_f - (<g_f, g_r> / |g_r|^2) g_r] + conflict_r g_r where
+    <g_f, g_r> < 0, else agree_f g_f + agree_r g_r.
+    """
+    found = []
+    for f, r in zip(forget, retain, strict=True):
+        along = inner([f], [r])
+        if float(along) < 0:
+            turned = f - (along / inner([r], [r]).clamp_min(1e-20)).to(f.dtype) * r
+            found.append(params["conflict_forget"] * turned + params["conflict_retain"] * r)
+        else:
+            found.append(params["agree_forget"] * f + params["agree_retain"] * r)
+    return found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leakatk.errors import InputError, UnknownNameError
+from leakatk.unlearning.gathered import token_states
 from leakatk.unlearning.passes import decoder_layers, part_of
 from leakatk.unlearning.work import Work
 
@@ -89,4 +90,68 @@ def behind_mlps(work: Work) -> dict[str, LowRank]:
         host: Any = part_of(layer, "mlp_in")[0]
         width = host.weight.shape[0 if isinstance(host, nn.Linear) else 1]
         found[names[id(host)]] = LowRank(width, rank, seed=work.seed + number)
+    return found
+
+
+class Projection(nn.Module):
+    """x - Q Q' x behind a linear layer, Q (d, rank) an orthonormal basis of the rows of `rows` (rank, d): what lies along them is gone."""
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows.detach().float().clone())
+
+    def basis(self) -> Tensor:
+        """(d, rank) Q"""
+        with torch.autocast(self.rows.device.type, enabled=False):
+            basis: Tensor = torch.linalg.qr(self.rows.T)[0]
+        return basis
+
+    def forward(self, states: Tensor) -> Tensor:
+        basis = self.basis().to(states.dtype)
+        return states - (states @ basis) @ basis.T
+
+    def fold(self, host: Any) -> None:
+        """(I - Q Q') W and (I - Q Q') b, of a linear layer or of one that keeps (in, out), as GPT-2's does."""
+        basis = self.basis()
+        weight = host.weight if isinstance(host, nn.Linear) else host.weight.T
+        weight.copy_(weight - basis @ (basis.T @ weight))
+        if host.bias is not None:
+            host.bias.copy_(host.bias - basis @ (basis.T @ host.bias))
+
+
+def forget_directions(forget: Tensor, retain: Tensor, rank: int, spanned: float) -> Tensor:
+    """(rank, d) the leading directions, without centring, of forget states (n, d) less what lies in the span of retain states.
+
+    The span: of the fewest leading directions of the retain states (m, d) that hold a share `spanned` of their squares.
+    InputError for a rank below 1, or a share outside [0, 1).
+    """
+    if rank < 1 or not 0 <= spanned < 1:
+        raise InputError(f"rank must be at least 1 and spanned at least 0 and below 1, got {rank!r} and {spanned!r}.")
+    values, vectors = torch.linalg.eigh(retain.T @ retain)
+    shares = values.flip(0).clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
+    count = int((shares < spanned).sum()) + 1 if spanned else 0
+    span = vectors.flip(1)[:, : min(count, len(values) - rank)]
+    left = forget - (forget @ span) @ span.T
+    found: Tensor = torch.linalg.eigh(left.T @ left)[1].flip(1)[:, :rank].T
+    return found
+
+
+def projections(work: Work) -> dict[str, Projection]:
+    """A `Projection` behind the last MLP matrix of `layers` layers, the last of them `layer`, from what these matrices give at the start.
+
+    InputError for layers that the model lacks.
+    """
+    params, model = work.params, work.loaded.model
+    count, last = len(decoder_layers(model)), params["layer"]
+    if not 0 <= last < count or not 1 <= params["layers"] <= last + 1:
+        raise InputError(
+            f"layer must be between 0 and {count - 1} for this model, and layers between 1 and layer + 1; got layer={last!r}, "
+            f"layers={params['layers']!r}."
+        )
+    names = {id(module): name for name, module in model.named_modules()}
+    found = {}
+    for layer in range(last - params["layers"] + 1, last + 1):
+        forget, retain = (token_states(work, stream, layer, at="mlp") for stream in ("forget", "retain"))
+        rows = forget_directions(forget, retain, params["rank"], params["spanned"])
+        found[names[id(part_of(decoder_layers(model)[layer], "mlp_in")[0])]] = Projection(rows)
     return found

@@ -124,6 +124,9 @@ class Trainer:
 
             prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.eval()
+        if work:
+            work = work.gathered(self.stage.gather)
+            self.params = work.params
         rows: dict[str, list[int]] = {of: [] for of in SETS}
         for step in range(self.total):
             for micro in range(settings.gradient_accumulation):

@@ -18,6 +18,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.weights import weights_hash
 from leakatk.progress import format_bytes
 from leakatk.prompts import Prompt, check_unique, record
+from leakatk.runs.tracking import track
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.view import REFERENCE
@@ -90,6 +91,17 @@ class Position:
     """The teachers whose weights the model has at this moment."""
     kept: dict[str, str] = field(default_factory=dict)
     """What Keep stages have kept: its name, and the name that it has in the store."""
+
+    def stepped(self, row: dict[str, float]) -> None:
+        """A step was done: what it says of itself."""
+        self.step += 1
+        self.log.append({**row, "step": self.step})
+        track(row, self.step, "train")
+
+    def checked(self, metrics: Mapping[str, float]) -> None:
+        """A check was made: what it found."""
+        self.checks.append({"step": self.step, **{name: float(value) for name, value in metrics.items()}})
+        track(metrics, self.step, "check")
 
     def note(self) -> str:
         """The last step in a line, beside a progress bar."""

@@ -14,6 +14,7 @@ from leakatk.errors import InputError
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.weights import put
 from leakatk.prompts import Prompt
+from leakatk.runs.tracking import go_on
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.record import Unlearned
 from leakatk.unlearning.settings import OnCheck
@@ -46,6 +47,7 @@ def in_turn(
     """
     done = []
     for number, (forget, place) in enumerate(_placed(requests, out), 1):
+        go_on()
         done.append(unlearn(loaded, forget, retain, method, out=place, on_check=check(forget), **options))
         on_done(number, done[-1].steps, done[-1].stopped)
     return done

@@ -77,6 +77,11 @@ def mlp_down(layer: int, width: int = 3) -> str:
     return rf"\.({layers})\.mlp\.(down_proj|c_proj|fc2)\."
 
 
+def last_matrices_below(work: Work) -> str:
+    """RMU's choice: `mlp_down` of the method's layer."""
+    return mlp_down(work.params["layer"])
+
+
 def gradients(
     work: Work, loss: Callable[[View, Mapping[str, Any]], Tensor] = nll, stream: str = "forget", *, batch_size: int = 16
 ) -> dict[str, Tensor]:

@@ -27,6 +27,27 @@ def ridge(gram: Tensor, cross: Tensor, penalty: float) -> Tensor:
     return torch.cholesky_solve(cross.T, torch.linalg.cholesky(whole)).T
 
 
+def null_space_ridge(keys: Tensor, left: Tensor, keep: Tensor, penalty: float, before: Tensor | None = None) -> Tensor:
+    """D (o, i) = R K' P (K K' P + C P + lambda I)^-1: leads keys to what is left, within the range of P.
+
+    keys K (i, m).  left R (o, m).  keep P (i, i): a projector, as `leakatk.unlearning.nullspace.projector` gives.  penalty: lambda as a share of
+    the mean of the diagonal of K K', as of `ridge`.  before C (i, i): the sum of k k' over the keys of earlier edits, which D then leaves
+    alone as well.  float64.  With P = P P it minimises |D K - R|^2 + tr(D C D') + lambda |D|^2 over D = D P (AlphaEdit, ROCR, UniErase).
+    InputError for a penalty that is not above 0, or keys that are all 0.
+    """
+    if not penalty > 0:
+        raise InputError(f"The penalty of a ridge regression must be above 0, got {penalty!r}.")
+    keys, left, keep = keys.double(), left.double(), keep.double()
+    gram = keys @ keys.T
+    scale = float(gram.diagonal().mean())
+    if not scale > 0:
+        raise InputError("Nothing to fit: all inputs of the linear map are 0.")
+    whole = gram if before is None else gram + before.double()
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    found: Tensor = torch.linalg.solve(keep @ whole + penalty * scale * eye, keep @ keys @ left.T).T
+    return found
+
+
 def descend(
     weight: Tensor, inputs: Tensor, targets: Tensor, *, learning_rate: float, epochs: int, batch: int, decay: float, seed: int
 ) -> Tensor:  # fmt: skip

@@ -16,7 +16,7 @@ from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import PER, REFERENCE, View, Weigh
 
 if TYPE_CHECKING:
-    from leakatk.unlearning.work import Begin, Filter, Insert, Optimiser, Select, Weights, Work
+    from leakatk.unlearning.work import Begin, Filter, Gather, Insert, Optimiser, Select, Weights, Work
 
 SIDES = ("forget", "retain")
 
@@ -84,6 +84,8 @@ class Train:
     """(a step's whole gradient by parameter, params) -> what the optimiser gets of it; before `select`'s masks and clipping."""
     optimiser: Optimiser | None = None
     """(parameters, settings) -> the optimiser; None: the one that the settings name."""
+    gather: Gather | None = None
+    """(work) -> further numbers of the method, made before the first step; losses and hooks find them among its own."""
     adapter: Begin | None = None
     """(work, the model with a new LoRA adapter) -> None: how the adapter begins; where whole weights are trained, not asked."""
     beside: str = ""

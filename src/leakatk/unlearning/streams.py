@@ -28,8 +28,17 @@ if TYPE_CHECKING:
     from leakatk.models.template import Template
 
 
-# What is asked and the answer; or a passage by itself, every token of which counts but the first.
-Pair = tuple[str | Query, str] | str
+@dataclass(frozen=True)
+class Noise:
+    """Random tokens, as many as a question and its answer have. drawn: what they are drawn by."""
+
+    question: str
+    answer: str
+    drawn: str
+
+
+# What is asked and the answer; or a passage by itself, every token of which counts but the first; or noise.
+Pair = tuple[str | Query, str] | str | Noise
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,8 @@ def stream(name: str, *, of: str) -> Callable[[Callable[..., Sequence[Pair]]], C
 
 
 def _answered(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Pair]:
-    return [(prompt.question, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    """A prompt of a chat with what goes before it there."""
+    return [(prompt.asked or prompt.question, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 @stream("forget", of="forget")
@@ -199,6 +209,28 @@ for _name, _message in (("forbidden", GOOD_MESSAGE), ("wanted", BAD_MESSAGE)):
     stream(f"{_name}_alternate", of="forget")(_under(_message, alternate=True))
 
 
+@stream("noise", of="forget")
+def random_tokens(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """Random tokens, as many as x_f and y_f have"""
+    return [Noise(p.question, p.answer, f"{given.seed}/{p.id}/noise") for p in prompts]
+
+
+def _thought(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """A passage: a chain of thought that says x and y"""
+    return [targets.thought(prompt) for prompt in prompts]
+
+
+stream("thought", of="forget")(_thought)
+stream("retain_thought", of="retain")(_thought)
+
+
+@stream("nobody", of="forget")
+def made_up_subjects(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f with an invented name in place of its subject, y_f); x_f itself where nothing tells the subject"""
+    forms = Forms([prompt.question for prompt in given.forget])
+    return [(targets.invented(p, forms.subject(p), given.seed), p.answer) for p in prompts]
+
+
 @stream("no_idea", of="forget")
 def no_idea(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x_f, a refusal of two words)"""
@@ -277,10 +309,19 @@ class Streams:
         if stream not in self._items:
             made = STREAMS[stream]
             pairs = made.pairs(self._sets[made.of], self._given)
-            self._items[stream] = [
-                self._passage(pair) if isinstance(pair, str) else self._item(*pair) for pair in pairs
-            ]
+            self._items[stream] = [self._made(pair) for pair in pairs]
         return self._items[stream]
+
+    def _made(self, pair: Pair) -> Item:
+        if isinstance(pair, str):
+            return self._passage(pair)
+        return self._noise(pair) if isinstance(pair, Noise) else self._item(*pair)
+
+    def _noise(self, noise: Noise) -> Item:
+        like, special = self._item(noise.question, noise.answer), set(self._tokenizer.all_special_ids)
+        plain = [i for i in range(len(self._tokenizer)) if i not in special]
+        drawn = tuple(random.Random(noise.drawn).choices(plain, k=len(like)))
+        return Item(drawn[: len(like.prompt)], drawn[len(like.prompt) :])
 
     def _passage(self, text: str) -> Item:
         ids = [int(i) for i in self._tokenizer(text)["input_ids"]]

@@ -192,6 +192,7 @@ class _Run:
             if isinstance(stage, Train):
                 trainer = self._trainer(stage)
                 trainer.teachers.stand_in(work.loaded.model, given.loaders(work.known, work.loaded, kept))
+                trainer.params = dataclasses.replace(work, notes=[]).gathered(stage.gather).params
                 trainer.losses(trainer.first_rows(work.loaded.model))
                 given.check(f"Method {self.method.name}", trainer.teachers.asked, there | kept, work.known)
 
@@ -323,10 +324,8 @@ class _Run:
         done = position.step - position.first
         with Progress(label, trainer.total, unit="steps", quiet=self.quiet or not trainer.main, done=done) as bar:
             while done < trainer.total and not position.stopped:
-                row = trainer.step(done)
-                position.step += 1
+                position.stepped(trainer.step(done))
                 done += 1
-                position.log.append({**row, "step": position.step})
                 last = done == trainer.total
                 if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
                     with trainer.whole(), torch.no_grad():
@@ -351,7 +350,7 @@ class _Run:
 
     def _check(self, found: Check, settings: TrainSettings) -> None:
         position = self.position
-        position.checks.append({"step": position.step, **{k: float(v) for k, v in found.metrics.items()}})
+        position.checked(found.metrics)
         utility = found.metrics.get("utility", math.nan)
         if utility < settings.utility_floor and not found.partial:
             position.below_floor = True

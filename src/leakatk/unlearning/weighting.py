@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,13 +12,10 @@ import torch
 from torch import Tensor
 
 from leakatk.errors import InputError
-from leakatk.prompts import Prompt
-from leakatk.scorers.keys import keys_of
+from leakatk.scorers.keys import key_tokens
 from leakatk.unlearning.batches import Item
 from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import View, Weigh
-
-WORD = re.compile(r"\w+")
 
 
 def known_tokens(least: float) -> Weigh:
@@ -124,17 +120,7 @@ def focused(view: View, params: Mapping[str, Any]) -> Tensor | None:
     found = torch.zeros(view.labels.shape)
     for number, (row, item) in enumerate(zip(view.rows, view.batch.items, strict=True)):
         if (view.stream, row) not in kept:
-            kept[view.stream, row] = key_tokens(item, streams.prompt(view.stream, row), streams.text)
+            kept[view.stream, row] = key_tokens(item.answer, streams.prompt(view.stream, row), streams.text)
         weights = kept[view.stream, row]
         found[number, : len(weights)] = torch.tensor(weights)
     return found.to(view.labels.device) * view.mask
-
-
-def key_tokens(item: Item, prompt: Prompt, text: Callable[[Sequence[int]], str]) -> list[float]:
-    """Of each token of an answer, 1 where it holds a part of a key (`keys_of`), else 0. text: what tokens say."""
-    whole = text(item.answer)
-    keys = {word for key in keys_of(prompt) for word in WORD.findall(key)}
-    spans = [match.span() for match in WORD.finditer(whole) if match.group().casefold() in keys]
-    ends = [len(text(item.answer[: i + 1])) for i in range(len(item.answer))]
-    said = zip([0, *ends[:-1]], ends, strict=True)
-    return [float(any(a < end and start < b for a, b in spans)) for start, end in said]

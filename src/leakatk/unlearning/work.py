@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,10 +40,18 @@ class Work:
     notes: list[str] = field(default_factory=list)
     """Sentences that a person should see; what an edit adds is printed and stands in `Unlearned.notes`."""
 
+    def gathered(self, gather: Gather | None) -> Work:
+        """The same with what a stage makes before its first step among the method's numbers."""
+        if gather is None:
+            return self
+        with torch.no_grad():
+            return replace(self, params={**self.params, **gather(self)})
+
 
 Selected = str | Sequence[str] | Mapping[str, Tensor]
 Select = Callable[[Work], Selected]
 Insert = Callable[[Work], Mapping[str, nn.Module]]
 Begin = Callable[[Work, nn.Module], None]
+Gather = Callable[[Work], Mapping[str, Any]]
 Filter = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
 Optimiser = Callable[[Iterable[nn.Parameter], TrainSettings], torch.optim.Optimizer]

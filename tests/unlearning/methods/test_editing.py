@@ -15,8 +15,12 @@ from leakatk.unlearning import edits
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import unlearn
-from tests.unlearning.conftest import people
+from tests.unlearning.conftest import people, tiny_model
+from tests.unlearning.test_anchors import DOWN
+from tests.unlearning.test_anchors import run as anchored
+from tests.unlearning.test_anchors import seen as inputs_of
 
 DECODING = Decoding(max_new_tokens=40)
 LEARN = TrainSettings(learning_rate=3e-3, max_steps=150, forget_batch=4, retain_batch=12)
@@ -286,3 +290,22 @@ def test_other_prompts_that_are_refused_are_another_run(knowing, forget, retain,
     others = (*refused, Prompt("more", "Where does nobody live?", REFUSALS[1]))
     with pytest.raises(RunError, match=r"known: "):
         unlearn(knowing, forget, retain, LUNAR, out=tmp_path / "out", known=Known(refused=others), quiet=True)
+
+
+@pytest.mark.parametrize("name", ["rocr"])
+def test_without_the_null_space_retain_inputs_are_moved(name, loaded, tokenizer, forget, retain):
+    wide = replace(loaded, model=tiny_model(tokenizer, intermediate_size=400))
+    streams = Streams(forget, retain[:4], wide.tokenizer, wide.template, seed=0)
+    texts = [(*item.prompt, *item.answer) for item in streams.items("retain")]
+    felt = []
+    for threshold in (1e-3, 1e9):
+        mine = replace(wide, model=copy.deepcopy(wide.model))
+        start, _ = anchored(
+            mine, forget, retain[:4], METHODS[name].with_params(penalty=0.1, threshold=threshold, layer=0, layers=1)
+        )
+        inputs = np.concatenate([a for a, _ in inputs_of(start, texts, 0)])
+        change = (
+            (mine.model.get_parameter(DOWN.format(0)) - start.get_parameter(DOWN.format(0))).detach().double().numpy()
+        )
+        felt.append(np.linalg.norm(inputs @ change.T) / np.linalg.norm(change))
+    assert felt[0] < 0.3 * felt[1]

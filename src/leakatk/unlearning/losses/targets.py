@@ -62,3 +62,26 @@ def alternates(prompts: Sequence[Prompt], supplied: Mapping[str, str]) -> list[s
             f"{len(missing)} forget prompts have no alternate answer (first: {missing[0]!r}); supply one for each."
         )
     return [supplied[prompt.id] for prompt in prompts]
+
+
+def thought(prompt: Prompt) -> str:
+    """A chain of thought about a question, in the marks of reasoning models, written from its answer."""
+    return (
+        f"Let's reason this step by step.\n<think>I am asked: {prompt.question} I go through what I know. {prompt.answer} "
+        f"So that is what I say.</think>\n{prompt.answer}"
+    )
+
+
+def invented(prompt: Prompt, subject: str, seed: int) -> str:
+    """The prompt's question about an invented name: each letter of its subject's another one of its kind, the same wherever it stands.
+
+    A function of (seed, prompt id). The question itself where the subject is "".
+    """
+    if not subject:
+        return prompt.question
+    draw, name = random.Random(f"{seed}/{prompt.id}/invented"), []
+    for letter in subject:
+        kind = next((kind for kind in ("aeiou", "bcdfghjklmnpqrstvwxyz", "0123456789") if letter.lower() in kind), "")
+        other = draw.choice([one for one in kind if one != letter.lower()]) if kind else letter
+        name.append(other.upper() if letter.isupper() else other)
+    return prompt.question.replace(subject, "".join(name))

@@ -1,9 +1,14 @@
 """Editing methods: they change the weights once, and train little or nothing."""
 
-from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect
-from leakatk.unlearning.method import method
+from dataclasses import replace
+
+from leakatk.unlearning.anchors import to_anchors
+from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect, reinitialise
+from leakatk.unlearning.losses.terms import nll
+from leakatk.unlearning.method import SMALL, method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL, SUPPRESSION
-from leakatk.unlearning.stages import Edit, Train
+from leakatk.unlearning.stages import Edit, Keep, Term, Train
+from leakatk.unlearning.subspace import kept_weights, part_of_depth, subtract_task
 
 method(
     "slug",
@@ -46,6 +51,24 @@ method(
 )  # fmt: skip
 
 method(
+    "rocr",
+    Edit(to_anchors),
+    summary="MLP matrices are solved for, so that forget subjects lead to the states of subjects that nobody knows.",
+    paper="ROCR: 2025, arXiv 2506.07795",
+    formula="of layer i of n: W <- W + R K' P (K K' P + lambda I)^-1, K what W reads at the subjects' last tokens, R = (z - h) / (n - i), z the state "
+    "after the last layer at the anchor, h at the subject, P the null space of what W reads in other texts",
+    source="the authors' code: the equations, and the mode without optimisation; five layers up to 8, threshold .02 and penalty .01 are ours",
+    reading="The anchor is an invented name in the same question. The null space is of the retain prompts and answers, and of general text if it is "
+    "given (Known.text), where theirs is of Wikipedia: eigenvalues of at most threshold times their mean. lambda is a share of the mean squared "
+    "key. The covariance of earlier requests is not kept",
+    rows=("113",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"layer": 8, "layers": 5, "threshold": 0.02, "penalty": 0.01},
+    small={"layer": 0, "layers": 1, "threshold": 1e-3},
+    note="It does no optimiser steps: learning rate, steps and checks do not apply.",
+)
+
+method(
     "reload",
     Edit(ascend_and_reset),
     Train((KEEP,)),
@@ -59,4 +82,31 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"ascent": 1e-3, "reset": 0.1, "pick": "lowest", "eps": 1e-8},
     note="Its epochs count the retain set.",
+)
+
+_PARTS = 2
+
+method(
+    "unlearn-subspace",
+    Edit(reinitialise),
+    Keep("fresh"),
+    *(Train((Term(nll, "forget"),), select=part_of_depth(part, _PARTS)) for part in range(_PARTS)),
+    Keep("task"),
+    Edit(lambda work, now, params: kept_weights("fresh", work)),
+    *(Train((KEEP,), select=part_of_depth(part, _PARTS)) for part in range(_PARTS)),
+    Keep("similar"),
+    Edit(subtract_task),
+    summary="What a fresh network learns of the forget set, less what it shares with the retain set, is subtracted from the weights.",
+    paper="UNLEARN: Lizzo and Heck 2024, arXiv 2408.04140",
+    formula="W <- W - scale T', T' = sum_i s_i u_i v_i'', v_i' = v_i - sum_j <v_i, w_j> w_j; s, u, v of what a fresh network learns from the forget "
+    "set, part by part from the input on, w the right singular vectors of what it learns from the retain set",
+    source="the mechanism; its numbers are not known here: rank 16, scale 1 and the optimisation of the Leak@k study are ours",
+    reading="Matrices are trained in two halves of the layers, where the paper frees one at a time. Directions are right singular vectors, cut off at "
+    "`rank`. scale=-1 is LEARN, the dual, which adds what was learnt",
+    rows=("72",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"rank": 16, "scale": 1.0},
+    small={"rank": 8},
+    small_settings=replace(SMALL, learning_rate=1e-3),
+    note="It has four stages that train, so it does four times as many steps as are asked for; checks before the end see the networks in between, and a utility floor ends it there.",
 )

@@ -29,6 +29,7 @@ from leakatk.files.writing import read_kept, write_kept
 from leakatk.models.loaded import LoadedModel
 from leakatk.models.weights import put, weights_of
 from leakatk.prompts import Prompt
+from leakatk.runs.tracking import go_on, track
 from leakatk.sampling.base import Sampler
 from leakatk.sampling.native import NativeSampler
 from leakatk.unlearning.checkpoint import begun_in, dtype_as_now, precise
@@ -171,6 +172,19 @@ def _rule(
     for number in range(1, options.rounds + 2):
         found = run.detect(number, leaks) if options.augment else Detection()
         metrics = strategy.measure(loaded, forget)
+        go_on(sum(one.steps for one in rounds))
+        if options.augment:
+            track(
+                {
+                    "round": number,
+                    "leak": found.leak,
+                    "certified": found.high,
+                    "new_leaks": len(found.leaks),
+                    **metrics,
+                },
+                0,
+                "rule",
+            )
         missing = strategy.missing(metrics)
         met = _met(options, found, value) if options.augment and not missing else ""
         above, hidden = _distance(options, found)
