@@ -24,7 +24,6 @@ OPTIONS = {
     "gate": ("fail_above", "worst_case", "unscored", "cut", "over"),
     "engine_options": ("url", "replicas", "inner", "max_cost", "max_requests"),
     "exact": None,
-    "role": None,
     "protocol": None,
 }
 OF_THE_FILE = {"benchmark", "gate", "ks", "scorers", "probes", "paraphrases", "engine_options"}  # of another kind there

@@ -123,8 +123,8 @@ def test_what_is_lacking_and_which_rows_are_served_are_shown(leakatk):
     code, out, _ = leakatk("attacks", "decoder")
     assert code == 0
     assert "rows      83, 30 of the paper index (leakatk papers)" in out
-    _, out, _ = leakatk("attacks", "relearn")
-    assert "lacks     row 35: text that a language model writes" in out
+    _, out, _ = leakatk("attacks", "holes")
+    assert "lacks     row 55: harmless questions that a language model writes" in out
 
 
 def test_a_typo_is_answered(leakatk):

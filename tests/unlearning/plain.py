@@ -18,7 +18,7 @@ from tests.unlearning.conftest import tiny_model
 
 # Numbers that a model of two layers has; states are compared after the first.
 TINY = {
-    "layer": 0, "layers": 1, "features": 48, "top": 4, "autoencoder_steps": 5,
+    "layer": 0, "layers": 1, "features": 48, "autoencoder_steps": 5,
     "align_steps": 2, "align_layers": 1, "align_width": 16, "align_heads": 2,
     "thresholds": (0.1, -0.2, -0.5),
 }  # fmt: skip

@@ -87,7 +87,7 @@ def test_effects_of_layers_by_modules_exchanged(loaded, forget, retain):
             handle.remove()
         noise = torch.randn(asked, 32, generator=generator_of(7, number, "blur"))
         blurred = embedded.clone()
-        blurred[0, :asked] += 2.0 * embedded.new_tensor(float(model.model.embed_tokens.weight.std())) * noise
+        blurred[0, :asked] += 2.0 * embedded.new_tensor(float(model.model.embed_tokens.weight.detach().std())) * noise
         low = probability(blurred)
         for layer, clean in enumerate(said):
             own = model.model.layers[layer].mlp
@@ -118,7 +118,7 @@ def changes(loaded, tokenizer, forget, retain, **numbers):
                 start(input_ids=torch.tensor([[*item.prompt, *item.answer]]))
         handle.remove()
         inputs = torch.cat(kept)
-        found.append(float((inputs @ change.T).norm() / inputs.norm() / change.norm()))
+        found.append(float((inputs @ change.T).detach().norm() / inputs.norm() / change.detach().norm()))
     return (*found, name)
 
 

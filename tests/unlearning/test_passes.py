@@ -18,9 +18,10 @@ from leakatk.unlearning.passes import Flat, answer_logits, by_chance, flat_logit
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import Trainer
+from leakatk.unlearning.work import Work
 from tests.families import FAMILIES, model_of, tokenizer_of
 from tests.unlearning.conftest import tiny_model
-from tests.unlearning.plain import predicted, teachers_of
+from tests.unlearning.plain import TINY, predicted, teachers_of
 
 CPU = torch.device("cpu")
 ITEMS = [Item((5, 6, 7, 9), (8, 9)), Item((5,), (7, 8, 6, 5, 4)), Item((5, 6, 7, 9), (8, 9)), Item((4, 5), (7,))]
@@ -171,7 +172,7 @@ ALTERNATES = "Nobody knows where that is."
 def gradient(loaded, forget, retain, name, settings, weights=None):
     """What a step hands to the optimiser, by parameter, and what it logs; and the shapes that the model was run on."""
     method = METHODS[name].for_small_models()
-    method = method.with_params(layer=0) if "layer" in method.params else method
+    method = method.with_params(**{key: value for key, value in TINY.items() if key in method.params})
     model = copy.deepcopy(loaded.model)
     streams = Streams(
         forget, retain, loaded.tokenizer, loaded.template, seed=0, alternates={prompt.id: ALTERNATES for prompt in forget},
@@ -180,6 +181,9 @@ def gradient(loaded, forget, retain, name, settings, weights=None):
     stage = replace(method.trains[0], select=None, insert=None, filter=None, optimiser=None)
     trainer = Trainer(replace(loaded, model=model), streams, stage, method.params, settings, 0, weights=weights)
     kept = {name: tiny_model(loaded.tokenizer, seed=7 + i) for i, name in enumerate(teachers_of(method))}
+    start = dict(kept["reference"].named_parameters())
+    work = Work(trainer.loaded, forget, retain, streams, settings, method.params, 0, start=start)
+    trainer.params = work.gathered(stage.gather).params
     trainer.prepare({name: dict(teacher.named_parameters()) for name, teacher in kept.items()})
     seen = {}
     inner = trainer.optimizer.step

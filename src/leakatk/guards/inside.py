@@ -88,7 +88,7 @@ guard(
     paper="GRUN: Ren et al. 2025, code: renjie3/GRUN",
     formula="h' = h + g(h) R'(W h + b - R h) at the last prompt token, R with orthonormal rows, g = sigma(v h + a); w (F + retain_weight NLL(y_r)) + "
     "gate_weight BCE(g; 1 on forget, 0 on retain), w rising over warm_up steps",
-    source="the authors' code: layers 20, 25 and 31 of 32, rank 4, linear gate, gate_weight 10, beta .1, AdamW lr 4e-3, batches of 16. Steps 200: ours.",
+    source="the authors' code: modules after the 20th, 25th and 31st of 32 layers, rank 4, linear gate, gate_weight 10, beta .1, AdamW lr 4e-3, batches of 16. Steps 200: ours.",
     rows=("10",),
     reading="The frozen model with its modules is no plain model, so it is a guard here and every prompt is asked with it. R goes back to "
     "orthonormal rows after each step, by a QR decomposition. Requests one after the other would add modules: fit it on all of them.",

@@ -1,4 +1,10 @@
-"""Reports: content as data; HTML, tables and pictures made from it. `leakatk.report(...)` makes one for a notebook."""
+"""Reports: content as data; HTML, tables and pictures made from it. `leakatk.report(...)` makes one for a notebook.
+
+>>> import leakatk as lk
+>>> results = lk.audit("models/mine", lk.load_prompts("forget.jsonl"), out="runs/paged", n=4, quiet=True)
+>>> lk.report(results).save("page.html").name
+'page.html'
+"""
 
 from __future__ import annotations
 

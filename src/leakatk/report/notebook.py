@@ -84,7 +84,9 @@ def report(
     Raises InputError for a run that was sampled but never audited.
 
     >>> import leakatk as lk
-    >>> page = lk.report("runs/mine", redact=True)
+    >>> lk.audit("models/mine", lk.load_prompts("forget.jsonl"), out="runs/told", n=4, quiet=True).path.name
+    'told'
+    >>> page = lk.report("runs/told", redact=True)
     >>> page.save("mine.html").name
     'mine.html'
     """

@@ -64,7 +64,7 @@ method(
     rows=("113",),
     tags=REMOVAL | {"forget", "retain"},
     params={"layer": 8, "layers": 5, "threshold": 0.02, "penalty": 0.01},
-    small={"layer": 0, "layers": 1, "threshold": 1e-3},
+    small={"layer": 0, "layers": 1},
     note="It does no optimiser steps: learning rate, steps and checks do not apply.",
 )
 
