@@ -223,7 +223,17 @@ def test_the_studys_optimiser_warms_up_for_one_epoch(name, prompts, steps, warm)
 
 
 def test_every_published_preset_warms_up_and_no_small_one_in_epochs():
-    own = {"ssu", "sure", "llmu", "memflex", "zju-ties", "mudman", "r2mu", "falcon", "align-then-unlearn"}  # their authors' optimisation, without a warm-up
+    own = {
+        "ssu",
+        "sure",
+        "llmu",
+        "memflex",
+        "zju-ties",
+        "mudman",
+        "r2mu",
+        "falcon",
+        "align-then-unlearn",
+    }  # their authors' optimisation, without a warm-up
     assert {METHODS[name].settings.warmup_epochs for name in METHODS if name not in own} == {1.0}
     assert {METHODS[name].settings.warmup_epochs for name in own} == {0.0}
     assert {METHODS[name].small_settings.warmup_epochs for name in METHODS} == {0.0}
