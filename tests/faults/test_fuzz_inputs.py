@@ -265,7 +265,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_odd_input_ends_in_a_crash(place, run, capsys):
-    fuzz(250, place, run, capsys)
+    fuzz(150, place, run, capsys)
 
 
 @pytest.mark.slow

@@ -250,7 +250,14 @@ def killing(monkeypatch, number):
     return writes
 
 
-@pytest.mark.parametrize(("tuning", "splits"), [("full", ("full", "retain")), ("lora", ("full",))])
+@pytest.mark.parametrize(
+    ("tuning", "splits"),
+    [
+        pytest.param("full", ("full", "retain"), marks=pytest.mark.slow),  # sixteen writes, and as many runs
+        ("full", ("full",)),
+        ("lora", ("full",)),
+    ],
+)
 def test_a_run_killed_after_any_write_ends_bit_for_bit_alike(load, tmp_path, monkeypatch, tuning, splits):
     settings = replace(SHORT, tuning=tuning, keep_adapter=tuning == "lora")
 
