@@ -536,9 +536,12 @@ DOES = {
     "flattens what is said there, or draws it towards no answer": ("me", "mp-me", "ce-u", "kl", "jensun", "sbu", "undial", "eua", "uno", "uno-s"),
     "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari"),
     "copies a teacher that does not know": ("oracle-matching", "dd-distil", "duet", "undo", "stochastic-teacher"),
-    "moves hidden states": ("rmu", "mudman"),
+    "moves hidden states": (
+        "rmu", "mudman", "r2mu", "falcon", "align-then-unlearn", "laf", "i2i", "duck", "kuda", "mrp", "sae-unknown",
+    ),
     "edits, selects or merges weights": (
         "ssu", "memflex", "slug", "needle", "klue", "simu", "eul", "task-vector", "uipe", "negmerge", "zju-ties", "uwc-npo", "reload",
+        "rocr", "unlearn-subspace",
     ),
 }  # fmt: skip
 
