@@ -176,6 +176,7 @@ def advice(found: Table) -> list[str]:
 def page(out: Path) -> str:
     """The page."""
     options, cells = json.loads((out / "study.json").read_text()), read(out)
+    found = table(cells, options["n"])
     methods = sorted({name for models in cells.values() for name in models if name not in KNOWN})
     return (
         "\n\n".join(
@@ -192,8 +193,8 @@ def page(out: Path) -> str:
                 "metric did not see.\n"
                 "* **Robustness**: the harmonic mean of the two, as in OpenUnlearning (arXiv 2506.12618); the mean over unlearned models.",
                 f"Seeds: {', '.join(map(str, cells))}. Unlearned by: {', '.join(methods)}.",
-                to_markdown(table(cells, options["n"])),
-                *advice(table(cells, options["n"])),
+                to_markdown(found),
+                *advice(found),
             ]
         )
         + "\n"

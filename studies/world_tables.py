@@ -551,6 +551,13 @@ def lessons(study: Study, names: Sequence[str]) -> list[str]:
     others = [n for n in names if n not in ("full", "retrained")]
     silent = [n for n in others if says_greedily(study, n) <= 0.05]
     leak = dict(zip(silent, leaks_of(study, silent), strict=True))
+    above = {n: beyond(study, n) for n in silent}
+
+    def mean_of(get: Callable[[Cell], float]) -> dict[str, float]:
+        return {n: study.mean(study.seeds(n, "full"), n, get).value for n in silent}
+
+    kept_of, shown = mean_of(lambda c: c["utility"]["retain_held"]), mean_of(lambda c: c["utility"]["retain"])
+    auc = mean_of(lambda c: c["auc"]["asked"])
     rows: list[tuple[str | Number, ...]] = []
     for way, members in DOES.items():
         mine = [n for n in members if n in others]
@@ -558,12 +565,12 @@ def lessons(study: Study, names: Sequence[str]) -> list[str]:
         if not mine:
             continue
         worst = ", ".join(f"{called(n)} {leak[n]:.2f}" for n in quiet[:3])
-        share = float(np.mean([beyond(study, n) for n in quiet])) if quiet else math.nan
-        kept = [study.mean(study.seeds(n, "full"), n, lambda c: c["utility"]["retain_held"]).value for n in quiet]
+        share = float(np.mean([above[n] for n in quiet])) if quiet else math.nan
+        kept = float(np.median([kept_of[n] for n in quiet])) if quiet else math.nan
         rows.append(
             (
                 way, f"{len(quiet)} of {len(mine)}", Number(float(np.median([leak[n] for n in quiet])) if quiet else math.nan),
-                Number(share), worst, Number(float(np.median(kept)) if kept else math.nan),
+                Number(share), worst, Number(kept),
             )
         )  # fmt: skip
     columns = (
@@ -575,21 +582,17 @@ def lessons(study: Study, names: Sequence[str]) -> list[str]:
         "people not shown",
     )
     left = [called(n) for n in others if not any(n in members for members in DOES.values())]
-    kept_of = {n: study.mean(study.seeds(n, "full"), n, lambda c: c["utility"]["retain_held"]).value for n in silent}
-    blind = [
-        n for n in silent if abs(study.mean(study.seeds(n, "full"), n, lambda c: c["auc"]["asked"]).value - 0.5) < 0.1
-    ]
+    blind = [n for n in silent if abs(auc[n] - 0.5) < 0.1]
     damage = (
         stats.spearmanr([leak[n] for n in silent], [kept_of[n] for n in silent]).statistic
         if len(silent) > 2
         else math.nan
     )
     worse = [n for n in silent if study.leak(study.seeds(n, "full"), n, study.top, "held-out").value > leak[n] + 0.05]
-    shown = {n: study.mean(study.seeds(n, "full"), n, lambda c: c["utility"]["retain"]).value for n in silent}
     least = sorted((n for n in silent if leak[n] <= 0.02 and shown[n] >= 0.9), key=lambda n: -kept_of[n])[:5]
     return [
         f"Of {len(others)} methods {len(silent)} reach a greedy score of at most .05 at one of five learning rates. Of those, "
-        f"{sum(beyond(study, n) for n in silent)} leak more than the retrained model when {study.top} answers are drawn. By what they do:",
+        f"{sum(above.values())} leak more than the retrained model when {study.top} answers are drawn. By what they do:",
         to_markdown(Table("", columns, tuple(rows))),
         f"* **Low leak is partly bought.** Over the methods that greedy calls forgotten, leak@{study.top} and what is still said of people not "
         f"shown go together (Spearman {damage:.2f}). With a leak of at most .02, and at least .9 of the people "

@@ -16,6 +16,8 @@ from leakatk.auditing.verdict import Gate, Setting, Way, judge, settings_of_way,
 from leakatk.runs.store import Run
 from leakatk.scorers.base import get_scorer
 
+COUNTS = tuple(one.name for one in fields(Setting) if one.type == "int")  # what a setting lacks, in numbers
+
 
 def verdict(rungs: Sequence[Rung], out: Path, settings: LadderSettings, gate: Gate) -> dict[str, Any]:
     """The verdict on the model's samples and greedy answers under every attack that is sampled, and without one.
@@ -80,7 +82,7 @@ def _settings(
 def unasked(ids: Sequence[str], settings: LadderSettings) -> Setting:
     """Prompts that an attack found nothing to ask for: each sample may be the best or the worst, whatever the gate ignores."""
     judge = get_scorer(settings.scorers[0])
-    counts: dict[str, Any] = {one.name: 0 for one in fields(Setting) if one.type == "int"}
+    counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     return Setting(
         name="not asked",
         low={i: np.full(settings.n, judge.low) for i in ids},
@@ -99,9 +101,5 @@ def joined(name: str, parts: Sequence[Setting]) -> Setting:
         high={i: row for part in parts for i, row in part.high.items()},
         owners={i: owner for part in parts for i, owner in part.owners.items()},
         exact=parts[0].exact,
-        unscored=sum(part.unscored for part in parts),
-        missing=sum(part.missing for part in parts),
-        cut=sum(part.cut for part in parts),
-        ignored=sum(part.ignored for part in parts),
-        scored=sum(part.scored for part in parts),
+        **{count: sum(getattr(part, count) for part in parts) for count in COUNTS},
     )

@@ -98,9 +98,10 @@ def run(
             raise InputError(f"--inspect saves one run, and there are {len(audits)}; give one of them.")
         redaction = Redaction.of(audits, hash_ids=hash_ids) if redacted else None
         content = content_of(audits, over=over, tables=tables, redaction=redaction, history=history)
-        write_atomic(page, render(content))
+        made = render(content)
+        write_atomic(page, made)
         if pdf is not None:
-            save_pdf(render(content), pdf)
+            save_pdf(made, pdf)
         for path in (svg, png, chart_pdf):
             if path is not None:
                 from leakatk.report.plots import save_chart

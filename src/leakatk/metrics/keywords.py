@@ -11,8 +11,7 @@ import numpy as np
 from leakatk.benchmarks.base import Benchmark
 from leakatk.metrics.base import Evidence, metric
 from leakatk.metrics.checks import Floats
-from leakatk.metrics.evidence import Passes, Piece
-from leakatk.metrics.pieces import Answer
+from leakatk.metrics.evidence import Pairs, Passes, Piece
 from leakatk.prompts import Prompt
 from leakatk.scorers.keys import key_tokens
 
@@ -26,27 +25,29 @@ class Marked(Piece):
 
     prompt: Prompt
 
-    @property
-    def answer(self) -> Answer:
-        return Answer(self.prompt.question, self.prompt.answer)
+    @classmethod
+    def pairs(cls, loaded: LoadedModel, pieces: Sequence[Self]) -> Pairs:
+        from leakatk.models.token_stats import answer_pairs
+
+        prompts = [piece.prompt for piece in pieces]
+        return answer_pairs(loaded, [p.question for p in prompts], [p.answer for p in prompts], end=False)
 
     @classmethod
     def compute(cls, loaded: LoadedModel, pieces: Sequence[Self]) -> list[Floats]:
-        found = Answer.compute(loaded, [piece.answer for piece in pieces])
-        pairs = Answer.pairs(loaded, [piece.answer for piece in pieces])
-        rows = []
-        for piece, stats, (_, ids) in zip(pieces, found, pairs, strict=True):
-            marks = key_tokens(
-                ids, piece.prompt, lambda some: str(loaded.tokenizer.decode(some, skip_special_tokens=True))
-            )
-            ends = len(ids) > 1 and ids[-1] in loaded.end_ids
-            kept = slice(-1) if ends else slice(None)
-            rows.append(np.array([stats.logprob[kept], np.array(marks)[kept]]))
-        return rows
+        from leakatk.models.token_stats import token_stats
+
+        def text(ids: Sequence[int]) -> str:
+            return str(loaded.tokenizer.decode(ids, skip_special_tokens=True))
+
+        pairs = cls.pairs(loaded, pieces)
+        return [
+            np.array([stats.logprob, key_tokens(ids, piece.prompt, text)])
+            for piece, stats, (_, ids) in zip(pieces, token_stats(loaded, pairs), pairs, strict=True)
+        ]
 
     @classmethod
     def passes(cls, loaded: LoadedModel, pieces: Sequence[Self]) -> Passes:
-        return Passes(Answer.pairs(loaded, [piece.answer for piece in pieces]))
+        return Passes(cls.pairs(loaded, pieces))
 
     def stand_in(self) -> Floats:
         return np.array([[-1.0, -2.0], [0.0, 1.0]])

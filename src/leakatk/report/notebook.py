@@ -12,7 +12,7 @@ from leakatk.files.writing import write_atomic
 from leakatk.report.assemble import content_of
 from leakatk.report.audited import read_audits
 from leakatk.report.chart import standalone_svg
-from leakatk.report.content import Number, ReportContent, Table
+from leakatk.report.content import Curve, Number, ReportContent, Table
 from leakatk.report.headline import gate_line, headline
 from leakatk.report.html import render
 from leakatk.report.pdf import save_pdf
@@ -34,12 +34,16 @@ class Report:
     content: ReportContent
     """Everything on the page, as data."""
 
+    @property
+    def _near(self) -> list[Curve]:
+        """The curves up to n, in one picture."""
+        return [curve for curve in self.content.curves if curve.kind not in ("forecast", "exact")]
+
     def _repr_html_(self) -> str:
         content = self.content
         said = [f"{one.answer} {one.label}: {one.why}" for one in content.openings]
         parts = [html_paragraph(text) for text in (*said, content.verdict)]
-        near = [curve for curve in content.curves if curve.kind not in ("forecast", "exact")]
-        if near:
+        if near := self._near:
             parts.append(standalone_svg(near, y_name=f"{content.metric} @k", threshold=content.threshold))
         parts += [to_html(table) for table in content.tables[:1]]
         return "<div>" + "".join(parts) + "</div>"
@@ -47,7 +51,7 @@ class Report:
     def plot(self, ax: Any = None) -> Any:
         """Draw leak@k of all models on matplotlib's axes, new ones where none are given; returns them (extra plots)."""
         ax = axes_for(ax)
-        draw([c for c in self.content.curves if c.kind not in ("forecast", "exact")], ax, f"{self.content.metric} @k")
+        draw(self._near, ax, f"{self.content.metric} @k")
         return ax
 
     @property
