@@ -56,17 +56,45 @@ def check_earlier(path: str | Path, prompts: Sequence[Prompt], decoding: Decodin
 def judge_against(
     path: str | Path, other: str | Path, scorer: str, gate: Gate, *, compared: str, probes: Sequence[str] | None = None
 ) -> GateVerdict:
-    """The verdict on what an audited run leaks above another one, both read from disk.
+    """The verdict on what an audited run leaks above another one: `judge_all_against` with one pair."""
+    return judge_all_against([(path, other)], scorer, gate, compared=compared, probes=probes)
 
-    scorer: by which both are scored.
-    compared: what the other run is called in sentences.
-    probes: the ways of asking to look at beside the question as it stands; None: all that the audit had.
 
-    Compared is every setting that both have. What one of them lacks stands in `GateVerdict.not_measured`. InputError when
-    nothing is left, or the other run has fewer than k samples.
+def judge_all_against(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    scorer: str,
+    gate: Gate,
+    *,
+    compared: str,
+    probes: Sequence[str] | None = None,
+) -> GateVerdict:
+    """The verdict on what audited runs leak above other ones, all read from disk.
+
+    pairs: a run and the other one with the same decoding, for each decoding.
+    scorer: by which all are scored.
+    compared: what the other model is called in sentences.
+    probes: the ways of asking to look at beside the question as it stands; None: all that an audit had.
+
+    Compared is every setting that both of a pair have. What one of them lacks stands in `GateVerdict.not_measured`. InputError
+    when nothing is left, or another run has fewer than k samples.
     """
-    path, other, results = Path(path), Path(other), read_results(path)
-    wanted = ["", *(results.probes or () if probes is None else probes)]
+    found: dict[str, Setting] = {}
+    known: dict[str, Setting] = {}
+    left_out: list[str] = []
+    for path, other in pairs:
+        mine, theirs, told = _ways_of_both(Path(path), Path(other), gate, compared, probes)
+        decoding = read_results(path).decoding
+        found |= {one.name: one for one in settings_of(mine, scorer, gate, decoding) if one.low}
+        known |= {one.name: one for one in settings_of(theirs, scorer, gate, decoding) if one.low}
+        left_out += [said for said in told if said not in left_out]
+    return judge_pairs(found, known, gate, compared=compared, left_out=left_out)
+
+
+def _ways_of_both(
+    path: Path, other: Path, gate: Gate, compared: str, probes: Sequence[str] | None
+) -> tuple[list[Way], list[Way], list[str]]:
+    """The ways of asking that both runs have, of each, and sentences on what cannot be compared."""
+    wanted = ["", *(read_results(path).probes or () if probes is None else probes)]
     left_out: list[str] = []
     mine, theirs = [], []
     for probe in wanted:
@@ -88,9 +116,7 @@ def judge_against(
         theirs.append(beside)
         if gone := len(set(beside.run.prompt_ids) - set(way.run.prompt_ids)):
             left_out.append(f"{gone} prompts of {compared} are not asked here{f' ({probe})' if probe else ''}")
-    found = {one.name: one for one in settings_of(mine, scorer, gate, results.decoding) if one.low}
-    known = {one.name: one for one in settings_of(theirs, scorer, gate, results.decoding) if one.low}
-    return judge_pairs(found, known, gate, compared=compared, left_out=left_out)
+    return mine, theirs, left_out
 
 
 def judge_pairs(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leakatk.cli import gating, guarding, inputs, options
+from leakatk.cli import bench_gate, gating, guarding, inputs, options
 from leakatk.cli.config import Config, either, written_back
 from leakatk.errors import InputError
 from leakatk.registry import spec_name
@@ -115,6 +115,9 @@ def run(
     guard: guarding.Spec = "",
     probe: options.Probes = None,
     fail_above: options.FailAbove = "",
+    fail_excess_above: gating.FailExcessAbove = "",
+    fail_if_worse_than: bench_gate.FailIfWorseThan = None,
+    worse_by: gating.WorseBy = gating.RISE,
     summary: gating.SummaryFile = None,
     junit: gating.JUnitFile = None,
     worst_case: options.WorstCase = False,
@@ -162,12 +165,13 @@ def run(
     """Every number of a benchmark for one model: utility, forgetting, privacy, leak@k. Adds rows to OUT/results.parquet.
 
     `--fail-above` is a gate on all decodings and probes together; the first core metric counts, and prompts that carry other
-    wordings are asked in them too. Its verdict (exit code 0
-    PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
+    wordings are asked in them too. `--fail-excess-above` and `--fail-if-worse-than` are gates on a difference. The verdict
+    (exit code 0 PASS, 1 FAIL, 4 CANNOT SAY) is kept in OUT/verdict.json.
     """
     from leakatk.auditing.audit import powers_of_two
     from leakatk.bench.bench import bench
     from leakatk.bench.named import metrics_table
+    from leakatk.bench.plan import label_of
     from leakatk.bench.results import WORST, layouts_of, results_table, ways_of
     from leakatk.benchmarks.catalog import load_benchmark
     from leakatk.benchmarks.protocols import PROTOCOLS
@@ -180,15 +184,19 @@ def run(
     rules = PROTOCOLS[protocol].on(benchmark)
     count = rules.n if n is None else n
     gate = options.parse_gate(fail_above, count, worst_case=worst_case, ways=probe or [], unscored=unscored, cut=cut)
-    gating.without_verdict(gate, summary, junit)
-    if gate and gate.k not in powers_of_two(count):
-        raise InputError(f"--fail-above {fail_above}: a bench has leak@k at the powers of two; give one of them as K.")
+    gates = gating.gates_of(
+        gate, fail_excess_above, fail_if_worse_than, worse_by, n=count, ks=powers_of_two(count), retrained=retrained,
+        refused={"--worst-case": worst_case}, unscored=unscored, cut=cut,
+    )  # fmt: skip
+    gating.without_verdict(gates, summary, junit)
+    bench_gate.check_powers(gates, count)
     if decoding and grid:
         raise InputError("Give either --grid or --decoding, not both.")
+    used = rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]]
     beside = [] if guard else inputs.further_models(auxiliary or [], "original=models/full")
     models_of_guard = inputs.auxiliary_models(auxiliary or []) if guard else {}
     found: str | Benchmark = benchmark
-    if dry_run or column or limit or retain_limit:
+    if dry_run or column or limit or retain_limit or fail_if_worse_than:
         loaded = load_benchmark(
             benchmark,
             data=inputs.data_of(benchmark, data),
@@ -198,6 +206,11 @@ def run(
             columns=columns_from(column or ()),
         )
         found = limited(loaded, limit, retain_limit)
+    before: dict[str, Path] = {}
+    if gates.worse and gates.earlier:
+        assert not isinstance(found, str)
+        names, core = [label_of(one, rules) for one in used], scorer or rules.scorer
+        before = bench_gate.earlier_runs(gates.earlier, found, names, label=label, scorer=core, k=gates.worse.k)
     if dry_run:
         from leakatk.cli.bench_plan import plan_bench
 
@@ -210,8 +223,7 @@ def run(
             typer.echo(f"Every model behind guard {get_guard(guard).name}: the fit is not in the times.", err=True)
         plan_bench(
             found, model, rules, count, retain_n, probe or [], scorer,
-            paraphrases=bool(gate) and not one_wording, template=template,
-            decodings=rules.grid if grid else [options.parse_decoding(text, rules.headline) for text in decoding or [""]],
+            paraphrases=bool(gates) and not one_wording, template=template, decodings=used,
             grad_norm=grad_norm, tasks=task or [], seed=seed, models=2 if retrained else 1, device=device, dtype=dtype, device_map=device_map, load_in=load_in, as_json=as_json,
             template_args=inputs.template_args(template_arg or []), metrics=metric or [], text_tokens=text_tokens,
             auxiliary=beside,
@@ -219,10 +231,9 @@ def run(
         return
     with written_back(context, out):
         rows = bench(
-            model, found, out=out, retrained=retrained or None, protocol=protocol, n=n, grid=grid, scorer=scorer or None,
-            decodings=[options.parse_decoding(text, rules.headline) for text in decoding or []], retain_n=retain_n,
+            model, found, out=out, retrained=retrained or None, protocol=protocol, n=n, scorer=scorer or None, decodings=used, retain_n=retain_n,
             ask=ask or None,  # type: ignore[arg-type]
-            probes=probe or [], paraphrases=bool(gate) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
+            probes=probe or [], paraphrases=bool(gates) and not one_wording, template=template, text_tokens=text_tokens, grad_norm=grad_norm, tasks=task or [], task_dir=task_dir, data=inputs.data_of(benchmark, data), revision=revision,
             seed=seed, device=device, dtype=dtype, device_map=device_map, load_in=load_in, template_args=inputs.template_args(template_arg or []), metrics=metric or [],
             auxiliary=beside, encoder=encoder, nli=nli, label=label, role=role, guard=guard, guard_auxiliary=models_of_guard,
         )  # fmt: skip
@@ -244,24 +255,17 @@ def run(
             for note in Run.open(row["run"]).results().get("notes", ())
         ]
     )
-    if gate:
-        from leakatk.auditing.verdict import judge_audits
-        from leakatk.files.strict_json import strict_json
-        from leakatk.files.writing import write_atomic
-
-        own = rows[len(rows) // 2 :] if retrained else rows  # the retrained model's come first, as many
-        looked_at = [row for row in own if row["scorer"] == rows[0]["scorer"]]
-        # A run may hold other ways of asking, from an earlier command: the gate looks at those asked for now.
-        asked = [name for name in ways_of(looked_at) if name != WORST]
-        verdict = judge_audits([row["run"] for row in looked_at], looked_at[0]["scorer"], gate, asked)
-        write_atomic(out / "verdict.json", strict_json(verdict, indent=1) + "\n")
+    if gates:
         from leakatk.report.headline import holds
         from leakatk.runs.results import AuditResults
 
-        results = Run.open(looked_at[0]["run"]).results()
+        # A run may hold other ways of asking, from an earlier command: the gates look at those asked for now.
+        asked = [name for name in ways_of(rows) if name != WORST]
+        verdicts = bench_gate.judge(gates, rows, out, asked=asked, compared=bool(retrained), earlier=before)
+        results = Run.open(rows[len(rows) // 2 if retrained else 0]["run"]).results()
         if not any(spec_name(name) == "paraphrase" for name in asked):  # whatever an earlier command asked
             results["wordings"] = {"one": results["m"], "several": 0}
-        results |= {"gate": verdict, "verdict": gating.alone(verdict)}
+        results |= verdicts
         gating.write([AuditResults.from_dict(results)], summary=summary, junit=junit)
         gating.tell(results, holds(results))
 
