@@ -160,7 +160,9 @@ def test_a_row_works_only_if_nothing_that_serves_it_lacks_something():
     assert status_of("91", half).status == "in part"
     assert status_of("90", mixed).status == "works"
     assert status_of("93", mixed).lacks == "the projection of each request"
-    assert status_of("90", whole, mixed).names("`") == "gadgets `whole`, `mixed`"
+    assert (
+        status_of("90", whole, mixed).names("`") == "gadgets `mixed`, `whole`"
+    )  # by name, whatever was imported first
 
 
 def test_what_is_owed_of_a_row_is_owed_until_something_of_that_kind_serves_it():

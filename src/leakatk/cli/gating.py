@@ -178,16 +178,6 @@ def write(found: Sequence[AuditResults], *, summary: Path | None, junit: Path | 
         write_atomic(junit, junit_xml(found))
 
 
-def alone(gate: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict of one gate that has no other beside it."""
-    from leakatk.runs.results import GateVerdict
-    from leakatk.runs.verdicts import together
-
-    found = together([GateVerdict.from_dict(gate)])
-    assert found is not None
-    return found.as_dict()
-
-
 def of_ladder(ladder: Mapping[str, Any], model: str) -> AuditResults:
     """The verdicts of an audit under attack, as those of an audit."""
     from leakatk.runs.results import AuditResults

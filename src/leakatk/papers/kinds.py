@@ -55,7 +55,8 @@ class Kind:
 
     def facts(self) -> Iterator[Facts]:
         items = self.load()
-        yield from (facts_of(name, items[name]) for name in items)
+        # By name: the order of registration is that of imports, which differs from one program to the next.
+        yield from (facts_of(name, items[name]) for name in sorted(items))
 
     def command(self, facts: Facts) -> str:
         """The command, or line of Python, that runs one."""
