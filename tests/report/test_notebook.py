@@ -1,6 +1,7 @@
 """Results and reports in a notebook: what they show is numbers, what they draw is on matplotlib's axes, what they save is the page."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,5 +79,7 @@ def test_plots_are_drawn_on_given_or_new_axes(results):
     assert list(mine.lines[0].get_ydata()) == curve["value"]
     assert mine.lines[0].get_label() == "m, fact"
     drawn = results.report().plot()
+    content = replace(results.report().content, threshold=0.25)
+    assert [list(line.get_ydata()) for line in Report(content).plot().lines].count([0.25, 0.25]) == 1
     assert any(list(line.get_ydata()) == curve["value"] for line in drawn.lines)
     pyplot.close("all")

@@ -49,9 +49,9 @@ class Report:
         return "<div>" + "".join(parts) + "</div>"
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw leak@k of all models on matplotlib's axes, new ones where none are given; returns them (extra plots)."""
+        """Draw leak@k of all models, and a gate as a line, on matplotlib's axes, new ones where none are given; returns them (extra plots)."""
         ax = axes_for(ax)
-        draw(self._near, ax, f"{self.content.metric} @k")
+        draw(self._near, ax, f"{self.content.metric} @k", self.content.threshold)
         return ax
 
     @property
