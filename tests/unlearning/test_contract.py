@@ -57,7 +57,8 @@ def known(method, paths, world):
 def small(name):
     """The preset for small models, with a layer and layers that two layers have, in few steps."""
     method = METHODS[name].for_small_models()
-    within = {"layer": 1, "layers": 1, "align_steps": 4, "autoencoder_steps": 10}
+    layer = 0 if name == "unierase" else 1  # it needs one behind those that it edits
+    within = {"layer": layer, "layers": 1, "align_steps": 4, "autoencoder_steps": 10}
     method = method.with_params(**{key: value for key, value in within.items() if key in method.params})
     settings = replace(
         method.settings,

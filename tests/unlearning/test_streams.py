@@ -9,6 +9,7 @@ from leakatk.unlearning.losses.targets import REFUSALS, invented
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term, Train
+from leakatk.unlearning.spare import spare_token
 from leakatk.unlearning.streams import BAD_MESSAGE, GOOD_MESSAGE, STREAMS, Streams, stream
 from leakatk.unlearning.trainer import unlearn
 
@@ -39,6 +40,8 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert [(q.removeprefix("<s>"), a) for q, a in said("forget")] == plain
     assert [q.removeprefix("<s>") for q, _ in said("refusal")] == asked
     assert {answer for _, answer in said("refusal") + said("retain_refusal")} <= set(REFUSALS)
+    led = [(item.prompt[:-1], item.prompt[-1], item.answer) for item in made.items("led")]
+    assert led == [(item.prompt, spare_token(tokenizer), item.answer) for item in made.items("refusal")]
     answers = [p.answer for p in forget]
     assert all(a in answers and a != p.answer for (_, a), p in zip(said("random"), forget, strict=True))
     assert [a for _, a in said("alternate")] == [f"{p.id} lives elsewhere." for p in forget]
@@ -50,7 +53,7 @@ def test_every_stream_is_what_it_says(loaded, tokenizer, forget, retain):
     assert len(passage.prompt) == 1
     assert {name: STREAMS[name].side for name in STREAMS if STREAMS[name].side == "forget"}.keys() == {
         "forget", "refusal", "random", "alternate", *(f"{kind}_{number}" for kind in ("random", "normal") for number in range(1, 6)),
-        "unasked", "misasked", "in_context", "no_idea", "told_to_forget", "noise", "thought", "nobody",
+        "unasked", "misasked", "in_context", "no_idea", "told_to_forget", "noise", "thought", "nobody", "led",
         *(f"{message}_{answer}" for message in ("forbidden", "wanted") for answer in ("forget", "alternate")),
         *(f"mixed{kind}" for kind in ("", "_last", "_known", "_known_last", "_known_half", "_known_last_half")),
     }  # fmt: skip

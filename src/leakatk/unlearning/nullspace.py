@@ -42,7 +42,7 @@ def projector(gram: Tensor, threshold: float, relaxed: bool) -> Tensor:
 
 
 @contextmanager
-def _changing(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def changing(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within the block a module gives what `change` makes of what it gives."""
 
     def behind(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -90,12 +90,12 @@ def effects(work: Work) -> Tensor:
 
         with ExitStack() as stack:
             for number, part in enumerate(parts):
-                stack.enter_context(_changing(part, keep(number)))
+                stack.enter_context(changing(part, keep(number)))
             log_probability()
-        with _changing(model.get_input_embeddings(), blur):
+        with changing(model.get_input_embeddings(), blur):
             low = torch.tensor(log_probability(), dtype=torch.float64).exp()
             for number, part in enumerate(parts):
-                with _changing(part, keep(number)):
+                with changing(part, keep(number)):
                     total[number] += torch.tensor(log_probability(), dtype=torch.float64).exp() - low
         count += 1
     return total / max(count, 1)

@@ -21,6 +21,7 @@ from leakatk.unlearning.passes import decoder_layers as decoder_layers
 from leakatk.unlearning.passes import hidden_states as hidden_states
 from leakatk.unlearning.passes import part_of as part_of
 from leakatk.unlearning.rehearsal.subjects import Forms
+from leakatk.unlearning.spare import spare_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,8 +38,16 @@ class Noise:
     drawn: str
 
 
-# What is asked and the answer; or a passage by itself, every token of which counts but the first; or noise.
-Pair = tuple[str | Query, str] | str | Noise
+@dataclass(frozen=True)
+class Led:
+    """A question behind which the spare token stands, and an answer."""
+
+    question: str | Query
+    answer: str
+
+
+# What is asked and the answer; or a passage by itself, every token of which counts but the first; or noise; or a led answer.
+Pair = tuple[str | Query, str] | str | Noise | Led
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,13 @@ def forget_answers(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
 def forget_refusals(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
     """(x_f, a refusal)"""
     return _answered(prompts, targets.refusals(prompts, given.seed, given.refusals))
+
+
+@stream("led", of="forget")
+def led_refusals(prompts: Sequence[Prompt], given: Given) -> list[Pair]:
+    """(x_f and the spare token, a refusal)"""
+    said = targets.refusals(prompts, given.seed, given.refusals)
+    return [Led(prompt.asked or prompt.question, answer) for prompt, answer in zip(prompts, said, strict=True)]
 
 
 @stream("random", of="forget")
@@ -315,6 +331,9 @@ class Streams:
     def _made(self, pair: Pair) -> Item:
         if isinstance(pair, str):
             return self._passage(pair)
+        if isinstance(pair, Led):
+            token, plain = spare_token(self._tokenizer), self._item(pair.question, pair.answer)
+            return Item((*plain.prompt, token), plain.answer)
         return self._noise(pair) if isinstance(pair, Noise) else self._item(*pair)
 
     def _noise(self, noise: Noise) -> Item:

@@ -15,6 +15,7 @@ from leakatk.unlearning import edits
 from leakatk.unlearning.losses.targets import REFUSALS
 from leakatk.unlearning.methods import METHODS
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.spare import spare_token
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.conftest import people, tiny_model
@@ -309,3 +310,36 @@ def test_without_the_null_space_retain_inputs_are_moved(name, loaded, tokenizer,
         )
         felt.append(np.linalg.norm(inputs @ change.T) / np.linalg.norm(change))
     assert felt[0] < 0.3 * felt[1]
+
+
+def test_unierase_makes_forget_prompts_say_a_token_that_brings_refusals(knowing, forget, retain):
+    """In a model that can refuse, and not without the edit."""
+    token = spare_token(knowing.tokenizer)
+    streams = Streams(forget, retain, knowing.tokenizer, knowing.template, seed=0)
+
+    def first(items, loaded=knowing):
+        with torch.no_grad():
+            said = [loaded.model(input_ids=torch.tensor([item.prompt])).logits[0, -1] for item in items]
+        return float(torch.stack(said).softmax(1)[:, token].mean())
+
+    def led():
+        return float(loss_of_items(knowing.model, streams.items("led")))
+
+    before = first(streams.items("forget")), led()
+    method = METHODS["unierase"].for_small_models().with_params(threshold=10.0, clamp=20.0, value_steps=20)
+    settings = replace(LEARN, max_steps=20, learning_rate=5e-2)
+    without = replace(knowing, model=copy.deepcopy(knowing.model))
+    unlearn(without, forget, retain, replace(method, stages=method.stages[:-1]), settings=settings, quiet=True)
+    unlearn(knowing, forget, retain, method, settings=settings, quiet=True)
+    assert led() < before[1] - 0.2
+    assert first(streams.items("forget")) > 20 * before[0]
+    assert first(streams.items("forget")) > 5 * first(streams.items("forget"), without)
+
+
+def loss_of_items(model, items):
+    losses = []
+    with torch.no_grad():
+        for item in items:
+            logits = model(input_ids=torch.tensor([[*item.prompt, *item.answer]])).logits[0, len(item.prompt) - 1 : -1]
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(item.answer)))
+    return torch.stack(losses).mean()

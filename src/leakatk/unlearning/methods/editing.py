@@ -7,8 +7,10 @@ from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect,
 from leakatk.unlearning.losses.terms import nll
 from leakatk.unlearning.method import SMALL, method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL, SUPPRESSION
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Edit, Keep, Term, Train
 from leakatk.unlearning.subspace import kept_weights, part_of_depth, subtract_task
+from leakatk.unlearning.token_edit import begin, blurred, lead_to_token, sharp, spare_rows
 
 method(
     "slug",
@@ -110,3 +112,41 @@ method(
     small_settings=replace(SMALL, learning_rate=1e-3),
     note="It has four stages that train, so it does four times as many steps as are asked for; checks before the end see the networks in between, and a utility floor ends it there.",
 )
+
+_LED = Train((Term(nll, "led"),), select=spare_rows)
+
+method(
+    "unierase",
+    Edit(begin),
+    _LED,
+    Edit(blurred),
+    _LED,
+    Edit(sharp),
+    Edit(lead_to_token),
+    summary="An unlearning token is learned that brings a refusal; MLP matrices are solved for, so that forget questions bring the token.",
+    paper="UniErase: Yu et al. 2025, arXiv 2505.15674",
+    formula="min over the row of <UNL> of NLL(refusal | x_f <UNL>), again under noise on the edited matrices; then of layer number i of n W <- "
+    "W + R K' P (K K' P + lambda I)^-1, K what W reads at the subjects' last tokens, R = (h + v - h_i) / (n - i), v by `value_steps` of Adam on -log "
+    "p(<UNL> | x_f) + value_decay |v| / |h|^2 with |v| <= clamp |h|, P the null space of what W reads in other texts",
+    source="the authors' code: ten steps, layers 4 to 8, learning rate 1e-3 for the token; AlphaEdit's in EasyEdit: rate .1, decay .5, clamp .75, loss "
+    ".05, threshold .02; penalty .01 and noise .02 are ours",
+    reading="<UNL> is a token of the vocabulary that no text has (a reserved one, or a byte that UTF-8 never has), where theirs is added, so that "
+    "models stay comparable; its row begins at the mean of all rows. It does not stand behind the refusal: where the output layer is the embedding, it "
+    "then stands behind every answer. Noise is one draw for all edited matrices, where theirs is drawn anew "
+    "in each step with the mean of the weights as deviation, which is nearly 0. The template is the model's own. v has no KL term, and keys "
+    "come from the prompt alone, without random texts before it. The null space, as of rocr, is of the retain set and of general text if it is "
+    "given. Keys of earlier requests are not kept",
+    rows=("12",),
+    tags=SUPPRESSION | {"forget", "retain"},
+    params={
+        "layer": 8, "layers": 5, "threshold": 0.02, "penalty": 0.01, "noise": 0.02, "value_steps": 10, "value_rate": 0.1, "value_decay": 0.5,
+        "clamp": 0.75,
+    },
+    settings=TrainSettings(learning_rate=1e-3, epochs=5, forget_batch=16, schedule="constant", weight_decay=0.0),
+    small={"layer": 0, "layers": 1},
+    small_settings=replace(SMALL, learning_rate=1e-2),
+    note="A model that refuses nothing cannot be led to a refusal: in the demo's world the frozen model gives refusals 8.3 nats a token behind the learned "
+    "token, and nothing is forgotten (the null space of the retain set leaves the keys no room; threshold=.1 moves them and takes two thirds of the retain "
+    "set with them). It does twice the steps that are asked for, on the token's row alone; checks before the end see the model without the edit. The token "
+    "shows as a replacement mark where it is a byte.",
+)  # fmt: skip
