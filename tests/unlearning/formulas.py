@@ -409,6 +409,8 @@ def towards_unknown(s):
 FORMULAS = {
     "llmu": [(llmu_forget, whole_kl)],
     "catnip": [(catnip, None)],
+    "scope": [(lambda s: npo(s), lambda s: nll(s, "retain") + s.p["scope_weight"] * nll(s, "retain_scoped"))],
+    "cga": [(lambda s: -nll(s, "forget"), None)],
     "ishumei": [(lambda s: over_tokens(s, lambda a: -np.log(1 - p_of(a))), retain)],
     "eua": [(lambda s: risen(s, "forget", lambda e: np.maximum(0, s.p["margin"] - e) ** 2), eua_retain)],
     "mari": [(information, retain)],
@@ -565,6 +567,8 @@ MUTANTS = {
         "answers alone": losses(0, other(terms.to_random_direction), other(terms.to_reference_states, "retain", "alpha"), other(terms.to_reference_states, "retain_thought", "gamma")),
         "no thought kept": params(gamma=0.0), "another length": params(coefficient=1.0),
     },
+    ("scope", 0): {"no scope": params(scope_weight=0.0), "nothing before": losses(0, other(terms.npo), KEEP, other(terms.nll, "retain"))},
+    ("cga", 0): {"npo": params(base="npo")},
     ("falcon", 0): {"another temperature": params(temperature=0.2), "answers alone": params(positions="answer"), "distances": losses(0, other(states.steered_away), other(terms.to_reference_states, "retain", "alpha"))},
     **{("align-then-unlearn", i): {"another round's": losses(i, other(states.foreseen((i + 1) % 3)))} for i in range(3)},
     ("laf", 0): {"another bound": params(most=0.1), "another temperature": params(temperature=2.0), "ascent": losses(0, other(terms.ascent), other(states.told_apart, ("retain", "forget")))},

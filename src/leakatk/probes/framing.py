@@ -64,7 +64,6 @@ class Filler(Probe):
     summary="the question in a harmless phrase, such as a polite one",
     paper="after the benign triggers of arXiv 2506.00359, in our words and without its data poisoning",
     rows=("111",),
-    lacks="the scope-aware loss",
     reading="the phrases alone, in our words; the writer `triggers` puts them into forget data",
 )
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Adapters that do not begin at nothing: what a Train stage's `adapter` does to a LoRA adapter before the first step."""
+"""Adapters: LoRA around a model, and what a Train stage's `adapter` does to one before the first step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from leakatk.errors import InputError
 from leakatk.unlearning.selection import views
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.work import Work
 
 TINY = 1e-5  # the authors', under both divisions
@@ -71,3 +72,15 @@ def _begin(layer: Any, relative: Tensor) -> None:
     up.copy_((left * root) / (rows + TINY)[:, None])
     rest = weight - layer.scaling["default"] * up @ down
     layer.base_layer.weight.copy_(rest.T if turned else rest)
+
+
+def with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:
+    """The model with a new LoRA adapter as the settings have it."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = settings.lora_targets if isinstance(settings.lora_targets, str) else list(settings.lora_targets)
+    config = LoraConfig(
+        r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    wrapped: nn.Module = get_peft_model(model, config)
+    return wrapped

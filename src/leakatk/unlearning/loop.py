@@ -16,8 +16,10 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.models.placement import check_trainable, is_quantised, thaw
 from leakatk.models.weights import Park
 from leakatk.unlearning import sharding
+from leakatk.unlearning.adapters import with_adapter
 from leakatk.unlearning.chance import seed_of
 from leakatk.unlearning.closure import asked
+from leakatk.unlearning.drawing.base import Drawing
 from leakatk.unlearning.gradients import Gradients
 from leakatk.unlearning.inserted import Inserted
 from leakatk.unlearning.optimisers import named_optimiser
@@ -27,7 +29,7 @@ from leakatk.unlearning.selection import choose
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import SIDES, Term, Train
 from leakatk.unlearning.step import Step
-from leakatk.unlearning.streams import SETS, STREAMS, Streams, drawn_rows
+from leakatk.unlearning.streams import SETS, STREAMS, Streams
 from leakatk.unlearning.teachers import Teachers
 from leakatk.unlearning.view import REFERENCE
 from leakatk.unlearning.work import Work
@@ -58,8 +60,9 @@ class Trainer:
         from accelerate import Accelerator
 
         self.loaded, self.streams, self.stage, self.params = loaded, streams, stage, params
-        self.settings, self.seed, self.weights = settings, seed, weights
+        self.settings, self.seed = settings, seed
         self._order = seed if order is None else order
+        self.drawing = self._plain = Drawing(streams, self._order, weights)
         self.device = loaded.device
         self.precision = precision or precision_of(settings.dtype, loaded.model, self.device)
         self.side = "forget" if "forget" in stage.sides else "retain"
@@ -74,9 +77,9 @@ class Trainer:
             raise InputError(
                 "Shards are trained in full and by adamw; launch without --use_fsdp for an adapter or the 8-bit optimiser."
             )
-        if self.sharded and (stage.select or stage.insert or stage.filter or stage.optimiser):
+        if self.sharded and (stage.select or stage.insert or stage.filter or stage.optimiser or stage.draw):
             raise InputError(
-                "A method that chooses parameters, inserts modules, filters gradients or has its own optimiser trains whole models; "
+                "A method that chooses parameters or prompts, inserts modules, filters gradients or has its own optimiser trains whole models; "
                 "launch without --use_fsdp."
             )
         if (settings.forget_batch % self._splits) or (settings.retain_batch % self._splits):
@@ -127,11 +130,9 @@ class Trainer:
         if work:
             work = work.gathered(self.stage.gather)
             self.params = work.params
-        rows: dict[str, list[int]] = {of: [] for of in SETS}
-        for step in range(self.total):
-            for micro in range(settings.gradient_accumulation):
-                for of, chosen in self.rows(step, micro).items():
-                    rows[of] += chosen
+            self.drawing = self.stage.draw(work, self._plain) if self.stage.draw else self._plain
+        every = {of: list(range(self.streams.size(of))) for of in SETS}
+        rows = self._all_rows() if self.drawing.ahead else every
         self.teachers.collect(
             model,
             lambda: self.losses(self.first_rows(model)),
@@ -146,7 +147,7 @@ class Trainer:
         pattern = self.stage.select(work) if self.stage.select and work else settings.parameters
         if settings.tuning == "lora":
             torch.manual_seed(self._order)  # the adapter's first weights, and so the run, depend on the seed alone
-            self.model = _with_adapter(model, settings)
+            self.model = with_adapter(model, settings)
             self.teachers.live(self.model, cast(Any, self.model).disable_adapter)
             if self.stage.adapter and work:
                 self._begin_adapter(work)
@@ -185,25 +186,32 @@ class Trainer:
     def rows(self, step: int, micro: int) -> dict[str, list[int]]:
         """This process's rows of a micro-batch, by set."""
         part = micro * self.accelerator.num_processes + self.accelerator.process_index
-        return {of: self._drawn(of, step, part, self._splits) for of in SETS if self.streams.size(of)}
+        return {of: self._drawn(of, step, part, self.drawing) for of in SETS if self.streams.size(of)}
 
-    def _drawn(self, of: str, step: int, part: int, parts: int) -> list[int]:
-        """One of so many equal parts of the rows of a step."""
-        seeds = {"forget": 2 * self._order, "retain": 2 * self._order + 1}
+    def _drawn(self, of: str, step: int, part: int, drawing: Drawing) -> list[int]:
+        """One of the equal parts of the rows of a step."""
         size = self.settings.forget_batch if of == "forget" else self.settings.retain_batch
-        weights = self.weights if of == "forget" else None
-        seed, share = seeds.get(of, f"{self._order}/{of}"), size // parts
-        return drawn_rows(self.streams.size(of), share, step * size + part * share, seed, weights)
+        share = size // self._splits
+        return drawing.rows(of, step * size + part * share, share, self.state)
 
     def tokens(self, step: int) -> int:
-        """Tokens that a step trains on, over all processes; those of a row that is drawn twice count once."""
-        total = 0
+        """Tokens that a step trains on, over all processes; those of a row that is drawn twice count once.
+
+        Of a drawing that depends on the model later those that it would draw without.
+        """
+        total, drawing = 0, self.drawing if self.drawing.ahead else self._plain
         for stream in self.stage.streams:
             items = self.streams.items(stream)
             for part in range(self._splits):
-                rows = self._drawn(STREAMS[stream].of, step, part, self._splits)
+                rows = self._drawn(STREAMS[stream].of, step, part, drawing)
                 total += sum(len(item) for item in {items[row] for row in rows})
         return total
+
+    def _all_rows(self) -> dict[str, list[int]]:
+        """This process's rows of all steps, by set."""
+        micros = [(step, micro) for step in range(self.total) for micro in range(self.settings.gradient_accumulation)]
+        drawn = [self.rows(*micro) for micro in micros]
+        return {of: [row for rows in drawn for row in rows.get(of, ())] for of in SETS}
 
     def make_step(self, number: int, micro: int, model: nn.Module) -> Step:
         """A micro-batch of step `number`, under this model."""
@@ -387,14 +395,3 @@ class Trainer:
         thaw(model)
         model.eval()
         return self.model if self.settings.keep_adapter else None
-
-
-def _with_adapter(model: nn.Module, settings: TrainSettings) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    targets = settings.lora_targets if isinstance(settings.lora_targets, str) else list(settings.lora_targets)
-    config = LoraConfig(
-        r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    wrapped: nn.Module = get_peft_model(model, config)
-    return wrapped

@@ -94,12 +94,24 @@ class Method(Facts):
 
 
 METHODS: Registry[Method] = Registry("method")
-_OF_TRAIN = ("combine", "select", "weigh", "insert", "filter", "optimiser", "gather", "adapter", "beside", "needs")
+_OF_TRAIN = (
+    "combine",
+    "select",
+    "weigh",
+    "insert",
+    "filter",
+    "optimiser",
+    "gather",
+    "adapter",
+    "draw",
+    "beside",
+    "needs",
+)
 
 
 def method(name: str, *parts: Term | Stage, **facts: Any) -> Method:
     """Register a method. parts: its stages; bare terms are one Train stage, to which combine, select, weigh, insert,
-    filter, optimiser, gather, adapter, beside and needs belong. facts: fields of `Method` and `Facts`.
+    filter, optimiser, gather, adapter, draw, beside and needs belong. facts: fields of `Method` and `Facts`.
     """
     hooks = {key: facts.pop(key) for key in _OF_TRAIN if key in facts}
     terms = tuple(part for part in parts if isinstance(part, Term))

@@ -16,6 +16,7 @@ from leakatk.unlearning.streams import STREAMS
 from leakatk.unlearning.view import PER, REFERENCE, View, Weigh
 
 if TYPE_CHECKING:
+    from leakatk.unlearning.drawing.base import Draw
     from leakatk.unlearning.work import Begin, Filter, Gather, Insert, Optimiser, Select, Weights, Work
 
 SIDES = ("forget", "retain")
@@ -88,6 +89,8 @@ class Train:
     """(work) -> further numbers of the method, made before the first step; losses and hooks find them among its own."""
     adapter: Begin | None = None
     """(work, the model with a new LoRA adapter) -> None: how the adapter begins; where whole weights are trained, not asked."""
+    draw: Draw | None = None
+    """(work, every run's drawing) -> which prompts of each set a step trains on; None: shuffled epochs."""
     beside: str = ""
     """The name of another model. The losses then see its logits plus `alpha` times what training has changed in those of the model, and as
     their reference that other model."""

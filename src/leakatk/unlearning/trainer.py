@@ -326,7 +326,8 @@ class _Run:
             while done < trainer.total and not position.stopped:
                 position.stepped(trainer.step(done))
                 done += 1
-                last = done == trainer.total
+                position.stopped = trainer.drawing.after(done, trainer.state)
+                last = done == trainer.total or bool(position.stopped)
                 if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
                     with trainer.whole(), torch.no_grad():
                         self._check(checks.ask(work.loaded, done), settings)

@@ -8,6 +8,7 @@ from leakatk.unlearning.methods import (  # noqa: F401
     merging,
     preference,
     representation,
+    schedules,
     selection,
     surgery,
 )

@@ -1,0 +1,1 @@
+"""Drawing: which prompts a step trains on, where a method says so by itself."""
