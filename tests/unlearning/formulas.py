@@ -464,6 +464,7 @@ FORMULAS = {
     "kuda": [(turned_away, retain)],
     "mrp": [(lambda s: -nll(s, "forget"), retain)],
     "sae-unknown": [(towards_unknown, retain)],
+    "meow": [(lambda s: nll(s, "alternate"), None)],
     "unlearn-subspace": [(told, None)] * 2 + [(None, retain)] * 2,
 }  # fmt: skip
 
@@ -572,5 +573,6 @@ MUTANTS = {
     ("kuda", 0): {"another temperature": params(temperature=2.0), "all tokens": params(positions="all"), "the other way": losses(0, other(lambda view, p: -states.other_direction(view, p)), KEEP)},
     ("mrp", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("sae-unknown", 0): {"no contrast": params(contrast=0.0), "another place": losses(0, other(other_values("backs", states.towards_unknown)), KEEP)},
+    ("meow", 0): {"the true answer": losses(0, other(terms.nll)), "a refusal": losses(0, other(terms.nll, "refusal"))},
     **{("unlearn-subspace", i): {"ascent": losses(i, other(terms.ascent, "forget" if i < 2 else "retain"))} for i in range(4)},
 }  # fmt: skip

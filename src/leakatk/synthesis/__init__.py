@@ -7,6 +7,7 @@ made = written("corruption:context=2", prompts, known)     # made.rows, made.lef
 
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
+from leakatk.synthesis.inverted import Inverted
 from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
@@ -18,6 +19,7 @@ __all__ = [
     "Alternates",
     "Apart",
     "Corruption",
+    "Inverted",
     "Rewrite",
     "Topic",
     "Triggers",
