@@ -19,6 +19,7 @@ WRITERS = KINDS["writers"].load()
 # The way in which a writer is tried, where its own would take long or want a real model.
 WAYS = {
     "alternates": "alternates:count=2,shots=1,max_new_tokens=6",
+    "anti-samples": "anti-samples:wordings=2,tries=1",
     "corruption": "corruption:copies=2",
     "inverted": "inverted:candidates=1,tries=1,step=20,max_new_tokens=4",
     "rewrite": "rewrite:max_new_tokens=6",

@@ -83,7 +83,7 @@ def with_alternates(
     what = repr((writer, [record(prompt) for prompt in forget]))
     kept = out / ALTERNATES.format(hashlib.sha256(what.encode()).hexdigest()[:12])
     if kept.is_file():
-        return pairs(forget, load_prompts(kept))
+        return pairs(forget, load_prompts(kept), reworded=writer.facts.rewords)
     if own is not None:
         from leakatk.sampling.native import NativeSampler
 
@@ -99,7 +99,7 @@ def with_alternates(
     with claim(out):  # so that the run knows it for its own
         save_prompts(rows, kept)
     typer.echo(f"Writer {writer.label} wrote {len(rows)} other answers to {len(forget)} questions: {kept}.", err=True)
-    return pairs(forget, rows)
+    return pairs(forget, rows, reworded=writer.facts.rewords)
 
 
 def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> tuple[list[Prompt], dict[str, str]]:
