@@ -534,7 +534,7 @@ DOES = {
         "satimp", "catnip", "sure", "su-llm", "blur-graddiff", "blur-npo", "blur-simnpo", "sugd", "agad", "ngdiff", "ngdiff-auto", "pdu", "loku",
     ),
     "flattens what is said there, or draws it towards no answer": ("me", "mp-me", "ce-u", "kl", "jensun", "sbu", "undial", "eua", "uno", "uno-s"),
-    "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari"),
+    "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari", "meow", "unstar"),
     "copies a teacher that does not know": ("oracle-matching", "dd-distil", "duet", "undo", "stochastic-teacher"),
     "moves hidden states": (
         "rmu", "mudman", "r2mu", "falcon", "align-then-unlearn", "laf", "i2i", "duck", "kuda", "mrp", "sae-unknown",

@@ -214,6 +214,18 @@ PROOFS = {
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",
         "tests/synthesis/test_templates.py::test_a_document_is_wrong_facts_between_unrelated_sentences",
     ),
+    "writers anti-samples": (
+        "tests/synthesis/test_anti_samples.py::test_a_reason_and_a_wrong_answer_to_each_wording",
+        "tests/synthesis/test_anti_samples.py::test_a_model_writes_wordings_answers_and_reasons",
+    ),
+    "writers inverted": (
+        "tests/synthesis/test_inverted.py::test_those_with_the_least_memo_are_kept",
+        "tests/synthesis/test_inverted.py::test_wrong_answers_are_of_the_same_kind",
+    ),
+    "metrics memo": (
+        "tests/synthesis/test_memo.py::test_memo_by_hand",
+        "tests/metrics/test_memo.py::test_a_model_that_learned_says_the_rest",
+    ),
     "writers alternates": (
         "tests/synthesis/test_generated.py::test_five_other_answers_for_each_question",
         "tests/synthesis/test_generated.py::test_they_feed_the_method",

@@ -19,14 +19,25 @@ WRITERS = KINDS["writers"].load()
 # The way in which a writer is tried, where its own would take long or want a real model.
 WAYS = {
     "alternates": "alternates:count=2,shots=1,max_new_tokens=6",
+    "anti-samples": "anti-samples:wordings=2,tries=1",
     "corruption": "corruption:copies=2",
+    "inverted": "inverted:candidates=1,tries=1,step=20,max_new_tokens=4",
     "rewrite": "rewrite:max_new_tokens=6",
     "topic": "topic:max_new_tokens=6",
     "triggers": "triggers:share=0.5",
 }
 SPECS = [WAYS.get(name, name) for name in WRITERS]
 # Another value of each option that one more would not do for.
-OTHER = {"shots": 2, "most": 0.5, "share": 0.5, "temperature": 0.5, "form": "poem", "language": "Welsh"}
+OTHER = {
+    "shots": 2,
+    "most": 0.5,
+    "share": 0.5,
+    "temperature": 0.5,
+    "form": "poem",
+    "language": "Welsh",
+    "by": "writer",
+    "pick": "most",
+}
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]
 # Nothing is of its kind and it has no facts: what cannot be written for it is left out, not made up.

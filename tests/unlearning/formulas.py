@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from leakatk.unlearning.answered import answered_nll
 from leakatk.unlearning.losses import outputs, states, terms
 from leakatk.unlearning.losses.spans import half_flat as half_flat_loss
-from leakatk.unlearning.stages import Term
+from leakatk.unlearning.stages import Repeat, Term
 from tests.unlearning.plain import log_sigma, log_softmax, mean, nll
 
 
@@ -467,6 +468,8 @@ FORMULAS = {
     "kuda": [(turned_away, retain)],
     "mrp": [(lambda s: -nll(s, "forget"), retain)],
     "sae-unknown": [(towards_unknown, retain)],
+    "unstar": [(lambda s: nll(s, "alternate"), retain)],
+    "meow": [(lambda s: nll(s, "alternate"), None)],
     "unlearn-subspace": [(told, None)] * 2 + [(None, retain)] * 2,
 }  # fmt: skip
 
@@ -475,14 +478,21 @@ def params(**changed):
     return lambda method: method.with_params(**changed)
 
 
+def exchanged(stages, old, new):
+    """The stages with one in place of another, also within a Repeat."""
+    return tuple(
+        replace(one, stages=exchanged(one.stages, old, new)) if isinstance(one, Repeat) else new if one is old else one
+        for one in stages
+    )
+
+
 def losses(stage, *parts):
     """Other terms in a stage that trains."""
 
     def change(method):
         trains = list(method.trains)
         new = replace(trains[stage], terms=tuple(parts))
-        stages = tuple(new if one is trains[stage] else one for one in method.stages)
-        return replace(method, stages=stages)
+        return replace(method, stages=exchanged(method.stages, trains[stage], new))
 
     return change
 
@@ -578,5 +588,7 @@ MUTANTS = {
     ("kuda", 0): {"another temperature": params(temperature=2.0), "all tokens": params(positions="all"), "the other way": losses(0, other(lambda view, p: -states.other_direction(view, p)), KEEP)},
     ("mrp", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("sae-unknown", 0): {"no contrast": params(contrast=0.0), "another place": losses(0, other(other_values("backs", states.towards_unknown)), KEEP)},
+    ("unstar", 0): {"the true answer": losses(0, other(answered_nll), KEEP), "random answers": losses(0, other(answered_nll, "random_1"), KEEP)},
+    ("meow", 0): {"the true answer": losses(0, other(terms.nll)), "a refusal": losses(0, other(terms.nll, "refusal"))},
     **{("unlearn-subspace", i): {"ascent": losses(i, other(terms.ascent, "forget" if i < 2 else "retain"))} for i in range(4)},
 }  # fmt: skip

@@ -20,6 +20,7 @@ from tests.unlearning.conftest import tiny_model
 TINY = {
     "layer": 0, "layers": 1, "features": 48, "autoencoder_steps": 5,
     "align_steps": 2, "align_layers": 1, "align_width": 16, "align_heads": 2,
+    "answer_tokens": 2, "answered_at": -1.0,
     "thresholds": (0.1, -0.2, -0.5),
 }  # fmt: skip
 SETTINGS = TrainSettings(learning_rate=1e-3, max_steps=1, forget_batch=4, retain_batch=3)

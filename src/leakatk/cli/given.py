@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -47,17 +47,22 @@ def needs_alternates(method: Method) -> bool:
 
 
 def with_alternates(
-    spec: str, method: Method, forget: Sequence[Prompt], loaded: LoadedModel, out: Path, seed: int
+    spec: str,
+    method: Method,
+    forget: Sequence[Prompt],
+    loaded: LoadedModel,
+    out: Path,
+    seed: int,
+    known: Known | None = None,
 ) -> tuple[list[Prompt], dict[str, str]]:
     """(the forget prompts, each as often as it has alternates; prompt id -> alternate answer). Both as they are for a method that wants none.
 
-    spec: a file of question and answer, or a writer; "alternates" is the model itself. What a writer made is kept in OUT/alternates-*.jsonl,
+    spec: a file of question and answer, or a writer, by default the method's own; "alternates" is the model itself. What a writer made is kept in OUT/alternates-*.jsonl,
     which the same command takes up: the name tells the writer, its options and the prompts.
     """
     from leakatk.prompts import Known, load_prompts, record, save_prompts
     from leakatk.synthesis import pairs, written
     from leakatk.synthesis.base import get_writer
-    from leakatk.synthesis.generated import Alternates
     from leakatk.unlearning.checkpoint import ALTERNATES
     from leakatk.workdir import claim
 
@@ -70,18 +75,21 @@ def with_alternates(
         file.is_file() or file.suffix.lower() in FILES
     ):  # a writer's options may hold a dot: alternates:temperature=0.5
         return _from_file(load_prompts(file), forget, file)
-    writer = get_writer(spec or "alternates")
-    writer = replace(writer, seed=seed) if isinstance(writer, Alternates) else writer
+    writer = get_writer(spec or method.writer)
+    own: Any = writer if "original" in writer.needs else None  # the model to be unlearned writes, or is asked
+    known = replace(known or Known(), forget=tuple(forget))
+    if own is not None:
+        writer = own = replace(own, seed=seed)
     what = repr((writer, [record(prompt) for prompt in forget]))
     kept = out / ALTERNATES.format(hashlib.sha256(what.encode()).hexdigest()[:12])
     if kept.is_file():
-        return pairs(forget, load_prompts(kept))
-    if isinstance(writer, Alternates):
+        return pairs(forget, load_prompts(kept), reworded=writer.facts.rewords)
+    if own is not None:
         from leakatk.sampling.native import NativeSampler
 
-        rows = writer.write_with(NativeSampler(loaded), forget)
+        rows = own.write_with(NativeSampler(loaded), forget, known)
     else:
-        rows = list(written(writer, forget, Known(forget=tuple(forget))).rows)
+        rows = list(written(writer, forget, known).rows)
     there = {row.id.rsplit("/", 2)[0] for row in rows}
     if missing := [prompt.id for prompt in forget if prompt.id not in there]:
         raise InputError(
@@ -91,7 +99,7 @@ def with_alternates(
     with claim(out):  # so that the run knows it for its own
         save_prompts(rows, kept)
     typer.echo(f"Writer {writer.label} wrote {len(rows)} other answers to {len(forget)} questions: {kept}.", err=True)
-    return pairs(forget, rows)
+    return pairs(forget, rows, reworded=writer.facts.rewords)
 
 
 def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> tuple[list[Prompt], dict[str, str]]:

@@ -159,7 +159,7 @@ def run(
     alternates: Annotated[
         str,
         typer.Option(
-            help="For methods that prefer other answers: a file of question and answer, or a writer (default: alternates, the model itself)."
+            help="For methods that prefer other answers: a file of question and answer, or a writer (default: the method's own, mostly the model itself)."
         ),
     ] = "",
     forget_as: Annotated[
@@ -346,7 +346,7 @@ def run(
             from leakatk.unlearning.trainer import unlearn
 
             put = extras.as_written(forget_as, items, known)
-            wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed)
+            wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed, known)
             told |= set(loaded.notes)
             more = {"settings": settings, "seed": seed, "known": known, "alternates": other}
 

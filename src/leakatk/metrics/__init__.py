@@ -14,6 +14,7 @@ from leakatk.metrics import in_context as in_context
 from leakatk.metrics import keywords as keywords
 from leakatk.metrics import klom as klom
 from leakatk.metrics import membership as membership
+from leakatk.metrics import memo as memo
 from leakatk.metrics import memorisation as memorisation
 from leakatk.metrics import mixed as mixed
 from leakatk.metrics import ranks as ranks

@@ -5,8 +5,10 @@ from leakatk.synthesis import written
 made = written("corruption:context=2", prompts, known)     # made.rows, made.left_out
 """
 
+from leakatk.synthesis.anti_samples import AntiSamples
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
+from leakatk.synthesis.inverted import Inverted
 from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
@@ -16,8 +18,10 @@ from leakatk.synthesis.wordings import Apart, Triggers, reasked
 __all__ = [
     "WRITERS",
     "Alternates",
+    "AntiSamples",
     "Apart",
     "Corruption",
+    "Inverted",
     "Rewrite",
     "Topic",
     "Triggers",

@@ -21,6 +21,8 @@ class WriterFacts(Facts):
     """What one row is: its question and its answer."""
     model: bool = False
     """Whether a model writes; else templates do."""
+    rewords: bool = False
+    """Whether a row's question is another wording of its prompt's, in which its answer is to be trained."""
     asks: bool = False
     """Whether a row is another way of asking, and its answer the true one; else it is something to train on."""
 

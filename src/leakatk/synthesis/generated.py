@@ -84,12 +84,9 @@ class Alternates(Writer):
         known.need(f"Writer {self.label}", *self.needs)
         return self.write_with(as_sampler(known.original), prompts)
 
-    def write_with(self, sampler: Sampler, prompts: Sequence[Prompt]) -> list[Prompt]:
+    def write_with(self, sampler: Sampler, prompts: Sequence[Prompt], known: Known | None = None) -> list[Prompt]:
         """The same by an engine at hand. InputError where a question gets too few answers of use."""
-        decoding = Decoding(temperature=self.temperature, max_new_tokens=self.max_new_tokens)
-        asked = [replace(prompt, asked=self.request(prompt)) for prompt in prompts]
-        texts = texts_of(sampler, asked, self.count * self.tries, decoding, seed=self.seed)
-        found = [usable(p, map(_first, row), self.count) for p, row in zip(prompts, texts, strict=True)]
+        found = self.answers(sampler, prompts)
         least = self.least or self.count
         if few := [(p.id, len(row)) for p, row in zip(prompts, found, strict=True) if len(row) < least]:
             raise InputError(
@@ -101,6 +98,13 @@ class Alternates(Writer):
             for prompt, row in zip(prompts, found, strict=True)
             for number, text in enumerate(row, 1)
         ]
+
+    def answers(self, sampler: Sampler, prompts: Sequence[Prompt]) -> list[list[str]]:
+        """At most `count` answers of use to each question."""
+        decoding = Decoding(temperature=self.temperature, max_new_tokens=self.max_new_tokens)
+        asked = [replace(prompt, asked=self.request(prompt)) for prompt in prompts]
+        texts = texts_of(sampler, asked, self.count * self.tries, decoding, seed=self.seed)
+        return [usable(p, map(_first, row), self.count) for p, row in zip(prompts, texts, strict=True)]
 
     def request(self, prompt: Prompt) -> Query:
         """What the model is asked: the request, after examples of it with their replies."""

@@ -21,11 +21,16 @@ def usable(prompt: Prompt, texts: Iterable[str], most: int) -> list[str]:
     return list(found.values())[:most]
 
 
-def pairs(prompts: Sequence[Prompt], rows: Sequence[Prompt]) -> tuple[list[Prompt], dict[str, str]]:
+def pairs(
+    prompts: Sequence[Prompt], rows: Sequence[Prompt], *, reworded: bool = False
+) -> tuple[list[Prompt], dict[str, str]]:
     """(forget prompts, their alternates) for `unlearn(..., alternates=...)`: one forget prompt for each written row.
 
-    Each is the prompt that the row was made for, under the row's id; its alternate is the row's answer.
+    Each is the prompt that the row was made for, under the row's id; its alternate is the row's answer.  reworded: it asks the row's
+    question (`WriterFacts.rewords`).
     """
     by_id = {prompt.id: prompt for prompt in prompts}
     forget = [replace(by_id[row.id.rsplit("/", 2)[0]], id=row.id) for row in rows]
+    if reworded:
+        forget = [replace(p, question=row.question, asked=None) for p, row in zip(forget, rows, strict=True)]
     return forget, {row.id: row.answer for row in rows}

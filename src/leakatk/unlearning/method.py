@@ -39,6 +39,8 @@ class Method(Facts):
     """The same of the optimisation."""
     note: str = ""
     """What a user must know."""
+    writer: str = "alternates"
+    """Which writer writes its alternate answers, where it takes such and none are given."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))

@@ -11,6 +11,7 @@ from leakatk.unlearning.methods import (  # noqa: F401
     schedules,
     selection,
     surgery,
+    written,
 )
 
 __all__ = ["METHODS", "Method", "method", "resolve"]
