@@ -26,6 +26,7 @@ PROOFS = {
         "tests/unlearning/test_requests.py::test_regmean_is_least_squares_on_all_inputs_at_once",
         "tests/unlearning/test_requests.py::test_requests_apart_begin_at_one_start_and_are_fused",
         "tests/cli/test_given.py::test_requests_in_turn_and_what_is_left_of_each",
+        "tests/unlearning/test_request_audits.py::test_each_request_up_to_now_is_audited_on_its_own",
     ),
     "benchmarks encoding/*": (
         "tests/benchmarks/worlds/test_generators.py::test_encoding_trains_as_many_wordings_as_it_says",
