@@ -84,6 +84,11 @@ PROOFS = {
         "tests/guards/test_adapters.py::test_the_penalty_by_hand",
         "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
     ),
+    "guards rcu": (
+        "tests/guards/test_rotations.py::test_both_penalties_by_hand",
+        "tests/guards/test_rotations.py::test_a_rotation_acts_on_what_a_layer_gives",
+        "tests/guards/test_rotations.py::test_a_later_request_turns_about_another_axis",
+    ),
     "guards grun": (
         "tests/guards/test_gates.py::test_the_last_prompt_token_alone_is_rewritten",
         "tests/guards/test_gates.py::test_the_objective_by_hand",

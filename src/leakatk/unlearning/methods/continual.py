@@ -26,5 +26,6 @@ method(
     params={"beta": 0.1, "strength": 10.0, "anchor": "fisher"},
     settings=replace(LEAKATK_STUDY, max_steps=60, epochs=None, warmup_epochs=0.0),
     small_settings=replace(SMALL, max_steps=60),
-    note="Requests one after the other: --requests. anchor=l2 needs no retain prompt at all. Whole weights are trained, no adapter.",
+    note="Requests one after the other: --requests. It wears the model out: of what is kept, on the built-in world .96, .74, .39 and .20 is "
+    "said after 1 to 4 requests, where NPO with retain answers keeps .99; the pull saves most of the first (without it .14). anchor=l2 needs no retain prompt at all. Whole weights are trained, no adapter.",
 )
