@@ -532,6 +532,7 @@ DOES = {
     "pushes the true answer's likelihood down": (
         "ga", "graddiff", "cga", "wga", "llmu", "su", "cau-npo", "ishumei", "npo", "npo-ent", "npo-sign", "npo-zeroth", "npo-hybrid", "scope", "simnpo",
         "satimp", "catnip", "sure", "su-llm", "blur-graddiff", "blur-npo", "blur-simnpo", "sugd", "agad", "ngdiff", "ngdiff-auto", "pdu", "loku",
+        "safe",
     ),
     "flattens what is said there, or draws it towards no answer": ("me", "mp-me", "ce-u", "kl", "jensun", "sbu", "undial", "eua", "uno", "uno-s"),
     "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari", "meow", "unstar"),

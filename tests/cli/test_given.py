@@ -181,9 +181,10 @@ def test_stop_by_memorisation_of_answers_nobody_learnt(command, tmp_path):
 
 
 def test_requests_in_turn_and_what_is_left_of_each(command, tmp_path):
-    code, out, err = command("graddiff", "--requests", "2")
+    code, out, err = command("graddiff", "--requests", "2", "--audit-n", "2")
     assert code == 0, err
     assert "Before: to come" in out
+    assert "leak@2 of each request after every one" in out
     assert "Request 1 of 2: 2 steps" in out
     assert "Request 2 of 2: 2 steps" in out
     found = json.loads((tmp_path / "out" / "requests.json").read_text())
@@ -193,11 +194,17 @@ def test_requests_in_turn_and_what_is_left_of_each(command, tmp_path):
     assert all(0 <= row["retain"] <= 1 for row in found["rows"])
     assert "request-002" in err
     assert (tmp_path / "out" / "request-002" / "model.safetensors").exists()
-    again = command("graddiff", "--requests", "2")
+    audits = [(one["after"], one["request"]) for row in found["rows"][1:] for one in row["audits"]]
+    assert audits == [(1, 1), (2, 1), (2, 2)]
+    assert found["rows"][1]["audits"][0]["k"] == [1, 2]
+    again = command("graddiff", "--requests", "2", "--audit-n", "2")
     assert again[0] == 0, again[2]
     assert json.loads((tmp_path / "out" / "requests.json").read_text())["rows"][1:] == found["rows"][1:]
     refused(command("graddiff", "--requests", "99"), "cannot be split into 99 requests")
     code, out, _ = command("graddiff", "--requests", "2", "--dry-run")
     assert code == 0
-    assert "for each of 2 requests" in out
+    assert "for each of 2 requests, then 32 samples of each prompt" in out
+    code, out, _ = command("graddiff", "--requests", "0", "--dry-run")
+    assert code == 0
+    assert f"for each of {len(PROMPTS)} requests" in out
     refused(command("rule", "--base", "npo", "--requests", "2"), "--method rule")

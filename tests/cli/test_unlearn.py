@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
+from leakatk.cli.given import unscored
 from leakatk.cli.preset import configure
-from leakatk.cli.unlearn import unscored
 from leakatk.errors import InputError, LeakAtKError
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt, save_prompts

@@ -26,6 +26,7 @@ PROOFS = {
         "tests/unlearning/test_requests.py::test_regmean_is_least_squares_on_all_inputs_at_once",
         "tests/unlearning/test_requests.py::test_requests_apart_begin_at_one_start_and_are_fused",
         "tests/cli/test_given.py::test_requests_in_turn_and_what_is_left_of_each",
+        "tests/unlearning/test_request_audits.py::test_each_request_up_to_now_is_audited_on_its_own",
     ),
     "benchmarks encoding/*": (
         "tests/benchmarks/worlds/test_generators.py::test_encoding_trains_as_many_wordings_as_it_says",
@@ -82,6 +83,11 @@ PROOFS = {
         "tests/guards/test_inliers.py::test_the_one_class_machine_has_no_gap_between_primal_and_dual",
         "tests/guards/test_adapters.py::test_the_penalty_by_hand",
         "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
+    ),
+    "guards rcu": (
+        "tests/guards/test_rotations.py::test_both_penalties_by_hand",
+        "tests/guards/test_rotations.py::test_a_rotation_acts_on_what_a_layer_gives",
+        "tests/guards/test_rotations.py::test_a_later_request_turns_about_another_axis",
     ),
     "guards grun": (
         "tests/guards/test_gates.py::test_the_last_prompt_token_alone_is_rewritten",

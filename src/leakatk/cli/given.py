@@ -17,6 +17,7 @@ from leakatk.files.reading import read_records
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
     from leakatk.prompts import Known, Prompt
+    from leakatk.scorers.base import Scorer
     from leakatk.synthesis import Writer
     from leakatk.unlearning.methods import Method
     from leakatk.unlearning.settings import OnCheck
@@ -190,7 +191,15 @@ def check_stops(method: str, memorised: bool, greedy: bool, unseen: Path | None,
         raise InputError("Give either --stop-greedy or --stop-memorised.")
     if memorised and unseen is None:
         raise InputError("--stop-memorised needs --unseen FILE, answers that no model was trained on.")
-    if method == "rule" and (memorised or requests > 1):
+    if method == "rule" and (memorised or requests != 1):
         raise InputError(
             "--stop-memorised and --requests do not go with --method rule, which has rounds and a stop of its own."
         )
+
+
+def unscored(detector: Scorer, prompts: Sequence[Prompt]) -> list[str]:
+    """Ids of the prompts that a scorer is undefined on, tried on their true answers; one with a model is not tried."""
+    if detector.needs_model:
+        return []
+    scores = detector.score(prompts, [prompt.answer for prompt in prompts])
+    return [prompt.id for prompt, value in zip(prompts, scores, strict=True) if value != value]

@@ -28,29 +28,44 @@ def run_requests(
     out: Path,
     scorer: Scorer,
     *,
+    asked: Sequence[Sequence[Prompt]],
     check: Callable[[Sequence[Prompt]], OnCheck | None],
     max_new_tokens: int,
+    n: int,
+    benchmark: str,
     to_stderr: bool,
     **options: Any,
 ) -> dict[str, Any]:
     """Unlearn the parts in turn into OUT/request-001 and so on; a line and a row of OUT/requests.json for each. The same command resumes.
 
-    check: what the run of a request is stopped by.  options: those of `unlearn`.
+    asked: the prompts of each request as they are asked; the parts may hold them in other ways, to be trained on.  check: what the run of
+    a request is stopped by.  n: samples of each prompt of a request and of all former ones, after it; 0: greedy answers alone.
+    options: those of `unlearn`.
     """
     from leakatk.files.strict_json import plain, strict_json
     from leakatk.files.writing import write_atomic
+    from leakatk.report.terminal import print_table, terminal
+    from leakatk.unlearning.request_audits import RequestAudit, audit_requests, request_table
     from leakatk.unlearning.requests import in_turn
 
     rows: list[dict[str, Any]] = [
-        {"request": 0, "prompts": 0, "steps": 0, **left(0, loaded, parts, retain, scorer, max_new_tokens)}
+        {"request": 0, "prompts": 0, "steps": 0, **left(0, loaded, asked, retain, scorer, max_new_tokens)}
     ]
+    audits: list[RequestAudit] = []
 
     def done(number: int, steps: int, stopped: str) -> None:
-        found = left(number, loaded, parts, retain, scorer, max_new_tokens)
-        rows.append({"request": number, "prompts": len(parts[number - 1]), "steps": steps, "stopped": stopped, **found})
+        found = left(number, loaded, asked, retain, scorer, max_new_tokens)
+        rows.append({"request": number, "prompts": len(asked[number - 1]), "steps": steps, "stopped": stopped, **found})
+        if n:
+            mine = audit_requests(
+                loaded, asked, number, out / f"request-{number:03d}", out, scorer=scorer.label, n=n,
+                max_new_tokens=max_new_tokens, seed=options["seed"], benchmark=benchmark or "custom",
+            )  # fmt: skip
+            audits.extend(mine)
+            rows[-1]["audits"] = [one.as_dict() for one in mine]
         write_atomic(
             out / FILE,
-            strict_json(plain({"method": method.name, "scorer": scorer.label, "rows": rows}), indent=2) + "\n",
+            strict_json(plain({"method": method.name, "scorer": scorer.label, "n": n, "rows": rows}), indent=2) + "\n",
         )
         typer.echo(
             f"Request {number} of {len(parts)}: {steps} steps ({stopped or 'all steps done'}); {said(found)}",
@@ -59,6 +74,8 @@ def run_requests(
 
     typer.echo(f"Before: {said(rows[0])} ({LEGEND}).", err=to_stderr)
     in_turn(loaded, parts, retain, method, out=out, check=check, on_done=done, **options)
+    if audits and not to_stderr:
+        print_table(request_table(audits, len(parts), [row["retain"] for row in rows]), terminal())
     return {"requests": rows, "legend": LEGEND}
 
 

@@ -22,7 +22,6 @@ from leakatk.workdir import claim
 
 if TYPE_CHECKING:
     from leakatk.prompts import Prompt
-    from leakatk.scorers.base import Scorer
     from leakatk.unlearning.settings import OnCheck
 
 EXAMPLES = options.examples(
@@ -172,8 +171,16 @@ def run(
         Path | None, typer.Option(help="For method dmm: what a datamodel predicts, rows of id and margin (JSONL).")
     ] = None,
     requests: Annotated[
-        int, typer.Option(min=1, help="Split the forget prompts into so many requests, unlearned one after the other.")
+        int,
+        typer.Option(
+            min=0,
+            help="Split the forget prompts into so many requests, unlearned one after the other (0: one a source).",
+        ),
     ] = 1,
+    audit_n: Annotated[
+        int,
+        typer.Option(min=0, help="Samples of each prompt of a request and of former ones, after it (0: greedy alone)."),
+    ] = 32,
     stop_memorised: Annotated[
         bool,
         typer.Option(
@@ -209,10 +216,10 @@ def run(
     config: Config = None,
 ) -> None:
     """Train a model to forget some answers and keep others, with a method of the field."""
+    from leakatk.guards.requests import requests_of
     from leakatk.prompts import Known, columns_from, load_prompts
     from leakatk.runs.tracking import check_trackers, tracked
     from leakatk.unlearning.methods import METHODS
-    from leakatk.unlearning.requests import split
     from leakatk.unlearning.stop import greedy_stop
 
     retrained, named = rule.check_options(
@@ -221,7 +228,7 @@ def run(
     )  # fmt: skip
     extras.check_stops(method, stop_memorised, stop_greedy, unseen, requests)
     check_trackers(track or [])
-    if keep_adapter and (method == "rule" or requests > 1):
+    if keep_adapter and (method == "rule" or requests != 1):
         raise InputError(
             "--keep-adapter is for one training: RULE's rounds and further requests go on from merged weights; leave it out."
         )
@@ -277,7 +284,7 @@ def run(
     from leakatk.scorers.knows import default_scorers
 
     detector = get_scorer(scorer or default_scorers(items)[0])
-    if blind := unscored(detector, items):
+    if blind := extras.unscored(detector, items):
         typer.echo(
             f"Note: {detector.label} cannot score {len(blind)} of {len(items)} forget prompts (the first: {blind[0]}): stop rules "
             "and RULE do not see what they leak. Choose another --scorer.", err=True,
@@ -307,7 +314,8 @@ def run(
         loaded, items, kept, chosen, settings, detector, out, settings=sampled, max_new_tokens=tokens, seed=seed,
         to_stderr=as_json, quiet=quiet, rehearsal=rehearsal if original else 0.0,
     )  # fmt: skip
-    parts = split(items, requests)
+    parts = requests_of(items, requests)
+    requests = len(parts)
     if dry_run:
         from leakatk.cli.dry import says, says_memory, training_cost
 
@@ -317,7 +325,8 @@ def run(
             options.echo_json(cost | more)
             return
         each = f" a round, in up to {sampled.rounds} rounds" if method == "rule" else ""
-        each = f" for each of {requests} requests" if requests > 1 else each
+        samples = f", then {audit_n} samples of each prompt of it and of former ones" if audit_n else ""
+        each = f" for each of {requests} requests{samples}" if requests > 1 else each
         typer.echo(
             f"Would run {method} on {len(items):,} forget and {len(kept):,} retain prompts for at most "
             f"{cost['steps']:,} steps of {settings.forget_batch}+{settings.retain_batch}, lr {settings.learning_rate:g}, "
@@ -360,8 +369,8 @@ def run(
 
             if requests > 1:
                 record = run_requests(
-                    loaded, extras.grouped(parts, wanted), kept, chosen, out, detector, check=check, max_new_tokens=tokens,
-                    to_stderr=as_json, **more,
+                    loaded, extras.grouped(parts, wanted), kept, chosen, out, detector, asked=parts, check=check,
+                    max_new_tokens=tokens, n=audit_n, benchmark=benchmark, to_stderr=as_json, **more,
                 )  # fmt: skip
             else:
                 done = unlearn(loaded, wanted, kept, chosen, out=out, on_check=check(items), **more)
@@ -387,11 +396,3 @@ def given(context: typer.Context, name: str) -> bool:
     """Whether an option was typed, or stands in a --config file."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
-
-
-def unscored(detector: Scorer, prompts: Sequence[Prompt]) -> list[str]:
-    """Ids of the prompts that a scorer is undefined on, tried on their true answers; one with a model is not tried."""
-    if detector.needs_model:
-        return []
-    scores = detector.score(prompts, [prompt.answer for prompt in prompts])
-    return [prompt.id for prompt, value in zip(prompts, scores, strict=True) if value != value]

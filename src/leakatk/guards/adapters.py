@@ -124,18 +124,18 @@ class Adapters(Action):
         assert self.inside is not None
         loaded = self.inside._model
         pairs = answer_pairs(loaded, [prompt.query for prompt in prompts], self._answers(prompts))
-        layers = linear_layers(loaded.model)
+        layers = self.places(loaded.model)
         draw = torch.Generator().manual_seed(self.train_seed)
         scale = self.alpha / self.lora_rank
         own = []
         for layer in layers.values():
-            entries, out = sizes(layer)
+            entries, out = self.widths(layer)
             down = torch.randn(self.lora_rank, entries, generator=draw) / entries**0.5
             own += [down.to(loaded.device), torch.zeros(out, self.lora_rank, device=loaded.device)]
         own = [one.requires_grad_() for one in own]
         downs, ups = own[::2], own[1::2]
         earlier = [
-            [torch.as_tensor(parts[2 * i], dtype=torch.float32, device=loaded.device) for parts in before]
+            [(self._there(parts[2 * i], loaded), self._there(parts[2 * i + 1], loaded)) for parts in before]
             for i in range(len(layers))
         ]
         optimiser = torch.optim.AdamW(own, lr=self.rate, weight_decay=0.0)
@@ -146,13 +146,10 @@ class Adapters(Action):
             with torch.enable_grad():
                 for _ in range(self.steps):
                     some = order.permutation(len(pairs))[: self.batch]
-                    with adapted(list(layers.values()), [[(a, scale * b)] for a, b in zip(downs, ups, strict=True)]):
+                    new = [(a, scale * b) for a, b in zip(downs, ups, strict=True)]
+                    with self.added(list(layers.values()), [[one] for one in new]):
                         loss = _loss(loaded, [pairs[i] for i in some])
-                    shared = [
-                        (old @ down.T).square().sum() for olds, down in zip(earlier, downs, strict=True) for old in olds
-                    ]
-                    if shared:
-                        loss = loss + self.apart * torch.stack(shared).sum() / len(layers)
+                    loss = loss + self.penalty(new, earlier)
                     optimiser.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
@@ -161,6 +158,34 @@ class Adapters(Action):
                 value.requires_grad_(flags[name])
         found = [part.detach().cpu().double().numpy() for part in own]
         return tuple(part * (scale if i % 2 else 1.0) for i, part in enumerate(found))
+
+    def places(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The layers that have an adapter, by name."""
+        return linear_layers(model)
+
+    def widths(self, layer: Any) -> tuple[int, int]:
+        """(entries that A reads, entries that B gives) at a layer."""
+        return sizes(layer)
+
+    def added(
+        self, layers: Sequence[nn.Module], pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]
+    ) -> AbstractContextManager[None]:
+        """While inside, each layer has its pairs (A, B)."""
+        return adapted(layers, pairs)
+
+    def penalty(
+        self, new: Sequence[tuple[Tensor, Tensor]], earlier: Sequence[Sequence[tuple[Tensor, Tensor]]]
+    ) -> Tensor | float:
+        """What is added to the loss of a request: the pair of each layer, and those of earlier requests there."""
+        shared = [
+            (old @ down.T).square().sum() for (down, _), olds in zip(new, earlier, strict=True) for old, _ in olds
+        ]
+        return self.apart * sum(shared[1:], shared[0]) / len(new) if shared else 0.0
+
+    def _there(self, part: Any, loaded: LoadedModel) -> Tensor:
+        import torch
+
+        return torch.as_tensor(part, dtype=torch.float32, device=loaded.device)
 
     def _answers(self, prompts: Sequence[Prompt]) -> list[str]:
         from leakatk.unlearning.losses.targets import random_answers, refusals
@@ -181,17 +206,15 @@ class Adapters(Action):
 
     def hooks(self, loaded: LoadedModel, prompts: Sequence[Prompt]) -> AbstractContextManager[None]:
         """prompts: of one group."""
-        import torch
-
         weights = self.group(loaded, prompts[0])
-        layers = list(linear_layers(loaded.model).values())
+        layers = list(self.places(loaded.model).values())
         made: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
         for weight, parts in zip(weights, self.learned, strict=True):
             if weight:
-                own = [torch.as_tensor(part, dtype=torch.float32, device=loaded.device) for part in parts]
+                own = [self._there(part, loaded) for part in parts]
                 for i, pairs in enumerate(made):
                     pairs.append((own[2 * i], weight * own[2 * i + 1]))
-        return adapted(layers, made)
+        return self.added(layers, made)
 
 
 def _loss(loaded: LoadedModel, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:

@@ -8,6 +8,7 @@ from leakatk.guards.base import guard
 from leakatk.guards.codes import WithoutCodes
 from leakatk.guards.gates import Gated
 from leakatk.guards.inliers import Requests
+from leakatk.guards.rotations import Rotations
 from leakatk.guards.steering import Clamp, Neurons
 from leakatk.guards.watching import ActiveShare, Energy, KeySpace
 
@@ -79,6 +80,20 @@ guard(
     reading="The encoder is the guarded model: mean states of each layer, moved by a linear map that is trained to tell masked prompts apart "
     "(entropy against the unmasked); its own training stands for the masked one. Cosine and distance point one way. The one-class machine "
     "is linear. Below threshold an adapter is off; the weight has two decimals. Requests are parts of the forget prompts in order, or sources.",
+    tags=_SUPPRESSES | {"forget"},
+)
+guard(
+    "rcu",
+    detect=Requests(),
+    act=Rotations(),
+    summary="Each request turns what the attention layers give, about an axis orthogonal to those of earlier requests, as far as a prompt is like it.",
+    paper="RCU: Zhang et al. 2025, arXiv 2509.25743",
+    formula="W' = (I + sum_t w_t C_t) W, C = B A; CE(random answers) + skew ||C + C'||^2 / layers + apart / layers sum_old |<C_old, C>| / (||C_old|| ||C||)",
+    source="W' = (I + B A) W, both losses and the weight of a detector without retain data: the paper's abstract and figures. rank 8, weights .1, steps "
+    "and rate: ours.",
+    rows=("54",),
+    reading="The weight is that of o3's detector, where the paper trains one with an alignment loss and a compensator of its own. The rotation is its "
+    "first order, I + w C, as W' says: the angle grows with w. Axes are compared as whole matrices, by their inner product",
     tags=_SUPPRESSES | {"forget"},
 )
 guard(

@@ -59,7 +59,7 @@ part(
 part(
     "requests",
     "leakatk.unlearning.requests",
-    summary="requests to forget, one after the other, with what is left of each after every one; or from one start, and then fused",
+    summary="requests to forget in a row, each audited by sampling after its own turn and all later ones; or from one start, and then fused",
     paper="PULSE; Jang et al. 2022; EUL's fusing by RegMean",
     formula="theta_t = method(theta_t-1, request t); or W' = (sum X_i'X_i)^-1 sum X_i'X_i W_i' over models of one start",
     rows=("3", "4", "11"),

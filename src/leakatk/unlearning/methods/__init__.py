@@ -2,6 +2,7 @@
 
 from leakatk.unlearning.method import METHODS, Method, method, resolve
 from leakatk.unlearning.methods import (  # noqa: F401
+    continual,
     distillation,
     editing,
     likelihood,
