@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from attacks import CELLS
-from world_tables import called
+from world_tables import DOES, called
 
 from leakatk.estimate.leak import excess, leak_at_k
 from leakatk.files.writing import write_atomic
@@ -25,6 +25,7 @@ from leakatk.report.table import to_markdown
 
 Block = dict[str, Any]
 YARDSTICK = "retrained"
+STORED = ("none", "relearn")  # what every method is measured under
 
 
 class Cells:
@@ -40,6 +41,14 @@ class Cells:
     def models(self) -> list[str]:
         names = dict.fromkeys(name for cells in self.found.values() for name in cells if name != "guards")
         return [name for name in ("full", YARDSTICK) if name in names] + sorted(set(names) - {"full", YARDSTICK})
+
+    def laddered(self) -> list[str]:
+        """The models that were attacked in several ways, and not relearned alone."""
+        return [
+            name
+            for name in self.models()
+            if any(len(cells.get(name, {})) > len(STORED) for cells in self.found.values())
+        ]
 
     def attacks(self, *, read: bool) -> list[str]:
         found: dict[str, None] = {}
@@ -81,7 +90,7 @@ def ladder_table(cells: Cells, k: int) -> Table:
     """Excess of each model under each attack that is sampled, and as asked."""
     attacks = cells.attacks(read=False)
     rows: list[tuple[Cell, ...]] = []
-    for model in [name for name in cells.models() if name != YARDSTICK]:
+    for model in [name for name in cells.laddered() if name != YARDSTICK]:
         row: list[Cell] = [called(model), str(len(cells.seeds("none", model, YARDSTICK)))]
         for attack in attacks:
             seeds = cells.seeds(attack, model, YARDSTICK)
@@ -97,7 +106,7 @@ def ladder_table(cells: Cells, k: int) -> Table:
 
 def shown(cells: Cells, k: int) -> list[str]:
     """What the ladder shows, in sentences: who seems clean as asked, and what each attack brings back from those."""
-    models = [name for name in cells.models() if name not in ("full", YARDSTICK)]
+    models = [name for name in cells.laddered() if name not in ("full", YARDSTICK)]
     apart = {
         (model, attack): beyond(cells, seeds, model, attack, k)
         for model in models
@@ -111,7 +120,6 @@ def shown(cells: Cells, k: int) -> list[str]:
         counts[attack] = [called(model) for model in sorted(back, key=lambda one: -apart[one, attack].value)]
     found = sorted((name for name in counts if counts[name]), key=lambda name: -len(counts[name]))
     nothing = [name for name in counts if not counts[name]]
-    stored = sorted((m for m in clean if (m, "relearn") in apart), key=lambda m: -apart[m, "relearn"].value)
     lines = [
         f"Of {len(models)} unlearned models {len(clean)} show no excess as asked within {k} samples: {', '.join(map(called, clean))}. "
         "What the attacks bring back from these:",
@@ -119,12 +127,6 @@ def shown(cells: Cells, k: int) -> list[str]:
     ]
     if nothing:
         lines.append(f"Nulls, on these models: {', '.join(f'`{name}`' for name in nothing)}.")
-    if stored:
-        each = ", ".join(f"{called(m)} {apart[m, 'relearn'].value:.2f}" for m in stored)
-        lines.append(
-            f"**Forgotten or hidden?** What relearning on one half of the questions brings back of the other half, above the retrained model: {each}. "
-            "Models that look alike when they are asked hold anything from nothing to all of it."
-        )
     same = [
         m
         for m in models
@@ -137,11 +139,49 @@ def shown(cells: Cells, k: int) -> list[str]:
     return lines
 
 
+def stored_lines(cells: Cells, k: int) -> list[str]:
+    """What relearning on one half of the questions brings back of the other half, of every model without an excess as asked."""
+    apart: dict[str, float] = {}
+    others = [name for name in cells.models() if name not in ("full", YARDSTICK)]
+    measured = [name for name in others if all(cells.seeds(attack, name, YARDSTICK) for attack in STORED)]
+    for name in measured:
+        asked, relearned = (beyond(cells, cells.seeds(attack, name, YARDSTICK), name, attack, k) for attack in STORED)
+        if asked.low <= 0:
+            apart[name] = relearned.value
+    rows: list[tuple[Cell, ...]] = []
+    for way, members in DOES.items():
+        found = sorted((apart[name], name) for name in members if name in apart)
+        if found:
+            values = [value for value, _ in found]
+            ends = (f"{called(name)} {value:.2f}" for value, name in (found[0], found[-1]))
+            rows.append((way, str(len(found)), Number(float(np.median(values))), *ends))
+    columns = ("what it does", f"without excess as asked, k = {k}", "median brought back", "least", "most")
+    little = sorted((name for name in apart if apart[name] <= 0.1), key=lambda name: apart[name])
+    said = ", ".join(f"{called(name)} ({_kept(cells, name):.2f})" for name in little)
+    return [
+        f"{len(apart)} of {len(measured)} models show no excess as asked. Relearned on one half of the questions and asked the other, they give "
+        f"back, above the retrained model: a median of {np.median(list(apart.values())):.2f}."
+        if apart
+        else "No model is without an excess as asked.",
+        to_markdown(Table("", columns, tuple(rows))),
+        "At most .1 is brought back of, with what is still said of people not shown: "
+        + (f"{said}." if said else "none."),
+        "Each method's number stands on the [leaderboard](leaderboard.md).",
+    ]
+
+
+def _kept(cells: Cells, name: str) -> float:
+    """Greedy recall of people not shown, over the seeds."""
+    return float(
+        np.mean([cells.found[seed][name]["none"]["utility"]["retain_held"] for seed in cells.seeds("none", name)])
+    )
+
+
 def read_table(cells: Cells) -> Table:
     """What attacks that read find: mean score, less the retrained model's."""
     attacks = cells.attacks(read=True)
     rows: list[tuple[Cell, ...]] = []
-    for model in cells.models():
+    for model in cells.laddered():
         row: list[Cell] = [called(model)]
         for attack in attacks:
             seeds = cells.seeds(attack, model, YARDSTICK)
@@ -207,6 +247,8 @@ def page(cells: Cells) -> str:
         "together; six questions are about one person.",
         "## What it shows",
         *shown(cells, top),
+        "## Forgotten or hidden?",
+        *stored_lines(cells, top),
         f"## The ladder: excess at k = {top}",
         f"{cells.options['n']} samples a question, {cells.options['decoding']}. [Attacks](attacks.md) says what each assumes.",
         to_markdown(ladder_table(cells, top)),

@@ -595,10 +595,10 @@ def lessons(study: Study, names: Sequence[str]) -> list[str]:
         f"Of {len(others)} methods {len(silent)} reach a greedy score of at most .05 at one of five learning rates. Of those, "
         f"{sum(above.values())} leak more than the retrained model when {study.top} answers are drawn. By what they do:",
         to_markdown(Table("", columns, tuple(rows))),
-        f"* **Low leak is partly bought.** Over the methods that greedy calls forgotten, leak@{study.top} and what is still said of people not "
+        f"* **Low leak {'is partly' if damage > 0.3 else 'is not'} bought.** Over the methods that greedy calls forgotten, leak@{study.top} and what is still said of people not "
         f"shown go together (Spearman {damage:.2f}). With a leak of at most .02, and at least .9 of the people "
         "shown, the most is kept by " + (", ".join(f"{called(n)} ({kept_of[n]:.2f})" for n in least) or "none") + ".",
-        f"* **Another wording opens few of them more**: the held-out one leaks over .05 more for {', '.join(map(called, worse)) or 'none'}.",
+        f"* **Another wording opens {'few' if 4 * len(worse) < len(silent) else 'many'} of them more**: the held-out one leaks over .05 more for {', '.join(map(called, worse)) or 'none'}.",
         f"* **What was unlearned stays visible.** The membership AUC is within .1 of the retrained model's .5 for {len(blind)} of {len(silent)}"
         + (f" ({', '.join(map(called, blind))})." if blind else "."),
         *([f"Not in this table: {', '.join(left)}."] if left else []),
