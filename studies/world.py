@@ -215,7 +215,7 @@ def fluency(judge: LoadedModel, prompts: Sequence[Prompt], texts: Sequence[Seque
 
 def prepared(name: str, rate: float) -> Method:
     """The preset for small models at `rate` times its learning rate."""
-    method = METHODS[name].for_small_models()
+    method = METHODS[name].for_small_models(found=False)
     steps = 20 if method.edits_last else STEPS  # a task vector has no stop rule: its checks would see the wrong weights
     settings = replace(
         method.settings, learning_rate=method.settings.learning_rate * rate, max_steps=steps, check_every=CHECK_EVERY

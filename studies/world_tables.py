@@ -253,7 +253,7 @@ def tuning_table(study: Study) -> Table:
     rows = []
     for name, block in study.tuning.items():
         best = next(t for t in block["trials"] if t["rate"] == block["rate"])
-        lr = METHODS[name].for_small_models().settings.learning_rate * block["rate"]
+        lr = METHODS[name].for_small_models(found=False).settings.learning_rate * block["rate"]
         rows.append(
             (
                 called(name), f"{lr:.1e}", str(best["steps"]), _yes(best["met"]), Number(best["greedy"]),

@@ -71,7 +71,7 @@ class Unlearn:
         from leakatk.unlearning.trainer import unlearn
 
         loaded, forget, retain, check = _setting(place, seed, "full")
-        method = METHODS[self.method].for_small_models()
+        method = METHODS[self.method].for_small_models(found=False)
         settings = replace(method.settings, check_every=5)
         unlearn(
             loaded, forget, retain, method, out=place / "models" / self.method, settings=settings,
@@ -103,7 +103,7 @@ class Rule:
                 save_model(loaded, place / "models" / name)
                 return
             settings = replace(settings, augment=False, rounds=trained)
-        method = METHODS[self.base].for_small_models()
+        method = METHODS[self.base].for_small_models(found=False)
         rule(
             loaded, forget, retain, method, score=get_scorer("fact").score, settings=settings,
             train=replace(method.settings, max_steps=ROUND_STEPS, check_every=0), out=place / "rounds" / name,

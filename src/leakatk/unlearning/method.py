@@ -9,6 +9,7 @@ from typing import Any
 from leakatk.errors import InputError
 from leakatk.registry import Facts, Registry
 from leakatk.unlearning.settings import TrainSettings
+from leakatk.unlearning.small_rates import factor
 from leakatk.unlearning.stages import Edit, Keep, Repeat, Stage, Term, Train, flat
 from leakatk.unlearning.view import PER
 
@@ -90,9 +91,14 @@ class Method(Facts):
                 raise InputError(f"Method {self.name} has no parameter {name!r}; it has {', '.join(self.params)}.")
         return replace(self, params={**self.params, **params})
 
-    def for_small_models(self) -> Method:
-        """The preset for models of about a million parameters."""
-        return replace(self, params={**self.params, **self.small}, settings=self.small_settings)
+    def for_small_models(self, *, found: bool = True) -> Method:
+        """The preset for models of about a million parameters.
+
+        found: at the learning rate that a search found (`small_rates`), else at the one that the search starts from.
+        """
+        rate = self.small_settings.learning_rate * (factor(self.name) if found else 1)
+        settings = replace(self.small_settings, learning_rate=rate)
+        return replace(self, params={**self.params, **self.small}, settings=settings)
 
 
 METHODS: Registry[Method] = Registry("method")
