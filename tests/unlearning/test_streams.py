@@ -8,8 +8,8 @@ from leakatk.unlearning.losses import terms
 from leakatk.unlearning.losses.targets import REFUSALS, invented
 from leakatk.unlearning.method import Method
 from leakatk.unlearning.settings import TrainSettings
-from leakatk.unlearning.stages import Term, Train
 from leakatk.unlearning.spare import spare_token
+from leakatk.unlearning.stages import Term, Train
 from leakatk.unlearning.streams import BAD_MESSAGE, GOOD_MESSAGE, STREAMS, Streams, stream
 from leakatk.unlearning.trainer import unlearn
 
