@@ -336,6 +336,10 @@ PROOFS = {
         "tests/metrics/test_forgetting.py::test_a_model_that_learned_the_world_in_muse_format",
         "tests/metrics/test_retrained.py::test_privleak_signs",
     ),
+    "benchmarks conceptvectors/*": (
+        "tests/benchmarks/test_conceptvectors.py::test_texts_are_to_be_continued_and_questions_without_answers_are_counted",
+        "tests/benchmarks/test_conceptvectors.py::test_answers_make_sets",
+    ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
