@@ -332,6 +332,11 @@ PROOFS = {
     "benchmarks requests/*": (
         "tests/benchmarks/worlds/test_requests.py::test_requests_add_up_and_the_full_model_stays",
     ),
+    "benchmarks same-fact*": (
+        "tests/benchmarks/worlds/test_same_fact.py::test_all_forms_are_known_to_the_full_model_and_one_is_shown",
+        "tests/benchmarks/worlds/test_same_fact.py::test_a_gap_stands_for_words_that_few_others_have",
+        "tests/benchmarks/worlds/test_same_fact.py::test_one_of_the_options_is_the_answer_and_all_are_about_the_same_person",
+    ),
     "benchmarks open-book": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
     "benchmarks numbered": ("tests/benchmarks/worlds/test_asked.py::test_each_form_is_taught_on_others_alone",),
     "benchmarks instructed": (
@@ -348,6 +353,10 @@ PROOFS = {
         "tests/benchmarks/test_muse.py::test_published_files",
         "tests/metrics/test_forgetting.py::test_a_model_that_learned_the_world_in_muse_format",
         "tests/metrics/test_retrained.py::test_privleak_signs",
+    ),
+    "benchmarks conceptvectors/*": (
+        "tests/benchmarks/test_conceptvectors.py::test_texts_are_to_be_continued_and_questions_without_answers_are_counted",
+        "tests/benchmarks/test_conceptvectors.py::test_answers_make_sets",
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),

@@ -103,7 +103,7 @@ def make_asked(seed: int = 0, *, form: str = "open-book", **sizes: int) -> Gener
     if len(names_of(world.retain)) < 2:
         raise InputError("A way of asking is taught on retain people, of whom there must be at least 2.")
     rng = Random(f"leakatk asked {form} {seed}")
-    prior = _as_prompts(world)
+    prior = as_prompts(world)
     if len(names_of(prior)) == 1:
         raise InputError(
             "A way of asking is taught on pre-training people too: pretraining must be 0 or at least 2, got 1."
@@ -125,7 +125,7 @@ def make_asked(seed: int = 0, *, form: str = "open-book", **sizes: int) -> Gener
     return Generated(benchmark, (*world.pretraining, *taught), full, kept)
 
 
-def _as_prompts(world: World) -> list[Prompt]:
+def as_prompts(world: World) -> list[Prompt]:
     """The people of pre-training as prompts: one for each attribute, in the order of the built-in world."""
     found = []
     for i, (question, answer) in enumerate(world.pretraining):

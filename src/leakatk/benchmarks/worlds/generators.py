@@ -36,6 +36,8 @@ from leakatk.benchmarks.worlds.people import make_world
 from leakatk.benchmarks.worlds.requests import STREAM
 from leakatk.benchmarks.worlds.requests import make_requests as make_requests
 from leakatk.benchmarks.worlds.same_answer import make_same_answer as make_same_answer
+from leakatk.benchmarks.worlds.same_fact import FACT_FORMS
+from leakatk.benchmarks.worlds.same_fact import make_same_fact as make_same_fact
 from leakatk.benchmarks.worlds.topics import make_topics as make_topics
 from leakatk.registry import Registry
 
@@ -75,6 +77,8 @@ GENERATORS.add("languages", make_languages)
 for _name, _make in STREAM.items():
     GENERATORS.add(f"requests/{_name}", _make)
 for _name, _make in ASKED.items():
+    GENERATORS.add(_name, _make)
+for _name, _make in FACT_FORMS.items():
     GENERATORS.add(_name, _make)
 
 
@@ -207,6 +211,20 @@ for _name, (_how, _paper, _rows) in _ASKED.items():
         _paper,
         formula=QUESTIONS + f"; set:{_name}, set:{_name}_kept",
         rows=_rows,
+    )
+_SHOWN = {
+    "same-fact": "as a question",
+    "same-fact/gaps": "as a sentence with gaps",
+    "same-fact/spelt": "with the name spelt out",
+}
+for _name, _how in _SHOWN.items():
+    _add(
+        _name,
+        f"A generated world whose facts are known in four forms, and to be forgotten as they are shown in one: {_how}.",
+        "ours, after ORT (arXiv 2506.07795)",
+        formula=QUESTIONS + "; set:gaps, set:gaps_kept and so on for the forms that are not shown",
+        reading="Facts of invented people in forms of ours (a choice among four is measured and not shown), where theirs are of real people; a name that is spelt out stands for theirs of rare tokens",
+        rows=("113",),
     )
 _add(
     "corruption",
