@@ -1,10 +1,14 @@
 """Schedule methods: they say which prompts are trained on, when, and beside which others."""
 
+from dataclasses import replace
+
 from leakatk.unlearning import paired  # noqa: F401  (its streams)
 from leakatk.unlearning.drawing.difficulty import easy_first
+from leakatk.unlearning.drawing.until_gone import WORDS, until_gone
 from leakatk.unlearning.losses import terms as loss
-from leakatk.unlearning.method import method
+from leakatk.unlearning.method import SMALL, method
 from leakatk.unlearning.methods.published import REMOVAL
+from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
 
 method(
@@ -43,5 +47,35 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"scope_weight": 1.0, "base": "npo", "keep": "nll", "beta": 0.5},
     small={"beta": 0.1},
-    note="What it guards against: --forget-as triggers puts harmless phrases into the request, and the probe `trigger` asks retain questions in them.",
+    note="What it guards against: --forget-as triggers puts harmless phrases into the request, and the probe `trigger` asks retain questions in them. "
+    "On the small world that damage cannot be seen: before unlearning 4% of retain questions in such a phrase are answered (84 asked).",
 )
+
+method(
+    "icu",
+    Term(loss.ascent, "forget"),
+    Term(loss.nll, "retain", weight="learn_weight"),
+    Term(loss.cross_entropy_from_reference, "retain", weight="same_weight"),
+    draw=until_gone,
+    summary="Ascent on what is still said, epoch by epoch, beside likelihood of the retain prompt nearest to each forget prompt.",
+    paper="Iterative contrastive unlearning (ICU): Tang et al. 2024, arXiv 2407.20271",
+    formula="F = E<log p(y_t)>; R = learn_weight NLL(y_n) + same_weight E<-sum p_ref log p>, n the neighbour of each forget prompt drawn; after "
+    "each epoch a pair is left out where F1 < f1, BLEU < bleu or distinct words < distinct",
+    source="the authors' code: weights 1, .5 and 1, F1 .3, BLEU .01, distinct .25, Adam at 5e-6 with betas .9 and .98, batches of 8; there it runs "
+    "until it stops, 40 epochs are ours",
+    reading="F1 is ROUGE-L's, there BERTScore's; the nearest text is by words weighed by rarity, there by MiniLM: encoder=MODEL takes an encoder "
+    "for both, and its cosine. Greedy answers, there two beams. BLEU of an answer below four words is of shorter runs. It ends when no pair is "
+    "left; there fewer than ten, or --stop-memorised",
+    rows=("69",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={
+        "learn_weight": 0.5, "same_weight": 1.0, "f1": 0.3, "bleu": 0.01, "distinct": 0.25, "encoder": WORDS,
+    },
+    settings=TrainSettings(
+        learning_rate=5e-6, epochs=40, forget_batch=8, retain_batch=8, betas=(0.9, 0.98), weight_decay=0.0
+    ),
+    small={"f1": 0.9, "bleu": 0.6},
+    small_settings=replace(SMALL, learning_rate=1e-4, weight_decay=0.0),
+    note="Where answers share a form and differ in a word or two, raise f1 and bleu: on the small world, with the published ones, a pair is left "
+    "out once its answer is broken text, and 21% of retain answers are right in the end; with f1 .9 and bleu .6 it is 89%.",
+)  # fmt: skip
