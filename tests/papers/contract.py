@@ -331,6 +331,10 @@ PROOFS = {
         "tests/metrics/test_forgetting.py::test_a_model_that_learned_the_world_in_muse_format",
         "tests/metrics/test_retrained.py::test_privleak_signs",
     ),
+    "benchmarks elude/*": (
+        "tests/benchmarks/test_elude.py::test_one_person_and_that_persons_neighbours",
+        "tests/benchmarks/test_elude.py::test_flat_files_without_a_part_for_testing",
+    ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
