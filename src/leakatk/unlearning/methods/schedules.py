@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from leakatk.unlearning import paired  # noqa: F401  (its streams)
+from leakatk.unlearning.drawing.blocks import in_blocks
 from leakatk.unlearning.drawing.difficulty import easy_first
 from leakatk.unlearning.drawing.until_gone import WORDS, until_gone
 from leakatk.unlearning.losses import terms as loss
-from leakatk.unlearning.method import SMALL, method
+from leakatk.unlearning.method import LEAKATK_STUDY, SMALL, method
 from leakatk.unlearning.methods.published import REMOVAL
 from leakatk.unlearning.settings import TrainSettings
 from leakatk.unlearning.stages import Term
@@ -79,3 +80,24 @@ method(
     note="Where answers share a form and differ in a word or two, raise f1 and bleu: on the small world, with the published ones, a pair is left "
     "out once its answer is broken text, and 21% of retain answers are right in the end; with f1 .9 and bleu .6 it is 89%.",
 )  # fmt: skip
+
+method(
+    "melu",
+    Term(loss.chosen_forget, "forget"),
+    Term(loss.chosen_retain, "retain"),
+    draw=in_blocks,
+    summary="NPO entity by entity, each in a block of steps beside retain prompts of its own: near, less near, general.",
+    paper="Modular entity-level unlearning (MELU): Bushipaka et al. 2025, arXiv 2509.05316",
+    formula="NPO's or ascent's F, R = NLL or KL; an epoch is a block of steps for each entity, its retain draws in turn from the nearest, the middle "
+    "and the farthest third of the retain set",
+    source="the paper: the schedule, with any loss; batches of 4 are ours, NPO's numbers and the optimisation of the Leak@k study",
+    reading="An entity is a prompt's source, or else its question's subject. Direct and indirect neighbours and general knowledge are thirds of "
+    "the retain set by shared words, there sets of their own. Within a block prompts are shuffled",
+    rows=("117",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"schedule": "modular", "base": "npo", "keep": "nll", "beta": 0.5},
+    small={"beta": 0.1},
+    settings=replace(LEAKATK_STUDY, forget_batch=4, retain_batch=4),
+    small_settings=replace(SMALL, forget_batch=4, retain_batch=12),
+    note="schedule=one-to-one and cyclic are what it is compared with. Take forget batches no larger than an entity's prompts, or these repeat.",
+)
