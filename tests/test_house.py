@@ -177,6 +177,7 @@ TESTED_IN = {
     "unlearning.losses.token": "unlearning/test_losses.py",
     "unlearning.methods.distillation": "unlearning/test_methods.py",
     "unlearning.methods.preference": "unlearning/test_methods.py",
+    "unlearning.methods.schedules": "unlearning/test_methods.py",
     "unlearning.record": "unlearning/test_trainer.py",
     "unlearning.sharding": "unlearning/test_processes.py",
 }

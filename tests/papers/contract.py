@@ -358,6 +358,10 @@ PROOFS = {
         "tests/benchmarks/test_conceptvectors.py::test_texts_are_to_be_continued_and_questions_without_answers_are_counted",
         "tests/benchmarks/test_conceptvectors.py::test_answers_make_sets",
     ),
+    "benchmarks elude/*": (
+        "tests/benchmarks/test_elude.py::test_one_person_and_that_persons_neighbours",
+        "tests/benchmarks/test_elude.py::test_flat_files_without_a_part_for_testing",
+    ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),

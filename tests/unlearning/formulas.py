@@ -9,6 +9,7 @@ import torch
 
 from leakatk.unlearning.answered import answered_nll
 from leakatk.unlearning.losses import outputs, states, terms
+from leakatk.unlearning.losses import transport as transport_loss
 from leakatk.unlearning.losses.spans import half_flat as half_flat_loss
 from leakatk.unlearning.stages import Repeat, Term
 from tests.unlearning.plain import log_sigma, log_softmax, mean, nll
@@ -279,6 +280,20 @@ def npo(s, value="total"):
     return -2 / b * mean(log_sigma(-b * gap) for gap in gaps)
 
 
+def transport(s):
+    """Of all parameters, rows as points: sorted projections on random directions, which depend on step and name."""
+    total = 0.0
+    for (name, now), start in zip(s.models["now"].named_parameters(), s.models["then"].parameters(), strict=True):
+        drawn = torch.randn(
+            now.shape[-1], s.p["directions"],
+            generator=torch.Generator().manual_seed(random.Random(f"{s.seed}/0/{name}").getrandbits(32)),
+        ).double().numpy()  # fmt: skip
+        ways = drawn / np.linalg.norm(drawn, axis=0)
+        a, b = (np.sort(np.atleast_2d(numbers(one)) @ ways, axis=0) for one in (now, start))
+        total += ((a - b) ** 2).sum(axis=0).mean()
+    return total
+
+
 def simnpo(s):
     b = s.p["beta"]
     return -2 / b * mean(log_sigma(b * (-a.mean - s.p["delta"])) for a in s.answers("now", "forget"))
@@ -411,6 +426,9 @@ FORMULAS = {
     "llmu": [(llmu_forget, whole_kl)],
     "catnip": [(catnip, None)],
     "scope": [(lambda s: npo(s), lambda s: nll(s, "retain") + s.p["scope_weight"] * nll(s, "retain_scoped"))],
+    "icu": [(lambda s: -nll(s, "forget"), lambda s: s.p["learn_weight"] * nll(s, "retain") + s.p["same_weight"] * mean(np.mean(-(np.exp(r.logs) * a.logs).sum(1)) for a, r in s.pairs("retain")))],
+    "opt-out": [(lambda s: -2 / s.p["beta"] * log_sigma(s.p["beta"] * (nll(s, "forget") + mean(r.mean for _, r in s.pairs("forget")))), lambda s: nll(s, "retain") + s.p["transport_weight"] * transport(s))],
+    "melu": [(lambda s: npo(s), retain)],
     "cga": [(lambda s: -nll(s, "forget"), None)],
     "ishumei": [(lambda s: over_tokens(s, lambda a: -np.log(1 - p_of(a))), retain)],
     "eua": [(lambda s: risen(s, "forget", lambda e: np.maximum(0, s.p["margin"] - e) ** 2), eua_retain)],
@@ -580,6 +598,9 @@ MUTANTS = {
         "no thought kept": params(gamma=0.0), "another length": params(coefficient=1.0),
     },
     ("scope", 0): {"no scope": params(scope_weight=0.0), "nothing before": losses(0, other(terms.npo), KEEP, other(terms.nll, "retain"))},
+    ("icu", 0): {"no likelihood": params(learn_weight=0.0), "not as before": params(same_weight=0.0), "a divergence": losses(0, other(terms.ascent), other(terms.nll, "retain", "learn_weight"), other(terms.kl_from_reference, "retain", "same_weight"))},
+    ("opt-out", 0): {"no transport": params(transport_weight=0.0), "each answer's NPO": losses(0, other(terms.npo), KEEP, other(transport_loss.moved, "retain", "transport_weight")), "another strength": params(beta=2.0)},
+    ("melu", 0): {"ascent": params(base="ga")},
     ("cga", 0): {"npo": params(base="npo")},
     ("falcon", 0): {"another temperature": params(temperature=0.2), "answers alone": params(positions="answer"), "distances": losses(0, other(states.steered_away), other(terms.to_reference_states, "retain", "alpha"))},
     **{("align-then-unlearn", i): {"another round's": losses(i, other(states.foreseen((i + 1) % 3)))} for i in range(3)},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leakatk.benchmarks import conceptvectors as conceptvectors
+from leakatk.benchmarks import elude as elude
 from leakatk.benchmarks import muse as muse
 from leakatk.benchmarks import rwku as rwku
 from leakatk.benchmarks import tofu as tofu

@@ -29,9 +29,9 @@ class Checks:
         self._counted, self._trained = 0, 0
         self._all = sum(self.tokens(step) for step in range(self.total)) if isinstance(self.on_check, Thrifty) else 0
 
-    def ask(self, loaded: LoadedModel, done: int) -> Check:
-        """The check after `done` steps of the stage; the one after the last step asks everything."""
-        check, last = self.on_check, done == self.total
+    def ask(self, loaded: LoadedModel, done: int, last: bool = False) -> Check:
+        """The check after `done` steps of the stage; the one after the last step, which may come early, asks everything."""
+        check, last = self.on_check, last or done == self.total
         if last or not isinstance(check, Thrifty):
             return check(loaded, self.position.step)
         while self._counted < done:

@@ -330,7 +330,7 @@ class _Run:
                 last = done == trainer.total or bool(position.stopped)
                 if checked is not None and (last or (settings.check_every and done % settings.check_every == 0)):
                     with trainer.whole(), torch.no_grad():
-                        self._check(checks.ask(work.loaded, done), settings)
+                        self._check(checks.ask(work.loaded, done, last), settings)
                 position.seconds = time.perf_counter() - begun
                 every = settings.checkpoint_every
                 if self.out is not None and every and done % every == 0 and not (last or position.stopped):

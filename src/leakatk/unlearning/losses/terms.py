@@ -244,6 +244,12 @@ def js_from_reference(view: View, p: Params) -> Tensor:
 
 
 @each_answer
+def cross_entropy_from_reference(view: View, p: Params) -> Tensor:
+    """<-sum_v p_ref(v) log p(v)>"""
+    return view.mean(view.of_tokens(lambda z, labels, ref: distill.cross_entropies_to(ref, z), view.reference))
+
+
+@each_answer
 def kl_to_reference(view: View, p: Params) -> Tensor:
     """<KL(p || p_ref)>"""
     return view.mean(view.of_tokens(distill.kls_to, view.reference))
