@@ -10,6 +10,7 @@ from leakatk.unlearning.methods import (  # noqa: F401
     representation,
     selection,
     surgery,
+    weighed,
     written,
 )
 
