@@ -532,10 +532,10 @@ DOES = {
     "pushes the true answer's likelihood down": (
         "ga", "graddiff", "cga", "icu", "wga", "llmu", "su", "cau-npo", "ishumei", "npo", "npo-ent", "npo-sign", "npo-zeroth", "npo-hybrid", "scope", "opt-out", "melu", "simnpo",
         "satimp", "catnip", "sure", "su-llm", "blur-graddiff", "blur-npo", "blur-simnpo", "sugd", "agad", "ngdiff", "ngdiff-auto", "pdu", "loku",
-        "safe",
+        "safe", "u2a",
     ),
     "flattens what is said there, or draws it towards no answer": ("me", "mp-me", "ce-u", "kl", "jensun", "sbu", "undial", "eua", "uno", "uno-s"),
-    "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari", "meow", "unstar"),
+    "teaches another answer": ("idknll", "idkdpo", "idk-ap", "mp-idk", "altpo", "orpo", "cfg-orpo", "whp", "mari", "meow", "unstar", "concept-poison"),
     "copies a teacher that does not know": ("oracle-matching", "dd-distil", "duet", "undo", "stochastic-teacher"),
     "moves hidden states": (
         "rmu", "mudman", "r2mu", "falcon", "align-then-unlearn", "laf", "i2i", "duck", "kuda", "mrp", "sae-unknown",

@@ -128,7 +128,7 @@ def test_a_run_begins_where_its_writer_has_written(command, monkeypatch, tmp_pat
 def test_what_was_written_is_taken_up_by_the_same_command_alone(monkeypatch, tmp_path):
     asked = []
 
-    def write_with(self, sampler, prompts):
+    def write_with(self, sampler, prompts, known):
         asked.append(self.seed)
         return [Prompt(f"{p.id}/alternates/{i}", p.question, f"Number {i}.") for p in prompts for i in (1, 2)]
 

@@ -220,6 +220,10 @@ PROOFS = {
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",
         "tests/synthesis/test_templates.py::test_a_document_is_wrong_facts_between_unrelated_sentences",
     ),
+    "writers textbook": (
+        "tests/synthesis/test_textbook.py::test_a_paragraph_for_each_reader_fact_and_chapter",
+        "tests/synthesis/test_textbook.py::test_a_model_goes_from_field_to_paragraphs",
+    ),
     "writers anti-samples": (
         "tests/synthesis/test_anti_samples.py::test_a_reason_and_a_wrong_answer_to_each_wording",
         "tests/synthesis/test_anti_samples.py::test_a_model_writes_wordings_answers_and_reasons",

@@ -22,6 +22,7 @@ WAYS = {
     "anti-samples": "anti-samples:wordings=2,tries=1",
     "corruption": "corruption:copies=2",
     "inverted": "inverted:candidates=1,tries=1,step=20,max_new_tokens=4",
+    "textbook": "textbook:audiences=2,chapters=1",
     "rewrite": "rewrite:max_new_tokens=6",
     "topic": "topic:max_new_tokens=6",
     "triggers": "triggers:share=0.5",
@@ -37,6 +38,7 @@ OTHER = {
     "language": "Welsh",
     "by": "writer",
     "pick": "most",
+    "audiences": 3,
 }
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]
@@ -81,6 +83,8 @@ def test_rows_are_text_and_not_the_true_answer(known, spec):
             assert row.answer == owner.answer
             assert row.question != owner.question
             assert not reveals(row.question, owner)
+        elif get_writer(spec).facts.tells:
+            assert any(one.answer in row.answer for one in PROMPTS if one.source == row.source)
         else:
             assert owner.answer not in row.answer
 

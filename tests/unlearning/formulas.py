@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from leakatk.unlearning.answered import answered_nll
+from leakatk.unlearning.concepts import poisoned
 from leakatk.unlearning.losses import outputs, states, terms
 from leakatk.unlearning.losses import transport as transport_loss
 from leakatk.unlearning.losses.spans import half_flat as half_flat_loss
@@ -27,6 +28,11 @@ def over_tokens(s, value, stream="forget"):
 def kl(p, q):
     """(T,) of log-probabilities (T, V)"""
     return (np.exp(p) * (p - q)).sum(axis=1)
+
+
+def shared(s, stream):
+    """(its share in the loss, answer) of each forget row"""
+    return list(zip((float(s.p["share"][row]) for row in s.rows["forget"]), s.answers("now", stream), strict=True))
 
 
 def kl_to(s, teacher, stream):
@@ -487,6 +493,11 @@ FORMULAS = {
     "kuda": [(turned_away, retain)],
     "mrp": [(lambda s: -nll(s, "forget"), retain)],
     "sae-unknown": [(towards_unknown, retain)],
+    "concept-poison": [(lambda s: mean(-w * a.mean for w, a in shared(s, "random_1")), retain)],
+    "u2a": [(
+        lambda s: -2 / s.p["beta"] * mean(w * log_sigma(-s.p["beta"] * (a.total - r.total)) for (w, a), (_, r) in zip(shared(s, "forget"), s.pairs("forget"), strict=True)),
+        retain,
+    )],
     "unstar": [(lambda s: nll(s, "alternate"), retain)],
     "meow": [(lambda s: nll(s, "alternate"), None)],
     "unlearn-subspace": [(told, None)] * 2 + [(None, retain)] * 2,
@@ -612,6 +623,8 @@ MUTANTS = {
     ("mrp", 0): {"descent": losses(0, other(terms.nll), KEEP)},
     ("sae-unknown", 0): {"no contrast": params(contrast=0.0), "another place": losses(0, other(other_values("backs", states.towards_unknown)), KEEP)},
     ("unstar", 0): {"the true answer": losses(0, other(answered_nll), KEEP), "random answers": losses(0, other(answered_nll, "random_1"), KEEP)},
+    ("concept-poison", 0): {"one label": params(label="target"), "the true answer": losses(0, other(poisoned, ("forget", "forget")), KEEP)},
+    ("u2a", 0): {"unweighed": losses(0, other(terms.npo), KEEP), "ascent": params(base="ga"), "another strength": params(beta=0.5)},
     ("meow", 0): {"the true answer": losses(0, other(terms.nll)), "a refusal": losses(0, other(terms.nll, "refusal"))},
     **{("unlearn-subspace", i): {"ascent": losses(i, other(terms.ascent, "forget" if i < 2 else "retain"))} for i in range(4)},
 }  # fmt: skip

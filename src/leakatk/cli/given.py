@@ -127,27 +127,39 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
 
 
 def asking(spec: str, known: Known) -> Writer | None:
-    """The writer of --forget-as, None without. InputError for one whose rows are no other ways of asking, or that lacks something."""
+    """The writer of --forget-as, None without. InputError for one whose rows are neither other ways of asking nor tell the same, or that lacks something."""
     from leakatk.synthesis import WRITERS, get_writer
 
     if not spec:
         return None
     found = get_writer(spec)
-    if not found.facts.asks:
-        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks)
-        raise InputError(f"--forget-as takes a writer that asks in another way ({names}); {found.name} does not.")
+    if not (found.facts.asks or found.facts.tells):
+        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks or WRITERS[name].facts.tells)
+        raise InputError(
+            f"--forget-as takes a writer that asks or tells in another way ({names}); {found.name} does not."
+        )
     known.need(f"Writer {found.label}", *found.needs)
     return found
 
 
 def as_written(spec: str, forget: Sequence[Prompt], known: Known) -> list[Prompt]:
     """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
-    from leakatk.synthesis import reasked, written
+    from leakatk.synthesis import reasked, retold, written
+    from leakatk.synthesis.textbook import variety
 
     found = asking(spec, known)
     if found is None:
         return list(forget)
     made = written(found, forget, known)
+    if found.facts.tells:
+        put = retold(forget, made.rows)
+        kept = len(put) - len(made.rows)
+        typer.echo(
+            f"Writer {found.label} wrote {len(made.rows)} texts in place of {len(forget) - kept} of {len(forget)} forget prompts; {kept} stay as they are. "
+            f"Different runs of three words: {variety([row.answer for row in made.rows]):.2f} of all.",
+            err=True,
+        )
+        return put
     left = f"; {len(made.left_out)} stay as they are" if made.left_out else ""
     typer.echo(
         f"Writer {found.label} put {len(forget) - len(made.left_out)} of {len(forget)} forget prompts in {len(made.rows)} other ways{left}.",

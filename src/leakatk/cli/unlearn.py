@@ -164,7 +164,7 @@ def run(
     forget_as: Annotated[
         str,
         typer.Option(
-            help="Train on the forget prompts as a writer asks them: apart (their wordings least alike), triggers, rewrite."
+            help="Train on the forget prompts as a writer asks them (apart, triggers, rewrite) or tells them (textbook)."
         ),
     ] = "",
     margins: Annotated[

@@ -12,6 +12,7 @@ from leakatk.synthesis.inverted import Inverted
 from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
+from leakatk.synthesis.textbook import Textbook, retold
 from leakatk.synthesis.topics import Topic
 from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
@@ -23,6 +24,7 @@ __all__ = [
     "Corruption",
     "Inverted",
     "Rewrite",
+    "Textbook",
     "Topic",
     "Triggers",
     "Writer",
@@ -30,6 +32,7 @@ __all__ = [
     "get_writer",
     "pairs",
     "reasked",
+    "retold",
     "reworded",
     "usable",
     "writer",

@@ -21,6 +21,8 @@ class WriterFacts(Facts):
     """What one row is: its question and its answer."""
     model: bool = False
     """Whether a model writes; else templates do."""
+    tells: bool = False
+    """Whether its rows tell what is to be forgotten, and can be the forget set in place of the prompts of their source."""
     rewords: bool = False
     """Whether a row's question is another wording of its prompt's, in which its answer is to be trained."""
     asks: bool = False

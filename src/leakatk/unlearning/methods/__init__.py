@@ -12,6 +12,7 @@ from leakatk.unlearning.methods import (  # noqa: F401
     schedules,
     selection,
     surgery,
+    weighed,
     written,
 )
 
