@@ -35,6 +35,8 @@ WORKS = {
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
     ("guard", "fit"): (["curate", "--forget", "{forget}", "--model", "m", "--out", "{tmp}/g"], "leakatk.prompts.load_prompts"),
     ("guard", "serve"): (["{tmp}", "--model", "m"], "leakatk.guards.saved.load_guard"),
+    ("exact", "train"): (["m", "--forget", "{forget}", "--out", "{tmp}/s"], "leakatk.cli.inputs.load"),
+    ("exact", "delete"): (["{tmp}", "--forget", "{forget}"], "leakatk.unlearning.exact.slices.read_settings"),
     ("papers",): ([], "leakatk.papers.index.listed"),
     ("doctor",): ([], "leakatk.cli.doctor.packages"),
     ("benchmark", "check"): (["{forget}"], "leakatk.benchmarks.files.check_file"),

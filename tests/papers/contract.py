@@ -28,6 +28,11 @@ PROOFS = {
         "tests/cli/test_given.py::test_requests_in_turn_and_what_is_left_of_each",
         "tests/unlearning/test_request_audits.py::test_each_request_up_to_now_is_audited_on_its_own",
     ),
+    "parts s3t": (
+        "tests/unlearning/exact/test_slices.py::test_what_a_deletion_leaves_is_what_training_without_the_slice_leaves",
+        "tests/unlearning/exact/test_slices.py::test_other_prompts_of_a_slice_matter_and_those_of_another_do_not",
+        "tests/unlearning/exact/test_orders.py::test_each_step_of_the_matching_is_the_best_assignment",
+    ),
     "benchmarks encoding/*": (
         "tests/benchmarks/worlds/test_generators.py::test_encoding_trains_as_many_wordings_as_it_says",
         "tests/benchmarks/worlds/test_generators.py::test_encoding_in_texts_asks_for_all_of_a_person_or_fact_by_fact",

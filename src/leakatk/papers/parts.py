@@ -66,6 +66,21 @@ part(
     example="leakatk unlearn MODEL --forget forget.jsonl --retain retain.jsonl --method npo --requests 5 --out models/five",
 )
 part(
+    "s3t",
+    "leakatk.unlearning.exact.slices",
+    summary="fine-tuning in shards and slices, each slice in adapter layers of its own; a deletion switches off what came after it",
+    paper="S3T: Basu Roy Chowdhury et al. 2025, arXiv 2406.16257",
+    formula="theta(s_1 ... s_j) = theta(s_1 ... s_j-1) + B A in the layers of place j, trained on all of s_1 ... s_j; orders by rotation, or by matching on "
+    "sum_n n (1 - sum_i<=n p_i)^t; served is the longest beginning left",
+    source="the authors' code: layers from the last down, data of all slices so far, the score with t 100; their adapters have rank 32, and lr 2e-5 to "
+    "1e-4. Steps and rates for small models are ours",
+    reading="Which slice a prompt is in is a hash of its source, or of its id. Kept are the merged matrices of a place's layers, not its adapter: a model's "
+    "size for each order. The matching is the authors' of one slice at a time. A deleted slice is not learned again by itself",
+    rows=("19",),
+    tags=frozenset({"removal"}),
+    example="leakatk exact train BASE --benchmark world --out models/sliced; leakatk exact delete models/sliced --forget gone.jsonl",
+)
+part(
     "calibrated-rule",
     "leakatk.unlearning.rule.calibrated",
     summary="RULE that stops at the retrained model's level",
