@@ -5,6 +5,7 @@ from leakatk.synthesis import written
 made = written("corruption:context=2", prompts, known)     # made.rows, made.left_out
 """
 
+from leakatk.synthesis.agents import AgentRequests
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
 from leakatk.synthesis.rewriting import Rewrite, reworded
@@ -15,6 +16,7 @@ from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
 __all__ = [
     "WRITERS",
+    "AgentRequests",
     "Alternates",
     "Apart",
     "Corruption",

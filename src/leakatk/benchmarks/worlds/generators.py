@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any
 
 from leakatk.benchmarks.base import QUESTIONS, Benchmark, Loader, Options, add
+from leakatk.benchmarks.worlds.agents import AGENTS
+from leakatk.benchmarks.worlds.agents import make_agents as make_agents
 from leakatk.benchmarks.worlds.asked import ASKED
 from leakatk.benchmarks.worlds.asked import make_asked as make_asked
 from leakatk.benchmarks.worlds.canaries import make_canaries as make_canaries
@@ -76,6 +78,8 @@ for _name, _make in STREAM.items():
     GENERATORS.add(f"requests/{_name}", _make)
 for _name, _make in ASKED.items():
     GENERATORS.add(_name, _make)
+for _name, _make in AGENTS.items():
+    GENERATORS.add(f"agent/{_name}", _make)
 
 
 def generate(name: str, seed: int = 0) -> Generated:
@@ -144,7 +148,7 @@ for _name in STREAM:
         "ours, after PULSE and FIT",
         formula=QUESTIONS + "; set:request_1 and so on, set:later",
         rows=("4", "13"),
-        lacks={"4": "images, of which PULSE asks"},
+        reading="Texts for images: an analogue of PULSE's second protocol, whose data cannot be had.",
     )
 _add(
     "frequency",
@@ -175,7 +179,24 @@ for _name, _where in (("pretraining", "pre-training and met again"), ("finetunin
         "ours, after PULSE",
         formula=QUESTIONS + "; set:other_origin",
         rows=("4",),
-        lacks="images, of which PULSE asks",
+        reading="Texts for images: an analogue of PULSE's first protocol, whose data cannot be had.",
+    )
+_SCOPES = {
+    "state": ("some things where they lie, with the steps that say so", "set:state_kept, set:steps_kept, set:beside"),
+    "trajectory": (
+        "the steps of some tasks, not the things",
+        "set:state_kept, set:steps_kept, set:same_items, set:beside",
+    ),
+    "environment": ("a whole kind of task", "set:state_kept, set:steps_kept"),
+}
+for _name, (_what, _sets) in _SCOPES.items():
+    _add(
+        f"agent/{_name}",
+        f"A generated agent with tasks of four kinds, which is to forget {_what}.",
+        "ours, after Secure Forgetting in agents (arXiv 2604.00430)",
+        formula=f"{QUESTIONS}; {_sets}",
+        rows=("65",),
+        reading="a trajectory is said in one answer, and its environments are text; the paper's agents act in those of others",
     )
 _ASKED = {
     "open-book": ("answers that stand before the question are read", "ours, after CAU", ("34",)),
