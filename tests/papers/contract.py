@@ -176,6 +176,11 @@ PROOFS = {
     "attacks rewrite": (
         "tests/attacks/test_rewrite.py::test_the_first_of_use_is_asked_and_the_rest_of_the_prompt_stays",
     ),
+    "attacks guess-item": (
+        "tests/attacks/test_guess_item.py::test_doubt_by_hand",
+        "tests/attacks/test_guess_item.py::test_the_guess_by_brute_force",
+        "tests/attacks/test_guess_item.py::test_refusals_give_the_item_away_and_knowledge_does_not",
+    ),
     "attacks holes": (
         "tests/attacks/test_holes.py::test_the_share_by_hand",
         "tests/attacks/test_holes.py::test_a_search_by_lost_likelihood_finds_more_than_nearness",

@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "paper-index.md"
 # Statuses that were reached; a row may rise, and none may fall unseen.
 REACHED = dict.fromkeys(
     (
-        *("4", "7", "13", "31", "33", "34", "36", "41", "43", "50", "52", "57", "58", "59", "88", "97", "98"),
+        *("4", "7", "13", "31", "33", "34", "36", "41", "43", "50", "52", "57", "58", "59", "65", "88", "97", "98"),
         *("104", "109", "110"),
     ),
     "works",
