@@ -114,6 +114,10 @@ PROOFS = {
         "tests/benchmarks/worlds/test_agents.py::test_what_goes_by_scope",
         "tests/benchmarks/worlds/test_agents.py::test_the_retrained_model_cannot_know_what_is_forgotten",
     ),
+    "benchmarks order/*": (
+        "tests/benchmarks/worlds/test_order.py::test_all_orders_read_the_same_facts_equally_often",
+        "tests/benchmarks/worlds/test_order.py::test_the_people_to_forget_are_read_most_in_their_stage",
+    ),
     "writers agent-requests": (
         "tests/synthesis/test_agents.py::test_a_request_becomes_the_instruction_about_its_item",
         "tests/synthesis/test_agents.py::test_what_is_held_is_never_trained_on",
