@@ -292,7 +292,8 @@ def _lines(heads: Sequence[Column], rows: Sequence[Row]) -> list[str]:
 def _linked(value: Value, anchor: str) -> str:
     if isinstance(value, str):
         return value
-    return f"[{number(value.value, value.digits)}](#{anchor}) {escaped(value.interval)}".strip()
+    interval = escaped(value.interval).replace(" ", "&nbsp;")
+    return f"[{number(value.value, value.digits)}](#{anchor})" + (f"<br>{interval}" if interval else "")
 
 
 def _command_lines(one: Row) -> str:

@@ -47,6 +47,7 @@ WAYS = {
     "steps": ("steps", "steps:category=implied", "steps:category=indirect,max_new_tokens=4"),
     "hops": ("hops:keep=no", "hops:keep=no,form=name"),
     "rewrite": ("rewrite:names=no,max_new_tokens=6", "rewrite:names=no,form=translation,max_new_tokens=6"),
+    "guess-item": ("guess-item:max_new_tokens=8",),
     "holes": ("holes:max_new_tokens=12", "holes:near=2,by=gap,max_new_tokens=12"),
     "token-search": ("token-search:steps=2,candidates=4", "token-search:steps=2,candidates=4,on=each"),
     "soft-prompt": ("soft-prompt:steps=2,vectors=2",),

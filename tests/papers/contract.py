@@ -121,7 +121,22 @@ PROOFS = {
         "tests/guards/test_instructions.py::test_every_target_is_listed_before_every_prompt",
         "tests/guards/test_instructions.py::test_the_oracle_names_the_target_alone_and_leaves_other_prompts",
     ),
-    "guards forget-request": ("tests/guards/test_instructions.py::test_a_request_by_its_scope",),
+    "benchmarks agent/*": (
+        "tests/benchmarks/worlds/test_agents.py::test_what_goes_by_scope",
+        "tests/benchmarks/worlds/test_agents.py::test_the_retrained_model_cannot_know_what_is_forgotten",
+    ),
+    "benchmarks order/*": (
+        "tests/benchmarks/worlds/test_order.py::test_all_orders_read_the_same_facts_equally_often",
+        "tests/benchmarks/worlds/test_order.py::test_the_people_to_forget_are_read_most_in_their_stage",
+    ),
+    "writers agent-requests": (
+        "tests/synthesis/test_agents.py::test_a_request_becomes_the_instruction_about_its_item",
+        "tests/synthesis/test_agents.py::test_what_is_held_is_never_trained_on",
+    ),
+    "guards forget-request": (
+        "tests/guards/test_instructions.py::test_a_request_by_its_scope",
+        "tests/synthesis/test_agents.py::test_the_guard_asks_a_converter_in_the_words_it_was_trained_on",
+    ),
     "guards confidential": ("tests/guards/test_instructions.py::test_the_nearest_entry_stands_before_the_question",),
     "guards dragon": (
         "tests/guards/test_dragon.py::test_the_sum_of_privacy",
@@ -175,6 +190,11 @@ PROOFS = {
     ),
     "attacks rewrite": (
         "tests/attacks/test_rewrite.py::test_the_first_of_use_is_asked_and_the_rest_of_the_prompt_stays",
+    ),
+    "attacks guess-item": (
+        "tests/attacks/test_guess_item.py::test_doubt_by_hand",
+        "tests/attacks/test_guess_item.py::test_the_guess_by_brute_force",
+        "tests/attacks/test_guess_item.py::test_refusals_give_the_item_away_and_knowledge_does_not",
     ),
     "attacks holes": (
         "tests/attacks/test_holes.py::test_the_share_by_hand",

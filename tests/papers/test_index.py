@@ -22,7 +22,27 @@ PAGE = ROOT / "docs" / "paper-index.md"
 # Statuses that were reached; a row may rise, and none may fall unseen.
 REACHED = dict.fromkeys(
     (
-        *("4", "7", "13", "31", "33", "34", "36", "41", "43", "50", "52", "57", "58", "59", "88", "97", "98"),
+        *(
+            "4",
+            "7",
+            "13",
+            "21",
+            "31",
+            "33",
+            "34",
+            "36",
+            "41",
+            "43",
+            "50",
+            "52",
+            "57",
+            "58",
+            "59",
+            "65",
+            "88",
+            "97",
+            "98",
+        ),
         *("104", "109", "110"),
     ),
     "works",
@@ -119,7 +139,7 @@ def test_no_status_falls(rows):
     status = {one.row.number: one.status for one in rows}
     for row, reached in REACHED.items():
         assert STATUSES.index(status[row]) <= STATUSES.index(reached), row
-    assert [row for row, what in status.items() if what == "described"] == ["5", "21", "40", "91", "101"]
+    assert [row for row, what in status.items() if what == "described"] == ["5", "40", "91", "101"]
 
 
 def test_every_command_parses(rows):

@@ -39,6 +39,7 @@ OTHER = {
     "by": "writer",
     "pick": "most",
     "audiences": 3,
+    "scope": "trajectory",
 }
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]

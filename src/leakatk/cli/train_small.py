@@ -82,7 +82,7 @@ def chosen(
 ) -> tuple[Benchmark, Training]:
     """The prompts, and what is trained on which of them."""
     from leakatk.benchmarks.worlds.generators import GENERATORS, generated_from, make_corruption
-    from leakatk.small.train import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training
+    from leakatk.small.train import TEXT_RECIPE, WORLD_RECIPE, corruption_training, pair_training, staged_training
 
     if benchmark == "corruption":
         corrupted = make_corruption(seed)
@@ -98,6 +98,8 @@ def chosen(
         from leakatk.benchmarks.catalog import load_benchmark
 
         made, recipe = generated_from(load_benchmark(benchmark, data=data)), TEXT_RECIPE
+    if made.stages:
+        return made.benchmark, staged_training(made.pretraining, made.stages, made.stages_retained, recipe)
     training = pair_training(
         made.pretraining, made.full, made.retained, recipe, pretraining_retained=made.pretraining_retained
     )

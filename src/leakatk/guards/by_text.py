@@ -33,8 +33,9 @@ guard(
     formula="u = g(request);  x -> [system: u] x",
     source="The three scopes and the conversion g: the abstract. All words: ours.",
     rows=("65",),
-    lacks="a conversion model trained on pairs of request and instruction; an agent's environments; the adversary that guesses the item",
-    reading="g is a template by scope, or an auxiliary model `writer` that is asked for the instruction.",
+    lacks="",
+    reading="g is a template by scope, an auxiliary model `writer` that is asked for the instruction, or a `converter` trained on the "
+    "rows of the writer agent-requests.",
     tags=_SUPPRESSES | {"forget"},
 )
 guard(

@@ -128,7 +128,7 @@ ROWS = _read("""
 18 | R²MU | | representation | forget retain | steers the states of answers and of reasoning traces to noise
 19 | S³T | | exact continual | stages | shards trained in slices of layers, so that deleting a slice is switching it off
 20 | unPact | | attack | forget | finds the prompt's key words by what they contribute, and stresses them
-21* | Retrain-Equivalence impossibility | | survey study | stages | forgetting from the weights alone cannot match retraining: the order of training matters
+21 | Retrain-Equivalence impossibility | 2510.16629 | survey study | stages | forgetting from the weights alone cannot match retraining: the order of training matters
 22 | AILS-NTUA: SUGD / AGAD | | objective data | forget retain | forget chunks between retain ones in a fixed order; ascent, then descent
 23 | DTO | | objective surgery | forget | ascends on the tokens that matter and holds the rest of the same answers
 24 | DUET | | distillation | forget retain | learns without the instruction what it answers under an instruction to forget

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -117,6 +117,23 @@ def pair_training(
         ),
         recipe.config,
     )
+
+
+def staged_training(
+    pretraining: Sequence[Pair], full: Sequence[Sequence[Pair]], retained: Sequence[Sequence[Pair]], recipe: Recipe
+) -> Training:
+    """A base, and from it both models, each trained stage after stage: full-1, full-2 ... full.
+
+    The steps of fine-tuning are shared out among the stages of a model.
+    """
+    made = [Stage("base", tuple(pretraining), recipe.pretrain)]
+    for name, stages in (("full", full), ("retrained", retained)):
+        start, steps = "base", max(1, recipe.finetune.steps // len(stages))
+        for number, pairs in enumerate(stages, 1):
+            own = name if number == len(stages) else f"{name}-{number}"
+            made.append(Stage(own, tuple(pairs), replace(recipe.finetune, steps=steps, stop_loss=0.0), start=start))
+            start = own
+    return Training(tuple(made), recipe.config)
 
 
 def corruption_training(made: Corruption, recipe: Recipe = WORLD_RECIPE) -> Training:

@@ -5,6 +5,7 @@ from leakatk.synthesis import written
 made = written("corruption:context=2", prompts, known)     # made.rows, made.left_out
 """
 
+from leakatk.synthesis.agents import AgentRequests
 from leakatk.synthesis.anti_samples import AntiSamples
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
@@ -18,6 +19,7 @@ from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
 __all__ = [
     "WRITERS",
+    "AgentRequests",
     "Alternates",
     "AntiSamples",
     "Apart",

@@ -16,6 +16,7 @@ class Generated:
     """A benchmark, and the (question, answer) pairs of its base, of the full model and of the retrained one.
 
     pretraining_retained: those of the retrained model's own base, where the full model's has read what is to be forgotten.
+    stages, stages_retained: the same pairs as `full` and `retained` in the stages that a model learns them in; () is all at once.
     """
 
     benchmark: Benchmark
@@ -23,6 +24,8 @@ class Generated:
     full: tuple[Pair, ...]
     retained: tuple[Pair, ...]
     pretraining_retained: tuple[Pair, ...] = ()
+    stages: tuple[tuple[Pair, ...], ...] = ()
+    stages_retained: tuple[tuple[Pair, ...], ...] = ()
 
 
 def generated_from(benchmark: Benchmark) -> Generated:

@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any
 
 from leakatk.benchmarks.base import QUESTIONS, Benchmark, Loader, Options, add
+from leakatk.benchmarks.worlds.agents import AGENTS
+from leakatk.benchmarks.worlds.agents import make_agents as make_agents
 from leakatk.benchmarks.worlds.asked import ASKED
 from leakatk.benchmarks.worlds.asked import make_asked as make_asked
 from leakatk.benchmarks.worlds.canaries import make_canaries as make_canaries
@@ -30,6 +32,8 @@ from leakatk.benchmarks.worlds.generated import Generated as Generated
 from leakatk.benchmarks.worlds.generated import generated_from as generated_from
 from leakatk.benchmarks.worlds.languages import make_languages as make_languages
 from leakatk.benchmarks.worlds.multi_hop import make_multi_hop as make_multi_hop
+from leakatk.benchmarks.worlds.order import ORDERS
+from leakatk.benchmarks.worlds.order import make_order as make_order
 from leakatk.benchmarks.worlds.origin import ORIGINS
 from leakatk.benchmarks.worlds.origin import make_origin as make_origin
 from leakatk.benchmarks.worlds.people import make_world
@@ -80,6 +84,10 @@ for _name, _make in ASKED.items():
     GENERATORS.add(_name, _make)
 for _name, _make in FACT_FORMS.items():
     GENERATORS.add(_name, _make)
+for _name, _make in AGENTS.items():
+    GENERATORS.add(f"agent/{_name}", _make)
+for _name, _make in ORDERS.items():
+    GENERATORS.add(f"order/{_name}", _make)
 
 
 def generate(name: str, seed: int = 0) -> Generated:
@@ -197,6 +205,17 @@ for _name, (_what, _sets) in _SCOPES.items():
         formula=f"{QUESTIONS}; {_sets}",
         rows=("65",),
         reading="a trajectory is said in one answer, and its environments are text; the paper's agents act in those of others",
+    )
+for _name in ORDERS:
+    _add(
+        f"order/{_name}",
+        f"A generated world learnt in three stages, the people to forget in the {_name} one.",
+        "ours, after retrain equivalence (arXiv 2510.16629)",
+        formula=QUESTIONS + "; set:world_facts",
+        rows=("21",),
+        lacks="the study over orders",
+        reading="A stage reads its own facts four times as often as the others': small models lose what they do not meet again. All "
+        "orders read the same facts equally often",
     )
 _ASKED = {
     "open-book": ("answers that stand before the question are read", "ours, after CAU", ("34",)),
