@@ -146,3 +146,16 @@ def test_the_reference_is_loaded_the_way_the_model_is(leakatk, model, forget, tm
     assert leakatk("audit", model, "--forget", forget, "--out", out, *options)[0] == 0
     kinds = [Run.open(out / part).manifest.model["template"]["kind"] for part in (".", "reference")]
     assert kinds == ["plain", "plain"]
+
+
+def test_a_tracker_that_does_not_start_says_so_before_anything_is_sampled(
+    leakatk, model, forget, tmp_path, monkeypatch
+):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra: track)")
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", lambda *_, **__: 1 / 0)
+    code, _, err = leakatk(
+        "audit", model, "--forget", forget, "--n", "2", "--out", tmp_path / "run", "--track", "tensorboard"
+    )
+    assert code == 2
+    assert "Tracker tensorboard does not start (ZeroDivisionError" in err
+    assert not (tmp_path / "run").exists()

@@ -44,6 +44,14 @@ def test_nothing_is_logged_where_no_tracker_is_on(tmp_path):
         go_on()
 
 
+def test_mlflow_gets_names_that_it_takes(kept, tmp_path):
+    kept["mlflow"] = Kept()
+    with tracked(["mlflow", "wandb"], tmp_path, {}):
+        track({"leak": 1.0}, 1, "leak@k/rouge-l-part=f1")
+    assert kept["mlflow"].rows == [("leak_at_k/rouge-l-part_f1/leak", 1, 1.0)]
+    assert kept["wandb"].rows == [("leak@k/rouge-l-part=f1/leak", 1, 1.0)]
+
+
 def test_steps_go_on_from_training_to_training(kept, tmp_path):
     with tracked(["wandb"], tmp_path / "npo", {}):
         track({"forget": 0.5, "step": 9, "none": None, "nan": math.nan, "flag": True}, 1, "train")

@@ -232,7 +232,8 @@ def run(
     if fresh:
         options.move_aside(out)
     shared: dict[str, Any] = {"decoding": decoding, "seed": seed, "benchmark": name}
-    with written_back(context, out):
+    about = {"model": model, "label": label, "seed": seed, "n": n, "decoding": decoding.label}
+    with tracked(track or [], out, about), written_back(context, out):  # a tracker that does not start says so now
         if gate and sequential:
             gate, n = gating.sequential_gate(sampler, prompts, asked, gate, n, out, scorer, greedy=greedy, **shared)
             ks = [value for value in ks if value <= n]
@@ -258,7 +259,6 @@ def run(
                 results = Run.open(out).results()
         elif gates:
             results = gating.judge(gates, out, retrained)
-    with tracked(track or [], out, {"model": model, "label": label, "seed": seed, "n": n, "decoding": decoding.label}):
         track_audit(results)
     from leakatk.files.writing import write_kept
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -45,12 +46,17 @@ class Tracking:
         for name, tracker in list(self.trackers.items()):
             try:
                 with redirect_stdout(sys.stderr):
-                    tracker.log(dict(values), step=step)
+                    tracker.log({_allowed(key, name): value for key, value in values.items()}, step=step)
             except Exception as error:  # a tracker is no reason to lose a training
                 del self.trackers[name]
                 sys.stderr.write(
                     f"Note: tracker {name} failed ({type(error).__name__}: {first_line(error)}); the run goes on without it.\n"
                 )
+
+
+def _allowed(key: str, tracker: str) -> str:
+    """The name of a number as the tracker takes it: MLflow refuses most signs."""
+    return re.sub(r"[^\w\-./: ]", "_", key.replace("@", "_at_")) if tracker == "mlflow" else key
 
 
 _active: Tracking | None = None
