@@ -19,10 +19,13 @@ from leakatk.unlearning.spare import spare_token
 from leakatk.unlearning.streams import Streams
 from leakatk.unlearning.trainer import unlearn
 from tests.unlearning.conftest import people, tiny_model
+from tests.unlearning.test_analytic import by_hand as readout_rows
 from tests.unlearning.test_anchors import DOWN
 from tests.unlearning.test_anchors import run as anchored
 from tests.unlearning.test_anchors import seen as inputs_of
+from tests.unlearning.test_linearised import log_odds
 
+READOUT = "model.layers.1.mlp.down_proj.weight"
 DECODING = Decoding(max_new_tokens=40)
 LEARN = TrainSettings(learning_rate=3e-3, max_steps=150, forget_batch=4, retain_batch=12)
 SLUG = METHODS["slug"].for_small_models()
@@ -343,3 +346,44 @@ def loss_of_items(model, items):
             logits = model(input_ids=torch.tensor([[*item.prompt, *item.answer]])).logits[0, len(item.prompt) - 1 : -1]
             losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(item.answer)))
     return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("name", ["acu"])
+def test_the_matrix_is_the_one_of_the_retain_set_and_the_only_one_that_changes(name, loaded, forget, retain):
+    start = copy.deepcopy(loaded.model)
+    done = unlearn(loaded, forget, retain, name, quiet=True)
+    moved = [key for key, value in loaded.model.named_parameters() if not torch.equal(value, start.get_parameter(key))]
+    assert moved == [READOUT]
+    streams = Streams(forget, retain, loaded.tokenizer, loaded.template, seed=0)
+    inputs, targets = readout_rows(start, streams.items("retain"))
+    root = np.sqrt(0.01 * (inputs**2).sum(0).mean())
+    system = np.vstack([inputs, root * np.eye(48)])
+    wanted = np.linalg.lstsq(system, np.vstack([targets, np.zeros((48, 32))]), rcond=None)[0].T
+    found = loaded.model.get_parameter(READOUT).detach().double().numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3 * abs(wanted).max())
+    assert float(done.notes[0].split("it is ")[1].split(" ")[0]) < 1e-6
+    assert not torch.equal(loaded.model.get_parameter(READOUT), start.get_parameter(READOUT))
+    whole = replace(loaded, model=copy.deepcopy(start))  # with the forget set still in it, it is another one
+    unlearn(whole, forget, retain, replace(METHODS["acu"], stages=METHODS["acu"].stages[:1]), quiet=True)
+    assert abs(whole.model.get_parameter(READOUT).detach().double().numpy() - wanted).max() > 1e-2 * abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", ["fast-ntk"])
+def test_forget_answers_fall_and_what_does_not_match_stays(name, loaded, forget, retain):
+    start = copy.deepcopy(loaded.model)
+    method = METHODS[name].with_params(penalty=30.0, items=4)
+    done = unlearn(loaded, forget, retain, method, quiet=True)
+    moved = {key for key, value in loaded.model.named_parameters() if not torch.equal(value, start.get_parameter(key))}
+    assert moved
+    assert all("norm" in key for key in moved)
+    streams = Streams(forget, retain, loaded.tokenizer, loaded.template, seed=0)
+
+    def odds(model, side):
+        with torch.no_grad():
+            return float(np.mean([float(log_odds(model, item)) for item in streams.items(side)]))
+
+    fallen = {side: odds(start, side) - odds(loaded.model, side) for side in ("forget", "retain")}
+    assert fallen["forget"] > max(0, fallen["retain"])
+    (note,) = done.notes
+    assert "5 forget and 4 of 9 retain prompts" in note
+    assert f"{odds(start, 'forget'):.2f}, expected" in note

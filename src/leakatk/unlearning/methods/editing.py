@@ -5,6 +5,7 @@ from dataclasses import replace
 from leakatk.unlearning.analytic import fit_readout, forget_rows
 from leakatk.unlearning.anchors import to_anchors
 from leakatk.unlearning.edits import along_gradient, ascend_and_reset, redirect, reinitialise
+from leakatk.unlearning.linearised import to_retrained
 from leakatk.unlearning.losses.terms import nll
 from leakatk.unlearning.method import SMALL, method
 from leakatk.unlearning.methods.published import KEEP, REMOVAL, SUPPRESSION
@@ -168,4 +169,24 @@ method(
     note="It is exact for the readout alone: the states below it must never have seen the forget set. Where they have, nothing is forgotten: in the demo's "
     "world greedy answers keep .94 of the forget facts (1.00 of the retain set, .92 of people not shown), with a readout that is the retrained one to "
     "1e-13. It does no optimiser steps: learning rate, steps and checks do not apply.",
+)
+
+method(
+    "fast-ntk",
+    Edit(to_retrained),
+    summary="One step of few parameters to where a linear model would have ended without the forget set, solved for.",
+    paper="Fast-NTK: 2023, arXiv 2312.14923",
+    formula="phi <- phi + P J_f' M V, P = I - J_r' T_rr^-1 J_r, M = (T_ff - T_rf' T_rr^-1 T_rf)^-1, V = f_0(x_f) - y_f + T_rf' T_rr^-1 (y_r - f_0(x_r)), T = "
+    "J J' + lambda I; at the minimum over both sets M V = (f(x_f) - y_f) / lambda",
+    source="the formula; f an answer's mean log-odds, label 10 and penalty are ours",
+    reading="Published for images and a model linearised before it was trained. Here it is linearised as it is given, and taken to be at the minimum, where M V "
+    "needs nothing of the model before. By default the gains of the norms move; adapters are not built",
+    rows=("79",),
+    tags=REMOVAL | {"forget", "retain"},
+    params={"tensors": "norm|ln_", "items": 256, "label": 10.0, "penalty": 10.0},
+    small={"tensors": r"layers\.0\.mlp\.down_proj", "penalty": 2.2},
+    note="Exact where the model is linear in what moves, and only there: compare the log-odds that a note expects with those that come out. In the demo's "
+    "world (48 forget and 168 retain prompts, 40,960 numbers) greedy answers keep .92 of the forget facts at penalty=3 (1.00 of the retain set, 1.00 of people "
+    "not shown), .50 at 2.2 (.92, .96), .19 at 1.7 (.81, .75); the gains of the norms (640 numbers) are too few, and both sets fall alike. A row of gradients "
+    "is held for each prompt. It does no optimiser steps: learning rate, steps and checks do not apply.",
 )
