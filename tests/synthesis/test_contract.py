@@ -23,10 +23,19 @@ WAYS = {
     "rewrite": "rewrite:max_new_tokens=6",
     "topic": "topic:max_new_tokens=6",
     "triggers": "triggers:share=0.5",
+    "triplets": "triplets:max_new_tokens=6",
 }
 SPECS = [WAYS.get(name, name) for name in WRITERS]
 # Another value of each option that one more would not do for.
-OTHER = {"shots": 2, "most": 0.5, "share": 0.5, "temperature": 0.5, "form": "poem", "language": "Welsh"}
+OTHER = {
+    "shots": 2,
+    "most": 0.5,
+    "share": 0.5,
+    "temperature": 0.5,
+    "form": "poem",
+    "language": "Welsh",
+    "by": "request",
+}
 OPTIONS = [(name, field.name) for name in WRITERS for field in dataclasses.fields(WRITERS[name])]
 NEEDS = [(spec, need) for spec in SPECS for need in get_writer(spec).needs]
 # Nothing is of its kind and it has no facts: what cannot be written for it is left out, not made up.

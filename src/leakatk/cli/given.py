@@ -117,34 +117,45 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
     return found, alternates
 
 
-def asking(spec: str, known: Known) -> Writer | None:
-    """The writer of --forget-as, None without. InputError for one whose rows are no other ways of asking, or that lacks something."""
+def asking(spec: str, known: Known, model: str) -> Writer | None:
+    """The writer of --forget-as, None without. InputError for one that writes nothing to be forgotten, or that lacks something.
+
+    model: what is to be unlearned, which such a writer may ask.
+    """
     from leakatk.synthesis import WRITERS, get_writer
 
     if not spec:
         return None
     found = get_writer(spec)
-    if not found.facts.asks:
-        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks)
+    if not (found.facts.asks or found.facts.whole):
+        names = ", ".join(name for name in WRITERS if WRITERS[name].facts.asks or WRITERS[name].facts.whole)
         raise InputError(f"--forget-as takes a writer that asks in another way ({names}); {found.name} does not.")
-    known.need(f"Writer {found.label}", *found.needs)
+    replace(known, original=model).need(f"Writer {found.label}", *found.needs)
     return found
 
 
-def as_written(spec: str, forget: Sequence[Prompt], known: Known) -> list[Prompt]:
-    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
+def as_written(spec: str, forget: Sequence[Prompt], known: Known, model: str = "") -> list[Prompt]:
+    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted.
+
+    Of a writer that takes sources whole: its rows, and the prompts without a source that it wrote for.
+    """
     from leakatk.synthesis import reasked, written
 
-    found = asking(spec, known)
+    found = asking(spec, known, model)
     if found is None:
         return list(forget)
-    made = written(found, forget, known)
-    left = f"; {len(made.left_out)} stay as they are" if made.left_out else ""
+    made = written(found, forget, replace(known, original=model))
+    left, rows = len(made.left_out), reasked(forget, made.rows)
+    if found.facts.whole:
+        told = {row.source for row in made.rows}
+        rest = [prompt for prompt in forget if prompt.source not in told]
+        left, rows = len(rest), [*made.rows, *rest]
+    stay = f"; {left} stay as they are" if left else ""
     typer.echo(
-        f"Writer {found.label} put {len(forget) - len(made.left_out)} of {len(forget)} forget prompts in {len(made.rows)} other ways{left}.",
+        f"Writer {found.label} put {len(forget) - left} of {len(forget)} forget prompts in {len(made.rows)} other ways{stay}.",
         err=True,
     )
-    return reasked(forget, made.rows)
+    return rows
 
 
 def memorised_check(loaded: LoadedModel, forget: Sequence[Prompt], unseen: Sequence[Prompt]) -> OnCheck:

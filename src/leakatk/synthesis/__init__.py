@@ -11,6 +11,7 @@ from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
 from leakatk.synthesis.topics import Topic
+from leakatk.synthesis.triplets import Triplets
 from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Rewrite",
     "Topic",
     "Triggers",
+    "Triplets",
     "Writer",
     "Written",
     "get_writer",

@@ -23,6 +23,8 @@ class WriterFacts(Facts):
     """Whether a model writes; else templates do."""
     asks: bool = False
     """Whether a row is another way of asking, and its answer the true one; else it is something to train on."""
+    whole: bool = False
+    """Whether its rows are what is to be forgotten of a source as a whole, in place of all prompts of that source."""
 
 
 @dataclass(frozen=True)

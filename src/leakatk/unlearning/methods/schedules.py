@@ -120,5 +120,7 @@ method(
     tags=REMOVAL | {"forget", "retain"},
     params={"share": 0.5, "bins": 65536, "layers": 0, "base": "ga", "keep": "nll", "beta": 0.1},
     small={"bins": 4096},
-    note="One gradient of each prompt of both sets, one at a time, before the first step; five bytes a parameter of the decoder layers are held.",
+    note="One gradient of each prompt of both sets, one at a time, before the first step; five bytes a parameter of the decoder layers are held. On the "
+    "small world the far half of the retain set protects less than the whole: 43% of retain answers are right in the end, with share 1 all of "
+    "them; nothing is left of the forgotten either way.",
 )
