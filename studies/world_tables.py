@@ -530,7 +530,7 @@ def family_table(study: Study, names: Sequence[str]) -> Table:
 # What a method does to the true answer -> methods; one that does two things stands where the first is. Ours, from the formulas.
 DOES = {
     "pushes the true answer's likelihood down": (
-        "ga", "graddiff", "cga", "icu", "wga", "llmu", "su", "cau-npo", "ishumei", "npo", "npo-ent", "npo-sign", "npo-zeroth", "npo-hybrid", "scope", "opt-out", "melu", "simnpo",
+        "ga", "graddiff", "cga", "icu", "raslik", "wga", "llmu", "su", "cau-npo", "ishumei", "npo", "npo-ent", "npo-sign", "npo-zeroth", "npo-hybrid", "scope", "opt-out", "melu", "simnpo",
         "satimp", "catnip", "sure", "su-llm", "blur-graddiff", "blur-npo", "blur-simnpo", "sugd", "agad", "ngdiff", "ngdiff-auto", "pdu", "loku",
         "safe", "u2a",
     ),

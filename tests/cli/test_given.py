@@ -10,6 +10,9 @@ from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt, save_prompts
 from leakatk.unlearning.methods import METHODS
 from tests.cli.test_bad_input import refused
+from tests.synthesis.test_generated import Scribe
+from tests.synthesis.test_templates import FORGET, RETAIN
+from tests.synthesis.test_triplets import ASKED
 from tests.tiny import PROMPTS
 
 ALTPO = METHODS["altpo"]
@@ -66,6 +69,20 @@ def test_forget_prompts_as_a_writer_asks_them(capsys):
     assert as_written("", [first], Known()) == [first]
     with pytest.raises(InputError, match="alternates does not"):
         as_written("alternates", [first], Known())
+
+
+def test_a_source_is_forgotten_by_what_the_model_says_of_it(monkeypatch, capsys):
+    """Its rows stand in the place of all prompts of a source; a prompt without one stays, and is counted."""
+    about = [replace(p, source="") for p in PROMPTS[:1]]
+    monkeypatch.setattr("leakatk.auditing.sample.as_sampler", lambda name: {"models/mine": Scribe(ASKED)}[name])
+    rows = as_written("triplets", [*FORGET, *about], Known(retain=tuple(RETAIN)), "models/mine")
+    assert rows[-1] == about[0]
+    assert {row.source for row in rows[:-1]} == {"Ada Vos", "Bo Tarn"}
+    assert all(row.id.startswith(("Ada Vos-craft/triplets/", "Bo Tarn-craft/triplets/")) for row in rows[:-1])
+    said = f"Writer triplets wrote {len(rows) - 1} texts in place of 4 of 5 forget prompts; 1 stay as they are."
+    assert said in capsys.readouterr().err
+    with pytest.raises(InputError, match="Writer triplets needs retain prompts"):
+        as_written("triplets", FORGET, Known(), "models/mine")
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):

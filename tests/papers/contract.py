@@ -236,6 +236,11 @@ PROOFS = {
     ),
     "writers topic": ("tests/synthesis/test_topics.py::test_one_request_a_source_and_no_passage_with_an_answer",),
     "writers apart": ("tests/synthesis/test_wordings.py::test_the_least_like_come_first",),
+    "writers triplets": (
+        "tests/synthesis/test_triplets.py::test_questions_about_others_are_asked_about_the_target",
+        "tests/synthesis/test_triplets.py::test_a_model_that_follows_requests_lists_triplets",
+        "tests/cli/test_given.py::test_a_source_is_forgotten_by_what_the_model_says_of_it",
+    ),
     "writers triggers": ("tests/synthesis/test_wordings.py::test_a_share_of_the_prompts_gets_a_phrase",),
     "metrics keyword_loss": (
         "tests/metrics/test_keywords.py::test_each_kind_is_averaged_in_an_answer_and_then_over_answers",

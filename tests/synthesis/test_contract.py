@@ -26,6 +26,7 @@ WAYS = {
     "rewrite": "rewrite:max_new_tokens=6",
     "topic": "topic:max_new_tokens=6",
     "triggers": "triggers:share=0.5",
+    "triplets": "triplets:max_new_tokens=6",
 }
 SPECS = [WAYS.get(name, name) for name in WRITERS]
 # Another value of each option that one more would not do for.
@@ -37,6 +38,7 @@ OTHER = {
     "form": "poem",
     "language": "Welsh",
     "by": "writer",
+    "triplets:by": "request",
     "pick": "most",
     "audiences": 3,
     "scope": "trajectory",
@@ -146,7 +148,8 @@ def test_two_prompts_of_one_id_are_refused(known, spec):
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_options_are_read_as_they_are_written(name, option):
     value = getattr(get_writer(name), option)
-    other = OTHER[option] if option in OTHER else not value if isinstance(value, bool) else value + 1
+    named = OTHER.get(f"{name}:{option}", OTHER.get(option))
+    other = named if named is not None else not value if isinstance(value, bool) else value + 1
     assert other != value
     text = {True: "yes", False: "no"}[other] if isinstance(other, bool) else other
     made = get_writer(f"{name}:{option}={text}")

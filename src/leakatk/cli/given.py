@@ -126,8 +126,11 @@ def _from_file(rows: Sequence[Prompt], forget: Sequence[Prompt], path: Path) -> 
     return found, alternates
 
 
-def asking(spec: str, known: Known) -> Writer | None:
-    """The writer of --forget-as, None without. InputError for one whose rows are neither other ways of asking nor tell the same, or that lacks something."""
+def asking(spec: str, known: Known, model: str) -> Writer | None:
+    """The writer of --forget-as, None without. InputError for one whose rows are neither other ways of asking nor tell the same, or that lacks something.
+
+    model: what is to be unlearned, which such a writer may ask.
+    """
     from leakatk.synthesis import WRITERS, get_writer
 
     if not spec:
@@ -138,19 +141,19 @@ def asking(spec: str, known: Known) -> Writer | None:
         raise InputError(
             f"--forget-as takes a writer that asks or tells in another way ({names}); {found.name} does not."
         )
-    known.need(f"Writer {found.label}", *found.needs)
+    replace(known, original=model).need(f"Writer {found.label}", *found.needs)
     return found
 
 
-def as_written(spec: str, forget: Sequence[Prompt], known: Known) -> list[Prompt]:
-    """The forget prompts as a writer asks them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
+def as_written(spec: str, forget: Sequence[Prompt], known: Known, model: str = "") -> list[Prompt]:
+    """The forget prompts as a writer asks or tells them, to be trained on; one that it writes nothing for stays as it is, and is counted."""
     from leakatk.synthesis import reasked, retold, written
     from leakatk.synthesis.textbook import variety
 
-    found = asking(spec, known)
+    found = asking(spec, known, model)
     if found is None:
         return list(forget)
-    made = written(found, forget, known)
+    made = written(found, forget, replace(known, original=model))
     if found.facts.tells:
         put = retold(forget, made.rows)
         kept = len(put) - len(made.rows)

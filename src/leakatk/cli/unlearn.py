@@ -276,7 +276,7 @@ def run(
             "--refused, --auxiliary, --margins and --forget-as are for a method of their own, not for --method rule."
         )
     known.need(f"Method {chosen.name}", *chosen.needs)
-    extras.asking(forget_as, known)
+    extras.asking(forget_as, known, model)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages
@@ -354,7 +354,7 @@ def run(
         else:
             from leakatk.unlearning.trainer import unlearn
 
-            put = extras.as_written(forget_as, items, known)
+            put = extras.as_written(forget_as, items, known, model)
             wanted, other = extras.with_alternates(alternates, chosen, put, loaded, out, seed, known)
             told |= set(loaded.notes)
             more = {"settings": settings, "seed": seed, "known": known, "alternates": other}

@@ -15,6 +15,7 @@ from leakatk.synthesis.select import pairs, usable
 from leakatk.synthesis.templates import Corruption
 from leakatk.synthesis.textbook import Textbook, retold
 from leakatk.synthesis.topics import Topic
+from leakatk.synthesis.triplets import Triplets
 from leakatk.synthesis.wordings import Apart, Triggers, reasked
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Textbook",
     "Topic",
     "Triggers",
+    "Triplets",
     "Writer",
     "Written",
     "get_writer",
