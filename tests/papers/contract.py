@@ -348,6 +348,7 @@ PROOFS = {
         "tests/metrics/test_retrained.py::test_privleak_signs",
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
+    "benchmarks lkf": ("tests/benchmarks/test_lkf.py::test_wordings_stand_with_their_question",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
     "benchmarks contracts": (

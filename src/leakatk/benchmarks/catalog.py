@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from leakatk.benchmarks import lkf as lkf
 from leakatk.benchmarks import muse as muse
 from leakatk.benchmarks import rwku as rwku
 from leakatk.benchmarks import tofu as tofu
