@@ -167,6 +167,7 @@ PROOFS = {
     ),
     "attacks holes": (
         "tests/attacks/test_holes.py::test_the_share_by_hand",
+        "tests/attacks/test_holes.py::test_questions_that_a_model_writes",
         "tests/attacks/test_holes.py::test_a_search_by_lost_likelihood_finds_more_than_nearness",
     ),
     "writers rewrite": (
@@ -214,6 +215,7 @@ PROOFS = {
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",
         "tests/synthesis/test_templates.py::test_a_document_is_wrong_facts_between_unrelated_sentences",
     ),
+    "writers harmless": ("tests/synthesis/test_harmless.py::test_lines_that_ask_and_say_nothing_secret",),
     "writers textbook": (
         "tests/synthesis/test_textbook.py::test_a_paragraph_for_each_reader_fact_and_chapter",
         "tests/synthesis/test_textbook.py::test_a_model_goes_from_field_to_paragraphs",
