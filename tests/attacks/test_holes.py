@@ -7,7 +7,7 @@ from leakatk.attacks import get_attack
 from leakatk.attacks.holes import neighbours
 from leakatk.errors import InputError
 from leakatk.models.load import load_model
-from leakatk.prompts import Known, Prompt
+from leakatk.prompts import Generation, Known, Prompt
 from leakatk.sampling.greedy import greedy_texts
 from leakatk.scorers import get_scorer
 from tests.attacks.conftest import trained
@@ -66,3 +66,47 @@ def test_neighbours_share_most_words():
         o.id for o in neighbours(mine, pool, 2)
     }
     assert neighbours(mine, pool[::-1], 4) == neighbours(mine, pool, 4)
+
+
+class Writer:
+    """A language model that writes retain questions, other ones once it has been shown some; what it was asked is kept."""
+
+    name = "writer"
+
+    def __init__(self, first, then):
+        self.first, self.then, self.asked = first, then, []
+
+    def describe(self):
+        return {"model": "writer"}
+
+    def sample(self, requests, decoding, *, seed):
+        for request in requests:
+            self.asked.append(request.prompt.query.text)
+            text = "\n".join(self.then if "good ones" in self.asked[-1] else self.first)
+            yield [Generation(request.prompt.id, j, text, (), 0.0, "stop") for j in request.samples]
+
+
+def test_questions_that_a_model_writes(original, holed, forget, retain):
+    """Half are answered as before: .5. A second round is shown the hole, and finds only such."""
+    before, [fact] = load_model(original), forget[0].facts
+    retain = [p for p in retain if fact not in p.answer]
+    said, says = (greedy_texts(one, retain, 12) for one in (before, holed))
+    scores = get_scorer("rouge-1:part=f1").score(
+        [replace(p, answer=a) for p, a in zip(retain, said, strict=True)], says
+    )
+    lost = [p.question for p, score in zip(retain, scores, strict=True) if score < 0.5][:2]
+    kept = [p.question for p, score in zip(retain, scores, strict=True) if score == 1][:1]
+    assert len(lost) == 2
+    assert kept
+    writer = Writer([lost[0], *kept], lost[::-1])
+    known = Known(
+        forget=tuple(forget[:1]), unseen=tuple(forget[:1]), original=str(original), auxiliary={"writer": writer}
+    )
+    assert get_attack("holes:near=2,by=writer,max_new_tokens=12").scores(holed, known).tolist() == [0.5]
+    assert get_attack("holes:near=2,by=writer,max_new_tokens=12,rounds=2").scores(holed, known).tolist() == [1.0]
+    assert lost[0] in writer.asked[-1]
+    assert get_attack("holes:near=2,by=writer,max_new_tokens=12").scores(before, known).tolist() == [0.0]
+    silent = replace(known, auxiliary={"writer": Writer([], [])})
+    assert np.isnan(get_attack("holes:near=2,by=writer").scores(holed, silent)).all()
+    with pytest.raises(InputError, match="--auxiliary writer"):
+        get_attack("holes:by=writer").check(replace(known, auxiliary={}))

@@ -198,6 +198,7 @@ PROOFS = {
     ),
     "attacks holes": (
         "tests/attacks/test_holes.py::test_the_share_by_hand",
+        "tests/attacks/test_holes.py::test_questions_that_a_model_writes",
         "tests/attacks/test_holes.py::test_a_search_by_lost_likelihood_finds_more_than_nearness",
     ),
     "writers rewrite": (
@@ -250,6 +251,7 @@ PROOFS = {
         "tests/synthesis/test_templates.py::test_wrong_facts_are_of_the_same_kind_and_wrong",
         "tests/synthesis/test_templates.py::test_a_document_is_wrong_facts_between_unrelated_sentences",
     ),
+    "writers harmless": ("tests/synthesis/test_harmless.py::test_lines_that_ask_and_say_nothing_secret",),
     "writers textbook": (
         "tests/synthesis/test_textbook.py::test_a_paragraph_for_each_reader_fact_and_chapter",
         "tests/synthesis/test_textbook.py::test_a_model_goes_from_field_to_paragraphs",
@@ -397,6 +399,7 @@ PROOFS = {
         "tests/benchmarks/test_elude.py::test_flat_files_without_a_part_for_testing",
     ),
     "benchmarks pistol/*": ("tests/benchmarks/test_rwku.py::test_pistol",),
+    "benchmarks lkf": ("tests/benchmarks/test_lkf.py::test_wordings_stand_with_their_question",),
     "benchmarks knowundo": ("tests/benchmarks/test_rwku.py::test_knowundo",),
     "benchmarks contracts/*": ("tests/benchmarks/worlds/test_contracts.py::test_distances_by_shortest_paths",),
     "benchmarks contracts": (

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from leakatk.auditing.sample import as_sampler
 from leakatk.errors import InputError, UnknownNameError
 from leakatk.papers.kinds import KINDS
 from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt
+from leakatk.scorers.text import words
 from leakatk.synthesis import get_writer, pairs, written
 from tests.synthesis.test_templates import FORGET, RETAIN
 from tests.tiny import save_tiny_model
@@ -23,6 +25,7 @@ WAYS = {
     "corruption": "corruption:copies=2",
     "inverted": "inverted:candidates=1,tries=1,step=20,max_new_tokens=4",
     "textbook": "textbook:audiences=2,chapters=1",
+    "harmless": "harmless:tries=2,max_new_tokens=6,answer_tokens=4",
     "rewrite": "rewrite:max_new_tokens=6",
     "topic": "topic:max_new_tokens=6",
     "triggers": "triggers:share=0.5",
@@ -50,11 +53,31 @@ ALONE = Prompt("alone/1", "Why?", "Because.")
 PROMPTS = [*(replace(one, paraphrases=(f"Tell me: {one.question}",)) for one in FORGET), ALONE]
 
 
+class Spoken:
+    """An engine that says something where a model says nothing, as random ones do greedily."""
+
+    name = "spoken"
+
+    def __init__(self, engine=None):
+        self.engine = engine
+
+    def __bool__(self):
+        return self.engine is not None
+
+    def describe(self):
+        return self.engine.describe()
+
+    def sample(self, requests, decoding, *, seed):
+        for batch in self.engine.sample(requests, decoding, seed=seed):
+            yield [one if words(one.text) else replace(one, text="Nobody has asked.") for one in batch]
+
+
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     place = str(save_tiny_model(tmp_path_factory.mktemp("contract") / "model"))
+    original = Spoken(as_sampler(place))
     return Known(
-        forget=tuple(FORGET), retain=tuple(RETAIN), holdout=tuple(RETAIN), retrained=place, original=place, encoder="words",
+        forget=tuple(FORGET), retain=tuple(RETAIN), holdout=tuple(RETAIN), retrained=place, original=original, encoder="words",
         auxiliary={"writer": place}, text=("The sea is calm. The wind is up. A bridge is closed.",),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from leakatk.benchmarks import conceptvectors as conceptvectors
 from leakatk.benchmarks import elude as elude
+from leakatk.benchmarks import lkf as lkf
 from leakatk.benchmarks import muse as muse
 from leakatk.benchmarks import rwku as rwku
 from leakatk.benchmarks import tofu as tofu

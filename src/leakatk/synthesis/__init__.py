@@ -9,6 +9,7 @@ from leakatk.synthesis.agents import AgentRequests
 from leakatk.synthesis.anti_samples import AntiSamples
 from leakatk.synthesis.base import WRITERS, Writer, Written, get_writer, writer, written
 from leakatk.synthesis.generated import Alternates
+from leakatk.synthesis.harmless import Harmless
 from leakatk.synthesis.inverted import Inverted
 from leakatk.synthesis.rewriting import Rewrite, reworded
 from leakatk.synthesis.select import pairs, usable
@@ -25,6 +26,7 @@ __all__ = [
     "AntiSamples",
     "Apart",
     "Corruption",
+    "Harmless",
     "Inverted",
     "Rewrite",
     "Textbook",
