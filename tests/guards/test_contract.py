@@ -58,6 +58,7 @@ HERE = {
     "energy": {"threshold": -100.0},
     "neuron-adjust": {"neurons": 0.5},
     "o3": {"map_steps": 1, "steps": 4, "rate": 0.2},
+    "erase": {"shots": 2},
     "rcu": {"map_steps": 1, "steps": 4, "rate": 0.2},
     "grun": {"steps": 1, "batch": 1, "layers": "0"},
     "code-unlearn": {"codes": 24, "top": 2, "steps": 3, "enrichment": 0.0, "level": 0.9},

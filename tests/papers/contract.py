@@ -89,6 +89,11 @@ PROOFS = {
         "tests/guards/test_adapters.py::test_the_penalty_by_hand",
         "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
     ),
+    "guards erase": (
+        "tests/unlearning/exact/test_clusters.py::test_a_second_writing",
+        "tests/unlearning/exact/test_clusters.py::test_the_state_after_deletions_is_that_of_clustering_anew",
+        "tests/guards/test_demonstrations.py::test_what_was_deleted_might_never_have_been_there",
+    ),
     "guards rcu": (
         "tests/guards/test_rotations.py::test_both_penalties_by_hand",
         "tests/guards/test_rotations.py::test_a_rotation_acts_on_what_a_layer_gives",

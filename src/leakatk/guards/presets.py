@@ -7,6 +7,7 @@ from leakatk.guards.base import guard
 from leakatk.guards.combine import Difference, Rank
 from leakatk.guards.contrastive import Trained
 from leakatk.guards.corruption import Searched
+from leakatk.guards.demonstrations import Demonstrations
 from leakatk.guards.detectors import Classifier, Similarity
 
 _SUPPRESSES = frozenset({"suppression"})
@@ -97,5 +98,19 @@ guard(
     reading="The paper classifies: a label is flipped and read out greedily. Here an answer is another forget prompt's, or reply; the "
     "examples are earlier turns of the conversation. A similarity detector says for which prompts, since a deployed guard "
     "must find that out.",
+    tags=_SUPPRESSES | {"forget", "retain", "encoder"},
+)
+guard(
+    "erase",
+    act=Demonstrations(),
+    summary="A model that knows nothing of it answers after examples, and deleting an example is exact: the choice is as if it had never been there.",
+    paper="ERASE: Muresanu et al. 2024, arXiv 2402.00751; quantised k-means of Ginart et al. 2019, arXiv 1907.05012",
+    formula="c <- width (u + round(c / width - u)) after each round of k-means, u drawn once; examples: those nearest to the k centroids; deleting x "
+    "changes sums and counts, and is clustering anew only where a rounded centroid moves or x was a first centroid",
+    source="the mechanism; shots 4, width .3, 3 rounds, balance .2 and 8 projected entries are ours.",
+    rows=("62",),
+    reading="It is for a model that was never trained on the examples: context adapts it, and nothing is to be removed from the weights. First centroids are "
+    "drawn by a hash of the ids, so that a deletion draws no others; sums are of whole numbers. Vectors are projected to few entries, since with "
+    "hundreds some rounded one always moves. Rounds are fixed. The cost of inference beside that of unlearning is not computed.",
     tags=_SUPPRESSES | {"forget", "retain", "encoder"},
 )

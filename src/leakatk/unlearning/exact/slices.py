@@ -44,8 +44,8 @@ LEARN = TrainSettings(
     lora_alpha=64.0,
 )
 SMALL_LEARN = TrainSettings(
-    learning_rate=1e-2, max_steps=300, schedule="cosine", warmup_steps=20, retain_batch=32, betas=(0.9, 0.98), tuning="lora",
-    lora_rank=32, lora_alpha=32.0,
+    learning_rate=1e-2, max_steps=400, schedule="cosine", warmup_steps=20, retain_batch=32, betas=(0.9, 0.98), tuning="lora",
+    lora_rank=64, lora_alpha=64.0,
 )  # fmt: skip
 Place = tuple[int, int]  # shard, slice
 
@@ -172,8 +172,8 @@ def delete_prompts(loaded: LoadedModel, out: str | Path, ids: Collection[str]) -
 def read_settings(out: str | Path) -> SliceSettings:
     """The settings of a directory that `train_slices` has made. RunError for another one."""
     row = read_kept(Path(out) / MARKER)["settings"]
-    train = TrainSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.pop("train").items()})
-    return SliceSettings(**{**row, "rates": tuple(row["rates"])}, train=train)
+    train: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.pop("train").items()}
+    return SliceSettings(**{**row, "rates": tuple(row["rates"])}, train=TrainSettings(**train))
 
 
 def learned_from(settings: SliceSettings, served: Sequence[Order], prompts: Sequence[Prompt]) -> int:
