@@ -3,7 +3,7 @@
 import pytest
 
 from leakatk.papers.kinds import KINDS
-from leakatk.papers.rows import INTENTS, NEEDS, OWED, ROWS, TAGS
+from leakatk.papers.rows import CHANGES_WEIGHTS, HEADINGS, INTENTS, NEEDS, OWED, ROWS, TAGS
 from leakatk.papers.rows import KINDS as WHAT
 
 
@@ -43,3 +43,39 @@ def test_whoever_removes_is_told_from_whoever_suppresses():
 def test_what_is_owed_is_of_rows_and_kinds_that_there_are():
     assert set(OWED) <= {row.number for row in ROWS}
     assert {kind for owed in OWED.values() for kind in owed} <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("number", "headings"),
+    [
+        ("33", set()),  # a benchmark
+        ("46", {"inference-time", "architecture-centric"}),
+        ("62", {"training-time", "architecture-centric"}),
+        ("57", {"trains", "post-training", "parameter-centric"}),
+        ("47", {"post-training", "parameter-centric"}),  # a merge of weights: no step on a loss
+        ("68", {"post-training", "data-centric"}),
+        (
+            "67",
+            {
+                "trains",
+                "post-training",
+                "inference-time",
+                "data-centric",
+                "parameter-centric",
+                "architecture-centric",
+                "hybrid",
+            },
+        ),
+    ],
+)
+def test_headings_of_the_surveys(number, headings):
+    row = next(row for row in ROWS if row.number == number)
+    assert row.tags & {*HEADINGS, "hybrid"} == headings
+
+
+def test_each_row_that_acts_has_a_phase_and_those_that_do_not_have_none():
+    phases = {tag for tag, (survey, _, _) in HEADINGS.items() if survey == "91"}
+    for row in ROWS:
+        acts = bool(row.kinds & (CHANGES_WEIGHTS | {"guard"}))
+        assert bool(row.tags & phases) == acts, row.number
+    assert {survey for survey, _, _ in HEADINGS.values()} <= {row.number for row in ROWS if row.described}

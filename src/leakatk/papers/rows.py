@@ -44,7 +44,25 @@ INTENTS = {
     "suppression": "the weights keep the knowledge, and the answers do not show it",
 }
 CHANGES_WEIGHTS = frozenset(KINDS) - {"guard", "attack", "metric", "benchmark", "study", "survey", "vision"}
-TAGS = {**KINDS, **NEEDS, **INTENTS}
+# Headings of the surveys, our reading, each a union of kinds: (row of the survey, kinds, what it says).
+_PARAMETERS = CHANGES_WEIGHTS - {"data", "exact", "continual"}
+HEADINGS = {
+    "trains": ("5", _PARAMETERS - {"editing", "merging"}, "steps are taken on a loss"),
+    "training-time": ("91", frozenset({"exact"}), "training is laid out so that data can be taken out"),
+    "post-training": ("91", CHANGES_WEIGHTS - {"exact"}, "the weights of a trained model are changed"),
+    "inference-time": ("91", frozenset({"guard"}), "the model stays, and something acts when it is asked"),
+    "data-centric": ("101", frozenset({"data"}), "what is trained on makes the difference"),
+    "parameter-centric": ("101", _PARAMETERS, "how weights are changed makes the difference"),
+    "architecture-centric": ("101", frozenset({"guard", "exact"}), "parts are put beside the model, or it is made of parts"),
+}  # fmt: skip
+HYBRID = "hybrid"
+TAGS = {
+    **KINDS,
+    **NEEDS,
+    **INTENTS,
+    **{tag: f"{said} (a heading of row {row})" for tag, (row, _, said) in HEADINGS.items()},
+    HYBRID: "of more than one centre (a heading of row 101)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,9 @@ class Row:
     def tags(self) -> frozenset[str]:
         intents = {"removal"} if self.kinds & CHANGES_WEIGHTS else set()
         intents |= {"suppression"} if "guard" in self.kinds else set()
-        return self.kinds | self.needs | intents
+        headings = {tag for tag, (_, kinds, _) in HEADINGS.items() if self.kinds & kinds}
+        centres = sum(HEADINGS[tag][0] == "101" for tag in headings)
+        return self.kinds | self.needs | intents | headings | ({HYBRID} if centres > 1 else set())
 
 
 def _read(table: str) -> tuple[Row, ...]:
