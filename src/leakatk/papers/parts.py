@@ -86,3 +86,14 @@ part(
     rows=("82",),
     example="from leakatk.small.grokking import compare, table; print(table(compare(seeds=3)))",
 )
+part(
+    "repair",
+    "leakatk.unlearning.repair",
+    summary="fine-tuning on ever more of the retain set after unlearning: how little repairs, and what comes back with it",
+    paper="Erase to Enhance (images from magnetic resonance)",
+    formula="for p in percents: min NLL(first p % of the shuffled retain set) from the unlearned weights; scores of forget, shown and other retain prompts",
+    source="the protocol; steps, rate and the order are ours",
+    reading="The data-efficiency protocol alone, with our loss: measures of rebuilt images have no form for text. Steps are equal for all percents",
+    rows=("49",),
+    example="leakatk repair models/ga --benchmark world --percent 1,5,25,100 --out models/repaired",
+)
