@@ -32,6 +32,7 @@ WORKS = {
     ("plan",): (["--k", "8", "--certify", "0.1"], "leakatk.estimate.certify.plan"),
     ("fetch",): (["smollm2-135m-q4_1"], "leakatk.models.fetching.plan_fetch"),
     ("finetune",): (["m", "--forget", "{forget}", "--out", "{tmp}/m"], "leakatk.cli.finetune.lessons_for"),
+    ("repair",): (["m", "--forget", "{forget}", "--retain", "{forget}", "--out", "{tmp}/m"], "leakatk.cli.inputs.load"),
     ("train-small",): (["--out", "{tmp}/models"], "leakatk.cli.train_small.chosen"),
     ("guard", "fit"): (["curate", "--forget", "{forget}", "--model", "m", "--out", "{tmp}/g"], "leakatk.prompts.load_prompts"),
     ("guard", "serve"): (["{tmp}", "--model", "m"], "leakatk.guards.saved.load_guard"),

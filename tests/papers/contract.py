@@ -22,6 +22,15 @@ _GUARDED, _COMBINED = "tests/guards/test_sampler.py", "tests/guards/test_combine
 _READ = "tests/attacks/test_late.py::test_it_reads_what_is_held_back_and_nothing_that_never_was"
 # "kind name", * for any ending -> tests that must exist.
 PROOFS = {
+    "parts grokking": (
+        "tests/small/test_grokking.py::test_when_a_network_counts_as_what",
+        "tests/small/test_grokking.py::test_cosine_by_finite_differences_and_the_first_step_goes_up_the_difference",
+    ),
+    "parts repair": (
+        "tests/unlearning/test_repair.py::test_each_point_is_training_on_its_part_from_the_same_weights",
+        "tests/unlearning/test_repair.py::test_a_smaller_part_is_within_every_larger_one",
+        "tests/cli/test_repair.py::test_a_curve",
+    ),
     "parts requests": (
         "tests/unlearning/test_requests.py::test_regmean_is_least_squares_on_all_inputs_at_once",
         "tests/unlearning/test_requests.py::test_requests_apart_begin_at_one_start_and_are_fused",

@@ -88,3 +88,27 @@ part(
     formula="rounds of RULE until leak@k is not above that of the retrained model, by a metric that does not detect",
     example="leakatk unlearn models/simnpo --benchmark world --method rule --base simnpo --retrained RETRAINED --out models/rule",
 )
+part(
+    "grokking",
+    "leakatk.small.grokking",
+    summary="the same unlearning from a network that has memorised and from the same network once it generalises",
+    paper="Grokked unlearning, arXiv 2512.03437",
+    formula="NLL(retain) - NLL(forget) until at most 5 % of the forget pairs are said; steps, losses of retain and unseen pairs, cos(g_f, g_r)",
+    source="the recipe; a + b mod 31 with 576 trained pairs, a network of 22,000 weights, AdamW with decay 1, and all numbers of it are ours",
+    reading="A demonstration on one task, with three seeds: forgetting takes 42 steps (standard deviation 6) and .01 of the retain pairs from the memorised "
+    "network; from the grokked one, 2,250 steps of training later, it does not come about in 400 steps, which take .45 of the retain and .74 of the unseen "
+    "pairs. The rule says forget pairs again: here, generalising makes single facts harder to forget",
+    rows=("82",),
+    example="from leakatk.small.grokking import compare, table; print(table(compare(seeds=3)))",
+)
+part(
+    "repair",
+    "leakatk.unlearning.repair",
+    summary="fine-tuning on ever more of the retain set after unlearning: how little repairs, and what comes back with it",
+    paper="Erase to Enhance (images from magnetic resonance)",
+    formula="for p in percents: min NLL(first p % of the shuffled retain set) from the unlearned weights; scores of forget, shown and other retain prompts",
+    source="the protocol; steps, rate and the order are ours",
+    reading="The data-efficiency protocol alone, with our loss: measures of rebuilt images have no form for text. Steps are equal for all percents",
+    rows=("49",),
+    example="leakatk repair models/ga --benchmark world --percent 1,5,25,100 --out models/repaired",
+)
