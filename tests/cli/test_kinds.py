@@ -6,6 +6,7 @@ import pytest
 
 from leakatk.cli.kinds import KINDS, described, items_of
 from leakatk.errors import UnknownNameError
+from leakatk.registry import Facts
 from tests.cli.test_help import parse
 
 
@@ -123,8 +124,8 @@ def test_what_is_lacking_and_which_rows_are_served_are_shown(leakatk):
     code, out, _ = leakatk("attacks", "decoder")
     assert code == 0
     assert "rows      83, 30 of the paper index (leakatk papers)" in out
-    _, out, _ = leakatk("attacks", "holes")
-    assert "lacks     row 55: harmless questions that a language model writes" in out
+    half = Facts(name="half", rows=("55", "83"), lacks={"55": "the switch"})
+    assert described(KINDS["attacks"], "half", half)["lacks"] == "row 55: the switch"
 
 
 def test_a_typo_is_answered(leakatk):
