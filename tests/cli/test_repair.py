@@ -30,6 +30,32 @@ def test_a_curve(leakatk, model, files, tmp_path):
     assert json.loads(said)["curves"] == {"model": kept["curves"]["model"]}
 
 
+def test_a_dry_run_writes_nothing(leakatk, files, tmp_path):
+    words = (
+        "repair",
+        "no-such-model",
+        *files,
+        "--percent",
+        "1,100",
+        "--steps",
+        "7",
+        "--out",
+        tmp_path / "o",
+        "--dry-run",
+    )
+    code, said, err = leakatk(*words)
+    assert code == 0, err
+    there = len(PROMPTS)
+    assert (
+        f"Would train 1 x 2 models for 7 steps of 16 answers each, on 1 (1 %), {there - 1} (100 %) retain prompts"
+        in said
+    )
+    assert f"ask {3 * there:,} prompts" in said
+    code, said, _ = leakatk(*words, "--retrained", "no-such-model", "--json")
+    assert json.loads(said) == {"prompts": {"1": 1, "100": there - 1}, "models": 2, "steps": 28, "asked": 6 * there}
+    assert not (tmp_path / "o").exists()
+
+
 def test_what_is_refused(leakatk, model, files, tmp_path):
     for more, words in (
         (("--percent", "a"), "--percent must be numbers with commas"),

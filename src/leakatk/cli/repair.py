@@ -54,6 +54,7 @@ def run(
     template: options.TemplateKind = "auto",
     system: options.System = "",
     device: options.Device = "auto",
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     config: Config = None,
@@ -71,8 +72,22 @@ def run(
     from leakatk.unlearning.repair import parts, repair_curve
     from leakatk.unlearning.settings import TrainSettings
 
-    parts(kept, percents, seed)  # what is wrong with them is said before a model is loaded
-    judge = get_scorer(scorer or default_scorers(items)[-1])
+    shown = parts(kept, percents, seed)  # what is wrong with them is said before a model is loaded
+    if dry_run:
+        counts = {f"{percent:g}": len(some) for percent, some in shown.items()}
+        models, asked = 2 if retrained else 1, (len(items) + len(kept)) * (len(shown) + 1)
+        if as_json:
+            options.echo_json(
+                {"prompts": counts, "models": models, "steps": models * steps * len(shown), "asked": models * asked}
+            )
+            return
+        typer.echo(
+            f"Would train {models} x {len(shown)} models for {steps:,} steps of {batch} answers each, on "
+            + ", ".join(f"{count} ({percent} %)" for percent, count in counts.items())
+            + f" retain prompts, and ask {models * asked:,} prompts greedily, into {out}."
+        )
+        return
+    judge = get_scorer(scorer or default_scorers(items)[0])
     curves: dict[str, list[dict[str, Any]]] = {}
     with written_back(context, out):
         for name, source in {"model": model, **({"retrained": retrained} if retrained else {})}.items():
