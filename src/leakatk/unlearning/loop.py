@@ -261,7 +261,7 @@ class Trainer:
             norm = self._descend(number, rate)
         self.optimizer.zero_grad()
         self.model.eval()
-        return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm}
+        return {"step": number + 1, **sums, "lr": rate, "grad_norm": norm, **self.drawing.log(self.state)}
 
     def _descend(self, number: int, rate: float) -> float:
         """One step of the optimiser along the gradient that the parameters hold; its norm before clipping."""

@@ -151,6 +151,7 @@ def test_what_is_gone_is_trained_on_no_more(loaded, forget, retain, monkeypatch)
     alone = unlearn(
         loaded, only, retain, "icu", settings=replace(settings, max_steps=1, forget_batch=1, retain_batch=1), quiet=True
     )
+    assert [row["left"] for row in done.log] == [5, 5, 5, 1]
     for side in ("forget", "retain"):
         assert done.log[3][side] == pytest.approx(alone.log[0][side], rel=1e-4)
         assert done.log[3][side] != pytest.approx(done.log[0][side], rel=1e-4)

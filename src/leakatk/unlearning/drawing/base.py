@@ -38,6 +38,10 @@ class Drawing:
         """Look at the model after so many steps, and note in the state what later draws depend on. A reason ends the run, "" does not."""
         return ""
 
+    def log(self, state: dict[str, float]) -> dict[str, float]:
+        """What a step's record says of the drawing."""
+        return {}
+
 
 Draw = Callable[["Work", Drawing], Drawing]
 """(work at the beginning of the stage, the drawing of every run) -> the one of the stage."""

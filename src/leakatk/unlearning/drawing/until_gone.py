@@ -71,6 +71,10 @@ class UntilGone(Drawing):
             return f"no forget answer is said any more, after {int(state['epoch'])} epochs"
         return ""
 
+    def log(self, state: dict[str, float]) -> dict[str, float]:
+        """ "left": how many forget prompts are still drawn."""
+        return {"left": float(len(self.left(state)))}
+
 
 def until_gone(work: Work, plain: Drawing) -> UntilGone:
     """`UntilGone` in the place of every run's drawing."""
