@@ -541,7 +541,7 @@ DOES = {
     ),
     "edits, selects or merges weights": (
         "ssu", "memflex", "slug", "needle", "klue", "simu", "eul", "task-vector", "uipe", "negmerge", "zju-ties", "uwc-npo", "reload",
-        "rocr", "unlearn-subspace",
+        "rocr", "unlearn-subspace", "metaunlearn",
     ),
 }  # fmt: skip
 
