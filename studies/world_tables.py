@@ -542,7 +542,7 @@ DOES = {
     ),
     "edits, selects or merges weights": (
         "ssu", "memflex", "slug", "needle", "klue", "simu", "eul", "task-vector", "uipe", "negmerge", "zju-ties", "uwc-npo", "reload",
-        "rocr", "unlearn-subspace", "unierase", "acu", "fast-ntk",
+        "rocr", "unlearn-subspace", "unierase", "acu", "fast-ntk", "metaunlearn",
     ),
 }  # fmt: skip
 

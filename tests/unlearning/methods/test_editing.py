@@ -387,3 +387,20 @@ def test_forget_answers_fall_and_what_does_not_match_stays(name, loaded, forget,
     (note,) = done.notes
     assert "5 forget and 4 of 9 retain prompts" in note
     assert f"{odds(start, 'forget'):.2f}, expected" in note
+
+
+@pytest.mark.parametrize("name", ["metaunlearn"])
+def test_the_last_mlp_alone_moves_and_a_seed_tells_how(name, loaded, forget, retain):
+    quick = METHODS[name].with_params(meta_steps=2, batch=3, width=4)
+    matrix = "model.layers.1.mlp.down_proj.weight"
+    before = {name: value.detach().clone() for name, value in loaded.model.named_parameters()}
+    done = unlearn(loaded, forget, retain, quick, quiet=True)
+    after = {name: value.detach().clone() for name, value in loaded.model.named_parameters()}
+    assert {name.rpartition("_proj")[0] for name in before if not torch.equal(before[name], after[name])} == {
+        f"model.layers.1.mlp.{part}" for part in ("gate", "up", "down")
+    }
+    assert "learned on 2 simulated requests" in done.notes[-1]
+    for seed, same in ((0, True), (1, False)):
+        loaded.model.load_state_dict(before, strict=False)
+        unlearn(loaded, forget, retain, quick, seed=seed, quiet=True)
+        assert torch.equal(dict(loaded.model.named_parameters())[matrix], after[matrix]) is same
