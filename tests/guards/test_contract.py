@@ -59,6 +59,7 @@ HERE = {
     "neuron-adjust": {"neurons": 0.5},
     "o3": {"map_steps": 1, "steps": 4, "rate": 0.2},
     "erase": {"shots": 2},
+    "uncle": {"steps": 1, "burn_in": 1, "rate": 0.2, "hidden": 8, "embedding": 4},
     "rcu": {"map_steps": 1, "steps": 4, "rate": 0.2},
     "grun": {"steps": 1, "batch": 1, "layers": "0"},
     "code-unlearn": {"codes": 24, "top": 2, "steps": 3, "enrichment": 0.0, "level": 0.9},

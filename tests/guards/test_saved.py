@@ -24,6 +24,7 @@ SHORT = {
     "grun": "grun:steps=5",
     "dsg": "dsg:steps=20",
     "o3": "o3:map_steps=2,steps=5",
+    "uncle": "uncle:steps=3,burn_in=2",
     "rcu": "rcu:map_steps=2,steps=5",
 }
 MODEL = {"name": "models/full", "fingerprint": "f" * 64}

@@ -98,6 +98,11 @@ PROOFS = {
         "tests/guards/test_adapters.py::test_the_penalty_by_hand",
         "tests/guards/test_adapters.py::test_a_later_request_leaves_the_earlier_adapter_as_it_was",
     ),
+    "guards uncle": (
+        "tests/guards/test_hypernetwork.py::test_the_network_and_both_losses_by_hand",
+        "tests/guards/test_hypernetwork.py::test_a_task_is_unlearned_without_data_and_the_others_stay",
+        "tests/guards/test_hypernetwork.py::test_a_later_task_leaves_what_is_made_for_earlier_ones",
+    ),
     "guards erase": (
         "tests/unlearning/exact/test_clusters.py::test_a_second_writing",
         "tests/unlearning/exact/test_clusters.py::test_the_state_after_deletions_is_that_of_clustering_anew",

@@ -7,6 +7,7 @@ from leakatk.guards.adapters import Adapters
 from leakatk.guards.base import guard
 from leakatk.guards.codes import WithoutCodes
 from leakatk.guards.gates import Gated
+from leakatk.guards.hypernetwork import Tasks
 from leakatk.guards.inliers import Requests
 from leakatk.guards.rotations import Rotations
 from leakatk.guards.steering import Clamp, Neurons
@@ -107,6 +108,20 @@ guard(
     rows=("10",),
     reading="The frozen model with its modules is no plain model, so it is a guard here and every prompt is asked with it. R goes back to "
     "orthonormal rows after each step, by a QR decomposition. Requests one after the other would add modules: fit it on all of them.",
+    tags=_SUPPRESSES | {"forget", "retain"},
+)
+guard(
+    "uncle",
+    act=Tasks(),
+    summary="One network makes an adapter for each task; a task is unlearned without data, by making it noise where its adapter was.",
+    paper="UnCLe: Adhikari et al. 2025, arXiv 2509.17530",
+    formula="learn t: CE(D_t; H(e_t)) + beta / (t - 1) sum_i<t |H(e_i) - H_old(e_i)|^2; unlearn f: gamma E_z |H(e_f) - z|^2 + beta mean_i!=f |H(e_i) - "
+    "H_old(e_i)|^2, z normal",
+    source="both losses: reviews of the paper. Sizes, steps, rates, beta .1, gamma .01 and spread .01 are ours, tried on a few people of the built-in world.",
+    rows=("14",),
+    reading="Published for images, where it makes whole networks. Here it makes the B of an adapter B A behind every linear layer, A drawn once, so that noise "
+    "around 0 is the model itself, which never knew the task. A task is a prompt's source, or the prompt; a prompt of no task is answered by the "
+    "model. It is for a base: leakatk learns all tasks in turn, retain first, and then unlearns those of the forget prompts.",
     tags=_SUPPRESSES | {"forget", "retain"},
 )
 guard(
