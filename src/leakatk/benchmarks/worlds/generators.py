@@ -157,8 +157,8 @@ for _name in STREAM:
 _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",
+    "ours, after Not All Data Are Unlearned Equally (arXiv 2504.05058)",
     rows=("96",),
-    lacks="the study over frequencies",
 )
 _HOW = {
     "single": "facts learnt in one wording",
@@ -167,6 +167,8 @@ _HOW = {
     "many": "facts learnt in three wordings",
     "texts": "facts learnt as one text a person, which is what is to be forgotten",
     "texts-by-fact": "facts learnt as one text a person, to be forgotten one by one",
+    "sentence": "facts learnt as one sentence a person, which is what is to be forgotten",
+    "sentence-by-fact": "facts learnt as one sentence a person, to be forgotten one by one",
 }
 for _name, _how in _HOW.items():
     _add(
