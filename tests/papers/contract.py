@@ -118,6 +118,7 @@ PROOFS = {
     "benchmarks order/*": (
         "tests/benchmarks/worlds/test_order.py::test_all_orders_read_the_same_facts_equally_often",
         "tests/benchmarks/worlds/test_order.py::test_the_people_to_forget_are_read_most_in_their_stage",
+        "tests/studies/test_frequency.py::test_the_page_of_orders",
     ),
     "writers agent-requests": (
         "tests/synthesis/test_agents.py::test_a_request_becomes_the_instruction_about_its_item",

@@ -7,6 +7,7 @@ import numpy as np
 import order
 import pytest
 import torch
+from scipy import stats
 
 from leakatk.models.load import load_model
 from leakatk.prompts import Prompt
@@ -102,6 +103,9 @@ def test_the_page_of_orders(tmp_path):
     assert gap.value == pytest.approx(-0.8)
     assert gap.high < 0
     assert order.apart(found, "ga", 12, "loss").value == pytest.approx(-0.8)
+    apart = np.array([1.0, 2.0, 4.0, 5.0])
+    wanted = stats.ttest_1samp(apart, 0).confidence_interval(0.95)
+    assert (order.by_t(apart).low, order.by_t(apart).high) == pytest.approx((wanted.low, wanted.high))
     assert order.apart(found, "ga", 0, "fact").value == 0
     text = order.page(found)
     assert "more for last at 12" in text

@@ -211,7 +211,6 @@ for _name in ORDERS:
         "ours, after retrain equivalence (arXiv 2510.16629)",
         formula=QUESTIONS + "; set:world_facts",
         rows=("21",),
-        lacks="the study over orders",
         reading="A stage reads its own facts four times as often as the others': small models lose what they do not meet again. All "
         "orders read the same facts equally often",
     )
