@@ -47,6 +47,7 @@ UNDEFINED = {
     "forgetting_degree": "the retrained model prefers no right answer",
     "restored_share": "the clean and the corrupted model answer alike",
     "norm_auc": "ROUGE is 0 before unlearning",
+    "superficial": "no questions through another fact, and none that share an answer",
     "token_entropy": "answers are empty",
     "prompt_suppression": "the likeliest answers are refusals",
 }

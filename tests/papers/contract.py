@@ -45,6 +45,7 @@ PROOFS = {
     "benchmarks encoding/*": (
         "tests/benchmarks/worlds/test_generators.py::test_encoding_trains_as_many_wordings_as_it_says",
         "tests/benchmarks/worlds/test_generators.py::test_encoding_in_texts_asks_for_all_of_a_person_or_fact_by_fact",
+        "tests/benchmarks/worlds/test_generators.py::test_encoding_in_one_sentence_holds_the_same_facts",
     ),
     "benchmarks origin/*": (
         "tests/benchmarks/worlds/test_generators.py::test_origin_moves_people_and_not_the_full_model",
@@ -147,6 +148,7 @@ PROOFS = {
     "benchmarks order/*": (
         "tests/benchmarks/worlds/test_order.py::test_all_orders_read_the_same_facts_equally_often",
         "tests/benchmarks/worlds/test_order.py::test_the_people_to_forget_are_read_most_in_their_stage",
+        "tests/studies/test_frequency.py::test_the_page_of_orders",
     ),
     "writers agent-requests": (
         "tests/synthesis/test_agents.py::test_a_request_becomes_the_instruction_about_its_item",
@@ -364,6 +366,10 @@ PROOFS = {
         "tests/metrics/test_mixed.py::test_by_a_loop",
         "tests/metrics/test_mixed.py::test_each_half_counts_for_its_own_question",
     ),
+    "metrics superficial": (
+        "tests/metrics/test_superficial.py::test_one_failure_is_enough",
+        "tests/metrics/test_superficial.py::test_by_brute_force",
+    ),
     "metrics context_questions": ("tests/metrics/test_mixed.py::test_context_and_direct_questions",),
     "metrics prompt_suppression": (
         "tests/metrics/test_suppression.py::test_efficacy_by_hand",
@@ -426,7 +432,10 @@ PROOFS = {
         "tests/benchmarks/worlds/test_contracts.py::test_contracts_neighbours_share_a_party",
     ),
     "benchmarks multi-hop": ("tests/benchmarks/worlds/test_multi_hop.py::test_multi_hop_paths",),
-    "benchmarks frequency": ("tests/benchmarks/worlds/test_generators.py::test_frequency_counts_are_what_they_say",),
+    "benchmarks frequency": (
+        "tests/benchmarks/worlds/test_generators.py::test_frequency_counts_are_what_they_say",
+        "tests/studies/test_frequency.py::test_the_page_of_frequencies",
+    ),
     "benchmarks corruption": ("tests/benchmarks/worlds/test_generators.py::test_corruption_puts_wrong_over_right",),
     "parts leak@k": (
         "tests/estimate/test_ustatistic.py::test_equals_the_mean_over_all_subsets",

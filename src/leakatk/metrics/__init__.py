@@ -22,6 +22,7 @@ from leakatk.metrics import refusals as refusals
 from leakatk.metrics import restoration as restoration
 from leakatk.metrics import retrained as retrained
 from leakatk.metrics import robustness as robustness
+from leakatk.metrics import superficial as superficial
 from leakatk.metrics import suppression as suppression
 from leakatk.metrics import truth_ratio as truth_ratio
 from leakatk.metrics import utility as utility

@@ -16,6 +16,11 @@ from leakatk.prompts import check_unique
 from leakatk.small.train import WORLD_RECIPE, pair_training
 
 
+def plain(text):
+    """Without case and the last stop, which a fact within a sentence does not have."""
+    return text.rstrip(".").lower()
+
+
 @pytest.mark.parametrize("name", list(GENERATORS))
 def test_every_generator(name):
     made = generate(name, 1)
@@ -29,11 +34,11 @@ def test_every_generator(name):
     read = {**dict(made.pretraining), **full}
     never = {**dict(made.pretraining_retained or made.pretraining), **retained}
     for prompt in bench.forget:
-        assert prompt.answer in read[prompt.question]
+        assert plain(prompt.answer) in plain(read[prompt.question])
         assert prompt.question not in never
         assert all(fact in prompt.answer and fact not in prompt.question for fact in prompt.facts)
     for prompt in bench.retain:
-        assert prompt.answer in full[prompt.question]
+        assert plain(prompt.answer) in plain(full[prompt.question])
         assert full[prompt.question] == retained[prompt.question]
     assert set(made.retained) <= set(made.full)
     assert never.items() < read.items()
@@ -102,6 +107,22 @@ def test_encoding_trains_as_many_wordings_as_it_says(gone, kept):
         assert sum(answer == prompt.answer for _, answer in made.full) == kept
     assert set(made.retained) < set(made.full)
     assert made.benchmark.sets["facts"] == made.benchmark.forget
+
+
+def test_encoding_in_one_sentence_holds_the_same_facts():
+    text, one = (
+        make_encoding(0, texts=True, facts=False, sentence=sentence, forget=2, **SMALL) for sentence in (False, True)
+    )
+    for apart, joined in zip(text.benchmark.forget, one.benchmark.forget, strict=True):
+        assert joined.facts == apart.facts
+        assert all(fact in joined.answer for fact in joined.facts)
+        assert apart.answer.count(". ") == 5
+        assert joined.answer.count(". ") == 0
+        assert (joined.question, joined.answer) in one.full
+        assert (joined.question, joined.answer) not in text.full
+        assert (joined.question, joined.answer) not in one.retained
+    with pytest.raises(InputError, match="give texts=True"):
+        make_encoding(sentence=True)
 
 
 @pytest.mark.parametrize("facts", [True, False])

@@ -26,6 +26,7 @@ def make_encoding(
     retain_wordings: int = 1,
     texts: bool = False,
     facts: bool = True,
+    sentence: bool = False,
     **sizes: int,
 ) -> Generated:
     """A world whose people were learnt in a stated form.
@@ -33,19 +34,22 @@ def make_encoding(
     forget_wordings, retain_wordings: of a question, that models are trained on for people to forget and to keep.
     texts: all facts of a person are learnt as one answer to one question, and no fact is asked for by itself.
     facts: a request to forget names single facts; with texts, False: it names the whole answer, as it was learnt.
+    sentence: with texts, all facts of a person stand in one sentence; else each has its own.
     sizes: as for `make_world`.  sets: "facts" holds the forget people's facts one by one, whatever the request.
     InputError for a number of wordings out of range.
     """
     for count in (forget_wordings, retain_wordings):
         if not 1 <= count <= WORDINGS:
             raise InputError(f"Wordings must be 1 to {WORDINGS}, got {count}.")
+    if sentence and not texts:
+        raise InputError("Facts stand in one sentence only where they were learnt as texts: give texts=True.")
     if not (texts or facts):
         raise InputError("A request names whole texts only where facts were learnt so: give texts=True.")
     world = make_world(seed, **sizes)
 
     def learnt(prompts: Sequence[Prompt], wordings: int) -> list[Pair]:
         if texts:
-            return [(prompt.question, prompt.answer) for prompt in together(prompts)]
+            return [(prompt.question, prompt.answer) for prompt in together(prompts, sentence)]
         return [(q, p.answer) for p in prompts for q in (p.question, *p.paraphrases)[:wordings]]
 
     def asked(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
@@ -60,8 +64,8 @@ def make_encoding(
     whole = not facts
     benchmark = Benchmark(
         name="encoding",
-        forget=together(world.forget) if whole else asked(world.forget),
-        retain=together(world.retain) if whole else asked(world.retain),
+        forget=together(world.forget, sentence) if whole else asked(world.forget),
+        retain=together(world.retain, sentence) if whole else asked(world.retain),
         retain_held=asked(world.retain_held),
         holdout=asked(world.holdout),
         sets={"facts": asked(world.forget)},
@@ -71,18 +75,30 @@ def make_encoding(
     return Generated(benchmark, world.pretraining, (*learnt(world.forget, forget_wordings), *kept), tuple(kept))
 
 
-def together(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """One prompt a person, answered by all of their facts."""
+def together(prompts: Sequence[Prompt], sentence: bool = False) -> tuple[Prompt, ...]:
+    """One prompt a person, answered by all of their facts: a sentence each, or all in one sentence.
+
+    >>> ada = [Prompt("a", "?", "Ada wept.", source="Ada"), Prompt("b", "?", "Ada slept.", source="Ada")]
+    >>> together(ada)[0].answer, together(ada, sentence=True)[0].answer
+    ('Ada wept. Ada slept.', 'Ada wept, and Ada slept.')
+    """
     found: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         found.setdefault(prompt.source, []).append(prompt)
     return tuple(
         Prompt(
-            f"{mine[0].id}/all", ABOUT.format(name), " ".join(prompt.answer for prompt in mine),
+            f"{mine[0].id}/all", ABOUT.format(name), _joined([prompt.answer for prompt in mine], sentence),
             facts=tuple(fact for prompt in mine for fact in prompt.facts), source=name,
         )
         for name, mine in found.items()
     )  # fmt: skip
+
+
+def _joined(answers: Sequence[str], sentence: bool) -> str:
+    if not sentence:
+        return " ".join(answers)
+    first, *later = (answer.rstrip(".") for answer in answers)
+    return ", and ".join([first, *(part.replace("The ", "the ", 1) for part in later)]) + "."
 
 
 # Variants by name: the study's four, and texts with requests as they were learnt and fact by fact.
@@ -93,4 +109,6 @@ ENCODINGS = {
     "many": partial(make_encoding, forget_wordings=SEVERAL, retain_wordings=SEVERAL),
     "texts": partial(make_encoding, texts=True, facts=False),
     "texts-by-fact": partial(make_encoding, texts=True),
+    "sentence": partial(make_encoding, texts=True, facts=False, sentence=True),
+    "sentence-by-fact": partial(make_encoding, texts=True, sentence=True),
 }

@@ -161,8 +161,8 @@ for _name in STREAM:
 _add(
     "frequency",
     "A generated world whose facts were seen once or many times.",
+    "ours, after Not All Data Are Unlearned Equally (arXiv 2504.05058)",
     rows=("96",),
-    lacks="the study over frequencies",
 )
 _HOW = {
     "single": "facts learnt in one wording",
@@ -171,6 +171,8 @@ _HOW = {
     "many": "facts learnt in three wordings",
     "texts": "facts learnt as one text a person, which is what is to be forgotten",
     "texts-by-fact": "facts learnt as one text a person, to be forgotten one by one",
+    "sentence": "facts learnt as one sentence a person, which is what is to be forgotten",
+    "sentence-by-fact": "facts learnt as one sentence a person, to be forgotten one by one",
 }
 for _name, _how in _HOW.items():
     _add(
@@ -213,7 +215,6 @@ for _name in ORDERS:
         "ours, after retrain equivalence (arXiv 2510.16629)",
         formula=QUESTIONS + "; set:world_facts",
         rows=("21",),
-        lacks="the study over orders",
         reading="A stage reads its own facts four times as often as the others': small models lose what they do not meet again. All "
         "orders read the same facts equally often",
     )
