@@ -84,7 +84,7 @@ part(
     "network; from the grokked one, 2,250 steps of training later, it does not come about in 400 steps, which take .45 of the retain and .74 of the unseen "
     "pairs. The rule says forget pairs again: here, generalising makes single facts harder to forget",
     rows=("82",),
-    example="from leakatk.small.grokking import compare, table; print(table(compare(seeds=3)))",
+    example="from leakatk.small.grokking import compare, table; said = table(compare(seeds=3))",
 )
 part(
     "repair",
