@@ -149,7 +149,7 @@ method(
     small={"layer": 0, "layers": 1},
     small_settings=replace(SMALL, learning_rate=1e-2),
     note="A model that refuses nothing cannot be led to a refusal: in the demo's world the frozen model gives refusals 8.3 nats a token behind the learned "
-    "token, and nothing is forgotten (the null space of the retain set leaves the keys no room; threshold=.1 moves them and takes two thirds of the retain "
+    "token, and nothing is forgotten (the null space of the retain set leaves the keys no room; threshold=.1 forgets three quarters and takes two thirds of the retain "
     "set with them). It does twice the steps that are asked for, on the token's row alone; checks before the end see the model without the edit. The token "
     "shows as a replacement mark where it is a byte.",
 )  # fmt: skip
