@@ -115,6 +115,7 @@ def test_the_model_is_trained_on_what_was_written(command, forget, tmp_path):
     assert log["steps"] == 2
     refused(command("npo", "--forget-as", "alternates", "--dry-run"), "alternates does not")
     refused(command("npo", "--forget-as", "rewrite", "--dry-run"), "--auxiliary writer")
+    refused(command("meow", "--alternates", "inverted:by=writer", "--dry-run"), "--auxiliary writer")
 
 
 def test_altpo_with_a_file_and_with_a_writer_that_is_kept(command, tmp_path):

@@ -36,7 +36,7 @@ WIDER = 4  # how many times as many neighbours a search looks at
     "search (by=gap) takes the neighbours that lost most likelihood, so that it is read against the retrained model, searched alike; by=writer "
     "has a language model write them, and right is what agrees with the original's own answer; further rounds show the writer the questions that lost "
     "most, in place of reinforcement learning",
-    access="questions and the model before unlearning (by=words), log-probabilities too (by=gap)",
+    access="questions and the model before unlearning (by=words), log-probabilities too (by=gap), another language model (by=writer)",
     chance=0.0,
     tags=frozenset({"forget"}),
     example="leakatk attack MODEL --benchmark world --attack holes --original MODEL --retrained MODEL --out runs/holes",

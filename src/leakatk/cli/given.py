@@ -47,6 +47,20 @@ def needs_alternates(method: Method) -> bool:
     return any(name.endswith("alternate") for stage in method.trains for name in stage.streams)
 
 
+def _is_file(spec: str) -> bool:
+    # A writer's options may hold a dot: alternates:temperature=0.5
+    return bool(spec) and (Path(spec).is_file() or Path(spec).suffix.lower() in FILES)
+
+
+def writing(spec: str, method: Method, known: Known) -> None:
+    """InputError where --alternates names a writer that lacks something, before a model is loaded."""
+    from leakatk.synthesis import get_writer
+
+    if needs_alternates(method) and not _is_file(spec):
+        writer = get_writer(spec or method.writer)
+        known.need(f"Writer {writer.label}", *(name for name in writer.needs if name != "original"))
+
+
 def with_alternates(
     spec: str,
     method: Method,
@@ -72,9 +86,7 @@ def with_alternates(
             raise InputError(f"--alternates is for methods that prefer other answers; {method.name} does not.")
         return list(forget), {}
     file = Path(spec)
-    if spec and (
-        file.is_file() or file.suffix.lower() in FILES
-    ):  # a writer's options may hold a dot: alternates:temperature=0.5
+    if _is_file(spec):
         return _from_file(load_prompts(file), forget, file)
     writer = get_writer(spec or method.writer)
     own: Any = writer if "original" in writer.needs else None  # the model to be unlearned writes, or is asked

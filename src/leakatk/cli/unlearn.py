@@ -277,6 +277,7 @@ def run(
         )
     known.need(f"Method {chosen.name}", *chosen.needs)
     extras.asking(forget_as, known, model)
+    extras.writing(alternates, chosen, known)
     if "retain" in chosen.sides and not kept:
         raise InputError(f"Method {chosen.name} needs retain prompts: give --retain FILE.jsonl.")
     from leakatk.benchmarks.muse import is_passages

@@ -21,7 +21,8 @@ method(
     rows=("115",),
     tags=REMOVAL | {"forget", "retain"},
     params={"layer": -1, "bank": 200, "concepts": 50, "sparsity": 0.003, "label": "random"},
-    note="A note of the run names the concepts, and counts the prompts that carry none.",
+    note="A note of the run names the concepts, and counts the prompts that carry none. On a demo's world (20 people): greedy 0, leak@32 "
+    ".04, people not shown .79.",
 )
 
 method(
@@ -41,5 +42,6 @@ method(
     params={
         "base": "npo", "beta": 0.1, "outer_leak": 1.0, "outer_rounds": 3, "reach": 0.01, "mirror_rate": 1.0, "keep": 1.0,
     },
-    note="Before the first step it takes a backward pass of each forget prompt in each of outer_rounds rounds.",
+    note="Before the first step it takes a backward pass of each forget prompt in each of outer_rounds rounds. On a demo's world (20 "
+    "people) weights lie between .32 and 9.2: greedy 0, leak@32 0, people not shown .58.",
 )  # fmt: skip

@@ -27,7 +27,8 @@ method(
     small={"retain_weight": 1.0},
     writer="inverted",
     note="As published it has no retain term. On models of a million parameters that loses nearly everything (people kept: .06 of 1), so the small "
-    "preset has one; retain_weight above 0 adds it elsewhere.",
+    "preset has one; retain_weight above 0 adds it elsewhere. With it, on a demo's world (20 people): greedy 0, leak@32 .04, people not shown "
+    ".65, facts of the world .55.",
 )
 
 method(
