@@ -78,7 +78,7 @@ part(
     "size for each order. The matching is the authors' of one slice at a time. A deleted slice is not learned again by itself",
     rows=("19",),
     tags=frozenset({"removal"}),
-    example="leakatk exact train BASE --benchmark world --out models/sliced; leakatk exact delete models/sliced --forget gone.jsonl",
+    example="leakatk exact train BASE --benchmark world --out models/sliced",
 )
 part(
     "calibrated-rule",
