@@ -285,7 +285,9 @@ def _lines(heads: Sequence[Column], rows: Sequence[Row]) -> list[str]:
     ]
     for one in rows:
         cells = [_linked(value, f"{one.name}-{head.made}") for head, value in zip(heads, one.values, strict=True)]
-        lines.append(f"| {escaped(title(one.name))} | {one.rests_on} | {' | '.join(cells)} | {', '.join(one.tags)} |")
+        lines.append(
+            f"| {escaped(title(one.name))} | {one.rests_on} | {' | '.join(cells)} | {',&nbsp;'.join(one.tags)} |"
+        )  # one line each: a narrow column would make rows tall
     return lines
 
 
