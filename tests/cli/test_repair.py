@@ -20,7 +20,7 @@ def test_a_curve(leakatk, model, files, tmp_path):
     code, said, err = leakatk(*words, "--retrained", model, "--out", tmp_path / "o", "--quiet")
     assert code == 0, err
     lines = [line.split(":")[0].strip() for line in said.splitlines() if "%" in line]
-    assert lines == [f"{p} % ({n} prompts)" for p, n in ((0, 0), (1, 1), (100, len(PROMPTS) - 1))] * 2
+    assert lines == [f"{p}% ({n} prompts)" for p, n in ((0, 0), (1, 1), (100, len(PROMPTS) - 1))] * 2
     assert "retain, shown -" in said
     kept = json.loads((tmp_path / "o" / "repair.json").read_text())
     assert kept["curves"]["model"] == kept["curves"]["retrained"]
@@ -47,8 +47,7 @@ def test_a_dry_run_writes_nothing(leakatk, files, tmp_path):
     assert code == 0, err
     there = len(PROMPTS)
     assert (
-        f"Would train 1 x 2 models for 7 steps of 16 answers each, on 1 (1 %), {there - 1} (100 %) retain prompts"
-        in said
+        f"Would train 1 x 2 models for 7 steps of 16 answers each, on 1 (1%), {there - 1} (100%) retain prompts" in said
     )
     assert f"ask {3 * there:,} prompts" in said
     code, said, _ = leakatk(*words, "--retrained", "no-such-model", "--json")

@@ -50,8 +50,20 @@ def test_each_point_is_training_on_its_part_from_the_same_weights(loaded, forget
         assert float(moved.detach().abs().max()) > 1e-3, "training does something"
         rest = [p for p in retain if p not in some]
         assert not rest or point.not_shown == pytest.approx(mean(rest))
+    assert {point.unscored for point in found} == {0}
     assert (tmp_path / "percent-20" / "model.safetensors").exists()
     assert repair_curve(loaded, forget, retain, [20, 100], out=tmp_path, **options)[1] == found[1]  # read again
+
+
+def test_prompts_without_a_score_are_counted_and_in_no_mean(loaded, forget, retain):
+    nowhere = replace(forget[0], id="nowhere", answer="東京", facts=())
+    scorer = get_scorer("rouge-l")  # has no score where the answer holds no word that it can read
+    both, one = (
+        repair_curve(loaded, asked, retain, [100], settings=SETTINGS, scorer=scorer, max_new_tokens=4, quiet=True)[0]
+        for asked in ([*forget, nowhere], forget)
+    )
+    assert (both.unscored, one.unscored) == (1, 0)
+    assert both.forget == one.forget
 
 
 def test_what_makes_no_sense(retain):

@@ -46,7 +46,8 @@ def test_samples_of_one_model_are_not_taken_for_those_of_another(tiny, tmp_path)
 
 def test_the_table_has_a_row_after_each_request():
     def one(after, request, value, prompts=2):
-        return RequestAudit(after, request, 2, prompts, [1, 8], [0.0, value], [0.0, 0.0], [0.1, 1.0], 0.0, "")
+        cut = 0.25 if request == 2 else 0.0
+        return RequestAudit(after, request, 2, prompts, [1, 8], [0.0, value], [0.0, 0.0], [0.1, 1.0], 0.0, cut, "")
 
     table = request_table([one(1, 1, 0.5), one(2, 1, 0.25), one(2, 2, 0.75, prompts=1)], 2, [1.0, 0.9, 0.8])
     assert [[getattr(cell, "value", cell) for cell in row][:2] for row in table.rows] == [
@@ -58,3 +59,4 @@ def test_the_table_has_a_row_after_each_request():
     said = to_markdown(table)
     assert "leak@8" in said
     assert "Request 2: 1 prompts have no score." in said
+    assert "Up to 25% of an audit's answers were cut off" in said

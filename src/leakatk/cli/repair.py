@@ -83,7 +83,7 @@ def run(
             return
         typer.echo(
             f"Would train {models} x {len(shown)} models for {steps:,} steps of {batch} answers each, on "
-            + ", ".join(f"{count} ({percent} %)" for percent, count in counts.items())
+            + ", ".join(f"{count} ({percent}%)" for percent, count in counts.items())
             + f" retain prompts, and ask {models * asked:,} prompts greedily, into {out}."
         )
         return
@@ -129,4 +129,5 @@ def said(point: Repaired) -> str:
         f"{name} {'-' if math.isnan(value) else format(value, '.3f')}"
         for name, value in (("forget", point.forget), ("retain, shown", point.shown), ("not shown", point.not_shown))
     ]
-    return f"  {point.percent:>5g} % ({point.prompts} prompts): {', '.join(cells)}"
+    unscored = f"; {point.unscored} prompts have no score and are in no mean" if point.unscored else ""
+    return f"  {point.percent:>5g}% ({point.prompts} prompts): {', '.join(cells)}{unscored}"

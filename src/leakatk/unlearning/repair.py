@@ -32,6 +32,8 @@ class Repaired:
     """Of the retain prompts that the repair was shown."""
     not_shown: float
     """Of the others."""
+    unscored: int
+    """Prompts of all three whose greedy answer has no score; they are in no mean."""
 
     def as_dict(self) -> dict[str, Any]:
         return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in asdict(self).items()}
@@ -79,7 +81,8 @@ def repair_curve(
     def measured(percent: float, shown: Sequence[Prompt]) -> Repaired:
         ids = {prompt.id for prompt in shown}
         sets = forget, shown, [prompt for prompt in retain if prompt.id not in ids]
-        point = Repaired(percent, len(shown), *(_mean(loaded, prompts, scorer, max_new_tokens) for prompts in sets))
+        (left, a), (now, b), (beside, c) = (_mean(loaded, prompts, scorer, max_new_tokens) for prompts in sets)
+        point = Repaired(percent, len(shown), left, now, beside, unscored=a + b + c)
         on_point(point)
         return point
 
@@ -96,7 +99,8 @@ def repair_curve(
     return points
 
 
-def _mean(loaded: LoadedModel, prompts: Sequence[Prompt], scorer: Scorer, longest: int) -> float:
+def _mean(loaded: LoadedModel, prompts: Sequence[Prompt], scorer: Scorer, longest: int) -> tuple[float, int]:
+    """Mean score, and how many have none."""
     scores = greedy_scores(loaded, prompts, scorer, max_new_tokens=longest).tolist() if prompts else []
     known = [score for score in scores if math.isfinite(score)]
-    return sum(known) / len(known) if known else math.nan
+    return sum(known) / len(known) if known else math.nan, len(scores) - len(known)

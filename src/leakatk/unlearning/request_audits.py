@@ -15,6 +15,7 @@ from leakatk.models.loaded import LoadedModel
 from leakatk.prompts import Prompt
 from leakatk.report.content import Number, Table
 from leakatk.sampling.decoding import Decoding
+from leakatk.text import percent
 
 AUDITS = "audits"
 
@@ -23,7 +24,8 @@ AUDITS = "audits"
 class RequestAudit:
     """What is left of one request after another. after, request: their numbers, from 1.
 
-    k, value, low, high: leak@k with its interval over samples.  prompts: those that were scored, of `asked`.  out: the audited run.
+    k, value, low, high: leak@k with its interval over samples.  prompts: those that were scored, of `asked`.  cut: share of the answers
+    whose end was cut off, so that nobody knows what they would have said next.  out: the audited run.
     """
 
     after: int
@@ -35,6 +37,7 @@ class RequestAudit:
     low: Sequence[float]
     high: Sequence[float]
     greedy: float
+    cut: float
     out: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def audit_requests(
         place = Path(out) / AUDITS / f"after-{after:03d}" / f"request-{number:03d}"
         results = audit(now, prompts, out=place, settings=settings, quiet=quiet)
         [one] = results["scorers"].values()
-        curve = one["curves"]["samples"]
+        curve, answers = one["curves"]["samples"], results["answers"]
         found.append(
             RequestAudit(
                 after,
@@ -86,6 +89,7 @@ def audit_requests(
                 curve["low"],
                 curve["high"],
                 math.nan if one["greedy"] is None else one["greedy"],
+                answers["cut"] / answers["answers"],
                 str(place.relative_to(out)),
             )
         )
@@ -108,6 +112,10 @@ def request_table(audits: Sequence[RequestAudit], requests: int, retain: Sequenc
     )
     unscored = {one.request: one.asked - one.prompts for one in audits if one.asked > one.prompts}
     left_out = "".join(f" Request {name}: {count} prompts have no score." for name, count in sorted(unscored.items()))
+    if cut := max(one.cut for one in audits):
+        left_out += (
+            f" Up to {percent(cut)} of an audit's answers were cut off: what they would have said next is unknown."
+        )
     return Table(
         title=f"leak@{most} of each request after every one",
         columns=("", *(f"request {number}" for number in range(1, requests + 1)), "kept, greedy"),
