@@ -87,7 +87,7 @@ def run(work: Path, out: Path, seeds: Sequence[int], *, quick: bool) -> None:
                 if name == "retrained":
                     curve = {"0": measured(load_model(place / name), asked)}
                 else:
-                    loaded, method = load_model(place / "full"), KNOWN[name].for_small_models()
+                    loaded, method = load_model(place / "full"), KNOWN[name].for_small_models(found=False)
                     curve = {"0": measured(loaded, asked)}
 
                     def look(model: Any, step: int, curve: dict[str, Any] = curve, asked: Any = asked) -> Check:

@@ -108,7 +108,7 @@ def run(work: Path, out: Path, seeds: Sequence[int], *, quick: bool) -> None:
                         curve[str(step)] = measured(model, *asked)
                         return Check({})
 
-                    method = KNOWN[name].for_small_models()
+                    method = KNOWN[name].for_small_models(found=False)
                     params = {key: 0.0 if key == "retain_weight" else value for key, value in method.params.items()}
                     settings = replace(method.settings, max_steps=QUICK_STEPS if quick else STEPS, check_every=EVERY)
                     unlearn(loaded, world.forget, world.retain, replace(method, params=params), settings=settings, seed=seed, quiet=True, on_check=look)  # fmt: skip
