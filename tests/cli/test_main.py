@@ -33,7 +33,7 @@ def test_a_shell_can_complete(tmp_path):
         )
         return done.stdout.split()
 
-    assert complete("leakatk rep", "1") == ["report"]
+    assert complete("leakatk repo", "1") == ["report"]
     assert complete("leakatk audit --max-n", "2") == ["--max-new-tokens"]
     assert complete("leakatk score runs/a --scorer rou", "4") == ["rouge-1", "rouge-l"]
     assert complete("leakatk methods np", "2") == ["npo", "npo-ent", "npo-hybrid", "npo-sign", "npo-zeroth"]

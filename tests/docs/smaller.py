@@ -23,10 +23,10 @@ def smaller(line):
         line = re.sub(
             r"(--n )(\d+)", lambda found: found[1] + fewer(found[2]) if int(found[2]) > 25 else found[0], line
         )
-        line = re.sub(r"(--fail-above )(\d+)", lambda found: found[1] + fewer(found[2]), line)
+        line = re.sub(r"(--fail-(?:excess-)?above )(\d+)", lambda found: found[1] + fewer(found[2]), line)
     if command in ("audit", "score"):
         line = re.sub(r"(--k )(\S+)", lambda found: found[1] + ",".join(map(fewer, found[2].split(","))), line)
-    if command in ("unlearn", "finetune"):
+    if command in ("unlearn", "finetune", "repair"):
         line = with_option(line, "--steps", STEPS)
     if "--method rule" in line:
         for name, value in ROUND.items():
