@@ -91,17 +91,28 @@ def ladder_table(cells: Cells, k: int) -> Table:
     attacks = cells.attacks(read=False)
     rows: list[tuple[Cell, ...]] = []
     for model in [name for name in cells.laddered() if name != YARDSTICK]:
-        row: list[Cell] = [called(model), str(len(cells.seeds("none", model, YARDSTICK)))]
+        row: list[Cell] = [called(model)]
         for attack in attacks:
             seeds = cells.seeds(attack, model, YARDSTICK)
             row.append(beyond(cells, seeds, model, attack, k) if seeds else "not run")
         rows.append(tuple(row))
-    floor: list[Cell] = [called(YARDSTICK) + ", its own leak", str(len(cells.seeds("none", YARDSTICK)))]
+    floor: list[Cell] = [called(YARDSTICK) + ", its own leak"]
     for attack in attacks:
         seeds = cells.seeds(attack, YARDSTICK)
         floor.append(at(cells, seeds, YARDSTICK, attack, k) if seeds else "not run")
-    columns = ("model", "seeds", *("as asked" if name == "none" else name for name in attacks))
+    columns = ("model", *("as asked" if name == "none" else name for name in attacks))
     return Table("", columns, (*rows, tuple(floor)))
+
+
+def rests_on(cells: Cells) -> str:
+    """How many worlds each column of the ladder rests on."""
+    groups: dict[int, list[str]] = {}
+    for attack in cells.attacks(read=False):
+        groups.setdefault(len(cells.seeds(attack, YARDSTICK)), []).append("as asked" if attack == "none" else attack)
+    return (
+        "; ".join(f"{', '.join(names)}: {count} world{'s' * (count > 1)}" for count, names in sorted(groups.items()))
+        + "."
+    )
 
 
 def shown(cells: Cells, k: int) -> list[str]:
@@ -250,7 +261,7 @@ def page(cells: Cells) -> str:
         "## Forgotten or hidden?",
         *stored_lines(cells, top),
         f"## The ladder: excess at k = {top}",
-        f"{cells.options['n']} samples a question, {cells.options['decoding']}. [Attacks](attacks.md) says what each assumes.",
+        f"{cells.options['n']} samples a question, {cells.options['decoding']}. [Attacks](attacks.md) says what each assumes. {rests_on(cells)}",
         to_markdown(ladder_table(cells, top)),
         "## The same at k = 1",
         to_markdown(ladder_table(cells, 1)),

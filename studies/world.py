@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from leakatk.benchmarks.worlds.people import World, make_world
+from leakatk.cli.given import with_alternates
 from leakatk.errors import RunError
 from leakatk.estimate.ustatistic import per_prompt_leak
 from leakatk.files.writing import write_atomic
@@ -232,10 +233,14 @@ def forget_by(seed: Seed, method: Method, loaded: LoadedModel) -> Unlearned:
     models = seed.place / "models"
     never, did = str(models / "retrained"), str(models / "full")
     known = Known(auxiliary={"retrained": never, "clean": never, "dirty": did} if method.needs else {})
+    forget, other = list(world.forget), {p.id: p.perturbed_answers[0] for p in world.forget}
+    if method.writer != Method.writer:  # what it trains on is what sets it apart
+        forget, other = with_alternates(
+            "", method, forget, loaded, seed.place / "written" / method.name, seed.seed, known
+        )
     return unlearn(
-        loaded, world.forget, world.retain, method,
-        settings=method.settings, seed=seed.seed, quiet=True, on_check=check, known=known,
-        alternates={p.id: p.perturbed_answers[0] for p in world.forget},
+        loaded, forget, world.retain, method,
+        settings=method.settings, seed=seed.seed, quiet=True, on_check=check, known=known, alternates=other,
     )  # fmt: skip
 
 

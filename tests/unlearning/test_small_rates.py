@@ -25,6 +25,11 @@ def test_a_preset_takes_it_and_the_search_starts_without_it():
 
 @pytest.mark.skipif(not TUNING.is_dir(), reason="the studies are not beside the tests")
 def test_they_are_those_that_the_search_found():
-    found = {path.stem: json.loads(path.read_text())["rate"] for path in TUNING.glob("*.json")}
+    made = {path.stem: json.loads(path.read_text()) for path in TUNING.glob("*.json")}
+    # Where all rates give the same, the method takes no steps that have one.
+    told = {
+        name: len({(one["greedy"], one["retain_held"]) for one in block["trials"]}) > 1 for name, block in made.items()
+    }
+    found = {name: block["rate"] for name, block in made.items() if told[name]}
     assert found == pytest.approx({name: factor(name) for name in found})
     assert set(HALF_POWERS) <= set(found)
