@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,12 @@ def say(text: str) -> None:
 # -- the page
 
 
+def share(values: np.ndarray) -> Number:
+    """The mean of numbers between 0 and 1, one a question, with its interval over questions."""
+    curve = leak_at_k(values[:, None], [1], over="prompts")
+    return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
+
+
 class Cells:
     """The cells on disk: (method, count) -> seed -> step -> score -> a number a prompt."""
 
@@ -139,8 +145,7 @@ class Cells:
 
     def number(self, name: str, count: int, step: int, score: str) -> Number:
         """The mean with its interval over questions."""
-        curve = leak_at_k(self.values(name, count, step, score)[:, None], [1], over="prompts")
-        return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
+        return share(self.values(name, count, step, score))
 
 
 def table(cells: Cells, score: str) -> Table:
@@ -200,18 +205,23 @@ def page(cells: Cells) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(said: str, cells: Path, seeds: str, study: Callable[..., None], written: Callable[[Path], str]) -> None:
+    """The command line of a small study. said: its help.  cells, seeds: defaults.  study: makes the cells.  written: the page of them."""
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, help="scratch directory for models: run the study")
-    parser.add_argument("--out", type=Path, default=CELLS, help="where cells are kept")
-    parser.add_argument("--seeds", default="0,1", help="comma-separated world seeds")
+    parser.add_argument("--out", type=Path, default=cells, help="where cells are kept")
+    parser.add_argument("--seeds", default=seeds, help="comma-separated world seeds")
     parser.add_argument("--quick", action="store_true", help="few people, few steps: a test of the script")
     parser.add_argument("--page", type=Path, help="write the page")
     arguments = parser.parse_args()
     if arguments.work:
-        run(arguments.work, arguments.out, [int(seed) for seed in arguments.seeds.split(",")], quick=arguments.quick)
+        study(arguments.work, arguments.out, [int(seed) for seed in arguments.seeds.split(",")], quick=arguments.quick)
     if arguments.page:
-        write_atomic(arguments.page, page(Cells(arguments.out)))
+        write_atomic(arguments.page, written(arguments.out))
+
+
+def main() -> None:
+    command(str(__doc__), CELLS, "0,1", run, lambda out: page(Cells(out)))
 
 
 if __name__ == "__main__":

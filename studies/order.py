@@ -10,7 +10,6 @@ setting was tuned.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frequency import say
+from frequency import command, say, share
 from scipy import stats
 
 from leakatk.benchmarks.worlds.order import POSITIONS, make_order
-from leakatk.estimate.leak import excess, leak_at_k
+from leakatk.estimate.leak import excess
 from leakatk.files.writing import write_atomic
 from leakatk.report.content import Number, Table
 from leakatk.report.table import to_markdown
@@ -151,10 +150,7 @@ def by_t(values: np.ndarray) -> Number:
 
 def number(values: np.ndarray, score: str) -> Number:
     """The mean with its interval over questions."""
-    if score == "loss":
-        return by_t(values)
-    curve = leak_at_k(values[:, None], [1], over="prompts")
-    return Number(float(curve.value[0]), float(curve.low[0]), float(curve.high[0]))
+    return by_t(values) if score == "loss" else share(values)
 
 
 def apart(cells: Cells, name: str, step: int, score: str) -> Number:
@@ -215,17 +211,7 @@ def page(cells: Cells) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, help="scratch directory for models: run the study")
-    parser.add_argument("--out", type=Path, default=CELLS, help="where cells are kept")
-    parser.add_argument("--seeds", default="0", help="comma-separated world seeds")
-    parser.add_argument("--quick", action="store_true", help="few people, few steps: a test of the script")
-    parser.add_argument("--page", type=Path, help="write the page")
-    arguments = parser.parse_args()
-    if arguments.work:
-        run(arguments.work, arguments.out, [int(seed) for seed in arguments.seeds.split(",")], quick=arguments.quick)
-    if arguments.page:
-        write_atomic(arguments.page, page(Cells(arguments.out)))
+    command(str(__doc__), CELLS, "0", run, lambda out: page(Cells(out)))
 
 
 if __name__ == "__main__":

@@ -71,13 +71,12 @@ def train(
 
     A slice can be deleted later by switching off what came after it.
     """
-    from leakatk.cli.preset import SMALL_MODEL
+    from leakatk.cli.preset import is_small
     from leakatk.unlearning.exact import slices as exact
 
     _, items, kept = inputs.prompts_of(benchmark, forget, retain, data, column=column)
     loaded = _load(base, template, system, device)
-    small = sum(parameter.numel() for parameter in loaded.model.parameters()) < SMALL_MODEL
-    how = exact.SMALL_LEARN if small else exact.LEARN
+    how = exact.SMALL_LEARN if is_small(loaded) else exact.LEARN
     changes: dict[str, Any] = {"learning_rate": lr, "max_steps": steps, "lora_rank": lora_rank}
     changes |= {"epochs": None, "warmup_epochs": 0.0} if steps else {}
     how = replace(how, **{name: value for name, value in changes.items() if value is not None or name == "epochs"})

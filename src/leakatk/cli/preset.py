@@ -40,6 +40,12 @@ def trained_as(method: Method, *, lora: bool, load_in: str, rule: bool) -> Train
 SMALL_MODEL = 20_000_000  # parameters
 
 
+def is_small(loaded: LoadedModel) -> bool:
+    """Whether settings for small models suit it."""
+    size: int = sum(parameter.numel() for parameter in loaded.model.parameters())
+    return size < SMALL_MODEL
+
+
 def configure(
     method: Method,
     loaded: LoadedModel,
@@ -53,8 +59,7 @@ def configure(
     """The method and settings after preset, --param and the single options."""
     if preset not in ("auto", "paper", "small"):
         raise InputError(f"--preset must be auto, paper or small, got {preset!r}.")
-    size = sum(parameter.numel() for parameter in loaded.model.parameters())
-    if preset == "small" or (preset == "auto" and size < SMALL_MODEL):
+    if preset == "small" or (preset == "auto" and is_small(loaded)):
         method = method.for_small_models()
     values: dict[str, Any] = {}
     for text in params:

@@ -64,7 +64,7 @@ def run(
     """
     percents = _percents(percent)
     _, items, kept = inputs.prompts_of(benchmark, forget, retain, data, column=column)
-    from leakatk.cli.preset import SMALL_MODEL
+    from leakatk.cli.preset import is_small
     from leakatk.files.strict_json import strict_json
     from leakatk.files.writing import write_atomic
     from leakatk.scorers.base import get_scorer
@@ -92,8 +92,7 @@ def run(
     with written_back(context, out):
         for name, source in {"model": model, **({"retrained": retrained} if retrained else {})}.items():
             loaded = inputs.load(source, device=device, dtype="fp32", template=template, system=system)
-            size = sum(parameter.numel() for parameter in loaded.model.parameters())
-            rate = lr if lr is not None else 3e-4 if size < SMALL_MODEL else 1e-5
+            rate = lr if lr is not None else 3e-4 if is_small(loaded) else 1e-5
             settings = TrainSettings(learning_rate=rate, max_steps=steps, retain_batch=batch)
             typer.echo(f"{source}: mean greedy {judge.label}", err=as_json)
             points = repair_curve(

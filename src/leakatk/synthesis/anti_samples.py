@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from leakatk.errors import InputError
 from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.sampling.base import texts_of
@@ -58,13 +57,8 @@ class AntiSamples(Writer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise InputError(f"Writer option anti-samples:by must be {', '.join(BY)}, got {self.by!r}.")
-        for option in ("wordings", "tries", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(
-                    f"Writer option anti-samples:{option} must be at least 1, got {getattr(self, option)}."
-                )
+        self.check_choice("by", BY)
+        self.check_counts("wordings", "tries", "max_new_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, TypeVar
@@ -54,6 +54,19 @@ class Writer(Specified, ABC):
     def rng(self, prompt: Prompt, seed: int, number: int = 0) -> Random:
         """The random stream of one row: the same whatever the other prompts are."""
         return Random(f"leakatk writer {self.name} {seed} {number} {prompt.id}")
+
+    def check_counts(self, *options: str) -> None:
+        """InputError for an option below 1."""
+        for option in options:
+            if getattr(self, option) < 1:
+                raise InputError(f"Writer option {self.name}:{option} must be at least 1, got {getattr(self, option)}.")
+
+    def check_choice(self, option: str, allowed: Iterable[str]) -> None:
+        """InputError for an option that is none of the words allowed."""
+        if getattr(self, option) not in allowed:
+            raise InputError(
+                f"Writer option {self.name}:{option} must be {', '.join(allowed)}, got {getattr(self, option)!r}."
+            )
 
 
 WRITERS: Registry[type[Writer]] = Registry("writer")

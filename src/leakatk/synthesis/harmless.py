@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from leakatk.errors import InputError
 from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.sampling.base import texts_of
@@ -53,9 +52,7 @@ class Harmless(Writer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("count", "tries", "max_new_tokens", "answer_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option harmless:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_counts("count", "tries", "max_new_tokens", "answer_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

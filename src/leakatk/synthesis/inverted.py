@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leakatk.errors import InputError
 from leakatk.prompts import Known, Prompt
 from leakatk.synthesis.base import Writer, writer
 from leakatk.synthesis.generated import Alternates
@@ -54,14 +53,9 @@ class Inverted(Writer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option, allowed in (("by", BY), ("pick", PICK)):
-            if getattr(self, option) not in allowed:
-                raise InputError(
-                    f"Writer option inverted:{option} must be {', '.join(allowed)}, got {getattr(self, option)!r}."
-                )
-        for option in ("candidates", "count", "step", "tries", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option inverted:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_choice("by", BY)
+        self.check_choice("pick", PICK)
+        self.check_counts("candidates", "count", "step", "tries", "max_new_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

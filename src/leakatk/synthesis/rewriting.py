@@ -64,13 +64,10 @@ class Rewrite(Writer):
     names: bool = True
 
     def __post_init__(self) -> None:
-        if self.form not in REQUESTS:
-            raise InputError(f"Writer option rewrite:form must be {', '.join(REQUESTS)}, got {self.form!r}.")
+        self.check_choice("form", REQUESTS)
         if not self.language.strip():
             raise InputError("Writer option rewrite:language must name a language, such as French.")
-        for option in ("count", "tries", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option rewrite:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_counts("count", "tries", "max_new_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

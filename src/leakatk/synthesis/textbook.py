@@ -86,11 +86,8 @@ class Textbook(Writer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise InputError(f"Writer option textbook:by must be {', '.join(BY)}, got {self.by!r}.")
-        for option in ("subfields", "audiences", "bullets", "chapters", "words", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option textbook:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_choice("by", BY)
+        self.check_counts("subfields", "audiences", "bullets", "chapters", "words", "max_new_tokens")
         if self.audiences > len(AUDIENCES):
             raise InputError(
                 f"Writer option textbook:audiences must be at most {len(AUDIENCES)}, got {self.audiences}."

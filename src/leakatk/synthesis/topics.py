@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from leakatk.errors import InputError
 from leakatk.probes.base import reveals
 from leakatk.prompts import Known, Prompt, Query
 from leakatk.sampling.base import texts_of
@@ -46,9 +45,7 @@ class Topic(Writer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("count", "tries", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option topic:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_counts("count", "tries", "max_new_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -58,9 +58,7 @@ class Triplets(Writer):
     def __post_init__(self) -> None:
         if self.by not in WAYS:
             raise InputError(f"Writer option triplets:by must be {' or '.join(WAYS)}, got {self.by!r}.")
-        for option in ("count", "max_new_tokens"):
-            if getattr(self, option) < 1:
-                raise InputError(f"Writer option triplets:{option} must be at least 1, got {getattr(self, option)}.")
+        self.check_counts("count", "max_new_tokens")
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -38,8 +38,7 @@ class Apart(Writer):
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"Writer option apart:count must be at least 1, got {self.count}.")
+        self.check_counts("count")
         if not 0 < self.most <= 1:
             raise InputError(f"Writer option apart:most must be above 0 and at most 1, got {self.most}.")
 
