@@ -1,4 +1,4 @@
-"""Sampler of a model in training: its weights rounded to the type that it will be measured in, which is also far faster."""
+"""Models in the type that a study measures them in, and the sampler of a model in training, whose weights are rounded to it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from leakatk.prompts import Generation
 from leakatk.sampling.base import Request
 from leakatk.sampling.decoding import Decoding
 from leakatk.sampling.native import NativeSampler
+from leakatk.unlearning.precision import fast_bf16
 
 TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def in_fast_arithmetic(loaded: LoadedModel) -> LoadedModel:
+    """The same weights, in float32 where the processor has no fast bf16: there bf16 takes six times as long."""
+    if loaded.device.type == "cpu" and not fast_bf16():
+        loaded.model.float()
+    return loaded
 
 
 class RoundedSampler:
@@ -28,8 +36,8 @@ class RoundedSampler:
 
     def sample(self, requests: Sequence[Request], decoding: Decoding, *, seed: int) -> Iterator[list[Generation]]:
         """Yield each requested generation once."""
-        rounded = copy.deepcopy(self.loaded.model).to(self.dtype).eval()
-        yield from NativeSampler(replace(self.loaded, model=rounded)).sample(requests, decoding, seed=seed)
+        rounded = replace(self.loaded, model=copy.deepcopy(self.loaded.model).to(self.dtype).eval())
+        yield from NativeSampler(in_fast_arithmetic(rounded)).sample(requests, decoding, seed=seed)
 
     def describe(self) -> dict[str, Any]:
         return {"engine": self.name, "rounded": str(self.dtype), **self.loaded.describe()}

@@ -336,7 +336,7 @@ class Trainer:
             return [(1.0, rows)]
         [name], items = of, [self.streams.items(stream) for stream in streams]
         drawn = rows.get(name, [])
-        found = pieces([[some[row] for some in items] for row in drawn], self.device)
+        found = pieces(self.model, [[some[row] for some in items] for row in drawn], self.device)
         return [(len(part) / len(drawn), {**rows, name: [drawn[i] for i in part]}) for part in found] or [(1.0, rows)]
 
     @torch.no_grad()

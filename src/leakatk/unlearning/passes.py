@@ -1,7 +1,8 @@
 """Passes of a model over a batch: what it says where answers are predicted, after every token, and within its layers.
 
-Each distinct item is run once, in groups of like length padded on the right, and the output layer works only where its
-logits are wanted. Values come back in the layout of the batch, as if its rows had been run together.
+Each distinct item is run once, in groups of like length padded on the right, and what all begin with once for all of them.
+The output layer works only where its logits are wanted. Values come back in the layout of the batch, as if its rows had been
+run together.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from leakatk.models.checks import check_positions, position_limit
 from leakatk.models.layers import decoder_layers as decoder_layers
 from leakatk.models.layers import part_of as part_of
 from leakatk.unlearning.batches import Batch, Item, by_length
+from leakatk.unlearning.beginnings import NONE, Beginning, may_share, run_beginning, shared_length
 from leakatk.unlearning.losses.token import IGNORE
 
 # What one more pass costs, in tokens: weights are read and their gradients added once more, and a GPU is left idle.
@@ -87,8 +89,11 @@ def flat_logits(model: nn.Module, flat: Flat) -> Tensor:
     widths = [flat.positions(item).stop for item in flat.items]
     if hasattr(model, "config") and position_limit(model):
         check_positions(model, max(widths), "A prompt with its answer")
-    groups = _groups(model, widths, flat.mask.device)
-    parts = [_run(model, [flat.items[i] for i in group], flat) for group in groups]
+    device, begun = flat.mask.device, NONE
+    if not flat.whole and not by_chance(model):
+        begun = run_beginning(model, flat.items, _overhead(device), device)
+    groups = _groups(model, [width - begun.length for width in widths], device)
+    parts = [_run(model, [flat.items[i] for i in group], flat, begun) for group in groups]
     pieces: dict[int, Tensor] = {}
     for group, logits in zip(groups, parts, strict=True):
         pieces |= zip(group, torch.split(logits, [flat.counts[i] for i in group]), strict=True)
@@ -100,26 +105,33 @@ def flat_logits(model: nn.Module, flat: Flat) -> Tensor:
 def _groups(model: nn.Module, widths: Sequence[int], device: torch.device) -> list[list[int]]:
     if isinstance(model, FSDPModule):  # every process must make as many passes as the others
         return [list(range(len(widths)))]
-    return by_length(widths, OVERHEAD.get(device.type, OVERHEAD["cuda"]))
+    return by_length(widths, _overhead(device))
 
 
-def pieces(keys: Sequence[Sequence[Item]], device: torch.device) -> list[list[int]]:
+def _overhead(device: torch.device) -> int:
+    return OVERHEAD.get(device.type, OVERHEAD["cuda"])
+
+
+def pieces(model: nn.Module, keys: Sequence[Sequence[Item]], device: torch.device) -> list[list[int]]:
     """The numbers of a batch's rows in parts to be trained on one after the other; equal rows are in one part.
 
     keys: the items of each row, one a stream that is looked at.
     """
     distinct = list(dict.fromkeys(tuple(key) for key in keys))
-    lengths = [sum(len(item) for item in key) for key in distinct]
-    kind = device.type if device.type in MOST else "cuda"
-    part = {distinct[i]: n for n, group in enumerate(by_length(lengths, OVERHEAD[kind], MOST[kind])) for i in group}
+    overhead, most = _overhead(device), MOST.get(device.type, MOST["cuda"])
+    streams = [list(dict.fromkeys(stream)) for stream in zip(*distinct, strict=True)]
+    shares = may_share(model) and not by_chance(model)
+    begun = sum(shared_length(stream, overhead) for stream in streams) if shares else 0  # each part runs it once
+    lengths = [sum(len(item) for item in key) - begun for key in distinct]
+    part = {distinct[i]: n for n, group in enumerate(by_length(lengths, overhead, most)) for i in group}
     parts: dict[int, list[int]] = {}
     for row, key in enumerate(keys):
         parts.setdefault(part[tuple(key)], []).append(row)
     return [parts[n] for n in sorted(parts)]
 
 
-def _run(model: nn.Module, items: Sequence[Item], flat: Flat) -> Tensor:
-    """(n, V) logits at the wanted tokens of these items, in one pass."""
+def _run(model: nn.Module, items: Sequence[Item], flat: Flat, begun: Beginning) -> Tensor:
+    """(n, V) logits at the wanted tokens of these items, in one pass after what they begin with."""
     width = max(flat.positions(item).stop for item in items)
     ids = torch.zeros(len(items), width, dtype=torch.long)
     wanted = torch.zeros_like(ids, dtype=torch.bool)
@@ -128,12 +140,13 @@ def _run(model: nn.Module, items: Sequence[Item], flat: Flat) -> Tensor:
         ids[row, : positions.stop] = torch.tensor((*item.prompt, *item.answer)[: positions.stop])
         wanted[row, positions.start : positions.stop] = True
     device = flat.mask.device
-    ids, wanted = ids.to(device), wanted.to(device)
-    places = torch.arange(width, device=device).expand_as(ids)
+    ids, wanted = ids[:, begun.length :].to(device), wanted[:, begun.length :].to(device)
+    places = torch.arange(begun.length, width, device=device).expand_as(ids)
 
     def forward() -> Tensor:
         # No mask: what stands before a wanted token is its own row, and the padding after it is never looked at.
-        found: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
+        before = begun.before(len(items))
+        found: Tensor = model(input_ids=ids, position_ids=places, use_cache=False, **before).logits
         return found
 
     if model not in _WHOLE_HEAD:
