@@ -52,6 +52,14 @@ def screen_of(monkeypatch, *, live):
     return screen
 
 
+def test_what_is_slow_is_told_by_the_seconds_of_each(clock, monkeypatch):
+    screen = screen_of(monkeypatch, live=False)
+    with Progress("unlearn", 100, unit="steps") as bar:
+        clock.now += 20
+        bar.advance()
+    assert screen.getvalue().splitlines()[0] == "unlearn: 1/100 steps  20s each  33m00s left"
+
+
 def test_plain_lines_come_at_most_every_ten_seconds_and_at_the_end(clock, monkeypatch):
     screen = screen_of(monkeypatch, live=False)
     with Progress("sample", 1000, unit="answers") as bar:

@@ -63,7 +63,7 @@ class Progress:
         rate = (self.done - self._start_done) / spent if spent > 0 else 0.0
         parts = [f"{self.label}: {self.done:,}/{self.total:,} {self.unit}".rstrip()]
         if rate > 0:
-            parts.append(f"{rate:,.1f}/s")
+            parts.append(f"{rate:,.1f}/s" if rate >= 0.5 else f"{format_seconds(1 / rate)} each")
         if last:
             parts.append(format_seconds(spent))
         elif rate > 0:

@@ -82,8 +82,12 @@ def unexpected(leakatk, forget, tmp_path, monkeypatch, words, error):
     arguments, target = WORKS[words]
     (tmp_path / "g.json").write_text("{}")
     filled = [word.format(tmp=tmp_path, forget=forget, generations=tmp_path / "g.json") for word in arguments]
-    monkeypatch.setattr(target, fails(error))
+    failing = fails(error)
+    monkeypatch.setattr(target, failing)
     crashed(leakatk(*words, *filled), tmp_path)
+    module = target.rpartition(".")[0]
+    kept = [name for name, one in sys.modules.items() if name.startswith("leakatk") and failing in vars(one).values()]
+    assert set(kept) <= {module}, "first imported here, they keep what fails: import them above"
 
 
 @pytest.mark.parametrize("kind", LISTS)
