@@ -241,7 +241,8 @@ def counted(study: Study, heads: Sequence[Column], rows: Sequence[Row]) -> list[
     return [
         f"{len(rows) - len(YARDSTICKS)} models, {sum(one.name in METHODS for one in rows)} of {len(METHODS)} methods among them, "
         f"each over {several} worlds; {sum(bool(one.attacked) for one in rows)} of all {len(rows)} rows were relearned. "
-        f"Not measured: {missing or 'nothing'}; together {sum(lacking.values())} of {len(rows) * len(heads)} cells.",
+        f"Not measured: {missing or 'nothing'}; together {sum(lacking.values())} of {len(rows) * len(heads)} cells. "
+        + study.elsewhere(),
         f"Without a row: {'; '.join(said) or 'none'}. Controls of RULE stand on the [page of the study](results-world.md).",
     ]
 

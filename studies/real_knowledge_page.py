@@ -27,7 +27,8 @@ TITLES = {
     "rule-idknll-wordings": "RULE-IdkNLL, 3 x 20 steps, three wordings",
     "rule-rmu-wordings": "RULE-RMU, 3 x 20 steps, three wordings",
     "wga": "WGA", "undial": "UNDIAL", "ce-u": "CE-U", "idkdpo": "IdkDPO", "kl": "KL", "me": "ME", "ngdiff": "NGDiff",
-    "blur-npo": "BLUR-NPO", "pdu": "PDU", "catnip": "CATNIP", "jensun": "JensUn",
+    "blur-npo": "BLUR-NPO", "pdu": "PDU", "catnip": "CATNIP", "jensun": "JensUn", "npo-sign": "NPO, signs of gradients",
+    "cau-npo": "CAU-NPO", "mp-me": "MP-ME", "loku": "LoKU (hinge)", "sure": "SURE", "u2a": "U2A", "dd-distil": "DD-distil",
 }  # fmt: skip
 ROLES = ("asked", "detection", "held-out")
 KS = (1, 16, 64)
@@ -119,6 +120,14 @@ class Results:
     def rows(self, row) -> tuple[tuple[Cell, ...], ...]:  # type: ignore[no-untyped-def]
         """A row a model whose cell is there; the section says which are not."""
         return tuple((title(name), *row(name, one)) for name, one in self.there())
+
+
+def elsewhere(results: Results) -> str:
+    """Which models were made or measured in another arithmetic than the rest; "" where none was."""
+    slow = [title(name) for name, one in results.there() if one.numbers.get("precision", "bf16") == "fp32"]
+    if not slow:
+        return ""
+    return f" On a processor without fast bf16, trained in fp32 and measured in fp32 with weights rounded to bf16: {'; '.join(slow)}."
 
 
 def leak_table(results: Results) -> str:
@@ -328,7 +337,7 @@ def section(store: Store, design: Design | None = None) -> str:
 
 {d.model} (SHA-256 of its float32 weights {read["weights"][:16]}...) answers {counts} rightly in all five wordings, greedily. {sum(d.tuning.values())} of them chose the settings and are in no number below; of the rest a quarter, {forgotten} items, is to be forgotten. Two thirds of the others are shown to the unlearner beside general questions with the model's own answers, and a third is not.
 
-The unlearner sees one wording. RULE's detection may ask two more. Two are asked by no training and no detection: held-out. {d.n} samples a question and wording at T = 1, at most {d.longest} tokens, measured in {d.dtype}. A leak is an answer that says the key ("Paris"). Every method stops at its first check, one in {d.check_every} steps, where greedy answers say no key and 95% of a sample of the kept ones; at most {d.steps} steps of {d.batch} forget and {d.batch} retain answers. Brackets are 95% intervals over samples; the items are fixed, one seed of unlearning. Not run: {", ".join(missing) or "none"}.
+The unlearner sees one wording. RULE's detection may ask two more. Two are asked by no training and no detection: held-out. {d.n} samples a question and wording at T = 1, at most {d.longest} tokens, measured in {d.dtype}.{elsewhere(results)} A leak is an answer that says the key ("Paris"). Every method stops at its first check, one in {d.check_every} steps, where greedy answers say no key and 95% of a sample of the kept ones; at most {d.steps} steps of {d.batch} forget and {d.batch} retain answers. Brackets are 95% intervals over samples; the items are fixed, one seed of unlearning. Not run: {", ".join(missing) or "none"}.
 
 {leak_table(results)}
 verbatim: the probability that one of k answers is the true sentence to the letter, computed and not sampled. {unseen_by_exact(results)}

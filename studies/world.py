@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from real_cells import machine
 
 from leakatk.benchmarks.worlds.people import World, make_world
 from leakatk.cli.given import with_alternates
@@ -488,7 +489,7 @@ def run_cell(seed: Seed, name: str, make: Callable[[], dict[str, Any]], at: str)
     start, cpu = time.time(), time.process_time()
     made = make()
     found = {} if "same" in made else measure(seed, seed.load(name))
-    write_json(seed.cell(name), {"seed": seed.seed, "cell": name, **made, **found})
+    write_json(seed.cell(name), {"seed": seed.seed, "cell": name, "machine": machine(), **made, **found})
     spent = f"{time.time() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU)"
     say(f"seed {seed.seed} cell {at} {name}: {spent} {brief(found)}")
 

@@ -59,6 +59,13 @@ class Study:
             return found
         return {**self.cells[seed][found["same"]], "steps": 0, "cpu_seconds": 0.0, **found}
 
+    def elsewhere(self) -> str:
+        """What a reader of the seconds must know: cells that say their processor, while the rest do not."""
+        every = [(name, cell) for cells in self.cells.values() for name, cell in cells.items()]
+        where = {name: "{processor}, {instruction_set}".format(**cell["machine"]) for name, cell in every if "machine" in cell}
+        said = "; ".join(f"{name} ({place})" for name, place in where.items())
+        return f"CPU s of these are of another processor than the rest: {said}." if said else ""
+
     def counts(self, seed: int, name: str, wording: str, decoding: str) -> np.ndarray:
         return np.array(self.cell(seed, name)["leak"][wording][decoding]["fact"])
 
@@ -487,6 +494,7 @@ def method_text(study: Study, names: Sequence[str]) -> list[str]:
         "Utility (share of greedy answers with every fact), what an auditor sees (AUC of Min-K%++ on forget answers against "
         "the retrained model's; .5 is blind), text (fluency: mean token probability of samples under the retrained model, so "
         "refusals count as odd; broken: share of samples no reader would take for an answer), steps and time:",
+        study.elsewhere(),
         to_markdown(side_table(study, names)),
     ]
 

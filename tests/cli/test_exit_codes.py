@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import leakatk.auditing.checking  # with drawing, before what they take by name is made to fail
+import leakatk.auditing.drawing  # noqa: F401
 from leakatk import errors
 from leakatk.cli import options
 from leakatk.cli.main import app
