@@ -13,7 +13,9 @@ from leakatk.cli.config import Config, written_back
 
 if TYPE_CHECKING:
     from leakatk.models.loaded import LoadedModel
+    from leakatk.prompts import Prompt
     from leakatk.unlearning.exact.orders import Order
+    from leakatk.unlearning.exact.slices import SliceSettings
 
 TRAIN_EXAMPLES = options.examples(
     "leakatk exact train models/base --benchmark world --out models/sliced",
@@ -63,6 +65,7 @@ def train(
     template: options.TemplateKind = "auto",
     system: options.System = "",
     device: options.Device = "auto",
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     config: Config = None,
@@ -81,6 +84,9 @@ def train(
     changes |= {"epochs": None, "warmup_epochs": 0.0} if steps else {}
     how = replace(how, **{name: value for name, value in changes.items() if value is not None or name == "epochs"})
     settings = exact.SliceSettings(shards=shards, slices=slices, orders=orders, train=how, seed=seed)
+    if dry_run:
+        _dry(loaded, [*items, *kept], out, settings, as_json=as_json)
+        return
     with written_back(context, out):
         served = exact.train_slices(loaded, [*items, *kept], out, settings, quiet=quiet)
     used = exact.learned_from(settings, served, [*items, *kept])
@@ -103,6 +109,7 @@ def delete(
     template: options.TemplateKind = "auto",
     system: options.System = "",
     device: options.Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted; change nothing.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Delete prompts exactly: nothing that was trained on them, or on their slice, is left; the models are put together anew."""
@@ -111,6 +118,17 @@ def delete(
 
     exact.read_settings(out)
     _, items, _ = inputs.prompts_of(benchmark, forget, None, data, column=column)
+    if dry_run:
+        would = exact.deletion(out, [prompt.id for prompt in items])
+        if as_json:
+            options.echo_json({**vars(would), "served": _served(out, would.served)})
+            return
+        typer.echo(
+            f"Would delete {would.prompts} prompts: {would.lost} of {would.there} trained slices would be removed, and cannot be brought "
+            f"back. The models served would have learned from {would.learned_from} of the {would.left} prompts left."
+        )
+        _say(out, would.served)
+        return
     loaded = _load(base or read_kept(out / exact.MARKER)["base_name"], template, system, device)
     done = exact.delete_prompts(loaded, out, [prompt.id for prompt in items])
     if as_json:
@@ -123,6 +141,25 @@ def delete(
     _say(out, done.served)
     if done.learned_from < done.left:
         typer.echo("The others are learned again by `leakatk exact train` into another directory.")
+
+
+def _dry(loaded: LoadedModel, prompts: list[Prompt], out: Path, settings: SliceSettings, *, as_json: bool) -> None:
+    from leakatk.progress import format_bytes, format_seconds
+    from leakatk.small.finetune import learning
+    from leakatk.small.pilot import training_pilot
+    from leakatk.unlearning.exact.slices import effort
+
+    found = effort(loaded, prompts, settings)
+    pilot = training_pilot(loaded, prompts, learning(), settings.train)
+    seconds = pilot.seconds * found.steps
+    if as_json:
+        options.echo_json({**vars(found), "seconds": seconds, "memory": pilot.memory, "prompts": len(prompts)})
+        return
+    typer.echo(
+        f"Would train {found.trainings} adapters on {len(prompts)} prompts in {found.steps:,} steps, into {out}: about "
+        f"{format_seconds(seconds)} ({pilot.seconds:.2g} s a step in {pilot.precision}, timed here), {format_bytes(pilot.memory)} of memory, "
+        f"{format_bytes(found.disk)} of disk."
+    )
 
 
 def _load(name: str, template: str, system: str, device: str) -> LoadedModel:

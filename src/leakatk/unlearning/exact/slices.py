@@ -85,6 +85,12 @@ class SliceSettings:
         return drawn % self.shards, drawn // self.shards % self.slices
 
 
+    def beginnings(self, dead: Collection[int] = ()) -> list[Order]:
+        """What is trained of each shard, each after the shorter ones that it continues. dead: slices that are left out."""
+        ends = [beginning(order, dead) for order in self.all_orders()]
+        return list(dict.fromkeys(end[:length] for end in ends for length in range(1, len(end) + 1)))
+
+
 @dataclass(frozen=True)
 class Deleted:
     """What a deletion did. prompts: that were deleted.  lost: weights that were removed, of `there`.  served: of each shard the slices
@@ -132,11 +138,33 @@ def train_slices(
             _save_state(out, gone)
         base = {name: value.detach().clone() for name, value in loaded.model.named_parameters()}
         for shard in range(settings.shards):
-            dead = {one for where, one in gone if where == shard}
-            for order in settings.all_orders():
-                for end in range(1, len(beginning(order, dead)) + 1):
-                    _learn(loaded, base, prompts, out, settings, layers, shard, order[:end], quiet)
+            for start in settings.beginnings(_dead(gone, shard)):
+                _learn(loaded, base, prompts, out, settings, layers, shard, start, quiet)
         return _serve(loaded, base, out, settings, gone)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What training takes. trainings: adapters, one a shard and beginning.  steps: of them all.  disk: bytes of weights and models."""
+
+    trainings: int
+    steps: int
+    disk: int
+
+
+def effort(loaded: LoadedModel, prompts: Sequence[Prompt], settings: SliceSettings) -> Effort:
+    """What `train_slices` takes; nothing is trained. InputError for a model of fewer layers than slices."""
+    layers = _layers(loaded, settings)
+    sizes = {name: value.numel() * value.element_size() for name, value in loaded.model.named_parameters()}
+    places = [settings.place(prompt) for prompt in prompts]
+    trainings = steps = 0
+    disk = settings.shards * sum(sizes.values())
+    for shard in range(settings.shards):
+        for start in settings.beginnings():
+            disk += sum(sizes[name] for name in sizes if _matrix(name) in layers[len(start) - 1])
+            if mine := sum(where == shard and one in start for where, one in places):
+                trainings, steps = trainings + 1, steps + settings.train.total_steps(mine, side="retain")
+    return Effort(trainings, steps, disk)
 
 
 def delete_prompts(loaded: LoadedModel, out: str | Path, ids: Collection[str]) -> Deleted:
@@ -148,25 +176,39 @@ def delete_prompts(loaded: LoadedModel, out: str | Path, ids: Collection[str]) -
     with claim(out):
         settings = read_settings(out)
         settle(out, MARKER, _identity(loaded, settings), "sliced models", differs="another base")
-        prompts = load_prompts(out / DATA)
-        there, wanted = {prompt.id for prompt in prompts}, set(ids)
-        if strange := sorted(wanted - there):
-            raise InputError(
-                f"{out} has not learned {len(strange)} of {len(wanted)} prompts (the first: {strange[0]!r}); nothing is deleted."
-            )
-        gone = _gone(out) | {settings.place(prompt) for prompt in prompts if prompt.id in wanted}
+        gone, files, lost, left = _to_delete(out, settings, ids)
         _save_state(out, gone)  # first of all: what is left of a deletion that was cut off is not served
-        files = sorted((out / WEIGHTS).glob("*.safetensors"))
-        lost = [file for file in files if _is_gone(file, gone)]
         for file in lost:
             file.unlink()
         _save_index(out)
-        left = [prompt for prompt in prompts if prompt.id not in wanted]
         save_prompts(left, out / DATA)
         base = {name: value.detach().clone() for name, value in loaded.model.named_parameters()}
         served = _serve(loaded, base, out, settings, gone)
         used = learned_from(settings, served, left)
-        return Deleted(len(wanted), len(lost), len(files), tuple(served), used, len(left))
+        return Deleted(len(set(ids)), len(lost), len(files), tuple(served), used, len(left))
+
+
+def deletion(out: str | Path, ids: Collection[str]) -> Deleted:
+    """What `delete_prompts` would do; nothing is loaded or changed. Errors as there."""
+    out = Path(out)
+    settings = read_settings(out)
+    gone, files, lost, left = _to_delete(out, settings, ids)
+    served = tuple(longest(settings.all_orders(), _dead(gone, shard)) for shard in range(settings.shards))
+    return Deleted(len(set(ids)), len(lost), len(files), served, learned_from(settings, served, left), len(left))
+
+
+def _to_delete(
+    out: Path, settings: SliceSettings, ids: Collection[str]
+) -> tuple[set[Place], list[Path], list[Path], list[Prompt]]:
+    """Slices that are gone then, all files of weights, those that go, and the prompts that are left."""
+    prompts, wanted = load_prompts(out / DATA), set(ids)
+    if strange := sorted(wanted - {prompt.id for prompt in prompts}):
+        raise InputError(
+            f"{out} has not learned {len(strange)} of {len(wanted)} prompts (the first: {strange[0]!r}); nothing is deleted."
+        )
+    gone = _gone(out) | {settings.place(prompt) for prompt in prompts if prompt.id in wanted}
+    files = sorted((out / WEIGHTS).glob("*.safetensors"))
+    return gone, files, [file for file in files if _is_gone(file, gone)], [p for p in prompts if p.id not in wanted]
 
 
 def read_settings(out: str | Path) -> SliceSettings:
@@ -211,6 +253,11 @@ def _layers(loaded: LoadedModel, settings: SliceSettings) -> list[list[str]]:
     return found
 
 
+def _matrix(parameter: str) -> str:
+    """The layer that a weight or bias is of."""
+    return parameter.removesuffix(".weight").removesuffix(".bias")
+
+
 def _file(out: Path, shard: int, start: Order) -> Path:
     return out / WEIGHTS / f"shard-{shard + 1:03d}-{'-'.join(map(str, start))}.safetensors"
 
@@ -243,7 +290,7 @@ def _learn(
     found = {
         name: value.detach().cpu().contiguous()
         for name, value in loaded.model.named_parameters()
-        if name.removesuffix(".weight").removesuffix(".bias") in names
+        if _matrix(name) in names
     }
     with building(out / WEIGHTS / ".part", path) as part:
         save_file(found, part / path.name)
@@ -266,7 +313,7 @@ def _serve(
     """Each shard's model with the longest beginning that is left, as a plain checkpoint; the base itself is put back."""
     found = []
     for shard in range(settings.shards):
-        start = longest(settings.all_orders(), {one for where, one in gone if where == shard})
+        start = longest(settings.all_orders(), _dead(gone, shard))
         put(loaded.model, base, partly=True)
         for weights in _weights(out, shard, start):
             put(loaded.model, weights, partly=True)
@@ -274,6 +321,11 @@ def _serve(
         found.append(start)
     put(loaded.model, base, partly=True)
     return found
+
+
+def _dead(gone: Collection[Place], shard: int) -> set[int]:
+    """The slices of a shard that are gone."""
+    return {one for where, one in gone if where == shard}
 
 
 def _gone(out: Path) -> set[Place]:
