@@ -62,7 +62,11 @@ class Study:
     def elsewhere(self) -> str:
         """What a reader of the seconds must know: cells that say their processor, while the rest do not."""
         every = [(name, cell) for cells in self.cells.values() for name, cell in cells.items()]
-        where = {name: "{processor}, {instruction_set}".format(**cell["machine"]) for name, cell in every if "machine" in cell}
+        where = {
+            name: "{processor}, {instruction_set}".format(**cell["machine"])
+            for name, cell in every
+            if "machine" in cell
+        }
         said = "; ".join(f"{name} ({place})" for name, place in where.items())
         return f"CPU s of these are of another processor than the rest: {said}." if said else ""
 

@@ -52,7 +52,9 @@ def test_values_and_gradients_are_those_of_whole_rows_in_every_family(name, monk
     assert shares or shapes == [(3, 9)], "a family that keeps a window is run whole"
     torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-6)
     assert set(gradient) == set(expected)
-    scale = torch.stack([value.norm() for value in expected.values()]).norm()  # norms are float32 within a family's layers
+    scale = torch.stack(
+        [value.norm() for value in expected.values()]
+    ).norm()  # norms are float32 within a family's layers
     for parameter, value in expected.items():
         assert (gradient[parameter] - value).norm() <= 1e-6 * scale, parameter
 

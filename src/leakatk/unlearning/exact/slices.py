@@ -84,7 +84,6 @@ class SliceSettings:
         drawn = int(hashlib.sha256(f"{self.seed}/{prompt.source or prompt.id}".encode()).hexdigest(), 16)
         return drawn % self.shards, drawn // self.shards % self.slices
 
-
     def beginnings(self, dead: Collection[int] = ()) -> list[Order]:
         """What is trained of each shard, each after the shorter ones that it continues. dead: slices that are left out."""
         ends = [beginning(order, dead) for order in self.all_orders()]
