@@ -255,7 +255,8 @@ INTRO = (
     "others follow by their excess.",
     "Brackets of shares, leak@k and differences: the 95% interval over questions and their samples, those of all worlds together; "
     "the six about one person count as six. Brackets of AUC and time: the smallest and the largest world. With few worlds neither "
-    "says much about others, and a model of half a million parameters says little about large ones.",
+    "says much about others, and a model of half a million parameters says little about large ones: "
+    "[a chat model beside it](results-real.md#beside-the-generated-world).",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from real_beside_world import beside_world
 from real_cells import Numbers, Store
 from real_knowledge import MORE, RULES, Design
 from real_measure import rows_of
@@ -102,6 +103,10 @@ class Results:
         self.store, self.design = store, design
         rules = [name for rule in RULES for name in (rule, f"{rule}-control")]
         self.order = ["original", *design.methods, *MORE, "npo-wordings", *rules]
+
+    @property
+    def n(self) -> int:
+        return self.design.n
 
     def measured(self, name: str) -> Measured | None:
         found = self.store.read(name)
@@ -363,6 +368,9 @@ The control repeats NPO's own steps, as many as RULE took, with nothing added. N
 Greedy recall of what is to be kept; fluency: geometric mean probability of a token under the model as it comes, of samples to the forgotten questions and of greedy answers to the kept ones; broken: share of samples that no reader takes for text. Minutes are of one processor, which was shared; RULE's hold its detection.
 
 {side_table(results)}
+### Beside the generated world
+
+{beside_world(results, TITLES)}
 ### Settings, chosen on items that are in no number above
 
 Rates in the order tried: a higher one where something was still said, else a lower one. One is taken that meets the stop rule and keeps {d.unharmed:.0%} of the greedy answers not shown; if none does, the best (1 - greedy) x kept. leak@k was not looked at.
