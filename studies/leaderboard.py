@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -255,8 +256,8 @@ INTRO = (
     "others follow by their excess.",
     "Brackets of shares, leak@k and differences: the 95% interval over questions and their samples, those of all worlds together; "
     "the six about one person count as six. Brackets of AUC and time: the smallest and the largest world. With few worlds neither "
-    "says much about others, and a model of half a million parameters says little about large ones: "
-    "[a chat model beside it](results-real.md#beside-the-generated-world).",
+    "says much about others, and a model of half a million parameters says little about large ones; "
+    "[results-real.md](results-real.md#beside-the-generated-world) has a chat model beside it.",
 )  # fmt: skip
 
 
@@ -327,10 +328,15 @@ def html(study: Study, heads: Sequence[Column], rows: Sequence[Row]) -> str:
         more=(HERE / "leaderboard" / "style.css").read_text(encoding="utf-8"),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        intro=[text.format(top=study.top) for text in INTRO],
-        counted=[text.replace("[page of the study](results-world.md)", "page of the study") for text in counted(study, heads, rows)],
+        intro=[unlinked(text.format(top=study.top)) for text in INTRO],
+        counted=[unlinked(text) for text in counted(study, heads, rows)],
         heads=heads, rows=rows, title=title, groups={name: tags for name, tags in shown.items() if tags},
     )  # fmt: skip
+
+
+def unlinked(text: str) -> str:
+    """Markdown with the words of its links alone: the page stands by itself, where others may not be beside it."""
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text)
 
 
 def pages(world: Path, attacks: Path, memory: Path) -> tuple[str, str]:
