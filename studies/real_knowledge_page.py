@@ -129,10 +129,11 @@ class Results:
 
 def elsewhere(results: Results) -> str:
     """Which models were made or measured in another arithmetic than the rest; "" where none was."""
-    slow = [title(name) for name, one in results.there() if one.numbers.get("precision", "bf16") == "fp32"]
-    if not slow:
-        return ""
-    return f" On a processor without fast bf16, trained in fp32 and measured in fp32 with weights rounded to bf16: {'; '.join(slow)}."
+    there = results.there()
+    trained = [title(name) for name, one in there if one.numbers.get("precision") == "fp32"]
+    asked = [title(name) for name, one in there if one.numbers.get("arithmetic") == "fp32"]
+    said = f" Trained in fp32, on a processor without fast bf16: {'; '.join(trained)}." if trained else ""
+    return said + (f" Measured in fp32 with weights rounded to bf16: {'; '.join(asked)}." if asked else "")
 
 
 def leak_table(results: Results) -> str:
