@@ -22,7 +22,7 @@ LEAST = 5  # methods that a rank correlation is told of
 def beside_world(results: Results, titles: dict[str, str]) -> str:
     """A table of the methods that both studies have, those that leak least in the world first, and what it says."""
     world, k = Study(WORLD), results.n
-    both = [(name, one) for name, one in results.there() if world.seeds(name)]
+    both = [(name, one) for name, one in results.there() if name in results.methods and world.seeds(name)]
     leak = {name: world.leak(world.seeds(name), name, world.top) for name, _ in both}
     kept = {
         name: float(np.mean([world.cell(s, name)["utility"]["retain_held"] for s in world.seeds(name)]))

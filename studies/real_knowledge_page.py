@@ -102,7 +102,8 @@ class Results:
     def __init__(self, store: Store, design: Design) -> None:
         self.store, self.design = store, design
         rules = [name for rule in RULES for name in (rule, f"{rule}-control")]
-        self.order = ["original", *design.methods, *MORE, "npo-wordings", *rules]
+        self.methods = [*design.methods, *MORE]
+        self.order = ["original", *self.methods, "npo-wordings", *rules]
 
     @property
     def n(self) -> int:
