@@ -71,17 +71,17 @@ def may_share(model: nn.Module) -> bool:
     return not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def run_beginning(model: nn.Module, items: Sequence[Item], overhead: int, device: torch.device) -> Beginning:
-    """What all items begin with, run once; `NONE` where that saves nothing or the model does not allow it."""
-    length = shared_length(items, overhead)
-    if not length or not may_share(model):
+def run_beginning(model: nn.Module, tokens: Sequence[int], device: torch.device) -> Beginning:
+    """Tokens that all items begin with, run once; `NONE` where the model does not allow it."""
+    if not may_share(model):
         return NONE
+    length = len(tokens)
     try:
         keyword, cache = cache_keyword(cast(PreTrainedModel, model)), DynamicCache(config=cast(Any, model).config)
     except (ModelError, AttributeError):
         _APART.add(model)
         return NONE
-    ids = torch.tensor([items[0].prompt[:length]], device=device)
+    ids = torch.tensor([list(tokens)], device=device)
     places = torch.arange(length, device=device)[None]
     model(input_ids=ids, position_ids=places, use_cache=True, logits_to_keep=1, **{keyword: cache})
     if any(type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in cache.layers):

@@ -90,8 +90,9 @@ def flat_logits(model: nn.Module, flat: Flat) -> Tensor:
     if hasattr(model, "config") and position_limit(model):
         check_positions(model, max(widths), "A prompt with its answer")
     device, begun = flat.mask.device, NONE
-    if not flat.whole and not by_chance(model):
-        begun = run_beginning(model, flat.items, _overhead(device), device)
+    length = 0 if flat.whole else shared_length(flat.items, _overhead(device))
+    if length and not by_chance(model):
+        begun = run_beginning(model, flat.items[0].prompt[:length], device)
     groups = _groups(model, [width - begun.length for width in widths], device)
     parts = [_run(model, [flat.items[i] for i in group], flat, begun) for group in groups]
     pieces: dict[int, Tensor] = {}
@@ -120,8 +121,9 @@ def pieces(model: nn.Module, keys: Sequence[Sequence[Item]], device: torch.devic
     distinct = list(dict.fromkeys(tuple(key) for key in keys))
     overhead, most = _overhead(device), MOST.get(device.type, MOST["cuda"])
     streams = [list(dict.fromkeys(stream)) for stream in zip(*distinct, strict=True)]
-    shares = may_share(model) and not by_chance(model)
-    begun = sum(shared_length(stream, overhead) for stream in streams) if shares else 0  # each part runs it once
+    begun = sum(shared_length(stream, overhead) for stream in streams)  # each part runs it once
+    if begun and (by_chance(model) or not may_share(model)):
+        begun = 0
     lengths = [sum(len(item) for item in key) - begun for key in distinct]
     part = {distinct[i]: n for n, group in enumerate(by_length(lengths, overhead, most)) for i in group}
     parts: dict[int, list[int]] = {}
