@@ -20,8 +20,9 @@ from leakatk.errors import InputError
 from leakatk.models.checks import check_positions, position_limit
 from leakatk.models.layers import decoder_layers as decoder_layers
 from leakatk.models.layers import part_of as part_of
+from leakatk.sampling.kv_cache import Pairs, cache_keyword, expanded
 from leakatk.unlearning.batches import Batch, Item, by_length
-from leakatk.unlearning.beginnings import NONE, Beginning, may_share, run_beginning, shared_length
+from leakatk.unlearning.beginnings import may_share, run_beginning, shared_length
 from leakatk.unlearning.losses.token import IGNORE
 
 # What one more pass costs, in tokens: weights are read and their gradients added once more, and a GPU is left idle.
@@ -89,11 +90,12 @@ def flat_logits(model: nn.Module, flat: Flat) -> Tensor:
     widths = [flat.positions(item).stop for item in flat.items]
     if hasattr(model, "config") and position_limit(model):
         check_positions(model, max(widths), "A prompt with its answer")
-    device, begun = flat.mask.device, NONE
+    device = flat.mask.device
+    begun: Pairs = []
     length = 0 if flat.whole else shared_length(flat.items, _overhead(device))
     if length and not by_chance(model):
-        begun = run_beginning(model, flat.items[0].prompt[:length], device)
-    groups = _groups(model, [width - begun.length for width in widths], device)
+        begun = run_beginning(model, flat.items[0].prompt[:length])
+    groups = _groups(model, [width - length * bool(begun) for width in widths], device)
     parts = [_run(model, [flat.items[i] for i in group], flat, begun) for group in groups]
     pieces: dict[int, Tensor] = {}
     for group, logits in zip(groups, parts, strict=True):
@@ -132,7 +134,7 @@ def pieces(model: nn.Module, keys: Sequence[Sequence[Item]], device: torch.devic
     return [parts[n] for n in sorted(parts)]
 
 
-def _run(model: nn.Module, items: Sequence[Item], flat: Flat, begun: Beginning) -> Tensor:
+def _run(model: nn.Module, items: Sequence[Item], flat: Flat, begun: Pairs) -> Tensor:
     """(n, V) logits at the wanted tokens of these items, in one pass after what they begin with."""
     width = max(flat.positions(item).stop for item in items)
     ids = torch.zeros(len(items), width, dtype=torch.long)
@@ -142,12 +144,13 @@ def _run(model: nn.Module, items: Sequence[Item], flat: Flat, begun: Beginning) 
         ids[row, : positions.stop] = torch.tensor((*item.prompt, *item.answer)[: positions.stop])
         wanted[row, positions.start : positions.stop] = True
     device = flat.mask.device
-    ids, wanted = ids[:, begun.length :].to(device), wanted[:, begun.length :].to(device)
-    places = torch.arange(begun.length, width, device=device).expand_as(ids)
+    start = begun[0][0].shape[2] if begun else 0
+    ids, wanted = ids[:, start:].to(device), wanted[:, start:].to(device)
+    places = torch.arange(start, width, device=device).expand_as(ids)
 
     def forward() -> Tensor:
         # No mask: what stands before a wanted token is its own row, and the padding after it is never looked at.
-        before = begun.before(len(items))
+        before = {cache_keyword(cast(Any, model)): expanded(begun, len(items))} if begun else {}
         found: Tensor = model(input_ids=ids, position_ids=places, use_cache=False, **before).logits
         return found
 
