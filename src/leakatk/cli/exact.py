@@ -118,21 +118,21 @@ def delete(
 
     exact.read_settings(out)
     _, items, _ = inputs.prompts_of(benchmark, forget, None, data, column=column)
+    ids = [prompt.id for prompt in items]
     if dry_run:
-        would = exact.deletion(out, [prompt.id for prompt in items])
-        if as_json:
-            options.echo_json({**vars(would), "served": _served(out, would.served)})
-            return
-        typer.echo(
-            f"Would delete {would.prompts} prompts: {would.lost} of {would.there} trained slices would be removed, and cannot be brought "
-            f"back. The models served would have learned from {would.learned_from} of the {would.left} prompts left."
-        )
-        _say(out, would.served)
-        return
-    loaded = _load(base or read_kept(out / exact.MARKER)["base_name"], template, system, device)
-    done = exact.delete_prompts(loaded, out, [prompt.id for prompt in items])
+        done = exact.deletion(out, ids)
+    else:
+        loaded = _load(base or read_kept(out / exact.MARKER)["base_name"], template, system, device)
+        done = exact.delete_prompts(loaded, out, ids)
     if as_json:
         options.echo_json({**vars(done), "served": _served(out, done.served)})
+        return
+    if dry_run:
+        typer.echo(
+            f"Would delete {done.prompts} prompts: {done.lost} of {done.there} trained slices would be removed, and cannot be brought "
+            f"back. The models served would have learned from {done.learned_from} of the {done.left} prompts left."
+        )
+        _say(out, done.served)
         return
     typer.echo(
         f"Deleted {done.prompts} prompts: {done.lost} of {done.there} trained slices were removed, bit for bit what training without "
